@@ -1,0 +1,75 @@
+//! `toctoc apply`
+
+use std::fmt::Write as _;
+
+use super::{Answer, PolicyPath, complain, count, policy, say};
+use crate::firewall::Nft;
+use crate::firewall::apply::apply;
+use crate::policy::file::show;
+use crate::policy::{Door, DoorIndex, Interfaces, Policy};
+
+pub(super) fn run(path: &PolicyPath) -> Answer {
+    let policy = match policy(path) {
+        Ok(policy) => policy,
+        Err(answer) => {
+            complain("the running firewall was not changed");
+            return answer;
+        }
+    };
+    let applied = match apply(&Nft::default(), &policy) {
+        Ok(applied) => applied,
+        Err(failure) => {
+            complain(&failure.to_string());
+            return Answer::CouldNot;
+        }
+    };
+    let mut text = format!("applied {}\n", path.path.display());
+    for index in policy.door_indices() {
+        let _ = writeln!(text, "{}", door(&policy, index, policy.door(index)));
+    }
+    if let Interfaces::Only(names) = &policy.interfaces {
+        let _ = writeln!(text, "guarded on {} only", names.join(", "));
+    }
+    if applied.kept + applied.removed > 0 {
+        let _ = writeln!(
+            text,
+            "{} kept, {} ended because their door or key is gone",
+            count(applied.kept, "live grant"),
+            applied.removed
+        );
+    }
+    if applied.drifts.is_empty() {
+        text.push_str("the kernel holds what the policy says\n");
+        say(&text);
+        return Answer::Yes;
+    }
+    say(&text);
+    for drift in &applied.drifts {
+        complain(&format!("differs from the policy: {drift}"));
+    }
+    complain("somebody else changed the table while it was applied; apply again");
+    Answer::No
+}
+
+/// "  ssh  22/tcp  closed; yves opens it for 1m with 5 knocks"
+fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
+    let ports: Vec<String> = door.ports.iter().map(|port| port.to_string()).collect();
+    let mut line = format!("  {:<12} {:<14}", door.name, ports.join(" "));
+    let mut openers = Vec::new();
+    for key in &policy.keys {
+        for opening in key.opens.iter().filter(|opening| opening.door == index) {
+            let knocks = count(key.sequence.len(), "knock");
+            let lasting = show(opening.open_for);
+            openers.push(format!("{} opens it for {lasting} with {knocks}", key.name));
+        }
+    }
+    line.push_str(" closed; ");
+    match openers.as_slice() {
+        [] => line.push_str("no key opens it"),
+        [one] => line.push_str(one),
+        [first, rest @ ..] => {
+            line.push_str(&format!("{first}, and {} more", count(rest.len(), "key")));
+        }
+    }
+    line
+}

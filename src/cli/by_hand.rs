@@ -1,0 +1,100 @@
+//! `toctoc open` and `toctoc close`
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::{Answer, complain, count, say};
+use crate::firewall::{Failure, Nft, by_hand};
+use crate::knock::display_source;
+use crate::policy::Name;
+use crate::policy::file::show;
+
+#[derive(Args)]
+pub(super) struct Open {
+    /// The door, as the policy names it.
+    #[arg(value_parser = name)]
+    door: Name,
+    /// An address, or a network of the length that grants on this host have.
+    #[arg(value_parser = source)]
+    source: IpNet,
+    /// For how long.
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = lasting)]
+    open_for: Duration,
+}
+
+#[derive(Args)]
+pub(super) struct Close {
+    /// A door (default: all).
+    #[arg(value_name = "DOOR")]
+    door: Option<String>,
+    /// An address or network (default: all).
+    #[arg(value_parser = source)]
+    source: Option<IpNet>,
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).ok_or_else(|| format!("`{text}` is not a name of a door"))
+}
+
+fn source(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpAddr>()
+        .map(IpNet::from)
+        .or_else(|_| text.parse::<IpNet>().map(|net| net.trunc()))
+        .map_err(|_| format!("`{text}` is neither an address nor a network"))
+}
+
+fn lasting(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(366 * 86_400);
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration: write 90s, 5m or 2h"))?;
+    if duration < Duration::from_secs(1) || duration > longest {
+        return Err(format!("`{text}` is not between 1s and {}", show(longest)));
+    }
+    Ok(Duration::from_millis(duration.as_millis() as u64))
+}
+
+pub(super) fn open(arguments: &Open) -> Answer {
+    let Open {
+        door,
+        source,
+        open_for,
+    } = arguments;
+    match by_hand::open(&Nft::default(), door, *source, *open_for) {
+        Ok(()) => {
+            let (source, lasting) = (display_source(source), show(*open_for));
+            say(&format!("{door} is open to {source} for {lasting}\n"));
+            Answer::Yes
+        }
+        Err(failure) => could_not(&failure),
+    }
+}
+
+pub(super) fn close(arguments: &Close) -> Answer {
+    // `toctoc close 192.0.2.7`: one word that is an address is the source.
+    let first = arguments.door.as_deref();
+    let (door, source) = match (first.map(self::source), arguments.source) {
+        (Some(Ok(source)), None) => (None, Some(source)),
+        _ => (first.map(name), arguments.source),
+    };
+    let door = match door.transpose() {
+        Ok(door) => door,
+        Err(message) => {
+            complain(&format!("{message}\nthe running firewall was not changed"));
+            return Answer::CouldNot;
+        }
+    };
+    match by_hand::close(&Nft::default(), door.as_ref(), source) {
+        Ok(0) => say("no such grant was there\n"),
+        Ok(number) => say(&format!("ended {}\n", count(number, "grant"))),
+        Err(failure) => return could_not(&failure),
+    }
+    Answer::Yes
+}
+
+fn could_not(failure: &Failure) -> Answer {
+    complain(&failure.to_string());
+    Answer::CouldNot
+}

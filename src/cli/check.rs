@@ -1,0 +1,17 @@
+//! `toctoc check`
+
+use super::{Answer, PolicyPath, count, policy, say};
+
+pub(super) fn run(path: &PolicyPath) -> Answer {
+    let policy = match policy(path) {
+        Ok(policy) => policy,
+        Err(answer) => return answer,
+    };
+    say(&format!(
+        "{}: {}, {}, no errors\n",
+        path.path.display(),
+        count(policy.doors.len(), "door"),
+        count(policy.keys.len(), "key")
+    ));
+    Answer::Yes
+}

@@ -1,0 +1,151 @@
+//! The command line: one file for each command. Commands read arguments, call the library and print;
+//! they decide nothing.
+
+mod apply;
+mod by_hand;
+mod check;
+mod demo;
+mod explain;
+mod knock;
+mod remove;
+mod render;
+mod status;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::policy::Policy;
+use crate::policy::diagnostic::Style;
+use crate::policy::load::{LoadError, load};
+
+/// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
+#[derive(Parser)]
+#[command(
+    name = "toctoc",
+    version,
+    after_help = "Exit status: 0 yes, 1 no (policy has errors, kernel differs, door shut), 2 could not."
+)]
+struct Cli {
+    /// Without a command: status.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a policy file.
+    Check(PolicyPath),
+    /// Print the nft script of a policy.
+    Render(PolicyPath),
+    /// Say what each knock of a trace means (lines `seconds source port[/udp]` on standard input).
+    Explain(PolicyPath),
+    /// Put a policy into the running firewall, keeping live grants.
+    Apply(PolicyPath),
+    /// Show doors, grants and progress, and whether the kernel holds what the policy says.
+    Status(status::Arguments),
+    /// Grant a source a door by hand.
+    Open(by_hand::Open),
+    /// End grants: all, of one door, of one source.
+    Close(by_hand::Close),
+    /// Take our table out of the firewall. The doors are then open to everyone.
+    Remove,
+    /// Knock at a host, and see whether the door opened.
+    Knock(knock::Arguments),
+    /// Watch it work: two hosts in namespaces, a real door, a real listener.
+    Demo(demo::Arguments),
+}
+
+#[derive(Args)]
+struct PolicyPath {
+    /// The policy file.
+    #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
+    path: PathBuf,
+}
+
+/// What a command's exit status says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    No,
+    CouldNot,
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> ExitCode {
+        ExitCode::from(match answer {
+            Answer::Yes => 0,
+            Answer::No => 1,
+            Answer::CouldNot => 2,
+        })
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let command = command.unwrap_or_else(|| Command::Status(status::Arguments::default()));
+    let answer = match command {
+        Command::Check(policy) => check::run(&policy),
+        Command::Render(policy) => render::run(&policy),
+        Command::Explain(policy) => explain::run(&policy),
+        Command::Apply(policy) => apply::run(&policy),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Open(arguments) => by_hand::open(&arguments),
+        Command::Close(arguments) => by_hand::close(&arguments),
+        Command::Remove => remove::run(),
+        Command::Knock(arguments) => knock::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    answer.into()
+}
+
+/// Reads the policy, or says on standard error why not.
+fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
+    load(&path.path).map_err(|error| match error {
+        LoadError::Unreadable(message) => {
+            complain(&message);
+            Answer::CouldNot
+        }
+        LoadError::Wrong(report) => {
+            let mut stderr = anstream::stderr();
+            let _ = writeln!(stderr, "{}", report.render(Style::Coloured));
+            Answer::No
+        }
+    })
+}
+
+/// Prints to standard output. When nobody reads it any more, that is the end and no error.
+fn say(text: &str) {
+    let mut stdout = anstream::stdout();
+    if let Err(error) = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            complain(&format!("cannot write: {error}"));
+            std::process::exit(2);
+        }
+        std::process::exit(0);
+    }
+}
+
+/// Prints an error.
+fn complain(message: &str) {
+    let _ = writeln!(anstream::stderr(), "toctoc: {message}");
+}
+
+/// The time in seconds since 1970.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    elapsed.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// "1 door", "2 doors"
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

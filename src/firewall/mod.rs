@@ -1,0 +1,56 @@
+//! The one place that changes the kernel: applies a script, reads the state back, opens and closes
+//! by hand, removes. Each error says in what state the firewall was left.
+
+pub mod apply;
+pub mod by_hand;
+mod exec;
+mod lock;
+mod nft;
+pub mod status;
+
+use std::fmt;
+
+pub use exec::{Ended, run};
+pub use nft::Nft;
+
+/// What went wrong while talking to the kernel, and what holds now.
+#[derive(Debug)]
+pub struct Failure {
+    pub message: String,
+    pub left: Left,
+}
+
+/// The state a failure left the firewall in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing was written.
+    Unchanged,
+    /// The new ruleset is in; something after it failed.
+    Changed,
+    /// The program that writes was cut off, and reading back failed too.
+    Unknown,
+}
+
+impl Failure {
+    pub fn unchanged(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            left: Left::Unchanged,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = match self.left {
+            Left::Unchanged => "the running firewall was not changed",
+            Left::Changed => "the new ruleset is in the kernel",
+            Left::Unknown => {
+                "whether the running firewall was changed is not known; see `toctoc status`"
+            }
+        };
+        write!(f, "{}\n{left}", self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

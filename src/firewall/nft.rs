@@ -1,0 +1,132 @@
+//! Talking to the kernel through the `nft` program.
+
+use std::io;
+
+use super::exec::{Ended, run};
+use super::{Failure, Left};
+use crate::ruleset::nftables::{Listing, Script, TABLE};
+
+/// The `nft` program.
+#[derive(Debug, Clone)]
+pub struct Nft {
+    program: String,
+}
+
+impl Default for Nft {
+    fn default() -> Nft {
+        Nft {
+            program: "nft".to_string(),
+        }
+    }
+}
+
+impl Nft {
+    /// Our table as it is now, `None` when there is none.
+    ///
+    /// # Errors
+    /// When nft is missing, not permitted, or prints what is no listing.
+    pub fn list(&self) -> Result<Option<Listing>, Failure> {
+        let (family, table) = table_words();
+        let ended = self.run(&[&self.program, "-j", "list", "table", family, table], "")?;
+        if ended.succeeded() {
+            return listing(&ended).map(Some);
+        }
+        if ended.stderr.contains("No such file or directory") {
+            return Ok(None);
+        }
+        Err(Failure::unchanged(self.said(&ended)))
+    }
+
+    /// What this nft prints of a script that has just been loaded where nothing else is: in a
+    /// network namespace of its own, gone when nft ends.
+    ///
+    /// # Errors
+    /// When namespaces are not permitted, or nft refuses the script.
+    pub fn list_fresh(&self, script: &Script) -> Result<Listing, Failure> {
+        let (family, table) = table_words();
+        let load_and_list = r#""$0" -f - && exec "$0" -j list table "$1" "$2""#;
+        let shell = ["sh", "-c", load_and_list, &self.program, family, table];
+        let command = [&["unshare", "--net", "--"], &shell[..]].concat();
+        let ended = self.run(&command, &script.to_string())?;
+        if ended.succeeded() {
+            return listing(&ended);
+        }
+        Err(Failure::unchanged(format!(
+            "the policy's ruleset could not be loaded aside, to compare it with the running one: {}",
+            self.said(&ended)
+        )))
+    }
+
+    /// Whether the kernel would take this text. Changes nothing.
+    ///
+    /// # Errors
+    /// What nft says against it.
+    pub fn check(&self, text: &str) -> Result<(), Failure> {
+        let ended = self.run(&[&self.program, "-c", "-f", "-"], text)?;
+        if ended.succeeded() {
+            return Ok(());
+        }
+        Err(Failure::unchanged(format!(
+            "the ruleset was refused: {}",
+            self.said(&ended)
+        )))
+    }
+
+    /// Loads a text as one transaction: all of it or nothing.
+    ///
+    /// # Errors
+    /// What nft says. If it was killed, nobody can say whether the kernel had its message already.
+    pub fn load(&self, text: &str) -> Result<(), Failure> {
+        let ended = self.run(&[&self.program, "-f", "-"], text)?;
+        if ended.succeeded() {
+            return Ok(());
+        }
+        let left = match ended.signal {
+            Some(_) => Left::Unknown,
+            None => Left::Unchanged,
+        };
+        Err(Failure {
+            message: format!("the ruleset was refused: {}", self.said(&ended)),
+            left,
+        })
+    }
+
+    fn run(&self, command: &[&str], stdin: &str) -> Result<Ended, Failure> {
+        run(command, stdin).map_err(|error| {
+            let program = command.first().copied().unwrap_or_default();
+            Failure::unchanged(match error.kind() {
+                io::ErrorKind::NotFound => format!(
+                    "`{program}` is not installed (Debian, Ubuntu: apt install {})",
+                    if program == "unshare" {
+                        "util-linux"
+                    } else {
+                        "nftables"
+                    }
+                ),
+                _ => format!("`{program}` could not be started: {error}"),
+            })
+        })
+    }
+
+    /// What nft said, with the way out where it is known.
+    fn said(&self, ended: &Ended) -> String {
+        if let Some(signal) = ended.signal {
+            return format!("`{}` was killed by signal {signal}", self.program);
+        }
+        let said = ended.stderr.trim();
+        let lines: Vec<&str> = said.lines().take(8).collect();
+        let said = lines.join("\n");
+        if said.contains("Operation not permitted") || said.contains("you must be root") {
+            return format!("{said}\nthis needs root (or CAP_NET_ADMIN): try with sudo");
+        }
+        said
+    }
+}
+
+fn listing(ended: &Ended) -> Result<Listing, Failure> {
+    Listing::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
+}
+
+fn table_words() -> (&'static str, &'static str) {
+    TABLE.split_once(' ').unwrap_or(("inet", TABLE))
+}

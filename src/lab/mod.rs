@@ -1,0 +1,142 @@
+//! A network in a bottle: hosts as network namespaces, joined by a virtual cable.
+//!
+//! For the demo and the tests. Everything is reached through threads that move into a host's
+//! namespace; when the last handle is dropped the kernel takes the namespaces away, cable and all.
+//!
+//! ```text
+//!   server                                    client
+//!   192.0.2.1/24      eth0 ------------ eth0  192.0.2.7/24, .9 (a stranger at the same cable)
+//!   2001:db8::1/64                            2001:db8::7/64, ::9
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::firewall::run;
+
+/// One host: a network namespace of its own.
+#[derive(Debug)]
+pub struct Host {
+    namespace: File,
+    /// A process that does nothing but keep the namespace reachable by its number. It ends when its
+    /// standard input does, which is when we do.
+    holder: Child,
+}
+
+impl Host {
+    /// Makes a host with nothing but loopback.
+    ///
+    /// # Errors
+    /// When namespaces are not permitted: a sentence says what to do.
+    pub fn new() -> io::Result<Host> {
+        let mut holder = Command::new("unshare")
+            .args(["--net", "--", "sh", "-c", "echo && read -r _"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut ready = [0];
+        let started = holder.stdout.as_mut().map(|out| out.read_exact(&mut ready));
+        if !matches!(started, Some(Ok(()))) {
+            let mut said = String::new();
+            if let Some(mut stderr) = holder.stderr.take() {
+                let _ = stderr.read_to_string(&mut said);
+            }
+            let _ = holder.wait();
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("no network namespace can be made here: {}", said.trim()),
+            ));
+        }
+        let namespace = File::open(format!("/proc/{}/ns/net", holder.id()))?;
+        let host = Host { namespace, holder };
+        host.ip("link set lo up")?;
+        Ok(host)
+    }
+
+    /// Runs a function on this host: in a thread inside its namespace. Programs that it starts are
+    /// on this host too.
+    pub fn inside<T: Send>(&self, function: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let namespace = &self.namespace;
+        thread::scope(|scope| {
+            let worker = scope.spawn(move || {
+                move_into_link_name_space(
+                    std::os::fd::AsFd::as_fd(namespace),
+                    Some(LinkNameSpaceType::Network),
+                )?;
+                Ok(function())
+            });
+            match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Runs `ip` with these words on this host.
+    pub fn ip(&self, words: &str) -> io::Result<()> {
+        let command: Vec<&str> = std::iter::once("ip").chain(words.split(' ')).collect();
+        let ended = self.inside(|| run(&command, ""))??;
+        if ended.succeeded() {
+            return Ok(());
+        }
+        let said = ended.stderr.trim();
+        Err(io::Error::other(format!("ip {words}: {said}")))
+    }
+
+    /// The number of the process that holds the namespace, for `nsenter` and `ip ... netns`.
+    pub fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}
+
+/// Two hosts and the cable between them, as drawn above.
+#[derive(Debug)]
+pub struct Lab {
+    pub server: Host,
+    pub client: Host,
+}
+
+/// Addresses of the [`Lab`], IPv4 and IPv6.
+pub const SERVER: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+pub const CLIENT: [&str; 2] = ["192.0.2.7", "2001:db8::7"];
+pub const STRANGER: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
+
+impl Lab {
+    /// Makes both hosts and joins them.
+    ///
+    /// # Errors
+    /// As for [`Host::new`], or when `ip` is missing.
+    pub fn new() -> io::Result<Lab> {
+        let lab = Lab {
+            server: Host::new()?,
+            client: Host::new()?,
+        };
+        let client = lab.client.pid();
+        lab.server.ip(&format!(
+            "link add eth0 type veth peer name eth0 netns {client}"
+        ))?;
+        for (host, addresses) in [
+            (&lab.server, [SERVER].as_slice()),
+            (&lab.client, &[CLIENT, STRANGER]),
+        ] {
+            for [v4, v6] in addresses {
+                host.ip(&format!("addr add {v4}/24 dev eth0"))?;
+                host.ip(&format!("addr add {v6}/64 dev eth0 nodad"))?;
+            }
+            host.ip("link set eth0 up")?;
+        }
+        Ok(lab)
+    }
+}

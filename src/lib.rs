@@ -1,0 +1,35 @@
+//! toctoc closes a port to everyone but those who have just knocked, and leaves no process running
+//! to do it: a policy file is compiled into the kernel's own firewall.
+//!
+//! Data flows one way. Each arrow is a verb, and names a module:
+//!
+//! ```text
+//! text --parse--> file --check--> Policy --build--> Automaton --render--> Script
+//!                                                                            | apply
+//!                                          Status <--observe-- kernel <------+
+//! knocks --send--> sent --verify--> open door
+//! ```
+//!
+//! Everything up to `Script` is pure: values in, values out. [`firewall`] is the only place that
+//! changes the kernel, [`client`] the only one that sends packets, [`cli`] the only one that
+//! prints. [`model`] is the contract as the plainest program; every test asks it.
+#![forbid(unsafe_code)]
+
+pub mod knock;
+
+pub mod policy;
+
+pub mod model;
+pub mod trace;
+
+pub mod automaton;
+
+pub mod ruleset;
+
+pub mod firewall;
+
+pub mod client;
+
+pub mod lab;
+
+pub mod cli;

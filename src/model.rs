@@ -1,0 +1,192 @@
+//! The rules of the system as the plainest possible program: the judge in every test.
+//!
+//! Nothing here is clever, fast or shared with the [automaton](crate::automaton). Each source's
+//! counted knocks are kept as a list; each numbered comment is a rule of the contract:
+//!
+//! 1. A grant comes first. 2. Echoes do not count. 3. The last knocks decide. 4. Time.
+//! 5. Opening. 6. Closed means closed. 7. Nothing else changes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::knock::{Knock, Protocol};
+use crate::policy::{DoorIndex, Key, KeyIndex, Policy};
+use crate::trace::{Holding, Packet};
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes on exactly as it would have.
+    Untouched,
+    /// A new connection to a door, and it may.
+    Passes(DoorIndex),
+    /// A new connection to a door, and it may not.
+    Refused(DoorIndex),
+    /// It completed this key's sequence; besides that it goes on as it would have.
+    Opens(KeyIndex),
+}
+
+/// The state of everything, for all sources.
+pub struct Model<'p> {
+    policy: &'p Policy,
+    /// When the trace began, in seconds since 1970: for keys that expire.
+    began: i64,
+    visitors: BTreeMap<IpAddr, Visitor>,
+    /// Each grant and the time it ends.
+    grants: BTreeMap<Holding, Duration>,
+    opened: Vec<u64>,
+}
+
+/// What is remembered of one source.
+#[derive(Default)]
+struct Visitor {
+    /// The counted knocks since the last pause or opening, oldest first.
+    knocks: Vec<Knock>,
+    /// The knock just before, and when it was counted.
+    last: Option<(Knock, Duration)>,
+}
+
+impl<'p> Model<'p> {
+    pub fn new(policy: &'p Policy, began: i64) -> Model<'p> {
+        Model {
+            policy,
+            began,
+            visitors: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            opened: vec![0; policy.keys.len()],
+        }
+    }
+
+    /// Takes the next packet. Times never go back.
+    pub fn packet(&mut self, packet: Packet) -> Outcome {
+        let Packet { at, source, to } = packet;
+        if to.protocol == Protocol::Udp && !self.policy.judges_udp() {
+            return Outcome::Untouched;
+        }
+        if self.policy.ignore.contains(&to) {
+            return Outcome::Untouched;
+        }
+        let door = self.policy.door_at(to);
+        // 1. A grant (or the policy's trust) comes first, and is not a knock.
+        if let Some(door) = door
+            && self.admits(at, source, door)
+        {
+            return Outcome::Passes(door);
+        }
+        let opens = self.knock(at, source, to);
+        // 6. Closed means closed.
+        if let Some(door) = door {
+            return Outcome::Refused(door);
+        }
+        match opens {
+            Some(key) => Outcome::Opens(key),
+            None => Outcome::Untouched,
+        }
+    }
+
+    fn admits(&mut self, at: Duration, source: IpAddr, door: DoorIndex) -> bool {
+        let trust = &self.policy.door(door).trust;
+        if trust.iter().any(|network| network.contains(&source)) {
+            return true;
+        }
+        let holding = |once| Holding {
+            source: self.policy.grant.around(source),
+            door,
+            once,
+        };
+        let (lasting, once) = (holding(false), holding(true));
+        let holds = |holding| self.grants.get(holding).is_some_and(|&end| at < end);
+        if holds(&lasting) {
+            return true;
+        }
+        if holds(&once) {
+            self.grants.remove(&once);
+            return true;
+        }
+        false
+    }
+
+    fn knock(&mut self, at: Duration, source: IpAddr, knock: Knock) -> Option<KeyIndex> {
+        let visitor = self.visitors.entry(source).or_default();
+        // 4. Time: a long pause finds nothing.
+        if let Some((_, counted)) = visitor.last
+            && at - counted > self.policy.within
+        {
+            *visitor = Visitor::default();
+        }
+        // 2. Echoes do not count.
+        if visitor.last.is_some_and(|(last, _)| last == knock) {
+            return None;
+        }
+        visitor.last = Some((knock, at));
+        // 3. The last knocks decide.
+        visitor.knocks.push(knock);
+        let sequences = self.policy.keys.iter().map(|key| &key.sequence);
+        let complete = sequences
+            .into_iter()
+            .position(|sequence| visitor.knocks.ends_with(sequence));
+        let key = KeyIndex(complete?);
+        // 5. Opening, and progress is forgotten.
+        visitor.knocks.clear();
+        self.open(at, source, key)
+    }
+
+    fn open(&mut self, at: Duration, source: IpAddr, index: KeyIndex) -> Option<KeyIndex> {
+        let key: &Key = self.policy.key(index);
+        let now = self.began + i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+        if key.expired(now) {
+            return None;
+        }
+        for opening in &key.opens {
+            let holding = Holding {
+                source: self.policy.grant.around(source),
+                door: opening.door,
+                once: key.once,
+            };
+            self.grants.insert(holding, at + opening.open_for);
+        }
+        self.opened[index.0] += 1;
+        Some(index)
+    }
+
+    /// The grants that hold at `at`, each with the time it ends.
+    pub fn grants(&self, at: Duration) -> BTreeMap<Holding, Duration> {
+        let live = self.grants.iter().filter(|&(_, &end)| at < end);
+        live.map(|(&holding, &end)| (holding, end)).collect()
+    }
+
+    /// How many knocks of some sequence each source has made, for those that have made any.
+    pub fn progress(&self, at: Duration) -> BTreeMap<IpAddr, usize> {
+        let mut progress = BTreeMap::new();
+        for (&source, visitor) in &self.visitors {
+            let fresh = visitor
+                .last
+                .is_some_and(|(_, counted)| at - counted <= self.policy.within);
+            let longest = self.longest_beginning(&visitor.knocks);
+            if fresh && longest > 0 {
+                progress.insert(source, longest);
+            }
+        }
+        progress
+    }
+
+    /// The longest run of the last knocks that is the beginning of some sequence.
+    fn longest_beginning(&self, knocks: &[Knock]) -> usize {
+        (1..=knocks.len())
+            .filter(|&length| {
+                let run = &knocks[knocks.len() - length..];
+                self.policy
+                    .keys
+                    .iter()
+                    .any(|key| key.sequence.starts_with(run))
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// How often each key has opened.
+    pub fn opened(&self) -> &[u64] {
+        &self.opened
+    }
+}

@@ -1,0 +1,461 @@
+//! `File --check--> Policy`: what was written, judged as a whole.
+//!
+//! Everything that any later step could stumble over is refused here, with the place in the file.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use super::diagnostic::Diagnostic;
+use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned, nearest};
+use super::sweep;
+use super::{
+    Closed, Door, DoorIndex, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,
+    Policy,
+};
+use crate::knock::{GrantPrefix, Knock};
+
+const DEFAULT_WITHIN: Duration = Duration::from_secs(10);
+const DEFAULT_OPEN_FOR: Duration = Duration::from_secs(60);
+const DEFAULT_MAX_SOURCES: u32 = 65_536;
+
+/// Judges a file. Adds to `diagnostics` what is wrong; returns the policy when nothing is.
+pub fn check(file: &File, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
+    if !file.whole {
+        return None;
+    }
+    let mut checker = Checker { file, diagnostics };
+    let guarded = checker.guarded_ports();
+    let ignored = checker.ignored_ports(&guarded);
+    checker.interfaces();
+    checker.ids();
+    for key in &file.keys {
+        checker.opens(key);
+        checker.sequence(key, &guarded, &ignored);
+    }
+    checker.sequences_apart();
+    if !checker.diagnostics.is_empty() {
+        return None;
+    }
+    let policy = policy(file)?;
+    sweeps(file, &policy, diagnostics);
+    diagnostics.is_empty().then_some(policy)
+}
+
+struct Checker<'f> {
+    file: &'f File,
+    diagnostics: &'f mut Vec<Diagnostic>,
+}
+
+/// Where each port was first claimed, and by what.
+type Claims = HashMap<Knock, (Range<usize>, String)>;
+
+impl Checker<'_> {
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn guarded_ports(&mut self) -> Claims {
+        let mut guarded = Claims::new();
+        if self.file.doors.is_empty() && self.diagnostics.is_empty() {
+            self.error(
+                Diagnostic::new(0..0, "a policy needs a door")
+                    .help("write for example:  [door.ssh]  and below it  ports = [22]"),
+            );
+        }
+        for DoorEntry { name, ports, .. } in &self.file.doors {
+            let ports = match ports {
+                Entry::Wrong => continue,
+                Entry::Missing => {
+                    self.error(
+                        Diagnostic::new(
+                            name.at.clone(),
+                            format!("door `{}` has no ports", name.value),
+                        )
+                        .help("write for example `ports = [22]` below it"),
+                    );
+                    continue;
+                }
+                Entry::Written(ports) => ports,
+            };
+            if ports.value.is_empty() && !self.already_wrong(&ports.at) {
+                self.error(
+                    Diagnostic::new(ports.at.clone(), "a door has at least one port")
+                        .help("write for example `ports = [22]`"),
+                );
+            }
+            for Spanned { value: port, at } in &ports.value {
+                let owner = format!("door `{}`", name.value);
+                if let Some((first, other)) = guarded.get(port) {
+                    self.diagnostics.push(
+                        Diagnostic::new(at.clone(), format!("port {port} is guarded twice"))
+                            .label("again here")
+                            .also(first.clone(), format!("guarded by {other}")),
+                    );
+                } else {
+                    guarded.insert(*port, (at.clone(), owner));
+                }
+            }
+        }
+        guarded
+    }
+
+    fn ignored_ports(&mut self, guarded: &Claims) -> Claims {
+        let mut ignored = Claims::new();
+        for Spanned { value: port, at } in self.file.ignore.iter().flat_map(|list| &list.value) {
+            if let Some((first, door)) = guarded.get(port) {
+                self.diagnostics.push(
+                    Diagnostic::new(at.clone(), format!("port {port} is guarded and ignored"))
+                        .label("ignored here")
+                        .help("a door's port is always watched; leave it out of `ignore`")
+                        .also(first.clone(), format!("guarded by {door}")),
+                );
+            }
+            if let Some((first, _)) = ignored.get(port) {
+                self.diagnostics.push(
+                    Diagnostic::new(at.clone(), format!("port {port} is ignored twice"))
+                        .label("again here")
+                        .also(first.clone(), "first here"),
+                );
+            }
+            ignored.insert(*port, (at.clone(), "`ignore`".to_string()));
+        }
+        ignored
+    }
+
+    fn interfaces(&mut self) {
+        let Some(interfaces) = &self.file.interfaces else {
+            return;
+        };
+        if interfaces.value.is_empty() {
+            self.error(
+                Diagnostic::new(
+                    interfaces.at.clone(),
+                    "with no interface nothing is guarded",
+                )
+                .help("name interfaces, or leave `interfaces` out to guard all but loopback"),
+            );
+        }
+        let mut seen = HashSet::new();
+        for name in &interfaces.value {
+            if !seen.insert(&name.value) {
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!("interface `{}` is named twice", name.value),
+                    )
+                    .label("again here"),
+                );
+            }
+        }
+    }
+
+    /// Names become 32-bit ids in the kernel's sets; two names must not share one.
+    fn ids(&mut self) {
+        let doors: Vec<_> = self.file.doors.iter().map(|d| &d.name).collect();
+        let keys: Vec<_> = self.file.keys.iter().map(|k| &k.name).collect();
+        for names in [doors, keys] {
+            let mut seen: HashMap<u32, &Spanned<Name>> = HashMap::new();
+            for name in names {
+                let Some(other) = seen.insert(name.value.id(), name) else {
+                    continue;
+                };
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!(
+                            "`{}` and `{}` get the same number in the kernel",
+                            name.value, other.value
+                        ),
+                    )
+                    .help("names are hashed to 32 bits; rename one of the two")
+                    .also(other.at.clone(), "the other name"),
+                );
+            }
+        }
+    }
+
+    fn opens(&mut self, key: &KeyEntry) {
+        let name = &key.name;
+        let opens = match &key.opens {
+            Entry::Wrong => return,
+            Entry::Missing => {
+                self.error(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!("key `{}` opens nothing", name.value),
+                    )
+                    .help("write for example `opens = [\"ssh\"]` below it"),
+                );
+                return;
+            }
+            Entry::Written(opens) => opens,
+        };
+        if opens.value.is_empty() {
+            self.error(
+                Diagnostic::new(opens.at.clone(), "a key opens at least one door")
+                    .help("write for example `opens = [\"ssh\"]`"),
+            );
+        }
+        let file = self.file;
+        let doors: Vec<&str> = file.doors.iter().map(|d| d.name.value.as_str()).collect();
+        let mut seen = HashSet::new();
+        for door in &opens.value {
+            if !doors.contains(&door.value.as_str()) {
+                let help = match nearest(&door.value, &doors) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if doors.is_empty() => "there is no door in this policy".to_string(),
+                    None if doors.len() > 10 => format!("write `[door.{}]`?", door.value),
+                    None => format!("the doors are: {}", doors.join(", ")),
+                };
+                self.error(
+                    Diagnostic::new(
+                        door.at.clone(),
+                        format!("there is no door `{}`", door.value),
+                    )
+                    .label("unknown door")
+                    .help(help),
+                );
+            } else if !seen.insert(&door.value) {
+                self.error(
+                    Diagnostic::new(door.at.clone(), format!("`{}` is named twice", door.value))
+                        .label("again here"),
+                );
+            }
+        }
+    }
+
+    fn sequence(&mut self, key: &KeyEntry, guarded: &Claims, ignored: &Claims) {
+        let name = &key.name;
+        let sequence = match &key.sequence {
+            Entry::Wrong => return,
+            Entry::Missing => {
+                self.error(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!("key `{}` has no sequence", name.value),
+                    )
+                    .help("write for example `sequence = [443, 2387, 920, 18357, 50]` below it"),
+                );
+                return;
+            }
+            Entry::Written(sequence) => sequence,
+        };
+        let length = sequence.value.len();
+        if length == 0 && key.sequence_whole {
+            self.error(
+                Diagnostic::new(sequence.at.clone(), "a sequence has at least one knock")
+                    .label("empty"),
+            );
+        }
+        if length > LONGEST_SEQUENCE {
+            self.error(
+                Diagnostic::new(
+                    sequence.at.clone(),
+                    format!("a sequence of {length} knocks is too long"),
+                )
+                .label(format!("at most {LONGEST_SEQUENCE}")),
+            );
+        }
+        for knock in &sequence.value {
+            for (claims, verb) in [(guarded, "guarded"), (ignored, "ignored")] {
+                let Some((claim, by)) = claims.get(&knock.value) else {
+                    continue;
+                };
+                self.error(
+                    Diagnostic::new(
+                        knock.at.clone(),
+                        format!("port {} is {verb} and cannot be a knock", knock.value),
+                    )
+                    .label("in a sequence here")
+                    .help("take another port")
+                    .also(claim.clone(), format!("{verb} by {by}")),
+                );
+            }
+        }
+        if !key.sequence_whole {
+            return;
+        }
+        for pair in sequence.value.windows(2) {
+            if pair[0].value == pair[1].value {
+                self.error(
+                    Diagnostic::new(
+                        pair[1].at.clone(),
+                        format!("the knock {} comes twice in a row", pair[1].value),
+                    )
+                    .label("the same again")
+                    .help("networks repeat packets, so a repeated knock does not count"),
+                );
+            }
+        }
+    }
+
+    /// No two keys share a sequence, and none contains another's whole: it would open both.
+    fn sequences_apart(&mut self) {
+        let mut whole: HashMap<Vec<Knock>, &KeyEntry> = HashMap::new();
+        let mut lengths = HashSet::new();
+        let mut readable = Vec::new();
+        for key in &self.file.keys {
+            let Entry::Written(sequence) = &key.sequence else {
+                continue;
+            };
+            if !key.sequence_whole || !(1..=LONGEST_SEQUENCE).contains(&sequence.value.len()) {
+                continue;
+            }
+            let knocks: Vec<Knock> = sequence.value.iter().map(|k| k.value).collect();
+            lengths.insert(knocks.len());
+            if let Some(other) = whole.get(&knocks) {
+                self.diagnostics.push(same_sequence(key, other, sequence));
+                continue;
+            }
+            whole.insert(knocks.clone(), key);
+            readable.push((key, sequence, knocks));
+        }
+        for (key, sequence, knocks) in readable {
+            let shorter = lengths.iter().filter(|&&length| length < knocks.len());
+            let mut inside: Vec<&KeyEntry> = shorter
+                .flat_map(|&length| knocks.windows(length))
+                .filter_map(|part| whole.get(part).copied())
+                .collect();
+            inside.sort_by_key(|other| other.name.at.start);
+            inside.dedup_by_key(|other| other.name.at.start);
+            for other in inside {
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        sequence.at.clone(),
+                        format!(
+                            "the sequence of `{}` contains that of `{}`",
+                            key.name.value, other.name.value
+                        ),
+                    )
+                    .label(format!("would open what `{}` opens too", other.name.value))
+                    .help("change one of the two")
+                    .also(other.name.at.clone(), "the other key"),
+                );
+            }
+        }
+    }
+
+    /// Whether an error was reported inside this range, so that a follow-up would only repeat it.
+    fn already_wrong(&self, at: &Range<usize>) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|d| at.contains(&d.at.start) && d.at.end <= at.end)
+    }
+}
+
+fn same_sequence<T>(key: &KeyEntry, other: &KeyEntry, at: &Spanned<T>) -> Diagnostic {
+    Diagnostic::new(
+        at.at.clone(),
+        format!(
+            "`{}` and `{}` have the same sequence",
+            other.name.value, key.name.value
+        ),
+    )
+    .label("the same knocks")
+    .help("the log could not tell them apart; change one")
+    .also(other.name.at.clone(), "the other key")
+}
+
+/// The meaning of a file in which nothing is wrong.
+fn policy(file: &File) -> Option<Policy> {
+    let doors: Vec<Door> = file
+        .doors
+        .iter()
+        .map(|door| {
+            Some(Door {
+                name: door.name.value.clone(),
+                ports: values(&door.ports)?,
+                trust: door.trust.clone(),
+            })
+        })
+        .collect::<Option<_>>()?;
+    let keys = file
+        .keys
+        .iter()
+        .map(|key| {
+            Some(Key {
+                name: key.name.value.clone(),
+                opens: openings(file, key)?,
+                sequence: values(&key.sequence)?,
+                once: key.once,
+                expires: key.expires,
+            })
+        })
+        .collect::<Option<_>>()?;
+    let interfaces = match &file.interfaces {
+        None => Interfaces::AllButLoopback,
+        Some(list) => Interfaces::Only(list.value.iter().map(|i| i.value.clone()).collect()),
+    };
+    let ignore = file.ignore.iter().flat_map(|list| &list.value);
+    Some(Policy {
+        within: file.within.as_ref().map_or(DEFAULT_WITHIN, |s| s.value),
+        interfaces,
+        ignore: ignore.map(|port| port.value).collect(),
+        closed: file.closed.as_ref().map_or(Closed::Drop, |s| s.value),
+        log: file.log.as_ref().map_or(Log::Kernel, |s| s.value),
+        max_sources: file
+            .max_sources
+            .as_ref()
+            .map_or(DEFAULT_MAX_SOURCES, |s| s.value),
+        grant: GrantPrefix {
+            v4: file
+                .prefix4
+                .as_ref()
+                .map_or(GrantPrefix::SINGLE.v4, |s| s.value),
+            v6: file
+                .prefix6
+                .as_ref()
+                .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
+        },
+        doors,
+        keys,
+    })
+}
+
+fn values<T: Clone>(entry: &Entry<Vec<Spanned<T>>>) -> Option<Vec<T>> {
+    match entry {
+        Entry::Written(list) => Some(list.value.iter().map(|s| s.value.clone()).collect()),
+        Entry::Missing | Entry::Wrong => None,
+    }
+}
+
+/// How long a grant lasts: what the key says, else the door, else the policy.
+fn openings(file: &File, key: &KeyEntry) -> Option<Vec<Opening>> {
+    let names: Vec<String> = values(&key.opens)?;
+    names
+        .iter()
+        .map(|name| {
+            let index = file
+                .doors
+                .iter()
+                .position(|door| door.name.value.as_str() == name)?;
+            let open_for = key
+                .open_for
+                .as_ref()
+                .or(file.doors[index].open_for.as_ref())
+                .or(file.open_for.as_ref())
+                .map_or(DEFAULT_OPEN_FOR, |s| s.value);
+            Some(Opening {
+                door: DoorIndex(index),
+                open_for,
+            })
+        })
+        .collect()
+}
+
+fn sweeps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
+    for (KeyIndex(index), sweep) in sweep::opened_by_sweeps(policy) {
+        let key = &file.keys[index];
+        if let Entry::Written(sequence) = &key.sequence {
+            diagnostics.push(
+                Diagnostic::new(
+                    sequence.at.clone(),
+                    format!("{sweep} opens with the sequence of `{}`", key.name.value),
+                )
+                .label("found by any scanner")
+                .help("take ports without order, three or more"),
+            );
+        }
+    }
+}

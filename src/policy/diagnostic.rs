@@ -1,0 +1,254 @@
+//! Mistakes in a policy, each with its place, shown together with a caret under the exact value.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// One mistake. Byte ranges refer to the text of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnostic {
+    /// What is wrong, as a sentence without a full stop.
+    pub message: String,
+    /// The value that is wrong.
+    pub at: Range<usize>,
+    /// What stands under the caret: the point in two or three words. May be empty.
+    pub label: String,
+    /// What would be accepted.
+    pub help: Option<String>,
+    /// Another place that has to do with it, and what that place is.
+    pub also: Option<(Range<usize>, String)>,
+}
+
+impl Diagnostic {
+    pub fn new(at: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            message: message.into(),
+            at,
+            label: String::new(),
+            help: None,
+            also: None,
+        }
+    }
+
+    pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
+        self.label = label.into();
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub fn also(mut self, at: Range<usize>, label: impl Into<String>) -> Diagnostic {
+        self.also = Some((at, label.into()));
+        self
+    }
+}
+
+/// All mistakes of one file, in the order of the file. Shown with [`Report::render`].
+#[derive(Debug)]
+pub struct Report {
+    path: String,
+    text: String,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Whether a report is shown with terminal colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Coloured,
+}
+
+/// More mistakes than this are counted, not shown: nobody reads them.
+const SHOWN: usize = 50;
+
+/// Lines longer than this (in bytes) are not shown whole; a generated or damaged file has them.
+const LONGEST_LINE: usize = 200;
+
+impl Report {
+    pub fn new(path: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
+        diagnostics.sort_by_key(|d| (d.at.start, d.at.end));
+        diagnostics.dedup();
+        Report {
+            path: path.to_string(),
+            text: text.to_string(),
+            diagnostics,
+        }
+    }
+
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// The whole report as text, one block for each mistake and a last line that counts them.
+    pub fn render(&self, style: Style) -> String {
+        let renderer = match style {
+            Style::Plain => Renderer::plain(),
+            Style::Coloured => Renderer::styled(),
+        };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let mut out = String::new();
+        for diagnostic in self.diagnostics.iter().take(SHOWN) {
+            out.push_str(&self.render_one(&renderer, diagnostic));
+            out.push_str("\n\n");
+        }
+        let count = self.diagnostics.len();
+        if count > SHOWN {
+            out.push_str(&format!("... and {} more\n", count - SHOWN));
+        }
+        let plural = if count == 1 { "error" } else { "errors" };
+        out.push_str(&format!("{}: {count} {plural}", self.path));
+        out
+    }
+
+    fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
+        let view = View::around(&self.text, &diagnostic.at);
+        let mut primary = AnnotationKind::Primary.span(view.range(&diagnostic.at));
+        if !diagnostic.label.is_empty() {
+            primary = primary.label(&diagnostic.label);
+        }
+        let mut snippet = Snippet::source(&view.text)
+            .line_start(view.first_line)
+            .path(&self.path)
+            .annotation(primary);
+        // A place too far away to be shown with it is named by its line instead.
+        let mut elsewhere = None;
+        if let Some((at, label)) = &diagnostic.also {
+            if view.holds(at) {
+                snippet =
+                    snippet.annotation(AnnotationKind::Context.span(view.range(at)).label(label));
+            } else {
+                let line = self.text[..floor(&self.text, at.start)]
+                    .matches('\n')
+                    .count()
+                    + 1;
+                elsewhere = Some(format!("{label} in line {line}"));
+            }
+        }
+        let mut group: Group<'_> = Level::ERROR
+            .primary_title(&diagnostic.message)
+            .element(snippet);
+        if let Some(note) = &elsewhere {
+            group = group.element(Level::NOTE.message(note));
+        }
+        if let Some(help) = &diagnostic.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Style::Plain))
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// The piece of a file that is shown for one mistake: whole lines where they are short, a cut one
+/// otherwise, with control characters made harmless for the terminal.
+struct View {
+    text: String,
+    start: usize,
+    end: usize,
+    first_line: usize,
+}
+
+impl View {
+    /// How many bytes of neighbouring lines may be shown, for a related place that is near.
+    const REACH: usize = 2_000;
+
+    fn around(text: &str, at: &Range<usize>) -> View {
+        let line_start = text[..floor(text, at.start)]
+            .rfind('\n')
+            .map_or(0, |i| i + 1);
+        let line_end = text[floor(text, at.start)..]
+            .find('\n')
+            .map_or(text.len(), |i| floor(text, at.start) + i);
+        let (start, end) = if line_end - line_start > LONGEST_LINE {
+            let start = floor(text, at.start.saturating_sub(60).max(line_start));
+            (start, floor(text, (start + LONGEST_LINE).min(line_end)))
+        } else {
+            (
+                near_line_start(text, line_start),
+                near_line_end(text, line_end),
+            )
+        };
+        View {
+            text: harmless(&text[start..end]),
+            start,
+            end,
+            first_line: text[..start].matches('\n').count() + 1,
+        }
+    }
+
+    fn holds(&self, at: &Range<usize>) -> bool {
+        self.start <= at.start && at.end <= self.end
+    }
+
+    /// The range inside the view. A range over several lines is cut at the first line's end, so
+    /// that the caret stays under the beginning of what is wrong.
+    fn range(&self, at: &Range<usize>) -> Range<usize> {
+        let start = at.start.clamp(self.start, self.end) - self.start;
+        let end = at.end.clamp(self.start, self.end) - self.start;
+        let start = floor(&self.text, start);
+        let end = floor(&self.text, end);
+        match self.text[start..end.max(start)].find('\n') {
+            Some(length) => start..start + length,
+            None => start..end.max(start),
+        }
+    }
+}
+
+/// The start of the earliest line within reach whose lines are all short.
+fn near_line_start(text: &str, mut start: usize) -> usize {
+    let limit = start.saturating_sub(View::REACH);
+    while start > limit {
+        let previous = text[..start - 1].rfind('\n').map_or(0, |i| i + 1);
+        if start - previous > LONGEST_LINE || previous < limit {
+            break;
+        }
+        start = previous;
+    }
+    start
+}
+
+/// The end of the latest line within reach whose lines are all short.
+fn near_line_end(text: &str, mut end: usize) -> usize {
+    let limit = (end + View::REACH).min(text.len());
+    while end < limit {
+        let next = text[end + 1..]
+            .find('\n')
+            .map_or(text.len(), |i| end + 1 + i);
+        if next - end > LONGEST_LINE || next > limit {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+/// The nearest character boundary at or before `index`.
+fn floor(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+/// Control characters (but tabs and line ends) become `?`, byte for byte, so that ranges hold.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c.to_string(),
+            c if c.is_control() => "?".repeat(c.len_utf8()),
+            c => c.to_string(),
+        })
+        .collect()
+}

@@ -1,0 +1,205 @@
+//! The policy: what the administrator wrote, checked.
+//!
+//! `text --parse--> File --check--> Policy`. A [`Policy`] that exists is valid: nothing after
+//! [`check`](check::check) refuses anything that the file says. `File` keeps what was written and
+//! where; `Policy` keeps what it means and nothing of the text.
+
+pub mod check;
+pub mod diagnostic;
+pub mod file;
+pub mod load;
+mod scanned_ports;
+mod sweep;
+
+use std::fmt;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::knock::{GrantPrefix, Knock, Protocol};
+pub use diagnostic::{Diagnostic, Report};
+
+/// The longest sequence a key may have.
+pub const LONGEST_SEQUENCE: usize = 32;
+
+/// The largest policy file that is read, in bytes. 10,000 keys take about 1 MB.
+pub const LARGEST_FILE: u64 = 8 << 20;
+
+/// Reads a policy from text. `path` names it in error messages.
+///
+/// # Errors
+/// Every mistake of the file at once, in the order of the file.
+pub fn read(path: &str, text: &str) -> Result<Policy, Report> {
+    let (file, mut diagnostics) = file::parse(text);
+    match check::check(&file, &mut diagnostics) {
+        Some(policy) if diagnostics.is_empty() => Ok(policy),
+        _ => Err(Report::new(path, text, diagnostics)),
+    }
+}
+
+/// A checked policy. See the manual's table of settings for what each field is called in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The longest pause between two counted knocks.
+    pub within: Duration,
+    pub interfaces: Interfaces,
+    /// Ports whose packets are never knocks. In the order of the file, no duplicates.
+    pub ignore: Vec<Knock>,
+    pub closed: Closed,
+    pub log: Log,
+    /// How many sources may be midway, and how many may hold grants, per family.
+    pub max_sources: u32,
+    pub grant: GrantPrefix,
+    /// In the order of the file; never empty. Indexed by [`DoorIndex`].
+    pub doors: Vec<Door>,
+    /// In the order of the file. Indexed by [`KeyIndex`].
+    pub keys: Vec<Key>,
+}
+
+/// Index into [`Policy::doors`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorIndex(pub usize);
+
+/// Index into [`Policy::keys`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyIndex(pub usize);
+
+/// Ports that are closed to new connections except for sources that hold a grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Door {
+    pub name: Name,
+    /// Never empty; no port belongs to two doors.
+    pub ports: Vec<Knock>,
+    /// Sources that never need to knock.
+    pub trust: Vec<IpNet>,
+}
+
+/// What one person or device opens doors with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    pub name: Name,
+    /// Never empty, each door once.
+    pub opens: Vec<Opening>,
+    /// 1 to [`LONGEST_SEQUENCE`] knocks.
+    pub sequence: Vec<Knock>,
+    /// Each grant of this key is used up by its first connection.
+    pub once: bool,
+    /// From this moment on (seconds since 1970, UTC) the key opens nothing.
+    pub expires: Option<i64>,
+}
+
+/// A door that a key opens, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opening {
+    pub door: DoorIndex,
+    pub open_for: Duration,
+}
+
+/// Where packets are judged.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Interfaces {
+    AllButLoopback,
+    Only(Vec<String>),
+}
+
+/// What a stranger's connection to a door meets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Closed {
+    Drop,
+    Reject,
+}
+
+/// Where openings are logged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Log {
+    Kernel,
+    Nflog(u16),
+    Off,
+}
+
+impl Policy {
+    pub fn door(&self, index: DoorIndex) -> &Door {
+        &self.doors[index.0]
+    }
+
+    pub fn key(&self, index: KeyIndex) -> &Key {
+        &self.keys[index.0]
+    }
+
+    pub fn door_indices(&self) -> impl Iterator<Item = DoorIndex> + use<> {
+        (0..self.doors.len()).map(DoorIndex)
+    }
+
+    pub fn key_indices(&self) -> impl Iterator<Item = KeyIndex> + use<> {
+        (0..self.keys.len()).map(KeyIndex)
+    }
+
+    /// The door that guards this port.
+    pub fn door_at(&self, port: Knock) -> Option<DoorIndex> {
+        self.door_indices()
+            .find(|&index| self.door(index).ports.contains(&port))
+    }
+
+    /// Whether UDP datagrams are judged at all. They are when a door or a sequence has a UDP port;
+    /// otherwise connection tracking, which judging them needs, stays out of the way and no
+    /// datagram is a knock.
+    pub fn judges_udp(&self) -> bool {
+        let udp = |knock: &Knock| knock.protocol == Protocol::Udp;
+        self.doors.iter().any(|door| door.ports.iter().any(udp))
+            || self.keys.iter().any(|key| key.sequence.iter().any(udp))
+    }
+
+    /// Whether some key has `once`.
+    pub fn has_once(&self) -> bool {
+        self.keys.iter().any(|key| key.once)
+    }
+}
+
+impl Key {
+    /// Whether the key has expired at `now`, in seconds since 1970.
+    pub fn expired(&self, now: i64) -> bool {
+        self.expires.is_some_and(|end| now >= end)
+    }
+}
+
+/// The name of a door or key: 1 to 32 of `a-z A-Z 0-9 - _ .`, the first a letter or digit.
+///
+/// Names become names of chains and counters, so they hold nothing that any backend would quote.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    pub const LONGEST: usize = 32;
+
+    /// `None` when the text is not a name.
+    pub fn new(text: &str) -> Option<Name> {
+        let body = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let fits = text.len() <= Name::LONGEST && text.bytes().all(body);
+        let starts = text.bytes().next()?.is_ascii_alphanumeric();
+        (fits && starts).then(|| Name(text.to_string()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The number that stands for this name in the kernel's sets: the same wherever and whenever it
+    /// is computed, so that what a set holds keeps its meaning when the policy changes. FNV-1a
+    /// (draft-eastlake-fnv) of the name, its upper half never 0 or ffff: nft prints those specially,
+    /// and small numbers are the automaton's states. `check` refuses two names with one id.
+    pub fn id(&self) -> u32 {
+        let hash = self.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        match hash >> 16 {
+            0 | 0xffff => hash ^ 0x5555_0000,
+            _ => hash,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}

@@ -1,0 +1,123 @@
+//! Whether a scan of the port space opens a door: the scan is run through the automaton.
+//!
+//! A sweep is a list of knocks, faster than `within`. Guarded ports are knocks that lead nowhere,
+//! ignored ports are none, as everywhere.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::scanned_ports;
+use super::{KeyIndex, Policy};
+use crate::automaton::{Automaton, State, Step};
+use crate::knock::{Knock, Protocol};
+
+/// The keys that a sweep opens, each with the name of the first sweep that does.
+pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
+    let automaton = Automaton::build(policy);
+    let guarded: HashSet<Knock> = policy
+        .doors
+        .iter()
+        .flat_map(|d| &d.ports)
+        .copied()
+        .collect();
+    let ignored: HashSet<Knock> = policy.ignore.iter().copied().collect();
+    let mut opened = BTreeMap::new();
+    let mut sweep = |name: &str, knocks: &mut dyn Iterator<Item = Knock>| {
+        let mut state = State::ROOT;
+        for knock in knocks.filter(|knock| !ignored.contains(knock)) {
+            if guarded.contains(&knock) {
+                state = State::ROOT;
+                continue;
+            }
+            state = match automaton.step(state, knock) {
+                Step::Echo => state,
+                Step::To(next) => next,
+                Step::Complete(key) => {
+                    opened.entry(key).or_insert_with(|| name.to_string());
+                    automaton.after(key)
+                }
+            };
+        }
+    };
+
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        if protocol == Protocol::Udp && !policy.judges_udp() {
+            continue;
+        }
+        let all = || (1..=u16::MAX).filter_map(move |port| Knock::new(protocol, port));
+        sweep(&format!("an ascending {protocol} sweep"), &mut all());
+        sweep(&format!("a descending {protocol} sweep"), &mut all().rev());
+        let list: Vec<Knock> = scanned(protocol);
+        sweep(
+            &format!("a scan of common {protocol} ports, most common first"),
+            &mut list.iter().copied(),
+        );
+        for count in [10, 20, 50, 100, 1000] {
+            let mut common: Vec<Knock> = list.iter().copied().take(count).collect();
+            common.sort();
+            let name = format!("scan of the {count} most common {protocol} ports");
+            sweep(&format!("an ascending {name}"), &mut common.iter().copied());
+            sweep(
+                &format!("a descending {name}"),
+                &mut common.iter().rev().copied(),
+            );
+        }
+    }
+    if policy.judges_udp() {
+        let both = || (1..=u16::MAX).flat_map(|port| both_protocols(port, false));
+        let reversed = || (1..=u16::MAX).flat_map(|port| both_protocols(port, true));
+        sweep("an ascending tcp and udp sweep", &mut both());
+        sweep("an ascending udp and tcp sweep", &mut reversed());
+        sweep("a descending tcp and udp sweep", &mut reversed().rev());
+        sweep("a descending udp and tcp sweep", &mut both().rev());
+    }
+    for key in &policy.keys {
+        if let Some((first, stride)) = stride(&key.sequence) {
+            let ports = (0..).map(|i| i64::from(first.port.get()) + i * stride);
+            let ports = ports.map_while(|port| u16::try_from(port).ok());
+            let mut knocks = ports.map_while(|port| Knock::new(first.protocol, port));
+            let order = if stride > 0 {
+                "an ascending"
+            } else {
+                "a descending"
+            };
+            let name = format!("{order} sweep in steps of {}", stride.abs());
+            sweep(&name, &mut knocks);
+        }
+    }
+    opened
+}
+
+fn scanned(protocol: Protocol) -> Vec<Knock> {
+    let ports: &[u16] = match protocol {
+        Protocol::Tcp => &scanned_ports::TCP,
+        Protocol::Udp => &scanned_ports::UDP,
+    };
+    let knocks = ports.iter().map(|&port| Knock::new(protocol, port));
+    knocks.flatten().collect()
+}
+
+fn both_protocols(port: u16, udp_first: bool) -> [Knock; 2] {
+    // Port 0 never comes here; the fallback keeps the function total.
+    let knock = |protocol| Knock {
+        protocol,
+        port: std::num::NonZeroU16::new(port).unwrap_or(std::num::NonZeroU16::MIN),
+    };
+    if udp_first {
+        [knock(Protocol::Udp), knock(Protocol::Tcp)]
+    } else {
+        [knock(Protocol::Tcp), knock(Protocol::Udp)]
+    }
+}
+
+/// The first knock and the step of a sequence whose ports are evenly spaced (three or more of them:
+/// any two are). Such a one is what a scan with a step, or a human without imagination, finds.
+fn stride(sequence: &[Knock]) -> Option<(Knock, i64)> {
+    let step = |pair: &[Knock]| i64::from(pair[1].port.get()) - i64::from(pair[0].port.get());
+    let mut steps = sequence.windows(2).map(step);
+    let first = steps.next()?;
+    let one_protocol = sequence
+        .iter()
+        .all(|knock| knock.protocol == sequence[0].protocol);
+    let even = sequence.len() >= 3 && first != 0 && steps.all(|step| step == first);
+    (even && one_protocol).then_some((sequence[0], first))
+}

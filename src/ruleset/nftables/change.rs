@@ -1,0 +1,314 @@
+//! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::listing::{Grant, ListedSet, Listing, Opened};
+use super::script::{Script, SetKind, time};
+use super::{BY_HAND, Family, Kept, TABLE, classid, parse_set_name, set_name};
+use crate::policy::{Name, Policy};
+
+/// A transaction, and what it means for those who hold grants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// For `nft -f -`.
+    pub text: String,
+    /// Live grants that stay.
+    pub kept: usize,
+    /// Live grants that end with it, their door or key being gone.
+    pub removed: usize,
+}
+
+/// The transaction that makes `script` (rendered from `policy`) the running one. `running` is our
+/// table as it is now, `None` when there is none.
+///
+/// Kept sets are not touched, but for grants of doors and keys that are gone. A kept set whose
+/// declaration changed (`max_sources`, `[grant]`) is made anew and its live elements are carried
+/// over, to the second below.
+pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) -> Change {
+    let Some(running) = running else {
+        return Change {
+            text: script.to_string(),
+            kept: 0,
+            removed: 0,
+        };
+    };
+    let rights = Rights::of(policy);
+    let (live, dead): (Vec<Grant>, Vec<Grant>) = running
+        .grants()
+        .into_iter()
+        .partition(|grant| rights.hold(grant));
+
+    let mut text = format!("flush table {TABLE}\n");
+    let unchanged = remove_old(&mut text, script, running);
+    let _ = write!(text, "{script}");
+    for grant in &dead {
+        remove_grant(&mut text, grant, &unchanged);
+    }
+    for opened in running.opened() {
+        if !rights.include(&opened) {
+            remove_opened(&mut text, &opened, &unchanged);
+        }
+    }
+    carry_over(&mut text, script, running, &live, &rights, &unchanged);
+    Change {
+        text,
+        kept: live.len(),
+        removed: dead.len(),
+    }
+}
+
+/// Which key may open which door, by their ids.
+struct Rights(HashSet<(u32, u32)>);
+
+impl Rights {
+    fn of(policy: &Policy) -> Rights {
+        let by_key = policy.keys.iter().flat_map(|key| {
+            let doors = key.opens.iter().map(|o| policy.door(o.door).name.id());
+            doors.map(|door| (door, key.name.id()))
+        });
+        let by_hand = policy.doors.iter().map(|door| (door.name.id(), BY_HAND));
+        Rights(by_key.chain(by_hand).collect())
+    }
+
+    fn include(&self, opened: &Opened) -> bool {
+        self.0.contains(&(opened.door, opened.key))
+    }
+
+    /// A grant that nobody is known to have opened is not kept.
+    fn hold(&self, grant: &Grant) -> bool {
+        grant.opened_by.is_some_and(|opened| self.include(&opened))
+    }
+}
+
+/// Removes everything of the old table that is not kept as it is. Returns the names of the sets
+/// that are.
+fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<String> {
+    let mut unchanged = HashSet::new();
+    for (name, set) in &running.sets {
+        let same = script
+            .sets
+            .iter()
+            .any(|new| new.name == *name && keeps(new.kind, set));
+        if same {
+            unchanged.insert(name.clone());
+        } else {
+            let kind = if set.is_map { "map" } else { "set" };
+            let _ = writeln!(text, "delete {kind} {TABLE} {name}");
+        }
+    }
+    for (name, chain) in &running.chains {
+        // A base chain that stays is not taken off its hook.
+        let same = chain.base.is_some() && script.chains.iter().any(|new| new.name == *name);
+        if !same {
+            let _ = writeln!(text, "delete chain {TABLE} {name}");
+        }
+    }
+    for name in running.counters.keys() {
+        if !script.counters.contains(name) {
+            let _ = writeln!(text, "delete counter {TABLE} {name}");
+        }
+    }
+    unchanged
+}
+
+fn keeps(kind: SetKind, old: &ListedSet) -> bool {
+    match kind {
+        SetKind::Kept { size } => {
+            old.declaration.get("size").and_then(|s| s.as_u64()) == Some(u64::from(size))
+        }
+        SetKind::Fixed | SetKind::Fresh { .. } => false,
+    }
+}
+
+/// An element that may have expired since it was listed can only be deleted after it was added:
+/// deleting what is not there would fail the whole transaction.
+fn remove(text: &mut String, set: &str, element: &str) {
+    let _ = writeln!(
+        text,
+        "add element {TABLE} {set} {{ {element} timeout 60s }}"
+    );
+    let _ = writeln!(text, "delete element {TABLE} {set} {{ {element} }}");
+}
+
+fn remove_grant(text: &mut String, grant: &Grant, sets: &HashSet<String>) {
+    let set = grant_set(grant);
+    if sets.contains(&set) {
+        remove(text, &set, &grant_element(grant));
+    }
+}
+
+fn remove_opened(text: &mut String, opened: &Opened, sets: &HashSet<String>) {
+    let family = Family::of(opened.source);
+    let set = set_name(Kept::Opened, family, family.longest_prefix());
+    if sets.contains(&set) {
+        remove(text, &set, &opened_element(opened));
+    }
+}
+
+fn grant_set(grant: &Grant) -> String {
+    let kept = if grant.once { Kept::Once } else { Kept::Grants };
+    let family = Family::of(grant.source.addr());
+    set_name(kept, family, grant.source.prefix_len())
+}
+
+fn grant_element(grant: &Grant) -> String {
+    format!("{} . {}", grant.source.addr(), classid(grant.door))
+}
+
+fn opened_element(opened: &Opened) -> String {
+    let (door, key) = (classid(opened.door), classid(opened.key));
+    format!("{} . {door} . {key}", opened.source)
+}
+
+/// Puts live elements into those kept sets that are made anew.
+fn carry_over(
+    text: &mut String,
+    script: &Script,
+    running: &Listing,
+    live: &[Grant],
+    rights: &Rights,
+    unchanged: &HashSet<String>,
+) {
+    let mut put = HashSet::new();
+    for set in &script.sets {
+        let Some((kept, family, prefix)) = parse_set_name(&set.name) else {
+            continue;
+        };
+        if unchanged.contains(&set.name) {
+            continue;
+        }
+        let mut add = |element: String, left: Duration| {
+            // Under a second is left: it has ended before anyone could use it.
+            if !left.is_zero() && put.insert((set.name.clone(), element.clone())) {
+                let left = time(left);
+                let name = &set.name;
+                let _ = writeln!(
+                    text,
+                    "add element {TABLE} {name} {{ {element} timeout {left} }}"
+                );
+            }
+        };
+        match kept {
+            Kept::Opened => {
+                for opened in running.opened() {
+                    if Family::of(opened.source) == family && rights.include(&opened) {
+                        add(opened_element(&opened), opened.expires_in);
+                    }
+                }
+            }
+            Kept::Grants | Kept::Once => {
+                for grant in live {
+                    let once = kept == Kept::Once;
+                    if Family::of(grant.source.addr()) != family || grant.once != once {
+                        continue;
+                    }
+                    if let Some(source) = resized(grant, prefix) {
+                        let element = format!("{} . {}", source.addr(), classid(grant.door));
+                        add(element, grant.expires_in);
+                    }
+                }
+            }
+            Kept::Passing => {}
+        }
+    }
+}
+
+/// The network of another length for a grant: around the address that opened it.
+fn resized(grant: &Grant, prefix: u8) -> Option<IpNet> {
+    let address = match grant.opened_by {
+        Some(opened) => opened.source,
+        None => grant.source.addr(),
+    };
+    IpNet::new(address, prefix).ok().map(|net| net.trunc())
+}
+
+/// The transaction that grants a source a door by hand. A grant that is there gets the new time.
+///
+/// # Errors
+/// A sentence, when the source is a network other than those this host grants to.
+pub fn open(
+    running: &Listing,
+    door: &Name,
+    source: IpNet,
+    open_for: Duration,
+) -> Result<String, String> {
+    let family = Family::of(source.addr());
+    let prefix = running
+        .sets
+        .keys()
+        .find_map(|name| match parse_set_name(name) {
+            Some((Kept::Grants, f, prefix)) if f == family => Some(prefix),
+            _ => None,
+        })
+        .ok_or("the running firewall has no set for grants; `toctoc apply` makes it")?;
+    let single = source.prefix_len() == source.max_prefix_len();
+    if !single && source.prefix_len() != prefix {
+        return Err(format!(
+            "grants on this host are for a /{prefix}, not for {source}"
+        ));
+    }
+    let network = IpNet::new(source.addr(), prefix).map_or(source, |net| net.trunc());
+    let opened = Opened {
+        source: source.addr(),
+        door: door.id(),
+        key: BY_HAND,
+        expires_in: open_for,
+    };
+    let grant = Grant {
+        source: network,
+        door: door.id(),
+        once: false,
+        opened_by: Some(opened),
+        expires_in: open_for,
+    };
+    let opened_set = set_name(Kept::Opened, family, family.longest_prefix());
+    let mut text = String::new();
+    for (set, element) in [
+        (opened_set, opened_element(&opened)),
+        (grant_set(&grant), grant_element(&grant)),
+    ] {
+        remove(&mut text, &set, &element);
+        let lasting = time(open_for);
+        let _ = writeln!(
+            text,
+            "add element {TABLE} {set} {{ {element} timeout {lasting} }}"
+        );
+    }
+    Ok(text)
+}
+
+/// The transaction that ends grants: of one door or all, of one source or all. Empty when there are
+/// none. A source inside a granted network ends that grant.
+pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
+    let touches = |network: &IpNet| {
+        source.is_none_or(|source| source.contains(network) || network.contains(&source))
+    };
+    let for_door = |id: u32| door.is_none_or(|door| door.id() == id);
+    let sets: HashSet<String> = running.sets.keys().cloned().collect();
+    let (closing, staying): (Vec<Grant>, Vec<Grant>) = running
+        .grants()
+        .into_iter()
+        .partition(|grant| for_door(grant.door) && touches(&grant.source));
+    let mut text = String::new();
+    for grant in &closing {
+        remove_grant(&mut text, grant, &sets);
+    }
+    for opened in running.opened() {
+        let closed = closing
+            .iter()
+            .any(|g| g.door == opened.door && g.source.contains(&IpAddr::from(opened.source)));
+        if closed {
+            remove_opened(&mut text, &opened, &sets);
+        }
+    }
+    Change {
+        text,
+        kept: staying.len(),
+        removed: closing.len(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Whether the kernel holds what a policy says: two listings by the same nft, of the running table
+//! and of the same policy loaded where nothing has happened yet, compared part by part.
+//!
+//! Comparing what one nft prints of both needs no knowledge of how each release writes a rule.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::listing::{ListedChain, ListedSet, Listing};
+use super::parse_set_name;
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drift {
+    /// `chain judge`, `map steps`, ...
+    pub part: String,
+    /// "is missing", "has been flushed", ...
+    pub what: String,
+}
+
+impl Drift {
+    pub fn new(part: impl Into<String>, what: impl Into<String>) -> Drift {
+        Drift {
+            part: part.into(),
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.part, self.what)
+    }
+}
+
+/// The differences between what should be there and what is. Empty when there are none. What the
+/// kernel fills itself (grants, progress, counts) is no difference.
+pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
+    let mut drifts = Vec::new();
+    pairs(
+        "chain",
+        &expected.chains,
+        &actual.chains,
+        &mut drifts,
+        |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
+    );
+    pairs(
+        "set",
+        &expected.sets,
+        &actual.sets,
+        &mut drifts,
+        |name, e, a, d| set(name, e, a, d),
+    );
+    pairs(
+        "counter",
+        &expected.counters,
+        &actual.counters,
+        &mut drifts,
+        |_, _, _, _| {},
+    );
+    drifts
+}
+
+/// Walks two collections side by side; what is in one alone is a difference.
+fn pairs<T>(
+    kind: &str,
+    expected: &BTreeMap<String, T>,
+    actual: &BTreeMap<String, T>,
+    drifts: &mut Vec<Drift>,
+    mut both: impl FnMut(&str, &T, &T, &mut Vec<Drift>),
+) {
+    for (name, wanted) in expected {
+        match actual.get(name) {
+            None => drifts.push(Drift::new(format!("{kind} {name}"), "is missing")),
+            Some(found) => both(name, wanted, found, drifts),
+        }
+    }
+    for name in actual.keys().filter(|name| !expected.contains_key(*name)) {
+        drifts.push(Drift::new(
+            format!("{kind} {name}"),
+            "is not in the policy's ruleset",
+        ));
+    }
+}
+
+fn chain(part: &str, expected: &ListedChain, actual: &ListedChain, drifts: &mut Vec<Drift>) {
+    if expected.base != actual.base {
+        drifts.push(Drift::new(
+            part,
+            "is called at another place of the packet's path",
+        ));
+    }
+    let (wanted, found) = (&expected.rules, &actual.rules);
+    if wanted == found {
+        return;
+    }
+    if found.is_empty() {
+        drifts.push(Drift::new(part, "has been flushed"));
+        return;
+    }
+    let same = wanted.iter().zip(found).take_while(|(a, b)| a == b).count();
+    let what = match wanted.len() as i64 - found.len() as i64 {
+        0 => format!("differs from rule {} on", same + 1),
+        missing if missing > 0 => {
+            format!(
+                "lacks {missing} of its {} rules, from rule {} on",
+                wanted.len(),
+                same + 1
+            )
+        }
+        extra => format!("has {} rules too many, from rule {} on", -extra, same + 1),
+    };
+    drifts.push(Drift::new(part, what));
+}
+
+fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Drift>) {
+    let kind = if expected.is_map { "map" } else { "set" };
+    let part = format!("{kind} {name}");
+    if expected.declaration != actual.declaration || expected.is_map != actual.is_map {
+        drifts.push(Drift::new(&part, "is declared differently"));
+    }
+    if filled_by_kernel(name) {
+        return;
+    }
+    let wanted = elements(expected);
+    let found = elements(actual);
+    let missing: Vec<&String> = wanted.keys().filter(|e| !found.contains_key(*e)).collect();
+    let extra: Vec<&String> = found.keys().filter(|e| !wanted.contains_key(*e)).collect();
+    for (list, verb) in [(missing, "lacks"), (extra, "has, besides,")] {
+        if let Some(first) = list.first() {
+            let more = match list.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            drifts.push(Drift::new(&part, format!("{verb} {first}{more}")));
+        }
+    }
+}
+
+fn filled_by_kernel(name: &str) -> bool {
+    parse_set_name(name).is_some() || name == "progress4" || name == "progress6"
+}
+
+/// The elements as a person reads them, in any order.
+fn elements(set: &ListedSet) -> BTreeMap<String, ()> {
+    set.elements.iter().map(|e| (readable(e), ())).collect()
+}
+
+fn readable(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(pair) => {
+            let parts: Vec<String> = pair.iter().map(readable).collect();
+            parts.join(" : ")
+        }
+        Value::Object(object) => {
+            if let Some(parts) = object.get("concat").and_then(Value::as_array) {
+                let parts: Vec<String> = parts.iter().map(readable).collect();
+                return parts.join(" . ");
+            }
+            if let Some(target) = object.get("goto").map(|goto| &goto["target"]) {
+                return format!("goto {}", readable(target));
+            }
+            match object.iter().next() {
+                Some((verdict, Value::Null)) => verdict.clone(),
+                _ => value.to_string(),
+            }
+        }
+        other => other.to_string(),
+    }
+}

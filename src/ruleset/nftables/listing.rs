@@ -1,0 +1,316 @@
+//! Reading our table back: `nft -j list table inet toctoc`, tolerantly.
+//!
+//! nft's JSON differs between releases (scalars for arrays, flags left out, statements as text), so
+//! only what is needed is looked at, in every form it has been seen in (0.9.8 to 1.1.3). What cannot
+//! be read is skipped, never guessed: an element we do not understand is not a grant.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::{BY_HAND, Family, Kept, parse_classid, parse_set_name};
+
+/// Our table as the kernel holds it.
+#[derive(Debug, Default, Clone)]
+pub struct Listing {
+    pub(super) chains: BTreeMap<String, ListedChain>,
+    pub(super) sets: BTreeMap<String, ListedSet>,
+    pub(super) counters: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct ListedChain {
+    /// Hook, priority and policy of a base chain, as nft prints them.
+    pub base: Option<String>,
+    /// Each rule without its handle.
+    pub rules: Vec<Value>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct ListedSet {
+    /// Types, size and timeout.
+    pub declaration: BTreeMap<&'static str, Value>,
+    pub is_map: bool,
+    pub elements: Vec<Value>,
+}
+
+/// A live grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    pub source: IpNet,
+    /// [`Name::id`](crate::policy::Name::id) of the door.
+    pub door: u32,
+    /// Used up by its first connection.
+    pub once: bool,
+    /// Who opened it.
+    pub opened_by: Option<Opened>,
+    /// To the second below.
+    pub expires_in: Duration,
+}
+
+/// An element of `opened4/6`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opened {
+    pub source: IpAddr,
+    pub door: u32,
+    /// [`Name::id`](crate::policy::Name::id) of the key, or [`BY_HAND`].
+    pub key: u32,
+    pub expires_in: Duration,
+}
+
+/// A source midway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    pub source: IpAddr,
+    /// A state of the automaton that the kernel holds.
+    pub state: u32,
+    pub expires_in: Duration,
+}
+
+/// The text is not nft's JSON at all.
+#[derive(Debug)]
+pub struct ListingError(String);
+
+impl fmt::Display for ListingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nft printed something that is no listing: {}", self.0)
+    }
+}
+
+impl std::error::Error for ListingError {}
+
+impl Listing {
+    /// Reads what `nft -j list table` prints. Objects of other tables are passed over.
+    ///
+    /// # Errors
+    /// When the text is not JSON, or has no list of objects.
+    pub fn parse(json: &str) -> Result<Listing, ListingError> {
+        let value: Value = serde_json::from_str(json).map_err(|e| ListingError(e.to_string()))?;
+        let objects = value["nftables"]
+            .as_array()
+            .ok_or_else(|| ListingError("no `nftables` in it".to_string()))?;
+        let mut listing = Listing::default();
+        for object in objects.iter().filter_map(Value::as_object) {
+            for (kind, value) in object {
+                let table = value["table"].as_str().unwrap_or_default();
+                let family = value["family"].as_str().unwrap_or_default();
+                if table == "toctoc" && family == "inet" {
+                    listing.add(kind, value);
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    fn add(&mut self, kind: &str, value: &Value) {
+        let name = value["name"].as_str().unwrap_or_default().to_string();
+        match kind {
+            "chain" => {
+                let base = value.get("hook").map(|hook| {
+                    format!(
+                        "{} {} {}",
+                        hook,
+                        value["prio"],
+                        value["policy"].as_str().unwrap_or("accept")
+                    )
+                });
+                self.chains.entry(name).or_default().base = base;
+            }
+            "rule" => {
+                let chain = value["chain"].as_str().unwrap_or_default().to_string();
+                let rule = serde_json::json!([value["expr"], value["comment"]]);
+                self.chains.entry(chain).or_default().rules.push(rule);
+            }
+            "set" | "map" => {
+                let declared = ["type", "map", "size", "timeout"];
+                let declared = declared
+                    .iter()
+                    .filter(|key| !value[**key].is_null())
+                    .map(|&key| (key, value[key].clone()));
+                let set = ListedSet {
+                    declaration: declared.collect(),
+                    is_map: kind == "map",
+                    elements: value["elem"].as_array().cloned().unwrap_or_default(),
+                };
+                self.sets.insert(name, set);
+            }
+            "counter" => {
+                let packets = value["packets"].as_u64().unwrap_or_default();
+                self.counters.insert(name, packets);
+            }
+            _ => {}
+        }
+    }
+
+    /// The live grants with who opened each.
+    pub fn grants(&self) -> Vec<Grant> {
+        let opened = self.opened();
+        let mut by_door: BTreeMap<u32, Vec<&Opened>> = BTreeMap::new();
+        for entry in &opened {
+            by_door.entry(entry.door).or_default().push(entry);
+        }
+        let mut by_source: BTreeMap<(IpAddr, u32), Vec<&Opened>> = BTreeMap::new();
+        for entry in &opened {
+            by_source
+                .entry((entry.source, entry.door))
+                .or_default()
+                .push(entry);
+        }
+        let mut grants = Vec::new();
+        for (name, set) in &self.sets {
+            let Some((kept @ (Kept::Grants | Kept::Once), family, prefix)) = parse_set_name(name)
+            else {
+                continue;
+            };
+            for element in &set.elements {
+                let Some((parts, expires_in)) = element_parts(element) else {
+                    continue;
+                };
+                let [address, door] = parts.as_slice() else {
+                    continue;
+                };
+                let (Some(address), Some(door)) = (address_of(address), classid_of(door)) else {
+                    continue;
+                };
+                let Ok(source) = IpNet::new(address, prefix) else {
+                    continue;
+                };
+                let single = prefix == family.longest_prefix();
+                let candidates = if single {
+                    by_source.get(&(address, door))
+                } else {
+                    by_door.get(&door)
+                };
+                // Who opened is who was given the same time.
+                let opened_by = candidates
+                    .into_iter()
+                    .flatten()
+                    .filter(|entry| source.contains(&entry.source))
+                    .min_by_key(|entry| entry.expires_in.abs_diff(expires_in))
+                    .map(|entry| **entry);
+                grants.push(Grant {
+                    source,
+                    door,
+                    once: kept == Kept::Once,
+                    opened_by,
+                    expires_in,
+                });
+            }
+        }
+        grants.sort_by_key(|grant| (grant.source, grant.door, grant.once));
+        grants
+    }
+
+    /// All elements of `opened4/6`, live grant or not.
+    pub fn opened(&self) -> Vec<Opened> {
+        let mut opened = Vec::new();
+        for (name, set) in &self.sets {
+            let Some((Kept::Opened, ..)) = parse_set_name(name) else {
+                continue;
+            };
+            for element in &set.elements {
+                let Some((parts, expires_in)) = element_parts(element) else {
+                    continue;
+                };
+                let [source, door, key] = parts.as_slice() else {
+                    continue;
+                };
+                if let (Some(source), Some(door), Some(key)) =
+                    (address_of(source), classid_of(door), classid_of(key))
+                {
+                    opened.push(Opened {
+                        source,
+                        door,
+                        key,
+                        expires_in,
+                    });
+                }
+            }
+        }
+        opened
+    }
+
+    /// The sources that have a state, midway or just done.
+    pub fn progress(&self) -> Vec<Progress> {
+        let mut progress = Vec::new();
+        for family in Family::BOTH {
+            let Some(set) = self.sets.get(&format!("progress{}", family.digit())) else {
+                continue;
+            };
+            for element in &set.elements {
+                let (key, state) = (&element[0], &element[1]);
+                let Some((parts, expires_in)) = element_parts(key) else {
+                    continue;
+                };
+                let source = parts.first().and_then(|part| address_of(part));
+                if let (Some(source), Some(state)) = (source, classid_of(state)) {
+                    progress.push(Progress {
+                        source,
+                        state,
+                        expires_in,
+                    });
+                }
+            }
+        }
+        progress.sort_by_key(|p| p.source);
+        progress
+    }
+
+    /// The number of openings that a key's counter shows.
+    pub fn opened_count(&self, key: &crate::policy::Name) -> u64 {
+        let name = super::counter(key);
+        self.counters.get(&name).copied().unwrap_or_default()
+    }
+
+    /// Whether this door is in the running firewall.
+    pub fn has_door(&self, door: &crate::policy::Name) -> bool {
+        self.chains.contains_key(&super::door_chain(door))
+    }
+
+    /// The doors in the running firewall, in the order of their names.
+    pub fn doors(&self) -> Vec<&str> {
+        let names = self.chains.keys();
+        names
+            .filter_map(|name| name.strip_prefix("door-"))
+            .collect()
+    }
+}
+
+/// The parts of a set's element and its remaining time. An element is a bare value, or wrapped:
+/// `{"elem": {"val": value, "timeout": 60, "expires": 41}}`; a value is one part or
+/// `{"concat": [parts]}`.
+fn element_parts(element: &Value) -> Option<(Vec<&Value>, Duration)> {
+    let (value, expires) = match element.get("elem") {
+        Some(elem) => (elem.get("val")?, elem["expires"].as_u64()),
+        None => (element, None),
+    };
+    let parts = match value.get("concat").and_then(Value::as_array) {
+        Some(parts) => parts.iter().collect(),
+        None => vec![value],
+    };
+    // An element without a remaining time cannot be one of ours: nothing here lasts for ever. It
+    // is shown as ending now.
+    Some((parts, Duration::from_secs(expires.unwrap_or_default())))
+}
+
+fn address_of(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
+}
+
+fn classid_of(value: &Value) -> Option<u32> {
+    match value.as_str() {
+        Some(text) => parse_classid(text),
+        None => value.as_u64().and_then(|n| u32::try_from(n).ok()),
+    }
+}
+
+impl Opened {
+    /// Whether an administrator opened it, and no key.
+    pub fn by_hand(&self) -> bool {
+        self.key == BY_HAND
+    }
+}

@@ -1,0 +1,215 @@
+//! The nftables backend: one private table, `inet toctoc`.
+//!
+//! # The way of a packet
+//!
+//! ```text
+//!  prerouting, raw                    prerouting, mangle (only if the policy has UDP ports)
+//!  chain knocks-tcp: SYN?             chain knocks-udp: starts a flow?
+//!          |                                  |
+//!          +-------------+--------------------+
+//!                        v
+//!  chain judge:  a door's port? ------> chain door-NAME: grant? pass. else forget progress, shut.
+//!                        | no
+//!                   recall progress (map progress4/6: source -> state)
+//!                   look up the step (map steps: state, protocol, port -> next state)
+//!                        |
+//!  chain arrived: sequence complete? --> chain key-NAME: grant, count, log
+//!                        | no
+//!  chain remember: store the new state, with a timeout
+//! ```
+//!
+//! The state travels through `meta priority`: nft's grammar allows no map look-up inside a
+//! concatenation, so a looked-up state needs a field of the packet to stand in, and the packet mark
+//! belongs to others. It is set before it is read (an ingress VLAN map could have set it, which a
+//! sender could exploit) and back to 0 before the packet leaves the table.
+//!
+//! # What is kept over an apply
+//!
+//! Grants live in sets that no apply recreates: `grants4/6` (address . door), `once4/6` likewise for
+//! grants used up by their first connection, `opened4/6` (address . door . key) for who opened, and
+//! `passing4/6` for a connection that has just used up its grant and may repeat its SYN. Doors and
+//! keys are stored as [`Name::id`](crate::policy::Name::id). Progress is recreated, since states are
+//! numbered afresh: a stale number must not mean something in the new automaton.
+
+mod change;
+mod compare;
+mod listing;
+mod render;
+mod script;
+
+pub use change::{Change, close, open, transaction};
+pub use compare::{Drift, compare};
+pub use listing::{Grant, Listing, ListingError, Opened, Progress};
+pub use render::render;
+pub use script::Script;
+
+use crate::policy::Name;
+
+/// The table that is ours, as nft names it. Nothing else is ever read or written.
+pub const TABLE: &str = "inet toctoc";
+
+/// The key id in `opened4/6` of a grant made by hand.
+pub const BY_HAND: u32 = 1;
+
+/// Step value for "the same knock again".
+const ECHO: u32 = 0xffff_0000;
+
+/// The two address families, each with sets of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+    fn of(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        }
+    }
+
+    fn digit(self) -> char {
+        match self {
+            Family::V4 => '4',
+            Family::V6 => '6',
+        }
+    }
+
+    /// The source address in a rule.
+    fn saddr(self) -> &'static str {
+        match self {
+            Family::V4 => "ip saddr",
+            Family::V6 => "ip6 saddr",
+        }
+    }
+
+    /// The type of an address in a set.
+    fn address_type(self) -> &'static str {
+        match self {
+            Family::V4 => "ipv4_addr",
+            Family::V6 => "ipv6_addr",
+        }
+    }
+
+    fn longest_prefix(self) -> u8 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+}
+
+/// The sets that an apply keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    Opened,
+    Grants,
+    Once,
+    Passing,
+}
+
+/// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
+/// never change their meaning silently: `grants4`, `grants6-p64`.
+fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
+    let stem = match kept {
+        Kept::Opened => "opened",
+        Kept::Grants => "grants",
+        Kept::Once => "once",
+        Kept::Passing => "passing",
+    };
+    let by_prefix = matches!(kept, Kept::Grants | Kept::Once) && prefix != family.longest_prefix();
+    let digit = family.digit();
+    if by_prefix {
+        format!("{stem}{digit}-p{prefix}")
+    } else {
+        format!("{stem}{digit}")
+    }
+}
+
+/// Reads [`set_name`] back.
+fn parse_set_name(name: &str) -> Option<(Kept, Family, u8)> {
+    let (stem, prefix) = match name.split_once("-p") {
+        Some((stem, prefix)) => (stem, Some(prefix.parse().ok()?)),
+        None => (name, None),
+    };
+    let family = match stem.chars().last()? {
+        '4' => Family::V4,
+        '6' => Family::V6,
+        _ => return None,
+    };
+    let kept = match &stem[..stem.len() - 1] {
+        "opened" => Kept::Opened,
+        "grants" => Kept::Grants,
+        "once" => Kept::Once,
+        "passing" => Kept::Passing,
+        _ => return None,
+    };
+    Some((kept, family, prefix.unwrap_or(family.longest_prefix())))
+}
+
+fn door_chain(name: &Name) -> String {
+    format!("door-{name}")
+}
+
+fn key_chain(name: &Name) -> String {
+    format!("key-{name}")
+}
+
+fn counter(name: &Name) -> String {
+    format!("opened-{name}")
+}
+
+/// A 32-bit value as nft writes the type classid: two halves in hexadecimal.
+fn classid(value: u32) -> String {
+    format!("{:x}:{:x}", value >> 16, value & 0xffff)
+}
+
+/// Reads [`classid`] back, and nft's two special names.
+fn parse_classid(text: &str) -> Option<u32> {
+    match text {
+        "none" => return Some(0),
+        "root" => return Some(u32::MAX),
+        _ => {}
+    }
+    let (major, minor) = text.split_once(':')?;
+    let half = |text: &str| u16::from_str_radix(if text.is_empty() { "0" } else { text }, 16);
+    Some(u32::from(half(major).ok()?) << 16 | u32::from(half(minor).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_names_are_read_back() {
+        for kept in [Kept::Opened, Kept::Grants, Kept::Once, Kept::Passing] {
+            for family in Family::BOTH {
+                let longest = family.longest_prefix();
+                let name = set_name(kept, family, longest);
+                assert_eq!(parse_set_name(&name), Some((kept, family, longest)));
+            }
+        }
+        assert_eq!(set_name(Kept::Grants, Family::V6, 64), "grants6-p64");
+        assert_eq!(
+            parse_set_name("once4-p24"),
+            Some((Kept::Once, Family::V4, 24))
+        );
+        for foreign in ["", "4", "grants", "grants5", "steps", "grants4-px"] {
+            assert_eq!(parse_set_name(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn classids_are_read_back() {
+        for value in [0, 1, 0xffff, 0x1_0000, 0x8f3a_11c2, ECHO, u32::MAX] {
+            assert_eq!(parse_classid(&classid(value)), Some(value));
+        }
+        assert_eq!(parse_classid("none"), Some(0));
+        assert_eq!(parse_classid(":5"), Some(5));
+        assert_eq!(parse_classid("x:5"), None);
+    }
+}

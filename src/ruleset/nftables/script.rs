@@ -1,0 +1,203 @@
+//! An nft script as data: sets, counters and chains with their comments, in the order they print.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::TABLE;
+
+/// Our whole table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Script {
+    /// What it was made from, as comment lines.
+    pub header: Vec<String>,
+    pub sets: Vec<Set>,
+    pub counters: Vec<String>,
+    pub chains: Vec<Chain>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Set {
+    pub comment: Vec<String>,
+    pub name: String,
+    /// `ipv4_addr . classid`, or `ipv4_addr : classid` for a map.
+    pub types: String,
+    pub kind: SetKind,
+    /// Each with a comment (may be empty).
+    pub elements: Vec<(String, String)>,
+}
+
+/// Who fills a set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SetKind {
+    /// This script.
+    Fixed,
+    /// The kernel; kept over an apply. Elements carry their own timeouts.
+    Kept { size: u32 },
+    /// The kernel; made anew by every apply.
+    Fresh { size: u32, timeout: Duration },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    pub comment: Vec<String>,
+    pub name: String,
+    /// `type filter hook ...`, for a chain that the kernel calls.
+    pub base: Option<String>,
+    pub lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    Rule(String),
+    Comment(String),
+}
+
+impl Set {
+    pub fn is_map(&self) -> bool {
+        self.types.contains(':')
+    }
+}
+
+impl Chain {
+    pub fn new(name: impl Into<String>, comment: &[&str]) -> Chain {
+        Chain {
+            comment: comment.iter().map(|c| c.to_string()).collect(),
+            name: name.into(),
+            base: None,
+            lines: Vec::new(),
+        }
+    }
+
+    pub fn base(mut self, base: &str) -> Chain {
+        self.base = Some(base.to_string());
+        self
+    }
+
+    pub fn rule(&mut self, rule: impl Into<String>) {
+        self.lines.push(Line::Rule(rule.into()));
+    }
+
+    pub fn note(&mut self, comment: impl Into<String>) {
+        self.lines.push(Line::Comment(comment.into()));
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Rule(rule) => Some(rule.as_str()),
+            Line::Comment(_) => None,
+        })
+    }
+}
+
+impl Script {
+    /// A script that makes the table anew whatever was there: what `render` prints. Live grants are
+    /// forgotten; [`transaction`](super::transaction) keeps them.
+    pub fn standalone(&self) -> String {
+        let mut text = String::from("#!/usr/sbin/nft -f\n");
+        for line in &self.header {
+            text.push_str(&comment(line));
+        }
+        text.push_str("#\n");
+        text.push_str("# Loading this by hand makes the table anew and forgets live grants; ");
+        text.push_str("`toctoc apply` keeps them.\n\n");
+        text.push_str(&format!("table {TABLE}\ndelete table {TABLE}\n\n{self}"));
+        text
+    }
+}
+
+fn comment(line: &str) -> String {
+    if line.is_empty() {
+        "#\n".to_string()
+    } else {
+        format!("# {line}\n")
+    }
+}
+
+/// The table itself, without anything that removes an old one.
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table {TABLE} {{")?;
+        let mut first = true;
+        let mut gap = |f: &mut fmt::Formatter<'_>| {
+            if std::mem::take(&mut first) {
+                Ok(())
+            } else {
+                writeln!(f)
+            }
+        };
+        for set in &self.sets {
+            gap(f)?;
+            write_set(f, set)?;
+        }
+        if !self.counters.is_empty() {
+            gap(f)?;
+            writeln!(f, "\t# How often each key has opened.")?;
+            for name in &self.counters {
+                writeln!(f, "\tcounter {name} {{\n\t}}")?;
+            }
+        }
+        for chain in &self.chains {
+            gap(f)?;
+            write_chain(f, chain)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+fn write_set(f: &mut fmt::Formatter<'_>, set: &Set) -> fmt::Result {
+    for line in &set.comment {
+        write!(f, "\t{}", comment(line))?;
+    }
+    let kind = if set.is_map() { "map" } else { "set" };
+    writeln!(f, "\t{kind} {} {{", set.name)?;
+    writeln!(f, "\t\ttype {}", set.types)?;
+    match set.kind {
+        SetKind::Fixed => {}
+        SetKind::Kept { size } => writeln!(f, "\t\tsize {size}\n\t\tflags dynamic,timeout")?,
+        SetKind::Fresh { size, timeout } => {
+            let timeout = time(timeout);
+            writeln!(
+                f,
+                "\t\tsize {size}\n\t\tflags dynamic,timeout\n\t\ttimeout {timeout}"
+            )?;
+        }
+    }
+    if !set.elements.is_empty() {
+        writeln!(f, "\t\telements = {{")?;
+        for (element, note) in &set.elements {
+            if note.is_empty() {
+                writeln!(f, "\t\t\t{element},")?;
+            } else {
+                writeln!(f, "\t\t\t{:<36} # {note}", format!("{element},"))?;
+            }
+        }
+        writeln!(f, "\t\t}}")?;
+    }
+    writeln!(f, "\t}}")
+}
+
+fn write_chain(f: &mut fmt::Formatter<'_>, chain: &Chain) -> fmt::Result {
+    for line in &chain.comment {
+        write!(f, "\t{}", comment(line))?;
+    }
+    writeln!(f, "\tchain {} {{", chain.name)?;
+    if let Some(base) = &chain.base {
+        writeln!(f, "\t\t{base}")?;
+    }
+    for line in &chain.lines {
+        match line {
+            Line::Rule(rule) => writeln!(f, "\t\t{rule}")?,
+            Line::Comment(note) => write!(f, "\t\t{}", comment(note))?,
+        }
+    }
+    writeln!(f, "\t}}")
+}
+
+/// A duration as nft reads it, in whole milliseconds.
+pub fn time(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}

@@ -1,0 +1,96 @@
+//! A trace: packets with their times, as `explain` reads them and tests make them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::knock::{Knock, KnockError};
+use crate::policy::DoorIndex;
+
+/// One packet that may be a knock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Packet {
+    /// Since the beginning of the trace.
+    pub at: Duration,
+    pub source: IpAddr,
+    pub to: Knock,
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.3} {} {}",
+            self.at.as_secs_f64(),
+            self.source,
+            self.to
+        )
+    }
+}
+
+/// What a grant is for: a network (mostly one address) and a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holding {
+    pub source: IpNet,
+    pub door: DoorIndex,
+    /// Used up by its first connection.
+    pub once: bool,
+}
+
+/// The longest trace time, in seconds: some 30 years.
+const LONGEST: f64 = 1e9;
+
+/// Why a line is not a packet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineError {
+    /// The word of the line that is wrong (may be empty at the line's end) and where it starts.
+    pub column: usize,
+    pub message: String,
+}
+
+/// Reads `seconds source port[/udp]`; `None` for an empty line or a comment (`#`).
+///
+/// # Errors
+/// The first word that does not fit, with its column (from 0, in bytes).
+pub fn parse_line(line: &str) -> Result<Option<Packet>, LineError> {
+    let content = line.split('#').next().unwrap_or_default();
+    let words: Vec<(usize, &str)> = words(content);
+    let error = |index: usize, message: String| LineError {
+        column: words.get(index).map_or(content.trim_end().len(), |w| w.0),
+        message,
+    };
+    let [time, source, to] = match words.as_slice() {
+        [] => return Ok(None),
+        [a, b, c] => [a.1, b.1, c.1],
+        _ => {
+            let index = words.len().min(3);
+            let message = "a line has three words: seconds, source, port[/udp]";
+            return Err(error(index, message.to_string()));
+        }
+    };
+    let seconds = time
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.0..=LONGEST).contains(seconds))
+        .ok_or_else(|| error(0, format!("`{time}` is not a time in seconds")))?;
+    let source = source
+        .parse()
+        .map_err(|_| error(1, format!("`{source}` is not an IP address")))?;
+    let to = to
+        .parse()
+        .map_err(|e: KnockError| error(2, e.to_string()))?;
+    Ok(Some(Packet {
+        at: Duration::from_secs_f64(seconds),
+        source,
+        to,
+    }))
+}
+
+/// The words of a line, each with the byte it starts at.
+fn words(line: &str) -> Vec<(usize, &str)> {
+    line.split_whitespace()
+        .map(|word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
+        .collect()
+}
