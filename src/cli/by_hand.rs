@@ -47,7 +47,7 @@ fn source(text: &str) -> Result<IpNet, String> {
 }
 
 fn lasting(text: &str) -> Result<Duration, String> {
-    let longest = Duration::from_secs(366 * 86_400);
+    let longest = Duration::from_secs(30 * 86_400);
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration: write 90s, 5m or 2h"))?;
     if duration < Duration::from_secs(1) || duration > longest {

@@ -201,10 +201,13 @@ impl Checker<'_> {
         let doors: Vec<&str> = file.doors.iter().map(|d| d.name.value.as_str()).collect();
         let mut seen = HashSet::new();
         for door in &opens.value {
+            if doors.is_empty() {
+                // That is the mistake, and it has been reported.
+                break;
+            }
             if !doors.contains(&door.value.as_str()) {
                 let help = match nearest(&door.value, &doors) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None if doors.is_empty() => "there is no door in this policy".to_string(),
                     None if doors.len() > 10 => format!("write `[door.{}]`?", door.value),
                     None => format!("the doors are: {}", doors.join(", ")),
                 };
@@ -451,7 +454,7 @@ fn sweeps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
             diagnostics.push(
                 Diagnostic::new(
                     sequence.at.clone(),
-                    format!("{sweep} opens with the sequence of `{}`", key.name.value),
+                    format!("{sweep} knocks the sequence of `{}`", key.name.value),
                 )
                 .label("found by any scanner")
                 .help("take ports without order, three or more"),

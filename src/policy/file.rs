@@ -95,6 +95,12 @@ pub fn parse(text: &str) -> (File, Vec<Diagnostic>) {
 fn syntax_error(text: &str, error: &toml::de::Error) -> Diagnostic {
     let at = error.span().unwrap_or(0..0);
     let message = error.message().trim().replace('\n', ", ");
+    if message == "duplicate key" {
+        let written = text.get(at.clone()).unwrap_or("this");
+        return Diagnostic::new(at, format!("`{written}` is written twice"))
+            .label("again here")
+            .help("keep one of the two");
+    }
     let diagnostic = Diagnostic::new(at.clone(), message);
     if at.start >= text.trim_end().len() {
         diagnostic
@@ -555,7 +561,7 @@ fn seconds_at_end(written: &toml::value::Datetime) -> Option<i64> {
 const MIN_WITHIN: Duration = Duration::from_millis(100);
 const MAX_WITHIN: Duration = Duration::from_secs(3600);
 const MIN_OPEN: Duration = Duration::from_secs(1);
-const MAX_OPEN: Duration = Duration::from_secs(366 * 86_400);
+const MAX_OPEN: Duration = Duration::from_secs(30 * 86_400);
 
 fn too(short: bool) -> &'static str {
     if short { "short" } else { "long" }

@@ -3,7 +3,7 @@
 //! A sweep is a list of knocks, faster than `within`. Guarded ports are knocks that lead nowhere,
 //! ignored ports are none, as everywhere.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::scanned_ports;
 use super::{KeyIndex, Policy};
@@ -13,20 +13,18 @@ use crate::knock::{Knock, Protocol};
 /// The keys that a sweep opens, each with the name of the first sweep that does.
 pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
     let automaton = Automaton::build(policy);
-    let guarded: HashSet<Knock> = policy
-        .doors
-        .iter()
-        .flat_map(|d| &d.ports)
-        .copied()
-        .collect();
-    let ignored: HashSet<Knock> = policy.ignore.iter().copied().collect();
+    let kinds = Kinds::of(policy);
     let mut opened = BTreeMap::new();
     let mut sweep = |name: &str, knocks: &mut dyn Iterator<Item = Knock>| {
         let mut state = State::ROOT;
-        for knock in knocks.filter(|knock| !ignored.contains(knock)) {
-            if guarded.contains(&knock) {
-                state = State::ROOT;
-                continue;
+        for knock in knocks {
+            match kinds.kind(knock) {
+                Kind::Ignored => continue,
+                Kind::Guarded => {
+                    state = State::ROOT;
+                    continue;
+                }
+                Kind::Other => {}
             }
             state = match automaton.step(state, knock) {
                 Step::Echo => state,
@@ -48,7 +46,7 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
         sweep(&format!("a descending {protocol} sweep"), &mut all().rev());
         let list: Vec<Knock> = scanned(protocol);
         sweep(
-            &format!("a scan of common {protocol} ports, most common first"),
+            &format!("a scan of common {protocol} ports, most common first,"),
             &mut list.iter().copied(),
         );
         for count in [10, 20, 50, 100, 1000] {
@@ -85,6 +83,37 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
         }
     }
     opened
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Other,
+    Guarded,
+    Ignored,
+}
+
+/// What each port of each protocol is to the policy, as a table: it is asked a million times.
+struct Kinds(Vec<Kind>);
+
+impl Kinds {
+    fn of(policy: &Policy) -> Kinds {
+        let mut kinds = Kinds(vec![Kind::Other; 2 << 16]);
+        for port in policy.doors.iter().flat_map(|door| &door.ports) {
+            kinds.0[Kinds::index(*port)] = Kind::Guarded;
+        }
+        for port in &policy.ignore {
+            kinds.0[Kinds::index(*port)] = Kind::Ignored;
+        }
+        kinds
+    }
+
+    fn kind(&self, knock: Knock) -> Kind {
+        self.0[Kinds::index(knock)]
+    }
+
+    fn index(knock: Knock) -> usize {
+        usize::from(knock.port.get()) << 1 | usize::from(knock.protocol == Protocol::Udp)
+    }
 }
 
 fn scanned(protocol: Protocol) -> Vec<Knock> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -301,7 +300,7 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
     for opened in running.opened() {
         let closed = closing
             .iter()
-            .any(|g| g.door == opened.door && g.source.contains(&IpAddr::from(opened.source)));
+            .any(|g| g.door == opened.door && g.source.contains(&opened.source));
         if closed {
             remove_opened(&mut text, &opened, &sets);
         }

@@ -46,13 +46,7 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &mut drifts,
         |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
     );
-    pairs(
-        "set",
-        &expected.sets,
-        &actual.sets,
-        &mut drifts,
-        |name, e, a, d| set(name, e, a, d),
-    );
+    pairs("set", &expected.sets, &actual.sets, &mut drifts, set);
     pairs(
         "counter",
         &expected.counters,

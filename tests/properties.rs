@@ -1,0 +1,63 @@
+//! The automaton equals the model, on random policies and traces with a hand-moved clock.
+
+#[path = "support/random.rs"]
+mod random;
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use toctoc::automaton::Automaton;
+use toctoc::automaton::run::{Effect, Meaning, Run};
+use toctoc::model::{Model, Outcome};
+
+/// What a meaning amounts to in the model's words.
+fn outcome(meaning: &Meaning) -> Outcome {
+    match *meaning {
+        Meaning::Trusted(door) | Meaning::Granted { door, .. } => Outcome::Passes(door),
+        Meaning::Knock { effect, .. } => match effect {
+            Effect::Refused(door) => Outcome::Refused(door),
+            Effect::Opens(key) => Outcome::Opens(key),
+            Effect::Nowhere | Effect::Progress(_) | Effect::Expired(_) => Outcome::Untouched,
+        },
+        Meaning::Echo | Meaning::Ignored | Meaning::NotJudged => Outcome::Untouched,
+    }
+}
+
+#[test]
+fn automaton_equals_model() {
+    let openings = Cell::new(0);
+    let mut runner = TestRunner::new(Config::with_cases(2000));
+    let both = (random::policy(), random::trace());
+    let result = runner.run(&both, |(policy, trace)| {
+        let automaton = Automaton::build(&policy);
+        let mut model = Model::new(&policy, 0);
+        let mut run = Run::new(&policy, &automaton, 0);
+        for packet in trace {
+            let by_model = model.packet(packet);
+            let meaning = run.packet(packet);
+            prop_assert_eq!(outcome(&meaning), by_model, "{} {:?}", packet, meaning);
+            let ends: Vec<_> = run
+                .grants(packet.at)
+                .into_iter()
+                .map(|(holding, (end, _))| (holding, end))
+                .collect();
+            let expected: Vec<_> = model.grants(packet.at).into_iter().collect();
+            prop_assert_eq!(ends, expected, "grants after {}", packet);
+            prop_assert_eq!(
+                run.progress(packet.at),
+                model.progress(packet.at),
+                "after {}",
+                packet
+            );
+        }
+        prop_assert_eq!(run.opened(), model.opened());
+        openings.set(openings.get() + run.opened().iter().sum::<u64>());
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    // Agreement over traces in which nothing happens would prove nothing.
+    assert!(openings.get() > 2000, "only {} openings", openings.get());
+}

@@ -1,0 +1,139 @@
+//! Random policies and traces for property tests, over few ports, so that much happens.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use toctoc::knock::{GrantPrefix, Knock, Protocol};
+use toctoc::policy::*;
+use toctoc::trace::Packet;
+
+/// The times of a policy here: `within` and how long grants last.
+pub const WITHIN: Duration = Duration::from_secs(10);
+
+fn knock() -> impl Strategy<Value = Knock> {
+    let protocol = prop_oneof![3 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)];
+    (protocol, 1u16..=4).prop_map(|(protocol, port)| Knock::new(protocol, port).unwrap())
+}
+
+fn tcp(port: u16) -> Knock {
+    Knock::new(Protocol::Tcp, port).unwrap()
+}
+
+/// Sequences that may stand together: no knock twice in a row, none inside another.
+fn sequences() -> impl Strategy<Value = Vec<Vec<Knock>>> {
+    let one = prop::collection::vec(knock(), 1..=5);
+    prop::collection::vec(one, 0..=5).prop_map(|candidates| {
+        let mut chosen: Vec<Vec<Knock>> = Vec::new();
+        for mut sequence in candidates {
+            sequence.dedup();
+            let apart = |other: &Vec<Knock>| !inside(other, &sequence) && !inside(&sequence, other);
+            if chosen.iter().all(apart) {
+                chosen.push(sequence);
+            }
+        }
+        chosen
+    })
+}
+
+fn inside(part: &[Knock], whole: &[Knock]) -> bool {
+    whole.windows(part.len()).any(|window| window == part)
+}
+
+pub fn policy() -> impl Strategy<Value = Policy> {
+    let key = (
+        any::<[bool; 2]>(),
+        1u64..40,
+        prop::bool::weighted(0.3),
+        any::<bool>(),
+    );
+    let keys = prop::collection::vec(key, 5);
+    (
+        sequences(),
+        keys,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(sequences, keys, by_prefix, ignores, udp_door)| {
+            let name = |text: String| Name::new(&text).unwrap();
+            let second = if udp_door {
+                Knock::new(Protocol::Udp, 23).unwrap()
+            } else {
+                tcp(23)
+            };
+            let doors = vec![
+                Door {
+                    name: name("first".into()),
+                    ports: vec![tcp(22)],
+                    trust: vec!["10.0.0.9/32".parse().unwrap()],
+                },
+                Door {
+                    name: name("second".into()),
+                    ports: vec![second],
+                    trust: Vec::new(),
+                },
+            ];
+            let keys = sequences.into_iter().zip(keys).enumerate();
+            let keys = keys.map(
+                |(index, (sequence, ([first, second], seconds, once, past)))| {
+                    let open_for = Duration::from_secs(seconds);
+                    let both = [(first || !second, 0), (second, 1)];
+                    let opens = both.iter().filter(|(opens, _)| *opens);
+                    Key {
+                        name: name(format!("key{index}")),
+                        opens: opens
+                            .map(|&(_, door)| Opening {
+                                door: DoorIndex(door),
+                                open_for: open_for * (1 + door as u32),
+                            })
+                            .collect(),
+                        sequence,
+                        once,
+                        expires: past.then_some(30),
+                    }
+                },
+            );
+            Policy {
+                within: WITHIN,
+                interfaces: Interfaces::AllButLoopback,
+                ignore: if ignores { vec![tcp(80)] } else { Vec::new() },
+                closed: Closed::Drop,
+                log: Log::Off,
+                max_sources: 1024,
+                grant: if by_prefix {
+                    GrantPrefix { v4: 31, v6: 127 }
+                } else {
+                    GrantPrefix::SINGLE
+                },
+                doors,
+                keys: keys.collect(),
+            }
+        })
+}
+
+/// Up to 60 packets of up to four sources. Most come soon, some late; pieces of real sequences are
+/// likely, since the ports are few.
+pub fn trace() -> impl Strategy<Value = Vec<Packet>> {
+    let to = prop_oneof![
+        12 => knock(),
+        1 => Just(tcp(22)),
+        1 => Just(tcp(23)),
+        1 => Just(Knock::new(Protocol::Udp, 23).unwrap()),
+        1 => Just(tcp(80)),
+        1 => Just(tcp(5)),
+    ];
+    let pause = prop_oneof![8 => 0u64..100, 2 => 4_000u64..9_900, 1 => 10_100u64..30_000];
+    let source = prop_oneof![
+        8 => Just("10.0.0.2"), 4 => Just("10.0.0.3"), 1 => Just("10.0.0.9"), 2 => Just("2001:db8::2"),
+    ];
+    prop::collection::vec((pause, source, to), 0..60).prop_map(|steps| {
+        let mut at = Duration::ZERO;
+        let step = |(pause, source, to): (u64, &str, Knock)| {
+            at += Duration::from_millis(pause);
+            let source: IpAddr = source.parse().unwrap();
+            Packet { at, source, to }
+        };
+        steps.into_iter().map(step).collect()
+    })
+}
