@@ -11,8 +11,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -113,6 +115,9 @@ pub const SERVER: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 pub const CLIENT: [&str; 2] = ["192.0.2.7", "2001:db8::7"];
 pub const STRANGER: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
 
+/// Hardware addresses of the server's and the client's end of the cable.
+const MAC: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+
 impl Lab {
     /// Makes both hosts and joins them.
     ///
@@ -125,18 +130,48 @@ impl Lab {
         };
         let client = lab.client.pid();
         lab.server.ip(&format!(
-            "link add eth0 type veth peer name eth0 netns {client}"
+            "link add eth0 address {} type veth peer name eth0 address {} netns {client}",
+            MAC[0], MAC[1]
         ))?;
-        for (host, addresses) in [
-            (&lab.server, [SERVER].as_slice()),
-            (&lab.client, &[CLIENT, STRANGER]),
+        let (ours, theirs) = ([SERVER].as_slice(), [CLIENT, STRANGER].as_slice());
+        for (host, own, other, mac) in [
+            (&lab.server, ours, theirs, MAC[1]),
+            (&lab.client, theirs, ours, MAC[0]),
         ] {
-            for [v4, v6] in addresses {
+            for [v4, v6] in own {
                 host.ip(&format!("addr add {v4}/24 dev eth0"))?;
                 host.ip(&format!("addr add {v6}/64 dev eth0 nodad"))?;
             }
             host.ip("link set eth0 up")?;
+            // Nobody has to be asked who is who: no packet waits for an answer.
+            for address in other.iter().flatten() {
+                host.ip(&format!(
+                    "neigh add {address} lladdr {mac} dev eth0 nud permanent"
+                ))?;
+            }
         }
+        lab.wait_until_joined()?;
         Ok(lab)
+    }
+
+    /// A cable takes a moment after it is plugged in, IPv6 a moment more: until a closed port of the
+    /// server says so in both families.
+    fn wait_until_joined(&self) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for address in SERVER {
+            let address: IpAddr = address.parse().map_err(io::Error::other)?;
+            let closed = SocketAddr::new(address, 1);
+            let wait = Duration::from_millis(50);
+            let answer = || TcpStream::connect_timeout(&closed, wait).map(drop);
+            loop {
+                match self.client.inside(answer)? {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
+                    Ok(()) => break,
+                    Err(error) if Instant::now() > deadline => return Err(error),
+                    Err(_) => thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,150 @@
+//! Packets made by hand, from any source address: raw sockets on the client.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol as Ip, Socket, Type};
+use toctoc::knock::Protocol;
+use toctoc::lab::SERVER;
+use toctoc::trace::Packet;
+
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const ACK: u8 = 16;
+
+/// "The header is included": IPPROTO_RAW.
+const RAW: i32 = 255;
+
+/// Sends to the server. Made and used on the client.
+pub struct Injector {
+    v4: Socket,
+    v6: Socket,
+    /// Each packet of a trace is a connection of its own.
+    port: Cell<u16>,
+}
+
+impl Injector {
+    pub fn new() -> io::Result<Injector> {
+        let raw = |domain| Socket::new(domain, Type::RAW, Some(Ip::from(RAW)));
+        let v4 = raw(Domain::IPV4)?;
+        v4.set_broadcast(true)?;
+        Ok(Injector {
+            v4,
+            v6: raw(Domain::IPV6)?,
+            port: Cell::new(40_000),
+        })
+    }
+
+    /// A SYN or a datagram, as the trace says.
+    pub fn packet(&self, packet: &Packet) {
+        let port = packet.to.port.get();
+        let from = self.port.get();
+        self.port.set(from + 1);
+        match packet.to.protocol {
+            Protocol::Tcp => self.tcp(packet.source, from, port, SYN),
+            Protocol::Udp => self.udp(packet.source, from, port),
+        }
+    }
+
+    pub fn tcp(&self, source: IpAddr, from: u16, to: u16, flags: u8) {
+        self.ip(
+            source,
+            6,
+            &tcp_header(source, server(source), from, to, flags),
+        );
+    }
+
+    pub fn udp(&self, source: IpAddr, from: u16, to: u16) {
+        let mut header = Vec::new();
+        header.extend(from.to_be_bytes());
+        header.extend(to.to_be_bytes());
+        header.extend([0, 8, 0, 0]);
+        let sum = checksum(source, server(source), 17, &header);
+        header[6..].copy_from_slice(&sum.to_be_bytes());
+        self.ip(source, 17, &header);
+    }
+
+    /// A whole IP packet around a transport header.
+    pub fn ip(&self, source: IpAddr, protocol: u8, payload: &[u8]) {
+        match (source, server(source)) {
+            (IpAddr::V4(source), IpAddr::V4(to)) => {
+                self.fragment(source, to, protocol, 0, payload);
+            }
+            (IpAddr::V6(source), IpAddr::V6(to)) => {
+                let mut packet = vec![0x60, 0, 0, 0];
+                packet.extend((payload.len() as u16).to_be_bytes());
+                packet.extend([protocol, 64]);
+                packet.extend(source.octets());
+                packet.extend(to.octets());
+                packet.extend(payload);
+                let to = SocketAddr::new(to.into(), 0);
+                self.v6.send_to(&packet, &to.into()).unwrap();
+            }
+            _ => unreachable!("one family"),
+        }
+    }
+
+    /// An IPv4 packet whose fragment field is as told: 0x2000 is "more follow", the rest the offset
+    /// in units of eight bytes.
+    pub fn fragment(
+        &self,
+        source: Ipv4Addr,
+        to: Ipv4Addr,
+        protocol: u8,
+        fragment: u16,
+        payload: &[u8],
+    ) {
+        let mut packet = vec![0x45, 0, 0, 0, 0x12, 0x34];
+        packet.extend(fragment.to_be_bytes());
+        packet.extend([64, protocol, 0, 0]);
+        packet.extend(source.octets());
+        packet.extend(to.octets());
+        packet.extend(payload);
+        let to = SocketAddr::new(to.into(), 0);
+        self.v4.send_to(&packet, &to.into()).unwrap();
+    }
+}
+
+fn server(of: IpAddr) -> IpAddr {
+    SERVER[usize::from(of.is_ipv6())].parse().unwrap()
+}
+
+pub fn tcp_header(source: IpAddr, to: IpAddr, from_port: u16, to_port: u16, flags: u8) -> Vec<u8> {
+    let mut header = Vec::new();
+    header.extend(from_port.to_be_bytes());
+    header.extend(to_port.to_be_bytes());
+    header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0x10, 0, 0, 0, 0, 0]);
+    let sum = checksum(source, to, 6, &header);
+    header[16..18].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+/// The Internet checksum over the pseudo header and the packet (RFC 9293, RFC 8200).
+fn checksum(source: IpAddr, to: IpAddr, protocol: u8, packet: &[u8]) -> u16 {
+    let mut bytes = Vec::new();
+    for address in [source, to] {
+        match address {
+            IpAddr::V4(a) => bytes.extend(a.octets()),
+            IpAddr::V6(a) => bytes.extend(Ipv6Addr::octets(&a)),
+        }
+    }
+    bytes.extend([0, protocol]);
+    bytes.extend((packet.len() as u16).to_be_bytes());
+    bytes.extend(packet);
+    if bytes.len() % 2 == 1 {
+        bytes.push(0);
+    }
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    match !(sum as u16) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}

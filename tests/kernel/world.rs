@@ -1,0 +1,269 @@
+//! What every kernel test needs: two hosts, a policy applied by the real program, listeners behind
+//! real ports, clients that are real programs.
+//!
+//! Nothing here waits for a fixed time to see something happen: it polls until a deadline. Only
+//! "nothing happens" is waited for, with [`SHUT`].
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+use toctoc::client::Door;
+use toctoc::firewall::{Ended, run};
+use toctoc::lab::{Host, Lab, SERVER};
+
+/// How long a door that should not open is tried.
+pub const SHUT: Duration = Duration::from_millis(250);
+
+/// How long something that should happen may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The README's own policy.
+pub const YVES: &str = r#"
+[door.ssh]
+ports = [22]
+
+[key.yves]
+opens    = ["ssh"]
+sequence = [443, 2387, 920, 18357, 50]
+"#;
+
+pub const SEQUENCE: [u16; 5] = [443, 2387, 920, 18357, 50];
+
+pub struct World {
+    pub lab: Lab,
+    directory: TempDir,
+}
+
+impl World {
+    /// Two hosts without a policy.
+    pub fn bare() -> World {
+        let lab = Lab::new()
+            .expect("kernel tests need root, or: unshare --user --map-root-user -- cargo test");
+        let directory = tempfile::tempdir().unwrap();
+        World { lab, directory }
+    }
+
+    /// Two hosts, and a policy applied on the server.
+    pub fn with(policy: &str) -> World {
+        let world = World::bare();
+        world.apply(policy);
+        world
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("policy.toml")
+    }
+
+    /// Writes the policy and applies it; it must succeed.
+    pub fn apply(&self, policy: &str) -> String {
+        std::fs::write(self.path(), policy).unwrap();
+        self.yes(&["apply"])
+    }
+
+    /// Runs `toctoc` on the server. `apply`, `status`, ... get the policy's path.
+    pub fn toctoc(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        command.args(arguments);
+        if matches!(arguments[0], "apply" | "status" | "render" | "check") {
+            command.arg(self.path());
+        }
+        self.lab
+            .server
+            .inside(|| command.output().unwrap())
+            .unwrap()
+    }
+
+    /// Runs `toctoc` on the server; the answer must be yes.
+    pub fn yes(&self, arguments: &[&str]) -> String {
+        let output = self.toctoc(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn status(&self) -> Value {
+        let output = self.toctoc(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The sources that hold a grant for a door, with who opened it.
+    pub fn holders(&self, door: &str) -> Vec<(String, Option<String>)> {
+        let status = self.status();
+        let doors = status["doors"].as_array().unwrap().iter();
+        let mut door = doors.filter(|d| d["name"] == door);
+        let grants = door.next().unwrap()["grants"].as_array().unwrap();
+        let text = |value: &Value| value.as_str().map(str::to_string);
+        let holder = |grant: &Value| (text(&grant["source"]).unwrap(), text(&grant["key"]));
+        grants.iter().map(holder).collect()
+    }
+
+    pub fn nobody_is_in(&self) -> bool {
+        let status = self.status();
+        let mut doors = status["doors"].as_array().unwrap().iter();
+        doors.all(|door| door["grants"].as_array().unwrap().is_empty())
+    }
+
+    /// A program on the server that accepts everyone on a port and sends back what it is sent.
+    pub fn listen(&self, port: u16) {
+        listen(&self.lab.server, port);
+    }
+
+    /// A program on the server that sends back every datagram.
+    pub fn listen_udp(&self, port: u16) {
+        let socket = self.lab.server.inside(|| UdpSocket::bind(("::", port)));
+        let socket = socket.unwrap().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        });
+    }
+
+    /// Connects from an address of the client to a port of the server.
+    pub fn connect(&self, from: &str, port: u16) -> Door {
+        match self.try_session(from, port, SHUT) {
+            Ok(_) => Door::Open,
+            Err(error) => match error.kind() {
+                io::ErrorKind::TimedOut => Door::Silent,
+                io::ErrorKind::ConnectionRefused => Door::Refused,
+                _ => panic!("{error}"),
+            },
+        }
+    }
+
+    /// Opens a session from an address of the client.
+    pub fn session(&self, from: &str, port: u16) -> TcpStream {
+        self.try_session(from, port, PATIENCE).unwrap()
+    }
+
+    fn try_session(&self, from: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
+        let from: IpAddr = from.parse().unwrap();
+        let to = SocketAddr::new(server_like(from), port);
+        self.lab.client.inside(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+            socket.connect_timeout(&to.into(), patience)?;
+            Ok(socket.into())
+        })?
+    }
+
+    /// Sends TCP knocks from an address of the client, one SYN each.
+    pub fn knock(&self, from: &str, ports: &[u16]) {
+        let from: IpAddr = from.parse().unwrap();
+        self.inject(|injector| {
+            for &port in ports {
+                injector.tcp(from, 40_001, port, crate::inject::SYN);
+            }
+        });
+    }
+
+    /// Makes packets by hand on the client.
+    pub fn inject(&self, send: impl FnOnce(&crate::inject::Injector) + Send) {
+        let client = &self.lab.client;
+        let injected = client.inside(|| send(&crate::inject::Injector::new().unwrap()));
+        injected.unwrap();
+    }
+
+    /// Runs a program on the client.
+    pub fn client(&self, command: &[&str]) -> Ended {
+        on(&self.lab.client, command)
+    }
+
+    /// Runs a program on the server; it must succeed.
+    pub fn server(&self, command: &[&str]) -> String {
+        let ended = on(&self.lab.server, command);
+        assert!(ended.succeeded(), "{command:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    /// Loads an nft script on the server, beside ours.
+    pub fn nft(&self, script: &str) {
+        let ended = self.lab.server.inside(|| run(&["nft", "-f", "-"], script));
+        let ended = ended.unwrap().unwrap();
+        assert!(ended.succeeded(), "{}", ended.stderr);
+    }
+
+    /// Polls until something holds.
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The packets that a counter of the test's own table has seen.
+    pub fn counted(&self, counter: &str) -> u64 {
+        let listing = self.server(&["nft", "-j", "list", "counter", "inet", "beside", counter]);
+        let value: Value = serde_json::from_str(&listing).unwrap();
+        let objects = value["nftables"].as_array().unwrap();
+        let packets = objects
+            .iter()
+            .find_map(|o| o["counter"]["packets"].as_u64());
+        packets.unwrap()
+    }
+}
+
+/// The address of the server in the family of another address.
+pub fn server_like(other: IpAddr) -> IpAddr {
+    SERVER[usize::from(other.is_ipv6())].parse().unwrap()
+}
+
+pub fn on(host: &Host, command: &[&str]) -> Ended {
+    host.inside(|| run(command, "")).unwrap().expect(command[0])
+}
+
+pub fn listen(host: &Host, port: u16) {
+    let listener = host
+        .inside(|| TcpListener::bind(("::", port)))
+        .unwrap()
+        .unwrap();
+    thread::spawn(move || {
+        for session in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let _ = io::copy(&mut &session, &mut &session);
+            });
+        }
+    });
+}
+
+/// Whether a line makes it through a session and back.
+pub fn alive(session: &mut TcpStream) -> bool {
+    session.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut back = [0; 5];
+    session.write_all(b"alive").is_ok()
+        && session.read_exact(&mut back).is_ok()
+        && &back == b"alive"
+}
+
+/// Starts a program on a host and leaves it running.
+pub fn start(host: &Host, command: &[&str]) -> Running {
+    let child = host.inside(|| {
+        Command::new(command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    });
+    Running(child.unwrap().expect(command[0]))
+}
+
+/// A program that is ended with the test.
+pub struct Running(pub std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
