@@ -1,1 +1,555 @@
-//! (to come)
+//! Apply, apply again, status, close, remove: what they keep, what they end, what they never touch.
+
+use std::process::Command;
+use std::thread;
+
+use toctoc::client::Door;
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::world::{SEQUENCE, World, YVES};
+
+const TWO: &str = r#"
+open_for = "5m"
+
+[door.ssh]
+ports = [22]
+
+[door.web]
+ports = [8443]
+
+[key.yves]
+opens    = ["ssh"]
+sequence = [443, 2387, 920, 18357, 50]
+
+[key.anna]
+opens    = ["ssh", "web"]
+sequence = [9001, 37, 4242]
+"#;
+
+const ANNA: [u16; 3] = [9001, 37, 4242];
+
+/// The grants of a door as nft itself lists them, with the time each has left in milliseconds.
+fn left(world: &World) -> Vec<(String, u64)> {
+    let text = world.server(&["nft", "list", "set", "inet", "toctoc", "grants4"]);
+    let elements = text.split("elements = {").nth(1).unwrap_or_default();
+    let elements = elements.split('}').next().unwrap_or_default().split(',');
+    let parse = |element: &str| {
+        let (who, expires) = element.trim().split_once(" expires ")?;
+        let duration = humantime::parse_duration(&spaced(expires.trim())).unwrap();
+        let who = who.split(" timeout").next().unwrap();
+        Some((who.to_string(), duration.as_millis() as u64))
+    };
+    let mut grants: Vec<_> = elements.filter_map(parse).collect();
+    grants.sort();
+    grants
+}
+
+/// "4m59s992ms" as "4m 59s 992ms".
+fn spaced(text: &str) -> String {
+    let mut out = String::new();
+    let mut letter = false;
+    for c in text.chars() {
+        if letter && c.is_ascii_digit() {
+            out.push(' ');
+        }
+        letter = c.is_ascii_alphabetic();
+        out.push(c);
+    }
+    out
+}
+
+#[test]
+fn applying_again_neither_drops_nor_prolongs_a_grant() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &ANNA);
+    let before = left(&world);
+    assert_eq!(before.len(), 3);
+    for round in 0..10 {
+        // Also when the policy changes: another door, other keys, another order, another time.
+        let policy = match round % 3 {
+            0 => TWO.to_string(),
+            1 => format!("within = \"3s\"\nclosed = \"reject\"\n{TWO}[door.other]\nports = [99]\n"),
+            _ => {
+                let (doors, keys) = TWO.split_at(TWO.find("[key.yves]").unwrap());
+                let (yves, anna) = keys.split_at(keys.find("[key.anna]").unwrap());
+                format!("{doors}{anna}{yves}").replace("[443,", "[441, 442,")
+            }
+        };
+        let said = world.apply(&policy);
+        assert!(said.contains("3 live grants kept"), "{said}");
+        let after = left(&world);
+        assert_eq!(after.len(), 3);
+        for ((who, was), (same, is)) in before.iter().zip(&after) {
+            assert_eq!(who, same);
+            assert!(is <= was, "{who} was prolonged from {was} ms to {is} ms");
+        }
+    }
+    assert_eq!(world.status()["keys"][0]["opened"], 1);
+}
+
+#[test]
+fn grants_of_doors_and_keys_that_are_gone_end() {
+    let world = World::with(TWO);
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &ANNA);
+    world.yes(&["open", "web", "192.0.2.200"]);
+    // Key anna is gone: what she opened closes, what yves and the administrator opened stays.
+    let without_anna = &TWO[..TWO.find("[key.anna]").unwrap()];
+    let said = world.apply(without_anna);
+    assert!(said.contains("2 live grants kept, 2 ended"), "{said}");
+    assert_eq!(
+        world.holders("ssh"),
+        [(CLIENT[0].into(), Some("yves".into()))]
+    );
+    assert_eq!(world.holders("web"), [("192.0.2.200".into(), None)]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    // Door web is gone.
+    let said = world.apply(&without_anna.replace("[door.web]\nports = [8443]\n", ""));
+    assert!(said.contains("1 live grant kept, 1 ended"), "{said}");
+    // It comes back closed.
+    world.apply(TWO);
+    assert_eq!(world.holders("web"), []);
+    assert_eq!(world.holders("ssh").len(), 1);
+}
+
+#[test]
+fn a_key_that_loses_a_door_loses_its_grants_there() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &ANNA);
+    let said = world.apply(&TWO.replace("[\"ssh\", \"web\"]", "[\"web\"]"));
+    assert!(said.contains("1 live grant kept, 1 ended"), "{said}");
+    assert_eq!(world.holders("ssh"), []);
+    assert_eq!(world.holders("web").len(), 1);
+}
+
+/// A door that takes over another's port does not take over its guests.
+#[test]
+fn a_renamed_door_starts_closed() {
+    let world = World::with(YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.apply(
+        &YVES
+            .replace("door.ssh", "door.admin")
+            .replace("\"ssh\"", "\"admin\""),
+    );
+    assert_eq!(world.holders("admin"), []);
+    assert!(world.status()["matches_policy"].as_bool().unwrap());
+}
+
+/// A door that moves takes its guests along.
+#[test]
+fn a_moved_door_keeps_its_guests() {
+    let world = World::with(YVES);
+    world.listen(2222);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.apply(&YVES.replace("[22]", "[2222]"));
+    assert_eq!(world.connect(CLIENT[0], 2222), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 2222), Door::Silent);
+}
+
+#[test]
+fn sets_made_anew_carry_grants_over() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &ANNA);
+    let before = left(&world);
+    let shorter = |policy: &str| {
+        world.apply(policy);
+        assert_eq!(world.holders("ssh").len(), 2);
+        assert_eq!(world.holders("web").len(), 1);
+        assert!(world.holders("ssh").iter().all(|(_, key)| key.is_some()));
+    };
+    shorter(&format!("max_sources = 100\n{TWO}"));
+    let after = left(&world);
+    for ((who, was), (same, is)) in before.iter().zip(&after) {
+        assert_eq!(who, same);
+        assert!(
+            is <= was && is + 60_000 > *was,
+            "{who}: {was} ms, then {is} ms"
+        );
+    }
+    // Wider, and back: the addresses that opened are known.
+    shorter(&format!("max_sources = 100\n{TWO}[grant]\nprefix4 = 30\n"));
+    assert_eq!(world.holders("ssh")[0].0, "192.0.2.4/30");
+    shorter(TWO);
+    assert_eq!(world.holders("ssh")[0].0, CLIENT[0]);
+}
+
+#[test]
+fn a_spent_grant_for_once_does_not_come_back() {
+    let policy = YVES.replace("50]", "50]\nonce = true");
+    let world = World::with(&policy);
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &SEQUENCE);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    for changed in ["max_sources = 50", "max_sources = 60", "closed = \"drop\""] {
+        world.apply(&format!("{changed}\n{policy}[grant]\nprefix4 = 31\n"));
+        world.apply(&format!("{changed}\n{policy}"));
+        assert_eq!(world.holders("ssh").len(), 1);
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    }
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+}
+
+/// States are numbered afresh by every apply; progress under the old numbers must not open anything
+/// under the new ones.
+#[test]
+fn old_progress_means_nothing_to_a_new_automaton() {
+    let world = World::with(YVES);
+    world.knock(CLIENT[0], &SEQUENCE[..4]);
+    assert_eq!(world.status()["progress"][0]["knocks"], 4);
+    world.apply(&YVES.replace("[443, 2387, 920, 18357, 50]", "[1, 3, 5, 9, 50]"));
+    assert_eq!(world.status()["progress"], serde_json::json!([]));
+    world.knock(CLIENT[0], &[50]);
+    assert!(world.nobody_is_in());
+}
+
+const FOREIGN: &str = "
+table inet filter {
+	set toctoc { type ipv4_addr; flags dynamic,timeout; timeout 1h; elements = { 192.0.2.50 } }
+	chain input { type filter hook input priority filter; policy accept;
+		tcp dport 8080 accept comment \"somebody else's\"
+	}
+	chain judge { counter
+	}
+}
+table ip toctoc {
+	chain knocks-tcp { type filter hook prerouting priority raw; policy accept;
+		ip saddr 203.0.113.0/24 drop
+	}
+}
+";
+
+#[test]
+fn other_tables_are_never_touched() {
+    let world = World::bare();
+    world.nft(FOREIGN);
+    world.server(&[
+        "iptables-nft",
+        "-A",
+        "INPUT",
+        "-p",
+        "tcp",
+        "--dport",
+        "99",
+        "-j",
+        "DROP",
+    ]);
+    let ruleset = || {
+        let all = world.server(&["nft", "-s", "list", "ruleset"]);
+        let ours = all.find("table inet toctoc {");
+        let others = match ours {
+            None => all,
+            Some(start) => {
+                let end = start + all[start..].find("\n}\n").unwrap() + 3;
+                format!("{}{}", &all[..start], &all[end..])
+            }
+        };
+        // How long the foreign element has left is its own affair.
+        let lines = others.lines().filter(|line| !line.contains("expires"));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let before = ruleset();
+    assert!(before.contains("somebody else's") && before.contains("203.0.113.0/24"));
+    world.apply(YVES);
+    assert_eq!(ruleset(), before);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.yes(&["open", "ssh", "192.0.2.99"]);
+    world.yes(&["close"]);
+    world.apply(TWO);
+    assert_eq!(ruleset(), before);
+    world.yes(&["remove"]);
+    assert_eq!(ruleset(), before);
+    assert!(
+        !world
+            .server(&["nft", "list", "tables"])
+            .contains("inet toctoc")
+    );
+}
+
+#[test]
+fn removing_opens_the_door_to_all() {
+    let world = World::with(YVES);
+    world.listen(22);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    world.yes(&["remove"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert!(world.yes(&["remove"]).contains("nothing to remove"));
+    let output = world.toctoc(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("table inet toctoc is missing"), "{said}");
+}
+
+#[test]
+fn status_names_what_is_gone_and_apply_heals_it() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    // Handles change with every apply.
+    let second_rule = || {
+        let judge = ["nft", "-a", "list", "chain", "inet", "toctoc", "judge"];
+        let listing = world.server(&judge);
+        let mut lines = listing.lines();
+        let line = lines.find(|l| l.contains("meta priority set none"));
+        line.unwrap().rsplit(' ').next().unwrap().to_string()
+    };
+    let damages: Vec<(Vec<&str>, &str)> = vec![
+        (
+            vec!["flush", "chain", "inet", "toctoc", "judge"],
+            "chain judge has been flushed",
+        ),
+        (
+            vec!["flush", "chain", "inet", "toctoc", "key-anna"],
+            "chain key-anna has been flushed",
+        ),
+        (
+            vec![
+                "delete", "rule", "inet", "toctoc", "judge", "handle", "HANDLE",
+            ],
+            "chain judge lacks 1 of its 10 rules, from rule 2 on",
+        ),
+        (
+            vec!["add", "rule", "inet", "toctoc", "shut", "accept"],
+            "chain shut has 1 rules too many",
+        ),
+        (
+            vec!["insert", "rule", "inet", "toctoc", "door-ssh", "accept"],
+            "chain door-ssh",
+        ),
+        (
+            vec![
+                "delete",
+                "element",
+                "inet",
+                "toctoc",
+                "steps",
+                "{ 0:0 . tcp . 443 }",
+            ],
+            "map steps lacks none . tcp . 443 : 0:",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "steps",
+                "{ 0:0 . tcp . 7 : 0:2 }",
+            ],
+            "map steps has, besides, none . tcp . 7 : 0:2",
+        ),
+        (
+            vec!["flush", "map", "inet", "toctoc", "ports"],
+            "map ports lacks",
+        ),
+        (
+            vec!["add", "chain", "inet", "toctoc", "theirs"],
+            "chain theirs is not in the policy",
+        ),
+        (
+            vec!["delete", "table", "inet", "toctoc"],
+            "table inet toctoc is missing",
+        ),
+    ];
+    for (damage, named) in damages {
+        assert_eq!(world.status()["matches_policy"], true);
+        let handle = second_rule();
+        let words = damage.iter().map(|&word| match word {
+            "HANDLE" => handle.as_str(),
+            word => word,
+        });
+        let words: Vec<&str> = std::iter::once("nft").chain(words).collect();
+        world.server(&words);
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(named), "{damage:?}: {said}");
+        world.yes(&["apply"]);
+        if damage[1] != "table" {
+            assert_eq!(world.holders("ssh").len(), 1, "{damage:?}");
+        }
+    }
+    // The kernel holds another policy than the file says.
+    std::fs::write(world.path(), TWO.replace("\"5m\"", "\"301s\"")).unwrap();
+    let output = world.toctoc(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("chain opens-1 differs"), "{said}");
+}
+
+/// Durations that nft's JSON rounds away are still told apart.
+#[test]
+fn status_sees_a_difference_of_milliseconds() {
+    let world = World::with(&format!("within = \"1500ms\"\n{YVES}"));
+    std::fs::write(world.path(), format!("within = \"1400ms\"\n{YVES}")).unwrap();
+    assert_eq!(world.status()["matches_policy"], false);
+}
+
+#[test]
+fn open_and_close_by_hand() {
+    let world = World::with(TWO);
+    world.listen(22);
+    for client in CLIENT {
+        assert_eq!(world.connect(client, 22), Door::Silent);
+        let said = world.yes(&["open", "ssh", client, "--for", "5m"]);
+        assert_eq!(said, format!("ssh is open to {client} for 5m\n"));
+        assert_eq!(world.connect(client, 22), Door::Open);
+        assert_eq!(world.connect(client, 8443), Door::Silent);
+    }
+    // A second time gives the new time, longer or shorter.
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "10s"]);
+    assert!(left(&world)[0].1 <= 10_000);
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    assert!(left(&world)[0].1 > 3_500_000);
+    // A knock gives the key's time, also over a longer grant by hand: the time restarts.
+    world.knock(CLIENT[0], &SEQUENCE);
+    assert!(left(&world)[0].1 <= 300_000);
+    assert_eq!(world.holders("ssh")[0].1.as_deref(), Some("yves"));
+
+    world.yes(&["open", "web", CLIENT[0]]);
+    assert_eq!(world.yes(&["close", "ssh", CLIENT[1]]), "ended 1 grant\n");
+    assert_eq!(world.connect(CLIENT[1], 22), Door::Silent);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.yes(&["close", CLIENT[0]]), "ended 2 grants\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    assert_eq!(world.yes(&["close"]), "no such grant was there\n");
+    world.knock(CLIENT[0], &ANNA);
+    assert_eq!(world.yes(&["close", "web"]), "ended 1 grant\n");
+    assert_eq!(world.holders("ssh").len(), 1);
+    assert_eq!(
+        world.yes(&["close", "ssh", "192.0.2.0/24"]),
+        "ended 1 grant\n"
+    );
+    assert!(world.nobody_is_in());
+}
+
+#[test]
+fn open_and_close_say_what_is_wrong() {
+    let world = World::with(TWO);
+    for (arguments, said) in [
+        (
+            &["open", "shs", "192.0.2.7"][..],
+            "no door `shs`; did you mean `ssh`?",
+        ),
+        (
+            &["open", "ssh", "192.0.2.0/24"],
+            "grants on this host are for a /32",
+        ),
+        (
+            &["open", "ssh", "example.org"],
+            "`example.org` is neither an address nor a network",
+        ),
+        (
+            &["open", "ssh", "192.0.2.7", "--for", "soon"],
+            "`soon` is not a duration",
+        ),
+        (&["close", "mail"], "no door `mail`"),
+    ] {
+        let output = world.toctoc(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
+    assert!(world.nobody_is_in());
+    world.yes(&["remove"]);
+    let output = world.toctoc(&["open", "ssh", "192.0.2.7"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn applies_at_once_wait_for_one_another() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let world = &world;
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| world.yes(&["apply"]));
+            scope.spawn(|| world.yes(&["open", "web", CLIENT[0]]));
+        }
+    });
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.holders("ssh").len(), 1);
+    assert_eq!(world.holders("web").len(), 1);
+}
+
+#[test]
+fn a_failing_apply_leaves_everything_as_it_was() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let before = world.server(&["nft", "-s", "-t", "list", "ruleset"]);
+    let program = env!("CARGO_BIN_EXE_toctoc");
+    let refused = |mut command: Command, code: i32, said: &str| {
+        let output = world
+            .lab
+            .server
+            .inside(|| command.output().unwrap())
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+        assert!(
+            stderr.contains("the running firewall was not changed"),
+            "{stderr}"
+        );
+        assert_eq!(
+            world.server(&["nft", "-s", "-t", "list", "ruleset"]),
+            before
+        );
+        assert_eq!(world.holders("ssh").len(), 1);
+    };
+    let path = world.path();
+
+    // A policy with a mistake.
+    let broken = path.with_file_name("broken.toml");
+    std::fs::write(&broken, TWO.replace("[22]", "[70000]")).unwrap();
+    let mut command = Command::new(program);
+    command.arg("apply").arg(&broken);
+    refused(command, 1, "no port is 70000");
+
+    // A policy that is not there.
+    let mut command = Command::new(program);
+    command.args(["apply", "/nowhere/policy.toml"]);
+    refused(command, 2, "cannot be read");
+
+    // Without the right to change the firewall: root of another user namespace is not ours.
+    let other = path.with_file_name("other.toml");
+    std::fs::write(&other, YVES).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--", program, "apply"])
+        .arg(&other);
+    refused(command, 2, "this needs root");
+}
+
+#[test]
+fn two_thousand_keys_are_applied_and_work() {
+    use std::fmt::Write as _;
+    let mut policy = String::from("open_for = \"10m\"\n[door.ssh]\nports = [22]\n");
+    for key in 0..2_000u32 {
+        // Five ports without order, different for each key.
+        let port = |i: u32| 1024 + (key * 5 + i).wrapping_mul(2_654_435_761) % 64_000;
+        let sequence: Vec<String> = (0..5).map(|i| port(i).to_string()).collect();
+        let sequence = sequence.join(", ");
+        writeln!(
+            policy,
+            "[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{sequence}]"
+        )
+        .unwrap();
+    }
+    let world = World::with(&policy);
+    let port =
+        |key: u32, i: u32| (1024 + (key * 5 + i).wrapping_mul(2_654_435_761) % 64_000) as u16;
+    for (last, key) in (10u8..).zip([0, 1, 999, 1_999]) {
+        let ports: Vec<u16> = (0..5).map(|i| port(key, i)).collect();
+        let source = format!("10.6.0.{last}");
+        world.knock(STRANGER[0], &ports[..4]);
+        world.knock(&source, &ports);
+        let opened = (source, Some(format!("k{key}")));
+        assert!(world.holders("ssh").contains(&opened), "{opened:?}");
+    }
+    assert_eq!(world.holders("ssh").len(), 4);
+}

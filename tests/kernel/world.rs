@@ -121,7 +121,7 @@ impl World {
         let socket = self.lab.server.inside(|| UdpSocket::bind(("::", port)));
         let socket = socket.unwrap().unwrap();
         thread::spawn(move || {
-            let mut buffer = [0; 2048];
+            let mut buffer = [0; 5000];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let _ = socket.send_to(&buffer[..length], from);
             }

@@ -3,7 +3,7 @@
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::GrantPrefix;
 use crate::policy::file::show;
-use crate::policy::{Closed, Door, Interfaces, Key, Log, Policy};
+use crate::policy::{Closed, Door, Interfaces, Key, Log, Opening, Policy};
 
 use super::script::{Chain, Script, Set, SetKind, time};
 use super::{ECHO, Family, Kept, classid, counter, door_chain, key_chain, set_name};
@@ -26,12 +26,17 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(door_of(policy, door));
     }
     chains.push(shut(policy));
-    for index in policy.key_indices() {
+    let (opens, numbers) = Opens::of(policy);
+    for number in 0..opens.0.len() {
+        chains.push(opens.chain(number, policy));
+    }
+    for (index, number) in policy.key_indices().zip(numbers) {
+        let after = automaton.after(index);
         chains.push(key_of(
             policy,
             policy.key(index),
-            automaton.after(index),
-            automaton,
+            after,
+            &Opens::name(number),
         ));
     }
     let mut sets = kept_sets(policy);
@@ -421,54 +426,101 @@ fn shut(policy: &Policy) -> Chain {
     chain
 }
 
-fn key_of(policy: &Policy, key: &Key, after: State, automaton: &Automaton) -> Chain {
-    let doors: Vec<String> = key
+/// A key's own chain: who it is, what it may open, and what is counted and logged when that worked.
+fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> Chain {
+    let doors: Vec<&str> = key
         .opens
         .iter()
-        .map(|o| format!("{} for {}", policy.door(o.door).name, show(o.open_for)))
+        .map(|o| policy.door(o.door).name.as_str())
         .collect();
-    let about = format!("Key {}: opens {}.", key.name, doors.join(", "));
+    let about = format!("Key {}: opens {}.", key.name, doors.join(" and "));
     let mut chain = Chain::new(key_chain(&key.name), &[&about]);
-    debug_assert!(matches!(automaton.place(after), Some(Place::Done(_))));
-    chain.rule(format!("meta priority set {}", classid(after.0)));
+    let done = format!("meta priority set {} goto remember", classid(after.0));
     if let Some(end) = key.expires {
         chain.note(format!("Expired from {} on.", moment(end)));
-        chain.rule(format!("meta time >= {end} goto remember"));
+        chain.rule(format!("meta time >= {end} {done}"));
     }
-    for (index, opening) in key.opens.iter().enumerate() {
-        let door = policy.door(opening.door);
-        let id = classid(door.name.id());
-        let key_id = classid(key.name.id());
-        let lasting = time(opening.open_for);
-        let kept = if key.once { Kept::Once } else { Kept::Grants };
-        // Counted once, with the first door.
-        let counted = match index {
-            0 => format!(" counter name \"{}\"", counter(&key.name)),
-            _ => String::new(),
-        };
-        let comment = format!("{} for {}", door.name, show(opening.open_for));
+    let id = classid(key.name.id());
+    chain.rule(format!("meta priority set {id} jump {opens}"));
+    let logs: String = doors.iter().map(|door| logged(policy, door, key)).collect();
+    let counter = counter(&key.name);
+    chain.rule(format!("counter name \"{counter}\"{logs} {done}"));
+    chain
+}
+
+/// What keys open, and how: keys with the same rights share one chain.
+struct Opens<'p>(Vec<(&'p [Opening], bool)>);
+
+impl<'p> Opens<'p> {
+    fn of(policy: &'p Policy) -> (Opens<'p>, Vec<usize>) {
+        let mut kinds: Vec<(&[Opening], bool)> = Vec::new();
+        let numbers = policy
+            .keys
+            .iter()
+            .map(|key| {
+                let kind = (key.opens.as_slice(), key.once);
+                kinds.iter().position(|k| *k == kind).unwrap_or_else(|| {
+                    kinds.push(kind);
+                    kinds.len() - 1
+                })
+            })
+            .collect();
+        (Opens(kinds), numbers)
+    }
+
+    fn name(number: usize) -> String {
+        format!("opens-{}", number + 1)
+    }
+
+    /// `meta priority` is the key. Returns when the grants are given; when there is no room for them
+    /// (a full set ends a rule) nothing is counted or logged.
+    fn chain(&self, number: usize, policy: &Policy) -> Chain {
+        let (opens, once) = self.0[number];
+        let rights: Vec<String> = opens
+            .iter()
+            .map(|o| format!("{} for {}", policy.door(o.door).name, show(o.open_for)))
+            .collect();
+        let rights = rights.join(", ");
+        let single = if once { ", one connection each" } else { "" };
+        let mut chain = Chain::new(Opens::name(number), &[&format!("Grants {rights}{single}.")]);
+        let granted = if once { Kept::Once } else { Kept::Grants };
         for family in Family::BOTH {
             let prefix = prefix(policy.grant, family);
             let (opened, grants) = (
                 set_name(Kept::Opened, family, prefix),
-                set_name(kept, family, prefix),
+                set_name(granted, family, prefix),
             );
-            // A full set ends the rule: nothing is granted, counted or logged.
+            let saddr = family.saddr();
+            let source = source(policy.grant, family);
+            let updates: Vec<String> = opens
+                .iter()
+                .map(|opening| {
+                    let door = classid(policy.door(opening.door).name.id());
+                    let lasting = time(opening.open_for);
+                    format!(
+                        "update @{opened} {{ {saddr} . {door} . meta priority timeout {lasting} }} \
+                         update @{grants} {{ {source} . {door} timeout {lasting} }}"
+                    )
+                })
+                .collect();
+            let comment: String = rights.chars().take(LONGEST_COMMENT).collect();
             chain.rule(format!(
-                "update @{opened} {{ {} . {id} . {key_id} timeout {lasting} }} \
-                 update @{grants} {{ {} . {id} timeout {lasting} }}{counted}{} comment \"{comment}\"",
-                family.saddr(),
-                source(policy.grant, family),
-                logged(policy, door, key),
+                "{} return comment \"{comment}\"",
+                updates.join(" ")
             ));
         }
+        chain.note("No room: nothing is granted.");
+        forget(&mut chain);
+        chain.rule("goto leave");
+        chain
     }
-    chain.rule("goto remember");
-    chain
 }
 
-fn logged(policy: &Policy, door: &Door, key: &Key) -> String {
-    let prefix = format!("toctoc: opened door={} key={} ", door.name, key.name);
+/// nft's limit for a comment is 128 bytes.
+const LONGEST_COMMENT: usize = 120;
+
+fn logged(policy: &Policy, door: &str, key: &Key) -> String {
+    let prefix = format!("toctoc: opened door={door} key={} ", key.name);
     match policy.log {
         Log::Kernel => format!(" log prefix \"{prefix}\" level info"),
         Log::Nflog(group) => format!(" log prefix \"{prefix}\" group {group}"),
