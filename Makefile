@@ -17,7 +17,7 @@ all:
 demo: demo-packages
 	cargo run --quiet --release -- demo
 
-test: packages lint
+test: packages
 	$(INSIDE) cargo test --quiet
 
 lint:

@@ -1,0 +1,135 @@
+//! The README's own commands, run as they stand, with the output that stands beside them.
+//!
+//! `<!-- file: PATH -->` before a block makes it a file; `<!-- run: HOST -->` runs its lines that
+//! begin with `#` or `$` on that host and holds what they print against what follows (`[..]` stands
+//! for anything). A `console` block without such a mark fails.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use toctoc::lab::{Host, Lab};
+
+struct Block {
+    mark: String,
+    language: String,
+    text: String,
+}
+
+fn blocks(markdown: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut mark = String::new();
+    let mut lines = markdown.lines();
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("<!-- ") {
+            mark = rest.trim_end_matches(" -->").to_string();
+        } else if let Some(language) = line.strip_prefix("```") {
+            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(Block {
+                mark: std::mem::take(&mut mark),
+                language: language.to_string(),
+                text: body.join("\n") + "\n",
+            });
+        }
+    }
+    blocks
+}
+
+/// Runs a line of shell on a host as a user would: `toctoc` is in the PATH, /etc/toctoc is this
+/// test's own.
+fn shell(host: &Host, home: &Path, line: &str) -> (String, Option<i32>) {
+    let program = Path::new(env!("CARGO_BIN_EXE_toctoc")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let etc = home.join("etc");
+    let script = format!(
+        "mkdir -p /etc/toctoc 2>/dev/null; mount --bind {} /etc/toctoc && cd {} && {{ {line}\n}} 2>&1",
+        etc.display(),
+        home.display()
+    );
+    let output = host.inside(|| {
+        Command::new("unshare")
+            .args(["--mount", "--", "sh", "-c", &script])
+            .env(
+                "PATH",
+                format!("{}:{path}:/usr/sbin:/sbin", program.display()),
+            )
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    });
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
+    (said, output.status.code())
+}
+
+#[test]
+fn the_readme_is_true() {
+    let lab = Lab::new().expect("needs root, or: unshare --user --map-root-user -- cargo test");
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("etc")).unwrap();
+    let readme = fs::read_to_string("README.md").unwrap();
+    let listener = lab
+        .server
+        .inside(|| std::net::TcpListener::bind(("::", 22)));
+    let _listener = listener.unwrap().unwrap();
+    let mut commands = 0;
+    for block in blocks(&readme) {
+        if let Some(path) = block.mark.strip_prefix("file: ") {
+            let path = path.replace("/etc/toctoc/", "etc/");
+            fs::write(home.path().join(path), &block.text).unwrap();
+            continue;
+        }
+        let Some(run) = block.mark.strip_prefix("run: ") else {
+            assert_ne!(block.language, "console", "not run: {}", block.text);
+            continue;
+        };
+        let (host, status) = run.split_once(", status ").unwrap_or((run, "0"));
+        let host = match host {
+            "server" => &lab.server,
+            "client" => &lab.client,
+            other => panic!("no host {other}"),
+        };
+        for session in sessions(&block.text) {
+            let (said, code) = shell(host, home.path(), &session.command);
+            commands += 1;
+            let code = code.unwrap().to_string();
+            let right = status == "any" || code == status;
+            assert!(right, "{} gave {code}: {said}", session.command);
+            snapbox::Assert::new()
+                .normalize_paths(false)
+                .eq(said, snapbox::Data::text(session.output));
+        }
+    }
+    assert!(commands >= 12, "only {commands} commands found");
+}
+
+struct Session {
+    command: String,
+    output: String,
+}
+
+fn sessions(text: &str) -> Vec<Session> {
+    let mut sessions: Vec<Session> = Vec::new();
+    for line in text.lines() {
+        let command = line.strip_prefix("# ").or(line.strip_prefix("$ "));
+        match (command, sessions.last_mut()) {
+            (Some(command), _) => sessions.push(Session {
+                command: command.to_string(),
+                output: String::new(),
+            }),
+            (None, Some(session)) => session.output.push_str(&format!("{line}\n")),
+            (None, None) => panic!("output before the first command: {line}"),
+        }
+    }
+    sessions
+}
+
+#[test]
+fn every_example_is_a_valid_policy() {
+    let mut examples = 0;
+    for entry in fs::read_dir("examples").unwrap() {
+        toctoc::policy::load::load(&entry.unwrap().path()).unwrap();
+        examples += 1;
+    }
+    assert!(examples >= 2);
+}
