@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn toctoc(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
@@ -10,7 +11,7 @@ fn toctoc(arguments: &[&str]) -> Output {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 const EXAMPLE: &str = "examples/one-server.toml";
@@ -112,46 +113,42 @@ fn without_rights_it_says_so() {
     }
 }
 
-/// The demo as a person without rights runs it, and that it leaves nothing behind.
+/// Starts the demo as a person without rights does.
+fn demo() -> Child {
+    let program = env!("CARGO_BIN_EXE_toctoc");
+    Command::new("unshare")
+        .args([
+            "--user",
+            "--map-user=1000",
+            "--map-group=1000",
+            "--",
+            program,
+            "demo",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The processes that hold the namespaces of a demo, by the name they are given.
+fn holders(demo: u32) -> usize {
+    let name = format!("toctoc-lab-{demo}");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let commands = processes.filter_map(|p| fs::read(p.path().join("cmdline")).ok());
+    commands
+        .filter(|command| text(command).split('\0').any(|word| word == name))
+        .count()
+}
+
 #[test]
-fn the_demo_tells_what_is_so() {
-    let namespaces = || {
-        let listing = Command::new("lsns")
-            .args(["-t", "net", "-n", "-o", "COMMAND"])
-            .output()
-            .unwrap();
-        let listing = text(&listing.stdout);
-        listing
-            .lines()
-            .filter(|line| line.contains("toctoc demo"))
-            .count()
-    };
-    let output = if rustix::process::geteuid().is_root() && fs::metadata("/proc/1/root").is_ok() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(
-            directory.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .unwrap();
-        let program = directory.path().join("toctoc");
-        fs::copy(env!("CARGO_BIN_EXE_toctoc"), &program).unwrap();
-        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
-        Command::new("setpriv")
-            .args(nobody)
-            .arg(program)
-            .arg("demo")
-            .output()
-            .unwrap()
-    } else {
-        toctoc(&["demo"])
-    };
+fn the_demo_tells_what_is_so_and_leaves_nothing_behind() {
+    let child = demo();
+    let id = child.id();
+    let output = child.wait_with_output().unwrap();
     let said = text(&output.stdout);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{said}{}",
-        text(&output.stderr)
-    );
+    let complaints = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}{complaints}");
     for told in [
         "wrong order",
         "The right order",
@@ -161,5 +158,20 @@ fn the_demo_tells_what_is_so() {
     ] {
         assert!(said.contains(told), "{told} is missing in: {said}");
     }
-    assert_eq!(namespaces(), 0);
+    assert_eq!(holders(id), 0);
+}
+
+#[test]
+fn a_killed_demo_leaves_nothing_behind_either() {
+    let mut child = demo();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 100]).unwrap();
+    assert_eq!(holders(child.id()), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while holders(child.id()) > 0 {
+        assert!(Instant::now() < deadline, "namespaces are still held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -35,8 +35,9 @@ impl Host {
     /// # Errors
     /// When namespaces are not permitted: a sentence says what to do.
     pub fn new() -> io::Result<Host> {
+        let named = format!("toctoc-lab-{}", std::process::id());
         let mut holder = Command::new("unshare")
-            .args(["--net", "--", "sh", "-c", "echo && read -r _"])
+            .args(["--net", "--", "sh", "-c", "echo && read -r _", &named])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
