@@ -42,8 +42,11 @@ pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) 
         .into_iter()
         .partition(|grant| rights.hold(grant));
 
-    let mut text = format!("flush table {TABLE}\n");
+    let mut text = String::new();
+    announce_new_sets(&mut text, script, running);
+    let _ = writeln!(text, "flush table {TABLE}");
     let unchanged = remove_old(&mut text, script, running);
+    let script = carry_over(script, running, &live, &rights, &unchanged);
     let _ = write!(text, "{script}");
     for grant in &dead {
         remove_grant(&mut text, grant, &unchanged);
@@ -53,7 +56,6 @@ pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) 
             remove_opened(&mut text, &opened, &unchanged);
         }
     }
-    carry_over(&mut text, script, running, &live, &rights, &unchanged);
     Change {
         text,
         kept: live.len(),
@@ -81,6 +83,16 @@ impl Rights {
     /// A grant that nobody is known to have opened is not kept.
     fn hold(&self, grant: &Grant) -> bool {
         grant.opened_by.is_some_and(|opened| self.include(&opened))
+    }
+}
+
+/// Sets that the table does not have yet come first, each in a line: nft 0.9.8 crashes when it first
+/// meets a set inside a table's block and something was deleted before.
+fn announce_new_sets(text: &mut String, script: &Script, running: &Listing) {
+    for set in &script.sets {
+        if !running.sets.contains_key(&set.name) {
+            let _ = writeln!(text, "{}", set.announcement());
+        }
     }
 }
 
@@ -164,32 +176,28 @@ fn opened_element(opened: &Opened) -> String {
     format!("{} . {door} . {key}", opened.source)
 }
 
-/// Puts live elements into those kept sets that are made anew.
+/// The script with live elements in those kept sets that are made anew.
 fn carry_over(
-    text: &mut String,
     script: &Script,
     running: &Listing,
     live: &[Grant],
     rights: &Rights,
     unchanged: &HashSet<String>,
-) {
-    let mut put = HashSet::new();
-    for set in &script.sets {
+) -> Script {
+    let mut script = script.clone();
+    for set in &mut script.sets {
         let Some((kept, family, prefix)) = parse_set_name(&set.name) else {
             continue;
         };
         if unchanged.contains(&set.name) {
             continue;
         }
+        let mut put = HashSet::new();
         let mut add = |element: String, left: Duration| {
             // Under a second is left: it has ended before anyone could use it.
-            if !left.is_zero() && put.insert((set.name.clone(), element.clone())) {
-                let left = time(left);
-                let name = &set.name;
-                let _ = writeln!(
-                    text,
-                    "add element {TABLE} {name} {{ {element} timeout {left} }}"
-                );
+            if !left.is_zero() && put.insert(element.clone()) {
+                let element = format!("{element} timeout {}", time(left));
+                set.elements.push((element, "kept".to_string()));
             }
         };
         match kept {
@@ -201,11 +209,11 @@ fn carry_over(
                 }
             }
             Kept::Grants | Kept::Once => {
-                for grant in live {
-                    let once = kept == Kept::Once;
-                    if Family::of(grant.source.addr()) != family || grant.once != once {
-                        continue;
-                    }
+                let once = kept == Kept::Once;
+                let of_this_set = |grant: &&Grant| {
+                    Family::of(grant.source.addr()) == family && grant.once == once
+                };
+                for grant in live.iter().filter(of_this_set) {
                     if let Some(source) = resized(grant, prefix) {
                         let element = format!("{} . {}", source.addr(), classid(grant.door));
                         add(element, grant.expires_in);
@@ -215,6 +223,7 @@ fn carry_over(
             Kept::Passing => {}
         }
     }
+    script
 }
 
 /// The network of another length for a grant: around the address that opened it.

@@ -56,6 +56,32 @@ impl Set {
     pub fn is_map(&self) -> bool {
         self.types.contains(':')
     }
+
+    /// The declaration as a command of one line, without elements.
+    pub fn announcement(&self) -> String {
+        let kind = if self.is_map() { "map" } else { "set" };
+        let details = self.details().join("; ");
+        let name = &self.name;
+        format!("add {kind} {TABLE} {name} {{ {details}; }}")
+    }
+
+    /// What the declaration says, line by line.
+    fn details(&self) -> Vec<String> {
+        let mut lines = vec![format!("type {}", self.types)];
+        match self.kind {
+            SetKind::Fixed => {}
+            SetKind::Kept { size } => {
+                lines.push(format!("size {size}"));
+                lines.push("flags dynamic,timeout".to_string());
+            }
+            SetKind::Fresh { size, timeout } => {
+                lines.push(format!("size {size}"));
+                lines.push("flags dynamic,timeout".to_string());
+                lines.push(format!("timeout {}", time(timeout)));
+            }
+        }
+        lines
+    }
 }
 
 impl Chain {
@@ -150,17 +176,8 @@ fn write_set(f: &mut fmt::Formatter<'_>, set: &Set) -> fmt::Result {
     }
     let kind = if set.is_map() { "map" } else { "set" };
     writeln!(f, "\t{kind} {} {{", set.name)?;
-    writeln!(f, "\t\ttype {}", set.types)?;
-    match set.kind {
-        SetKind::Fixed => {}
-        SetKind::Kept { size } => writeln!(f, "\t\tsize {size}\n\t\tflags dynamic,timeout")?,
-        SetKind::Fresh { size, timeout } => {
-            let timeout = time(timeout);
-            writeln!(
-                f,
-                "\t\tsize {size}\n\t\tflags dynamic,timeout\n\t\ttimeout {timeout}"
-            )?;
-        }
+    for line in set.details() {
+        writeln!(f, "\t\t{line}")?;
     }
     if !set.elements.is_empty() {
         writeln!(f, "\t\telements = {{")?;
