@@ -105,6 +105,14 @@ impl FromStr for Knock {
     }
 }
 
+/// A door by its place in the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorIndex(pub usize);
+
+/// A key by its place in the policy, which is that of its sequence in the automaton.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyIndex(pub usize);
+
 /// How much of an address a grant covers: the prefix lengths of the policy's `[grant]` section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantPrefix {

@@ -15,21 +15,18 @@
 //! prints. [`model`] is the contract as the plainest program; every test asks it.
 #![forbid(unsafe_code)]
 
+// From text to what is handed to the kernel: pure.
+pub mod automaton;
 pub mod knock;
-
 pub mod policy;
+pub mod ruleset;
 
+// The contract, and what happens over time.
 pub mod model;
 pub mod trace;
 
-pub mod automaton;
-
-pub mod ruleset;
-
-pub mod firewall;
-
-pub mod client;
-
-pub mod lab;
-
+// The edges.
 pub mod cli;
+pub mod client;
+pub mod firewall;
+pub mod lab;

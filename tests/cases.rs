@@ -5,8 +5,8 @@ mod cases;
 
 use cases::{CASES, POLICY, outcome, packets, sorted};
 use toctoc::automaton::Automaton;
-use toctoc::automaton::run::Run;
 use toctoc::model::Model;
+use toctoc::trace::run::Run;
 
 #[test]
 fn cases_on_the_model() {
@@ -32,7 +32,7 @@ fn cases_on_the_model() {
 #[test]
 fn cases_on_the_automaton() {
     let policy = toctoc::policy::read("cases", POLICY).unwrap();
-    let automaton = Automaton::build(&policy);
+    let automaton = Automaton::build(policy.sequences());
     for (index, case) in CASES.iter().enumerate() {
         let (packets, end) = packets(index, case.trace, policy.within, false);
         let mut run = Run::new(&policy, &automaton, 1_800_000_000);

@@ -24,7 +24,7 @@ fn policies(directory: &str) -> Vec<PathBuf> {
 
 fn script(path: &Path) -> String {
     let policy = load(path).unwrap();
-    render(&policy, &Automaton::build(&policy)).standalone()
+    render(&policy, &Automaton::build(policy.sequences())).standalone()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn only_the_chains_of_keys_grow_with_the_keys() {
             ));
         }
         let policy = toctoc::policy::read("p", &text).unwrap();
-        let script = render(&policy, &Automaton::build(&policy));
+        let script = render(&policy, &Automaton::build(policy.sequences()));
         let own = script.chains.iter().filter(|c| c.name.starts_with("key-"));
         let (mut own_rules, mut shared_rules) = (0, 0);
         let mut own_chains = 0;

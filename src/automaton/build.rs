@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{Automaton, Place, State, Step};
-use crate::knock::Knock;
-use crate::policy::KeyIndex;
+use crate::knock::{KeyIndex, Knock};
 
 /// A node while building: what stands behind a state or behind a completed sequence.
 #[derive(Default)]

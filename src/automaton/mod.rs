@@ -31,14 +31,11 @@
 //! Invariant: every node but the root is reached by one knock only, so its echo is well defined.
 
 mod build;
-pub mod explain;
-pub mod run;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::knock::Knock;
-use crate::policy::{KeyIndex, Policy};
+use crate::knock::{KeyIndex, Knock};
 
 /// A node of the machine. 0 is the root: no progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,16 +79,12 @@ pub struct Automaton {
 }
 
 impl Automaton {
-    /// Builds the machine of a policy. Time and size grow with the number of knocks in it.
-    pub fn build(policy: &Policy) -> Automaton {
-        let sequences: Vec<&[Knock]> = policy.keys.iter().map(|k| k.sequence.as_slice()).collect();
+    /// Builds the machine of some sequences, in the order of their keys: each non-empty, none inside
+    /// another, no knock twice in a row, as a checked policy has them. Time and size grow with the
+    /// number of knocks.
+    pub fn build<'s>(sequences: impl IntoIterator<Item = &'s [Knock]>) -> Automaton {
+        let sequences: Vec<&[Knock]> = sequences.into_iter().collect();
         build::build(&sequences)
-    }
-
-    /// Builds the machine of bare sequences, each non-empty, none inside another, no knock twice in
-    /// a row: what [`check`](crate::policy::check) makes sure of.
-    pub fn of_sequences(sequences: &[&[Knock]]) -> Automaton {
-        build::build(sequences)
     }
 
     /// What `knock` does to a source in `state`.
@@ -174,8 +167,7 @@ mod tests {
     #[test]
     fn the_drawn_example_prints_as_a_table() {
         let keys = sequences(&["1 2 3", "1 2 4", "2 5"]);
-        let keys: Vec<&[Knock]> = keys.iter().map(Vec::as_slice).collect();
-        let table = format!("{:?}", Automaton::of_sequences(&keys));
+        let table = format!("{:?}", Automaton::build(keys.iter().map(Vec::as_slice)));
         let expected = "
    0  root              1/tcp -> 1  2/tcp -> 2
    1  1 of key 0,1      1/tcp echo  2/tcp -> 3

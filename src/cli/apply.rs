@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Answer, PolicyPath, complain, count, policy, say};
 use crate::firewall::Nft;
 use crate::firewall::apply::apply;
-use crate::policy::file::show;
+use crate::policy::show;
 use crate::policy::{Door, DoorIndex, Interfaces, Policy};
 
 pub(super) fn run(path: &PolicyPath) -> Answer {

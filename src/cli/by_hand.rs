@@ -10,7 +10,7 @@ use super::{Answer, complain, count, say};
 use crate::firewall::{Failure, Nft, by_hand};
 use crate::knock::display_source;
 use crate::policy::Name;
-use crate::policy::file::show;
+use crate::policy::show;
 
 #[derive(Args)]
 pub(super) struct Open {

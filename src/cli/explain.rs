@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Answer, PolicyPath, complain, now, policy, say};
 use crate::automaton::Automaton;
-use crate::automaton::explain;
-use crate::automaton::run::Run;
+use crate::trace::explain;
 use crate::trace::parse_line;
+use crate::trace::run::Run;
 
 /// Longer lines are no traces.
 const LONGEST_LINE: usize = 1000;
@@ -17,7 +17,7 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
-    let automaton = Automaton::build(&policy);
+    let automaton = Automaton::build(policy.sequences());
     let mut run = Run::new(&policy, &automaton, now());
     let mut at = Duration::ZERO;
     for (number, line) in io::stdin().lock().lines().enumerate() {

@@ -9,6 +9,6 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
-    say(&render(&policy, &Automaton::build(&policy)).standalone());
+    say(&render(&policy, &Automaton::build(policy.sequences())).standalone());
     Answer::Yes
 }

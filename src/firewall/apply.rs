@@ -22,7 +22,7 @@ pub struct Applied {
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
-    let automaton = Automaton::build(policy);
+    let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
     let _lock = Lock::take()?;
     let running = nft.list()?;

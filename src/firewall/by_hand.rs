@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::lock::Lock;
 use super::{Failure, Nft};
 use crate::policy::Name;
-use crate::policy::file::nearest;
+use crate::policy::nearest;
 use crate::ruleset::nftables::{self, Listing};
 
 /// Grants `source` the door for `open_for` from now.

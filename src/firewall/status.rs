@@ -65,7 +65,7 @@ pub struct KeyStatus {
 /// # Errors
 /// When the kernel could not be read.
 pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> {
-    let automaton = Automaton::build(policy);
+    let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
     let Some(actual) = nft.list()? else {
         let drifts = vec![table_missing()];

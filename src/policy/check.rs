@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
-use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned, nearest};
+use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned};
+use super::nearest;
 use super::sweep;
 use super::{
     Closed, Door, DoorIndex, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,

@@ -9,15 +9,19 @@ pub mod diagnostic;
 pub mod file;
 pub mod load;
 mod scanned_ports;
+mod section;
 mod sweep;
+mod values;
 
 use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::knock::{DoorIndex, KeyIndex};
 use crate::knock::{GrantPrefix, Knock, Protocol};
 pub use diagnostic::{Diagnostic, Report};
+pub use values::{nearest, show};
 
 /// The longest sequence a key may have.
 pub const LONGEST_SEQUENCE: usize = 32;
@@ -55,14 +59,6 @@ pub struct Policy {
     /// In the order of the file. Indexed by [`KeyIndex`].
     pub keys: Vec<Key>,
 }
-
-/// Index into [`Policy::doors`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DoorIndex(pub usize);
-
-/// Index into [`Policy::keys`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyIndex(pub usize);
 
 /// Ports that are closed to new connections except for sources that hold a grant.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +128,11 @@ impl Policy {
 
     pub fn key_indices(&self) -> impl Iterator<Item = KeyIndex> + use<> {
         (0..self.keys.len()).map(KeyIndex)
+    }
+
+    /// The sequences of the keys, in their order.
+    pub fn sequences(&self) -> impl Iterator<Item = &[Knock]> {
+        self.keys.iter().map(|key| key.sequence.as_slice())
     }
 
     /// The door that guards this port.

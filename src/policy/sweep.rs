@@ -12,7 +12,7 @@ use crate::knock::{Knock, Protocol};
 
 /// The keys that a sweep opens, each with the name of the first sweep that does.
 pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
-    let automaton = Automaton::build(policy);
+    let automaton = Automaton::build(policy.sequences());
     let kinds = Kinds::of(policy);
     let mut opened = BTreeMap::new();
     let mut sweep = |name: &str, knocks: &mut dyn Iterator<Item = Knock>| {

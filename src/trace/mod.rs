@@ -1,13 +1,15 @@
 //! A trace: packets with their times, as `explain` reads them and tests make them.
 
+pub mod explain;
+pub mod run;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::knock::{Knock, KnockError};
-use crate::policy::DoorIndex;
+use crate::knock::{DoorIndex, Knock, KnockError};
 
 /// One packet that may be a knock.
 #[derive(Debug, Clone, Copy, PartialEq)]

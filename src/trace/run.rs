@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Automaton, Place, State, Step};
+use super::{Holding, Packet};
+use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::Protocol;
 use crate::policy::{DoorIndex, KeyIndex, Policy};
-use crate::trace::{Holding, Packet};
 
 /// What a packet was, and why.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::Packet;
 use super::run::{Before, Effect, Meaning, Run};
-use super::{Automaton, Place, State};
+use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
 use crate::policy::{DoorIndex, KeyIndex, Policy};
-use crate::trace::Packet;
 
 /// One line about one packet, without a line end.
 pub fn sentence(
@@ -77,7 +77,7 @@ impl Words<'_> {
                 format!(
                     "too late: {} after the last knock, at most {} is allowed; ",
                     seconds(pause),
-                    crate::policy::file::show(self.policy.within)
+                    crate::policy::show(self.policy.within)
                 )
             }
             _ => String::new(),
@@ -129,7 +129,7 @@ impl Words<'_> {
             .opens
             .iter()
             .map(|o| {
-                let lasting = crate::policy::file::show(o.open_for);
+                let lasting = crate::policy::show(o.open_for);
                 format!("{} for {lasting}", self.door(o.door))
             })
             .collect();

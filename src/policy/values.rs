@@ -1,0 +1,413 @@
+//! The leaves of the file: each value read as what it should be, or reported where it stands.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Spanned as Located;
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::file::Spanned;
+use super::{Closed, Log};
+use crate::knock::{Knock, Protocol};
+
+pub(super) type Value<'i> = Located<DeValue<'i>>;
+
+/// Reads values and collects what is wrong with them.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    pub fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    pub fn wrong_type(&mut self, value: &Value<'_>, wanted: &str, example: &str) {
+        let found = type_name(value.get_ref());
+        self.error(
+            Diagnostic::new(
+                value.span(),
+                format!("{wanted} is expected here, not {found}"),
+            )
+            .label(found)
+            .help(format!("write for example `{example}`")),
+        );
+    }
+
+    pub fn array<'v, 'i>(
+        &mut self,
+        value: &'v Value<'i>,
+        example: &str,
+    ) -> Option<&'v [Value<'i>]> {
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(value, "a list", example);
+            return None;
+        };
+        Some(array)
+    }
+
+    pub fn string<'v>(&mut self, value: &'v Value<'_>, example: &str) -> Option<&'v str> {
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.wrong_type(value, "a string", example);
+        }
+        text
+    }
+
+    pub fn boolean(&mut self, value: &Value<'_>) -> Option<bool> {
+        let truth = value.get_ref().as_bool();
+        if truth.is_none() {
+            self.wrong_type(value, "true or false", "once = true");
+        }
+        truth
+    }
+
+    pub fn integer<T: TryFrom<u64>>(
+        &mut self,
+        value: &Value<'_>,
+        min: u64,
+        max: u64,
+        name: &str,
+    ) -> Option<T> {
+        let Some(written) = value.get_ref().as_integer() else {
+            self.wrong_type(value, "a whole number", &format!("{name} = {max}"));
+            return None;
+        };
+        let number = u64::from_str_radix(written.as_str(), written.radix()).ok();
+        let fitting = number.filter(|n| (min..=max).contains(n));
+        let fitting = fitting.and_then(|n| T::try_from(n).ok());
+        if fitting.is_none() {
+            self.error(
+                Diagnostic::new(
+                    value.span(),
+                    format!("`{name}` cannot be {}", written.as_str()),
+                )
+                .label(format!("from {min} to {max}")),
+            );
+        }
+        fitting
+    }
+
+    pub fn duration(
+        &mut self,
+        value: &Value<'_>,
+        min: Duration,
+        max: Duration,
+        example: &str,
+    ) -> Option<Duration> {
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type(value, "a duration in quotes", &format!("\"{example}\""));
+            return None;
+        };
+        let Ok(duration) = humantime::parse_duration(text) else {
+            self.error(
+                Diagnostic::new(value.span(), format!("`{text}` is not a duration"))
+                    .label("number and unit")
+                    .help(format!(
+                        "write for example `\"{example}\"`; units are ms, s, m, h and d"
+                    )),
+            );
+            return None;
+        };
+        if duration < min || duration > max {
+            self.error(
+                Diagnostic::new(
+                    value.span(),
+                    format!("`{text}` is too {}", too(duration < min)),
+                )
+                .label(format!("from {} to {}", show(min), show(max))),
+            );
+            return None;
+        }
+        if duration.subsec_nanos() % 1_000_000 != 0 {
+            self.error(
+                Diagnostic::new(
+                    value.span(),
+                    format!("`{text}` is finer than the kernel counts"),
+                )
+                .label("whole milliseconds"),
+            );
+            return None;
+        }
+        Some(duration)
+    }
+
+    pub fn open_for(&mut self, value: &Value<'_>) -> Option<Duration> {
+        self.duration(value, MIN_OPEN, MAX_OPEN, "60s")
+    }
+
+    /// One port: a number (TCP) or a string with its protocol.
+    pub fn port(&mut self, value: &Value<'_>) -> Option<Knock> {
+        let parsed = match value.get_ref() {
+            DeValue::Integer(number) => {
+                let decimal = i128::from_str_radix(number.as_str(), number.radix());
+                let shown = decimal.map_or_else(|_| number.as_str().to_string(), |n| n.to_string());
+                u16::from_str_radix(number.as_str(), number.radix())
+                    .ok()
+                    .and_then(|port| Knock::new(Protocol::Tcp, port))
+                    .ok_or_else(|| format!("no port is {shown}: ports go from 1 to 65535"))
+            }
+            DeValue::String(text) => text.parse::<Knock>().map_err(|e| e.to_string()),
+            _ => {
+                self.wrong_type(value, "a port", "443` or `\"53/udp\"");
+                return None;
+            }
+        };
+        match parsed {
+            Ok(port) => Some(port),
+            Err(message) => {
+                self.error(Diagnostic::new(value.span(), message).label("not a port"));
+                None
+            }
+        }
+    }
+
+    /// A list of ports, and whether each of them could be read.
+    #[allow(clippy::type_complexity)]
+    pub fn ports(&mut self, value: &Value<'_>) -> (Option<Vec<Spanned<Knock>>>, bool) {
+        let Some(array) = self.array(value, "[443, 2387, \"53/udp\"]") else {
+            return (None, false);
+        };
+        let ports: Vec<_> = array
+            .iter()
+            .filter_map(|element| {
+                self.port(element).map(|value| Spanned {
+                    value,
+                    at: element.span(),
+                })
+            })
+            .collect();
+        let whole = ports.len() == array.len();
+        (Some(ports), whole)
+    }
+
+    pub fn door_names(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<String>>> {
+        let array = self.array(value, "opens = [\"ssh\"]")?;
+        let mut names = Vec::new();
+        for element in array {
+            let name = self.string(element, "opens = [\"ssh\"]")?;
+            names.push(Spanned {
+                value: name.to_string(),
+                at: element.span(),
+            });
+        }
+        Some(names)
+    }
+
+    pub fn interfaces(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<String>>> {
+        let array = self.array(value, "interfaces = [\"eth0\"]")?;
+        let mut names = Vec::new();
+        for element in array {
+            let name = self.string(element, "interfaces = [\"eth0\"]")?;
+            if !is_interface_name(name) {
+                self.error(
+                    Diagnostic::new(
+                        element.span(),
+                        format!("`{name}` is not a name of a network interface"),
+                    )
+                    .label("1 to 15 letters, digits, `.`, `-`, `_`, `:` or `@`")
+                    .help("`ip link` lists the names; patterns are not accepted"),
+                );
+                continue;
+            }
+            names.push(Spanned {
+                value: name.to_string(),
+                at: element.span(),
+            });
+        }
+        (names.len() == array.len()).then_some(names)
+    }
+
+    pub fn networks(&mut self, value: &Value<'_>) -> Option<Vec<IpNet>> {
+        let example = "trust = [\"192.0.2.0/24\", \"2001:db8::7\"]";
+        let array = self.array(value, example)?;
+        let mut networks = Vec::new();
+        for element in array {
+            let text = self.string(element, example)?;
+            let network = text
+                .parse::<IpNet>()
+                .ok()
+                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+            match network {
+                None => self.error(
+                    Diagnostic::new(
+                        element.span(),
+                        format!("`{text}` is neither an address nor a network"),
+                    )
+                    .help("write for example `\"192.0.2.0/24\"` or `\"2001:db8::7\"`"),
+                ),
+                Some(network) if network != network.trunc() => self.error(
+                    Diagnostic::new(
+                        element.span(),
+                        format!("`{text}` names a host inside a network"),
+                    )
+                    .label("host bits are set")
+                    .help(format!(
+                        "write `\"{}\"` for the network or `\"{}\"` for the host",
+                        network.trunc(),
+                        network.addr()
+                    )),
+                ),
+                Some(network) => networks.push(network),
+            }
+        }
+        Some(networks)
+    }
+
+    pub fn closed(&mut self, value: &Value<'_>) -> Option<Closed> {
+        match self.string(value, "closed = \"drop\"")? {
+            "drop" => Some(Closed::Drop),
+            "reject" => Some(Closed::Reject),
+            other => self.no_choice(value, other, &["drop", "reject"]),
+        }
+    }
+
+    pub fn backend(&mut self, value: &Value<'_>) -> Option<()> {
+        match self.string(value, "backend = \"nftables\"")? {
+            "nftables" => Some(()),
+            "iptables" => {
+                self.error(
+                    Diagnostic::new(
+                        value.span(),
+                        "this version of toctoc has no iptables backend yet",
+                    )
+                    .help("leave `backend` out, or write `\"nftables\"`"),
+                );
+                None
+            }
+            other => self.no_choice(value, other, &["nftables"]),
+        }
+    }
+
+    pub fn log(&mut self, value: &Value<'_>) -> Option<Log> {
+        let text = self.string(value, "log = \"kernel\"")?;
+        if let Some(group) = text.strip_prefix("nflog:") {
+            let digits = !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
+            let Some(group) = digits.then(|| group.parse().ok()).flatten() else {
+                self.error(
+                    Diagnostic::new(value.span(), format!("`{group}` is not an NFLOG group"))
+                        .label("from 0 to 65535")
+                        .help("write for example `\"nflog:5\"`"),
+                );
+                return None;
+            };
+            return Some(Log::Nflog(group));
+        }
+        match text {
+            "kernel" => Some(Log::Kernel),
+            "off" => Some(Log::Off),
+            other => self.no_choice(value, other, &["kernel", "nflog:5", "off"]),
+        }
+    }
+
+    pub fn no_choice<T>(&mut self, value: &Value<'_>, found: &str, choices: &[&str]) -> Option<T> {
+        let list: Vec<String> = choices.iter().map(|c| format!("`\"{c}\"`")).collect();
+        let mut help = format!("accepted: {}", list.join(", "));
+        if let Some(near) = nearest(found, choices) {
+            help = format!("did you mean `\"{near}\"`? {help}");
+        }
+        self.error(
+            Diagnostic::new(value.span(), format!("`{found}` is not a choice here")).help(help),
+        );
+        None
+    }
+
+    /// The first second (since 1970, UTC) after a date or moment.
+    pub fn end_of(&mut self, value: &Value<'_>) -> Option<i64> {
+        let Some(written) = value.get_ref().as_datetime() else {
+            self.wrong_type(value, "a date without quotes", "expires = 2027-01-31");
+            return None;
+        };
+        let end = seconds_at_end(written);
+        if end.is_none() {
+            self.error(
+                Diagnostic::new(
+                    value.span(),
+                    format!("`{written}` does not say when in the world"),
+                )
+                .help(
+                    "write a date (`2027-01-31`, to the end of that day in UTC) or a moment \
+                     with its offset (`2027-01-31T18:00:00Z`)",
+                ),
+            );
+        }
+        end
+    }
+}
+
+/// A date ends with its day in UTC; a moment with an offset ends then. `None` for local times.
+fn seconds_at_end(written: &toml::value::Datetime) -> Option<i64> {
+    let date = written.date?;
+    let day = jiff::civil::Date::new(
+        i16::try_from(date.year).ok()?,
+        i8::try_from(date.month).ok()?,
+        i8::try_from(date.day).ok()?,
+    )
+    .ok()?;
+    let midnight = day
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()?
+        .timestamp()
+        .as_second();
+    match (written.time, written.offset) {
+        (None, None) => Some(midnight + 86_400),
+        (Some(time), Some(offset)) => {
+            let minutes = match offset {
+                toml::value::Offset::Z => 0,
+                toml::value::Offset::Custom { minutes } => i64::from(minutes),
+            };
+            let seconds = i64::from(time.hour) * 3600
+                + i64::from(time.minute) * 60
+                + i64::from(time.second.unwrap_or(0));
+            Some(midnight + seconds - minutes * 60)
+        }
+        _ => None,
+    }
+}
+
+pub(super) const MIN_WITHIN: Duration = Duration::from_millis(100);
+pub(super) const MAX_WITHIN: Duration = Duration::from_secs(3600);
+const MIN_OPEN: Duration = Duration::from_secs(1);
+const MAX_OPEN: Duration = Duration::from_secs(30 * 86_400);
+
+fn too(short: bool) -> &'static str {
+    if short { "short" } else { "long" }
+}
+
+/// A duration as the policy file writes it.
+pub fn show(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// What the kernel accepts as a name (`dev_valid_name`), less what a ruleset would quote.
+fn is_interface_name(name: &str) -> bool {
+    let fits = (1..=15).contains(&name.len()) && name != "." && name != "..";
+    fits && name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b".-_:@".contains(&b))
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
+}
+
+/// The choice that is most like what was written, if any is.
+pub fn nearest<'c>(found: &str, choices: &[&'c str]) -> Option<&'c str> {
+    choices
+        .iter()
+        .map(|choice| (strsim::damerau_levenshtein(found, choice), *choice))
+        .filter(|(distance, choice)| *distance <= choice.len().div_ceil(3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, choice)| choice)
+}

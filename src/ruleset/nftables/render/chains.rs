@@ -1,0 +1,188 @@
+//! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
+
+use super::sets::progress_name;
+use super::{prefix, source};
+use crate::policy::{Closed, Door, Interfaces, Policy, show};
+use crate::ruleset::nftables::script::Chain;
+use crate::ruleset::nftables::{Family, Kept, classid, door_chain, set_name};
+
+/// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
+const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+
+/// How long a connection that used up its grant may repeat its first packet: the third repeat of
+/// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
+const PASSING: &str = "10s";
+
+/// The match for "arrives on a guarded interface".
+fn guarded(interfaces: &Interfaces) -> String {
+    match interfaces {
+        Interfaces::AllButLoopback => "iifname != \"lo\"".to_string(),
+        Interfaces::Only(names) => match names.as_slice() {
+            [name] => format!("iifname \"{name}\""),
+            names => {
+                let quoted: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
+                format!("iifname {{ {} }}", quoted.join(", "))
+            }
+        },
+    }
+}
+
+pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
+    let here = format!("{} fib daddr type local", guarded(&policy.interfaces));
+    let mut chain = Chain::new(
+        "knocks-tcp",
+        &[
+            "First packets of TCP connections to this host, before connection tracking and before",
+            "any port is translated. All other TCP leaves at the first rule.",
+        ],
+    )
+    .base("type filter hook prerouting priority raw; policy accept;");
+    chain.rule("tcp flags & (fin | syn | rst | ack) != syn accept");
+    chain.rule(format!("{SYN} {here} goto judge"));
+    chain.note(
+        "A first fragment too short to hold the flags would be put together behind our back.",
+    );
+    chain.rule(format!(
+        "ip frag-off & 0x3fff == 0x2000 ip protocol tcp {here} drop"
+    ));
+    chain.rule(format!(
+        "meta nfproto ipv6 frag frag-off 0 frag more-fragments 1 meta l4proto tcp {here} drop"
+    ));
+    chain
+}
+
+pub(super) fn knocks_udp(policy: &Policy) -> Chain {
+    let here = guarded(&policy.interfaces);
+    let mut chain = Chain::new(
+        "knocks-udp",
+        &["UDP datagrams to this host that belong to no established flow."],
+    )
+    .base("type filter hook prerouting priority mangle; policy accept;");
+    chain.rule(format!(
+        "meta l4proto udp ct state != {{ established, related }} {here} fib daddr type local goto judge"
+    ));
+    chain
+}
+
+pub(super) fn judge() -> Chain {
+    let mut chain = Chain::new(
+        "judge",
+        &["One knock. `meta priority` carries the source's state; nobody else's value gets in."],
+    );
+    let step = "meta priority set meta priority . meta l4proto . th dport map @steps goto arrived";
+    chain.rule("meta l4proto . th dport vmap @ports");
+    chain.rule("meta priority set 0:0");
+    for family in Family::BOTH {
+        let (saddr, progress) = (family.saddr(), progress_name(family));
+        chain.rule(format!("meta priority set {saddr} map @{progress}"));
+    }
+    chain.rule(step);
+    chain.note("No step from here. Without progress that is all there is to say.");
+    chain.rule("meta priority 0:0 accept");
+    chain.note("With progress it is lost, but the knock may be a first one.");
+    forget(&mut chain);
+    chain.rule("meta priority set 0:0");
+    chain.rule(step);
+    chain
+}
+
+pub(super) fn forget(chain: &mut Chain) {
+    for family in Family::BOTH {
+        let (saddr, progress) = (family.saddr(), progress_name(family));
+        chain.rule(format!("delete @{progress} {{ {saddr} : meta priority }}"));
+    }
+}
+
+pub(super) fn arrived() -> Chain {
+    let mut chain = Chain::new(
+        "arrived",
+        &["`meta priority` is what the knock led to: an echo, a complete sequence, or progress."],
+    );
+    chain.rule("meta priority vmap @arrivals");
+    chain.rule("goto remember");
+    chain
+}
+
+pub(super) fn remember(policy: &Policy) -> Chain {
+    let mut chain = Chain::new(
+        "remember",
+        &["Store the state. `update` alone would keep the old one and only renew its time."],
+    );
+    let within = format!("comment \"within {}\"", show(policy.within));
+    for family in Family::BOTH {
+        let (saddr, progress) = (family.saddr(), progress_name(family));
+        let element = format!("@{progress} {{ {saddr} : meta priority }}");
+        chain.rule(format!("delete {element} update {element} {within}"));
+    }
+    chain.rule("goto leave");
+    chain
+}
+
+pub(super) fn leave() -> Chain {
+    let mut chain = Chain::new("leave", &["The packet goes on as it came."]);
+    chain.rule("meta priority set 0:0 accept");
+    chain
+}
+
+pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
+    let ports: Vec<String> = door.ports.iter().map(|p| p.to_string()).collect();
+    let about = format!("Door {}: {}.", door.name, ports.join(", "));
+    let mut chain = Chain::new(door_chain(&door.name), &[&about]);
+    for family in Family::BOTH {
+        let trusted: Vec<String> = door
+            .trust
+            .iter()
+            .filter(|network| Family::of(network.addr()) == family)
+            .map(crate::knock::display_source)
+            .collect();
+        if !trusted.is_empty() {
+            let saddr = family.saddr();
+            let list = trusted.join(", ");
+            chain.rule(format!("{saddr} {{ {list} }} accept comment \"trust\""));
+        }
+    }
+    chain.rule(format!("meta priority set {}", classid(door.name.id())));
+    for family in Family::BOTH {
+        let source = source(policy.grant, family);
+        let grants = set_name(Kept::Grants, family, prefix(policy.grant, family));
+        chain.rule(format!("{source} . meta priority @{grants} goto leave"));
+    }
+    if policy.has_once() {
+        for family in Family::BOTH {
+            once(&mut chain, policy, family);
+        }
+    }
+    chain.rule("goto shut");
+    chain
+}
+
+/// A grant for one connection: the connection that uses it up is remembered for a few seconds, in
+/// case its first packet was lost on the way back and comes again.
+fn once(chain: &mut Chain, policy: &Policy, family: Family) {
+    let prefix = prefix(policy.grant, family);
+    let grant = format!("{} . meta priority", source(policy.grant, family));
+    let flow = format!("{} . th sport . meta priority", family.saddr());
+    let once = set_name(Kept::Once, family, prefix);
+    let passing = set_name(Kept::Passing, family, prefix);
+    chain.rule(format!("{flow} @{passing} goto leave"));
+    chain.rule(format!(
+        "{grant} @{once} update @{passing} {{ {flow} timeout {PASSING} }} \
+         delete @{once} {{ {grant} }} goto leave"
+    ));
+}
+
+pub(super) fn shut(policy: &Policy) -> Chain {
+    let mut chain = Chain::new(
+        "shut",
+        &["A door without a grant: a knock that leads nowhere."],
+    );
+    forget(&mut chain);
+    match policy.closed {
+        Closed::Drop => chain.rule("drop"),
+        Closed::Reject => {
+            chain.rule("meta l4proto tcp reject with tcp reset");
+            chain.rule("reject");
+        }
+    }
+    chain
+}

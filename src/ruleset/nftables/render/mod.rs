@@ -1,0 +1,108 @@
+//! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
+
+mod chains;
+mod keys;
+mod sets;
+
+use super::script::Script;
+use super::{Family, classid, counter};
+use crate::automaton::Automaton;
+use crate::knock::GrantPrefix;
+use crate::policy::{Policy, show};
+use chains::{arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut};
+use keys::{Opens, key_of};
+use sets::{arrivals, kept_sets, ports, progress, steps};
+
+/// Compiles a policy. `automaton` is that of the same policy.
+pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
+    let mut chains = vec![knocks_tcp(policy)];
+    if policy.judges_udp() {
+        chains.push(knocks_udp(policy));
+    }
+    chains.extend([judge(), arrived(), remember(policy), leave()]);
+    for door in &policy.doors {
+        chains.push(door_of(policy, door));
+    }
+    chains.push(shut(policy));
+    let (opens, numbers) = Opens::of(policy);
+    for number in 0..opens.0.len() {
+        chains.push(opens.chain(number, policy));
+    }
+    for (index, number) in policy.key_indices().zip(numbers) {
+        let after = automaton.after(index);
+        chains.push(key_of(
+            policy,
+            policy.key(index),
+            after,
+            &Opens::name(number),
+        ));
+    }
+    let mut sets = kept_sets(policy);
+    sets.extend(progress(policy));
+    sets.extend([
+        ports(policy),
+        steps(policy, automaton),
+        arrivals(policy, automaton),
+    ]);
+    Script {
+        header: header(policy),
+        sets,
+        counters: policy.keys.iter().map(|key| counter(&key.name)).collect(),
+        chains,
+    }
+}
+
+fn header(policy: &Policy) -> Vec<String> {
+    let mut lines = vec![
+        format!(
+            "toctoc: {}, {}; knocks at most {} apart.",
+            count(policy.doors.len(), "door"),
+            count(policy.keys.len(), "key"),
+            show(policy.within),
+        ),
+        "Written from a policy file. Change that, not this.".to_string(),
+        String::new(),
+        "States, doors and keys are numbers of the type classid, two hexadecimal halves:".into(),
+        "0:1 and up are states of the automaton, ffff:0 is an echo, others are names:".into(),
+    ];
+    for door in &policy.doors {
+        lines.push(format!(
+            "  {:<9} door {}",
+            classid(door.name.id()),
+            door.name
+        ));
+    }
+    for key in &policy.keys {
+        lines.push(format!("  {:<9} key {}", classid(key.name.id()), key.name));
+    }
+    lines
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn prefix(grant: GrantPrefix, family: Family) -> u8 {
+    match family {
+        Family::V4 => grant.v4,
+        Family::V6 => grant.v6,
+    }
+}
+
+/// The source as grants hold it: the address, or its network.
+fn source(grant: GrantPrefix, family: Family) -> String {
+    let length = prefix(grant, family);
+    if length == family.longest_prefix() {
+        return family.saddr().to_string();
+    }
+    let mask = match family {
+        Family::V4 => std::net::IpAddr::from(std::net::Ipv4Addr::from(
+            u32::MAX << (32 - u32::from(length)),
+        )),
+        Family::V6 => std::net::IpAddr::from(std::net::Ipv6Addr::from(
+            u128::MAX << (128 - u32::from(length)),
+        )),
+    };
+    format!("{} & {mask}", family.saddr())
+}

@@ -1,0 +1,170 @@
+//! The sets: what the kernel remembers, and the automaton as data.
+
+use super::prefix;
+use crate::automaton::{Automaton, Place, State, Step};
+use crate::policy::Policy;
+use crate::ruleset::nftables::script::{Set, SetKind};
+use crate::ruleset::nftables::{ECHO, Family, Kept, classid, door_chain, key_chain, set_name};
+
+pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
+    let mut sets = Vec::new();
+    let mut add = |kept, comment: &[&str], types: &str| {
+        for family in Family::BOTH {
+            let first = family == Family::V4;
+            let comment: Vec<String> = comment.iter().map(|c| c.to_string()).collect();
+            sets.push(Set {
+                comment: if first { comment } else { Vec::new() },
+                name: set_name(kept, family, prefix(policy.grant, family)),
+                types: format!("{} . {types}", family.address_type()),
+                kind: SetKind::Kept {
+                    size: policy.max_sources,
+                },
+                elements: Vec::new(),
+            });
+        }
+    };
+    add(
+        Kept::Opened,
+        &["Who opened: source . door . key, for as long as the grant was given."],
+        "classid . classid",
+    );
+    add(
+        Kept::Grants,
+        &["Grants: source . door. While an element is here, new connections pass."],
+        "classid",
+    );
+    if policy.has_once() {
+        add(
+            Kept::Once,
+            &["Grants that are used up by their first connection."],
+            "classid",
+        );
+        add(
+            Kept::Passing,
+            &["A first connection, source . port . door, which may repeat its first packet."],
+            "inet_service . classid",
+        );
+    }
+    sets
+}
+
+pub(super) fn progress(policy: &Policy) -> Vec<Set> {
+    let make = |family: Family, comment: &[&str]| Set {
+        comment: comment.iter().map(|c| c.to_string()).collect(),
+        name: progress_name(family),
+        types: format!("{} : classid", family.address_type()),
+        kind: SetKind::Fresh {
+            size: policy.max_sources,
+            timeout: policy.within,
+        },
+        elements: Vec::new(),
+    };
+    vec![
+        make(
+            Family::V4,
+            &["Progress: source -> state, forgotten when the next knock is late."],
+        ),
+        make(Family::V6, &[]),
+    ]
+}
+
+pub(super) fn progress_name(family: Family) -> String {
+    format!("progress{}", family.digit())
+}
+
+pub(super) fn ports(policy: &Policy) -> Set {
+    let mut elements = Vec::new();
+    for door in &policy.doors {
+        for port in &door.ports {
+            let target = door_chain(&door.name);
+            let element = format!("{} . {} : goto {target}", port.protocol, port.port);
+            elements.push((element, String::new()));
+        }
+    }
+    for port in &policy.ignore {
+        let element = format!("{} . {} : accept", port.protocol, port.port);
+        elements.push((element, "ignored".to_string()));
+    }
+    Set {
+        comment: vec!["Ports that are not knocks: doors and ignored ones.".to_string()],
+        name: "ports".to_string(),
+        types: "inet_proto . inet_service : verdict".to_string(),
+        kind: SetKind::Fixed,
+        elements,
+    }
+}
+
+pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
+    let elements = automaton
+        .table()
+        .map(|(state, knock, step)| {
+            let (next, note) = match step {
+                Step::Echo => (ECHO, "echo".to_string()),
+                Step::To(next) => (next.0, place_note(policy, automaton, next)),
+                Step::Complete(key) => (
+                    completed(automaton, key.0),
+                    format!("{} complete", policy.key(key).name),
+                ),
+            };
+            let element = format!(
+                "{} . {} . {} : {}",
+                classid(state.0),
+                knock.protocol,
+                knock.port,
+                classid(next)
+            );
+            (element, note)
+        })
+        .collect();
+    Set {
+        comment: vec![
+            "The automaton: state . protocol . port -> next state. What is not here leads nowhere."
+                .to_string(),
+        ],
+        name: "steps".to_string(),
+        types: "classid . inet_proto . inet_service : classid".to_string(),
+        kind: SetKind::Fixed,
+        elements,
+    }
+}
+
+/// The number that stands for "this key's sequence is complete": after those of the states.
+fn completed(automaton: &Automaton, key: usize) -> u32 {
+    (automaton.len() + key) as u32
+}
+
+fn place_note(policy: &Policy, automaton: &Automaton, state: State) -> String {
+    match automaton.place(state) {
+        Some(Place::Midway { knocks, keys }) => {
+            let first = policy.key(keys[0]);
+            let more = match keys.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            format!("{} {knocks}/{}{more}", first.name, first.sequence.len())
+        }
+        _ => String::new(),
+    }
+}
+
+pub(super) fn arrivals(policy: &Policy, automaton: &Automaton) -> Set {
+    let mut elements = vec![(
+        format!("{} : goto leave", classid(ECHO)),
+        "echo".to_string(),
+    )];
+    for index in policy.key_indices() {
+        let element = format!(
+            "{} : goto {}",
+            classid(completed(automaton, index.0)),
+            key_chain(&policy.key(index).name)
+        );
+        elements.push((element, String::new()));
+    }
+    Set {
+        comment: vec!["What a step can be besides progress.".to_string()],
+        name: "arrivals".to_string(),
+        types: "classid : verdict".to_string(),
+        kind: SetKind::Fixed,
+        elements,
+    }
+}
