@@ -1,6 +1,7 @@
 # make demo    see it work, in namespaces of its own
 # make test    everything that shows that it works
-# Both install what they need when root, and say what is missing when not.
+# make install puts the program into $(PREFIX)/bin
+# The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iproute2 util-linux nmap netcat-openbsd knockd openssh-server openssh-client \
            tcpdump conntrack
@@ -12,13 +13,18 @@ ROOT = $(filter 0,$(shell id -u))
 INSIDE = $(if $(ROOT),,unshare --user --map-root-user --)
 WITHOUT = $(if $(ROOT),,-- --skip ssh_through_the_door)
 
-.PHONY: all demo test packages demo-packages lint
+PREFIX = /usr/local
+
+.PHONY: all install demo test packages demo-packages lint
 
 all:
 	cargo build --release
 
-demo: demo-packages
-	cargo run --quiet --release -- demo
+install:
+	install -D -m 755 target/release/toctoc $(DESTDIR)$(PREFIX)/bin/toctoc
+
+demo: demo-packages all
+	target/release/toctoc demo
 
 test: packages
 	@$(if $(ROOT),,echo "not root: ssh_through_the_door is left out (sudo make test runs it)")

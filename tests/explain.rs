@@ -145,6 +145,7 @@ fn a_line_that_is_none_is_shown_with_a_caret() {
         ("-1 192.0.2.7 443", "`-1` is not a time"),
         ("nan 192.0.2.7 443", "`nan` is not a time"),
         ("1e300 192.0.2.7 443", "`1e300` is not a time"),
+        ("1e12 192.0.2.7 443", "`1e12` is not a time"),
         (
             "1 example.org 443",
             "`example.org` is not an IP address\n  1 example.org 443\n    ^",
@@ -166,4 +167,16 @@ fn a_line_that_is_none_is_shown_with_a_caret() {
         assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
         assert!(stderr.contains(said), "{line}: {stderr}");
     }
+}
+
+/// A capture counts its seconds from 1970; a dated key is judged by them.
+#[test]
+fn a_capture_has_its_own_time() {
+    // Two weeks before the end of 2019, and one after it.
+    let output = explain("1576500000.5 192.0.2.7 8101\n1576500001 192.0.2.7 9102\n");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("last knock of past: opens ssh"), "{said}");
+    let output = explain("1578500000.5 192.0.2.7 8101\n1578500001 192.0.2.7 9102\n");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("which has expired"), "{said}");
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Answer, PolicyPath, complain, count, policy, say};
+use super::{Answer, PolicyPath, complain, count, now, policy, say};
 use crate::firewall::Nft;
 use crate::firewall::apply::apply;
+use crate::firewall::status::missing_interfaces;
+use crate::knock::display_source;
 use crate::policy::show;
 use crate::policy::{Door, DoorIndex, Interfaces, Policy};
 
@@ -41,6 +43,11 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     if applied.drifts.is_empty() {
         text.push_str("the kernel holds what the policy says\n");
         say(&text);
+        for name in missing_interfaces(&policy) {
+            complain(&format!(
+                "there is no interface {name} now: nothing is guarded there until it comes"
+            ));
+        }
         return Answer::Yes;
     }
     say(&text);
@@ -60,7 +67,13 @@ fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
         for opening in key.opens.iter().filter(|opening| opening.door == index) {
             let knocks = count(key.sequence.len(), "knock");
             let lasting = show(opening.open_for);
-            openers.push(format!("{} opens it for {lasting} with {knocks}", key.name));
+            let once = if key.once { " (one connection)" } else { "" };
+            if !key.expired(now()) {
+                openers.push(format!(
+                    "{} opens it for {lasting}{once} with {knocks}",
+                    key.name
+                ));
+            }
         }
     }
     line.push_str(" closed; ");
@@ -70,6 +83,10 @@ fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
         [first, rest @ ..] => {
             line.push_str(&format!("{first}, and {} more", count(rest.len(), "key")));
         }
+    }
+    if !door.trust.is_empty() {
+        let trust: Vec<String> = door.trust.iter().map(display_source).collect();
+        line.push_str(&format!("; trusts {}", trust.join(", ")));
     }
     line
 }

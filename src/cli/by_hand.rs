@@ -63,8 +63,8 @@ pub(super) fn open(arguments: &Open) -> Answer {
         open_for,
     } = arguments;
     match by_hand::open(&Nft::default(), door, *source, *open_for) {
-        Ok(()) => {
-            let (source, lasting) = (display_source(source), show(*open_for));
+        Ok(network) => {
+            let (source, lasting) = (display_source(&network), show(*open_for));
             say(&format!("{door} is open to {source} for {lasting}\n"));
             Answer::Yes
         }

@@ -178,7 +178,11 @@ fn seen(text: &str) {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    let indent = |line| match line {
+        "" => "\n".to_string(),
+        line => format!("    {line}\n"),
+    };
+    text.lines().map(indent).collect()
 }
 
 fn holds(status: &Status) -> bool {

@@ -1,6 +1,6 @@
 //! `toctoc explain`
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
 use super::{Answer, PolicyPath, complain, now, policy, say};
@@ -12,6 +12,9 @@ use crate::trace::run::Run;
 /// Longer lines are no traces.
 const LONGEST_LINE: usize = 1000;
 
+/// A trace that begins later than this counts from 1970, as captures do; others begin now.
+const SINCE_1970: Duration = Duration::from_secs(100_000_000);
+
 pub(super) fn run(path: &PolicyPath) -> Answer {
     let policy = match policy(path) {
         Ok(policy) => policy,
@@ -19,6 +22,10 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     };
     let automaton = Automaton::build(policy.sequences());
     let mut run = Run::new(&policy, &automaton, now());
+    let mut first = true;
+    if io::stdin().is_terminal() {
+        complain("reading lines of `seconds source port[/udp]` until end of input (Ctrl-D)");
+    }
     let mut at = Duration::ZERO;
     for (number, line) in io::stdin().lock().lines().enumerate() {
         let line = match line {
@@ -38,6 +45,9 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
                 0,
                 "time goes back here; lines are in the order of time",
             );
+        }
+        if std::mem::take(&mut first) && packet.at >= SINCE_1970 {
+            run = Run::new(&policy, &automaton, 0);
         }
         at = packet.at;
         let meaning = run.packet(packet);

@@ -16,7 +16,8 @@ pub(super) struct Arguments {
     /// The ports to knock at, in order: 443, 443/tcp or 53/udp.
     #[arg(required = true, value_name = "KNOCK", value_parser = knock)]
     knocks: Vec<Knock>,
-    /// Connect to this port afterwards, to see whether it opened; try again slower if not.
+    /// Connect to this port afterwards, to see whether it opened; try again slower if not. (This
+    /// is a connection: it uses up the grant of a key with `once`.)
     #[arg(long, value_name = "PORT", value_parser = door)]
     door: Option<Knock>,
     /// The pause between two knocks.
@@ -38,7 +39,9 @@ fn door(text: &str) -> Result<Knock, String> {
     let door = knock(text)?;
     match door.protocol {
         Protocol::Tcp => Ok(door),
-        Protocol::Udp => Err("only a TCP door can be tried: UDP has no connections".to_string()),
+        Protocol::Udp => Err(
+            "only a TCP door can be tried: UDP has no connections; leave --door out".to_string(),
+        ),
     }
 }
 
@@ -53,32 +56,42 @@ fn gap(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let host = match resolve(arguments) {
-        Ok(host) => host,
+    let hosts = match resolve(arguments) {
+        Ok(hosts) => hosts,
         Err(message) => {
             complain(&message);
             return Answer::CouldNot;
         }
     };
-    let address = host.ip();
-    let knocks = &arguments.knocks;
-    let could_not = |error: &std::io::Error| {
-        complain(&format!("cannot send to {address}: {error}"));
-        Answer::CouldNot
-    };
-    let Some(door) = arguments.door else {
-        return match client::send(host, knocks, arguments.gap) {
-            Ok(()) => {
-                say(&format!(
-                    "sent {} to {address}\n",
-                    count(knocks.len(), "knock")
-                ));
-                Answer::Yes
-            }
-            Err(error) => could_not(&error),
+    // The first address that can be reached at all is knocked at; a door that stays shut may be open
+    // at the next one.
+    let mut answer = Answer::CouldNot;
+    for host in hosts {
+        answer = match arguments.door {
+            None => send(host, arguments),
+            Some(door) => enter(host, door, arguments),
         };
-    };
-    match client::enter(host, knocks, door.port, arguments.gap) {
+        if answer == Answer::Yes {
+            break;
+        }
+    }
+    answer
+}
+
+fn send(host: SocketAddr, arguments: &Arguments) -> Answer {
+    match client::send(host, &arguments.knocks, arguments.gap) {
+        Ok(()) => {
+            let knocks = count(arguments.knocks.len(), "knock");
+            say(&format!("sent {knocks} to {}\n", host.ip()));
+            Answer::Yes
+        }
+        Err(error) => could_not(host, &error),
+    }
+}
+
+fn enter(host: SocketAddr, door: Knock, arguments: &Arguments) -> Answer {
+    let address = host.ip();
+    match client::enter(host, &arguments.knocks, door.port, arguments.gap) {
         Ok(Entered::Open { after, attempt }) => {
             let tries = match attempt {
                 1 => String::new(),
@@ -102,30 +115,41 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             ));
             Answer::No
         }
-        Err(error) => could_not(&error),
+        Err(error) => could_not(host, &error),
     }
 }
 
-/// The first address of the host, of the wanted family.
-fn resolve(arguments: &Arguments) -> Result<SocketAddr, String> {
-    let host = &arguments.host;
-    let addresses = (host.as_str(), 0)
+fn could_not(host: SocketAddr, error: &std::io::Error) -> Answer {
+    let hint = match host {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+            "; a link-local address needs its interface: fe80::1%eth0"
+        }
+        _ => "",
+    };
+    complain(&format!("cannot send to {}: {error}{hint}", host.ip()));
+    Answer::CouldNot
+}
+
+/// The addresses of the host, of the wanted family, in the system's order. Never empty.
+fn resolve(arguments: &Arguments) -> Result<Vec<SocketAddr>, String> {
+    let host = arguments.host.as_str();
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let addresses = (bare.unwrap_or(host), 0)
         .to_socket_addrs()
         .map_err(|error| format!("{host} is not found: {error}"))?;
-    let wanted = |address: &SocketAddr| match (arguments.ipv4, arguments.ipv6) {
-        (true, _) => address.is_ipv4(),
-        (_, true) => address.is_ipv6(),
-        _ => true,
+    let (family, wanted): (_, fn(&SocketAddr) -> bool) = match (arguments.ipv4, arguments.ipv6) {
+        (true, _) => ("IPv4 ", SocketAddr::is_ipv4),
+        (_, true) => ("IPv6 ", SocketAddr::is_ipv6),
+        _ => ("", |_| true),
     };
-    let family = if arguments.ipv4 {
-        "an IPv4"
-    } else if arguments.ipv6 {
-        "an IPv6"
-    } else {
-        "an"
-    };
-    addresses
-        .into_iter()
-        .find(wanted)
-        .ok_or_else(|| format!("{host} has not {family} address"))
+    let mut hosts: Vec<SocketAddr> = Vec::new();
+    for address in addresses.filter(wanted) {
+        if !hosts.contains(&address) {
+            hosts.push(address);
+        }
+    }
+    if hosts.is_empty() {
+        return Err(format!("{host} has no {family}address"));
+    }
+    Ok(hosts)
 }

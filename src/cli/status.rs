@@ -1,12 +1,17 @@
 //! `toctoc status`, and plain `toctoc`
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
 use crate::firewall::Nft;
-use crate::firewall::status::{GrantStatus, Status, observe};
+use crate::firewall::status::{DoorStatus, GrantStatus, Status, observe};
+use crate::policy::show;
+
+/// More differences than this are counted: somebody looks at another policy.
+const SHOWN: usize = 8;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -61,14 +66,18 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 /// The status for people.
 pub(super) fn text(status: &Status) -> String {
     let mut text = String::from("doors\n");
+    let ports = |door: &DoorStatus| match door.in_policy {
+        true => door.ports.join(" "),
+        false => "not in this policy".to_string(),
+    };
+    let width = |length: fn(&DoorStatus) -> usize| status.doors.iter().map(length).max();
+    let names = width(|door| door.name.len()).unwrap_or(0).max(12);
+    let widest = status.doors.iter().map(|door| ports(door).len()).max();
+    let widest = widest.unwrap_or(0).max(14);
     for door in &status.doors {
-        let ports = door.ports.join(" ");
-        let state = match door.grants.len() {
-            0 if !status.matches_policy => "no grants; see below".to_string(),
-            0 => "closed to all".to_string(),
-            holders => format!("open to {}", count(holders, "source")),
-        };
-        let _ = writeln!(text, "  {:<12} {ports:<14} {state}", door.name);
+        let (name, ports) = (&door.name, ports(door));
+        let state = state(status, door);
+        let _ = writeln!(text, "  {name:<names$} {ports:<widest$} {state}");
         for grant in &door.grants {
             let _ = writeln!(text, "    {}", holder(grant));
         }
@@ -80,8 +89,8 @@ pub(super) fn text(status: &Status) -> String {
                 0 => String::new(),
                 knocks => format!("  {} of {}", count(knocks, "knock"), some(&entry.keys)),
             };
-            let left = entry.expires_in;
-            let _ = writeln!(text, "  {:<39} {left:.0}s left{how_far}", entry.source);
+            let left = seconds(entry.expires_in);
+            let _ = writeln!(text, "  {:<39} {left} left{how_far}", entry.source);
         }
     }
     if !status.keys.is_empty() {
@@ -90,7 +99,7 @@ pub(super) fn text(status: &Status) -> String {
     for key in &status.keys {
         let opened = match key.opened {
             0 => "never opened".to_string(),
-            1 => "opened once".to_string(),
+            1 => "opened 1 time".to_string(),
             times => format!("opened {times} times"),
         };
         let expired = if key.expired { ", expired" } else { "" };
@@ -100,11 +109,41 @@ pub(super) fn text(status: &Status) -> String {
         text.push_str("the kernel holds what the policy says\n");
     } else {
         text.push_str("the kernel differs from the policy\n");
-        for drift in &status.drift {
+        for drift in status.drift.iter().take(SHOWN) {
             let _ = writeln!(text, "  {drift}");
         }
+        if status.drift.len() > SHOWN {
+            let more = status.drift.len() - SHOWN;
+            let _ = writeln!(
+                text,
+                "  ... and {more} more: it may hold another policy than this file"
+            );
+        }
+    }
+    for name in &status.missing_interfaces {
+        let _ = writeln!(
+            text,
+            "there is no interface {name} now: nothing is guarded there until it comes"
+        );
     }
     text
+}
+
+/// "closed to all", "open to 2 sources", ...
+fn state(status: &Status, door: &DoorStatus) -> String {
+    if !status.applied {
+        return "OPEN TO EVERYONE".to_string();
+    }
+    let trusted = match door.trust.as_slice() {
+        [] => String::new(),
+        trust => format!(", trusts {}", some(trust)),
+    };
+    let state = match door.grants.len() {
+        0 if !status.matches_policy => "no grants".to_string(),
+        0 => "closed to all".to_string(),
+        holders => format!("open to {}", count(holders, "source")),
+    };
+    format!("{state}{trusted}")
 }
 
 /// "192.0.2.7  41s left, by yves"
@@ -120,9 +159,15 @@ fn holder(grant: &GrantStatus) -> String {
         ""
     };
     format!(
-        "{:<39} {:.0}s left{by}{once}",
-        grant.source, grant.expires_in
+        "{:<39} {} left{by}{once}",
+        grant.source,
+        seconds(grant.expires_in)
     )
+}
+
+/// "41s", "1h 30m"
+fn seconds(seconds: f64) -> String {
+    show(Duration::from_secs_f64(seconds.max(0.0)))
 }
 
 fn some(names: &[String]) -> String {

@@ -10,16 +10,19 @@ use crate::policy::Name;
 use crate::policy::nearest;
 use crate::ruleset::nftables::{self, Listing};
 
-/// Grants `source` the door for `open_for` from now.
+/// Grants `source` the door for `open_for` from now. Returns what the grant covers: the source, or
+/// its network where grants are by prefix.
 ///
 /// # Errors
 /// When the running firewall has no such door, or the kernel could not be reached.
-pub fn open(nft: &Nft, door: &Name, source: IpNet, open_for: Duration) -> Result<(), Failure> {
+pub fn open(nft: &Nft, door: &Name, source: IpNet, open_for: Duration) -> Result<IpNet, Failure> {
     let _lock = Lock::take()?;
     let running = running(nft)?;
     known(&running, door)?;
-    let text = nftables::open(&running, door, source, open_for).map_err(Failure::unchanged)?;
-    nft.load(&text)
+    let (text, network) =
+        nftables::open(&running, door, source, open_for).map_err(Failure::unchanged)?;
+    nft.load(&text)?;
+    Ok(network)
 }
 
 /// Ends grants, of one door or all, of one source or all. Returns how many.
@@ -41,7 +44,7 @@ pub fn close(nft: &Nft, door: Option<&Name>, source: Option<IpNet>) -> Result<us
 
 fn running(nft: &Nft) -> Result<Listing, Failure> {
     nft.list()?
-        .ok_or_else(|| Failure::unchanged("toctoc is not in the running firewall: `toctoc apply`"))
+        .ok_or_else(|| Failure::unchanged("nothing is applied yet: run `toctoc apply` first"))
 }
 
 fn known(running: &Listing, door: &Name) -> Result<(), Failure> {

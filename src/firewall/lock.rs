@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,20 +24,10 @@ impl Lock {
     /// # Errors
     /// When somebody still does after some time, or there is no place for the lock file.
     pub fn take() -> Result<Lock, Failure> {
-        let path = path().map_err(|error| {
-            Failure::unchanged(format!("there is no place for a lock file: {error}"))
-        })?;
         let failed = |error: io::Error| {
-            Failure::unchanged(format!("{} cannot be locked: {error}", path.display()))
+            Failure::unchanged(format!("this firewall cannot be locked: {error}"))
         };
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-            .open(&path)
-            .map_err(failed)?;
+        let file = open().map_err(failed)?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
@@ -48,9 +38,8 @@ impl Lock {
                 }
                 Err(TryLockError::WouldBlock) => {
                     return Err(Failure::unchanged(format!(
-                        "another toctoc has been changing this firewall for {} s (it holds {})",
-                        PATIENCE.as_secs(),
-                        path.display()
+                        "another toctoc has been changing this firewall for {} s",
+                        PATIENCE.as_secs()
                     )));
                 }
             }
@@ -58,20 +47,23 @@ impl Lock {
     }
 }
 
-/// `/run/toctoc/NAMESPACE.lock`; for root of a user namespace, who cannot write there, a directory of
-/// his own below the temporary one.
-fn path() -> io::Result<PathBuf> {
-    let namespace = fs::metadata("/proc/self/ns/net")?.ino();
-    let own = format!("toctoc-{}", rustix::process::geteuid().as_raw());
-    let candidates = [PathBuf::from("/run/toctoc"), std::env::temp_dir().join(own)];
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for directory in candidates {
-        match ours(&directory) {
-            Ok(()) => return Ok(directory.join(format!("{namespace}.lock"))),
-            Err(error) => last = error,
-        }
+/// The file to lock: `/run/toctoc/NAMESPACE.lock`. Who cannot write there (root of a user namespace)
+/// locks the namespace itself, which only who is inside can reach; were it so for everyone, any
+/// local user could keep the administrator waiting.
+fn open() -> io::Result<File> {
+    let namespace = "/proc/thread-self/ns/net";
+    let directory = Path::new("/run/toctoc");
+    if ours(directory).is_err() {
+        return File::open(namespace);
     }
-    Err(last)
+    let number = fs::metadata(namespace)?.ino();
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(directory.join(format!("{number}.lock")))
 }
 
 /// Makes the directory, and sees that it is a directory that only we can write to.
@@ -87,9 +79,6 @@ fn ours(directory: &Path) -> io::Result<()> {
     if private {
         Ok(())
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("{} belongs to somebody else", directory.display()),
-        ))
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 }

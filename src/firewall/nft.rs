@@ -117,7 +117,7 @@ impl Nft {
         let lines: Vec<&str> = said.lines().take(8).collect();
         let said = lines.join("\n");
         if said.contains("Operation not permitted") || said.contains("you must be root") {
-            return format!("{said}\nthis needs root (or CAP_NET_ADMIN): try with sudo");
+            return format!("this needs root (or CAP_NET_ADMIN): try with sudo\nnft says: {said}");
         }
         said
     }

@@ -1,32 +1,40 @@
 //! `kernel --observe--> Status`: doors, grants, progress, openings, and whether the kernel still
 //! holds what the policy says.
 
-use std::time::Duration;
+use std::fs;
 
 use serde::Serialize;
 
 use super::{Failure, Nft};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
-use crate::policy::{DoorIndex, Policy};
-use crate::ruleset::nftables::{Drift, Listing, compare, render};
+use crate::policy::{Interfaces, Name, Policy};
+use crate::ruleset::nftables::{Drift, Grant, Listing, compare, render};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
 #[derive(Debug, Serialize)]
 pub struct Status {
     pub matches_policy: bool,
+    /// Whether our table is in the kernel at all. If not, every door is open to everyone.
+    pub applied: bool,
     /// What differs, one sentence each.
     pub drift: Vec<String>,
     pub doors: Vec<DoorStatus>,
     pub progress: Vec<ProgressStatus>,
     pub keys: Vec<KeyStatus>,
     pub max_sources: u32,
+    /// Interfaces that the policy names and this host does not have now.
+    pub missing_interfaces: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct DoorStatus {
     pub name: String,
+    /// Empty for a door that the kernel guards and this policy does not know.
     pub ports: Vec<String>,
+    pub in_policy: bool,
+    /// Sources that never need to knock.
+    pub trust: Vec<String>,
     pub grants: Vec<GrantStatus>,
 }
 
@@ -69,7 +77,11 @@ pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> 
     let script = render(policy, &automaton);
     let Some(actual) = nft.list()? else {
         let drifts = vec![table_missing()];
-        return Ok(status(policy, &automaton, &Listing::default(), drifts, now));
+        let nothing = Listing::default();
+        return Ok(Status {
+            applied: false,
+            ..status(policy, &automaton, &nothing, drifts, now)
+        });
     };
     let expected = nft.list_fresh(&script)?;
     let drifts = compare(&expected, &actual);
@@ -93,28 +105,27 @@ fn status(
     now: i64,
 ) -> Status {
     let grants = listing.grants();
-    let doors = policy.doors.iter().map(|door| {
-        let own = grants.iter().filter(|grant| grant.door == door.name.id());
-        DoorStatus {
-            name: door.name.to_string(),
-            ports: door.ports.iter().map(|port| port.to_string()).collect(),
-            grants: own
-                .map(|grant| {
-                    let by = grant.opened_by;
-                    let keys = policy.keys.iter();
-                    let key = by
-                        .and_then(|by| keys.map(|key| &key.name).find(|name| name.id() == by.key));
-                    GrantStatus {
-                        source: display_source(&grant.source),
-                        key: key.map(|name| name.to_string()),
-                        by_hand: by.is_some_and(|by| by.by_hand()),
-                        once: grant.once,
-                        expires_in: grant.expires_in.as_secs_f64(),
-                    }
-                })
-                .collect(),
-        }
+    let granted = |name: &Name| {
+        let own = grants.iter().filter(|grant| grant.door == name.id());
+        own.map(|grant| grant_status(policy, grant)).collect()
+    };
+    let known = policy.doors.iter().map(|door| DoorStatus {
+        name: door.name.to_string(),
+        ports: door.ports.iter().map(|port| port.to_string()).collect(),
+        in_policy: true,
+        trust: door.trust.iter().map(display_source).collect(),
+        grants: granted(&door.name),
     });
+    let others = listing.doors().into_iter().filter_map(Name::new);
+    let others = others.filter(|name| policy.doors.iter().all(|door| door.name != *name));
+    let others = others.map(|name| DoorStatus {
+        name: name.to_string(),
+        ports: Vec::new(),
+        in_policy: false,
+        trust: Vec::new(),
+        grants: granted(&name),
+    });
+    let doors = known.chain(others);
     let progress = listing.progress().into_iter().filter_map(|entry| {
         let Some(Place::Midway { knocks, keys }) = automaton.place(State(entry.state)) else {
             return None;
@@ -131,6 +142,8 @@ fn status(
     });
     Status {
         matches_policy: drifts.is_empty(),
+        applied: true,
+        missing_interfaces: missing_interfaces(policy),
         doors: doors.collect(),
         // States are only meaningful in the automaton that numbered them.
         progress: if drifts.is_empty() {
@@ -152,6 +165,35 @@ fn status(
     }
 }
 
+fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
+    let by = grant.opened_by;
+    let mut names = policy.keys.iter().map(|key| &key.name);
+    let key = by.and_then(|by| names.find(|name| name.id() == by.key));
+    GrantStatus {
+        source: display_source(&grant.source),
+        key: key.map(|name| name.to_string()),
+        by_hand: by.is_some_and(|by| by.by_hand()),
+        once: grant.once,
+        expires_in: grant.expires_in.as_secs_f64(),
+    }
+}
+
+/// The interfaces that a policy names and this host (its network namespace) does not have now.
+/// Nothing is guarded there until they come.
+pub fn missing_interfaces(policy: &Policy) -> Vec<String> {
+    let Interfaces::Only(names) = &policy.interfaces else {
+        return Vec::new();
+    };
+    let Ok(table) = fs::read_to_string("/proc/thread-self/net/dev") else {
+        return Vec::new();
+    };
+    let there = |name: &String| {
+        let mut lines = table.lines();
+        lines.any(|line| line.trim_start().starts_with(&format!("{name}:")))
+    };
+    names.iter().filter(|name| !there(name)).cloned().collect()
+}
+
 /// Progress when the kernel runs another automaton than the policy's: who, but not how far.
 fn nameless(listing: &Listing) -> Vec<ProgressStatus> {
     let entries = listing.progress().into_iter();
@@ -162,20 +204,4 @@ fn nameless(listing: &Listing) -> Vec<ProgressStatus> {
         keys: Vec::new(),
     });
     entries.collect()
-}
-
-impl Status {
-    /// Whether a source that holds a grant for this door is listed.
-    pub fn holds(&self, DoorIndex(door): DoorIndex, source: &str) -> bool {
-        self.doors
-            .get(door)
-            .is_some_and(|door| door.grants.iter().any(|grant| grant.source == source))
-    }
-
-    /// The time left of a grant.
-    pub fn time_left(&self, DoorIndex(door): DoorIndex, source: &str) -> Option<Duration> {
-        let grants = &self.doors.get(door)?.grants;
-        let grant = grants.iter().find(|grant| grant.source == source)?;
-        Some(Duration::from_secs_f64(grant.expires_in))
-    }
 }

@@ -41,7 +41,8 @@ impl Host {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("`unshare`: {error}")))?;
         let mut ready = [0];
         let started = holder.stdout.as_mut().map(|out| out.read_exact(&mut ready));
         if !matches!(started, Some(Ok(()))) {
@@ -83,7 +84,9 @@ impl Host {
     /// Runs `ip` with these words on this host.
     pub fn ip(&self, words: &str) -> io::Result<()> {
         let command: Vec<&str> = std::iter::once("ip").chain(words.split(' ')).collect();
-        let ended = self.inside(|| run(&command, ""))??;
+        let ended = self.inside(|| run(&command, ""))?;
+        let ended =
+            ended.map_err(|error| io::Error::new(error.kind(), format!("`ip`: {error}")))?;
         if ended.succeeded() {
             return Ok(());
         }

@@ -37,6 +37,11 @@ pub fn load(path: &Path) -> Result<Policy, LoadError> {
     let unreadable =
         |what: &dyn fmt::Display| LoadError::Unreadable(format!("{shown} cannot be read: {what}"));
     let mut bytes = Vec::new();
+    // `-` is standard input, as for many programs.
+    let path = match path.as_os_str().as_encoded_bytes() {
+        b"-" => Path::new("/dev/stdin"),
+        _ => path,
+    };
     File::open(path)
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(&error))?;

@@ -41,8 +41,8 @@ pub struct Holding {
     pub once: bool,
 }
 
-/// The longest trace time, in seconds: some 30 years.
-const LONGEST: f64 = 1e9;
+/// The longest trace time, in seconds: some 3,000 years. Captures count from 1970.
+const LONGEST: f64 = 1e11;
 
 /// Why a line is not a packet.
 #[derive(Debug, Clone, PartialEq)]

@@ -209,6 +209,11 @@ fn trusted_sources_need_no_knock() {
         assert_eq!(world.connect(trusted, 22), Door::Open);
         assert_eq!(world.connect(client, 22), Door::Silent);
     }
+    let said = world.yes(&["status"]);
+    assert!(
+        said.contains("closed to all, trusts 192.0.2.8/29 and 2001:db8::9"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn sets_made_anew_carry_grants_over() {
             "{who}: {was} ms, then {is} ms"
         );
     }
-    // Wider, and back: the addresses that opened are known.
+    // Wider, and back: the addresses that opened are known, all of them.
     shorter(&format!("max_sources = 100\n{TWO}[grant]\nprefix4 = 30\n"));
     assert_eq!(world.holders("ssh")[0].0, "192.0.2.4/30");
     shorter(TWO);
@@ -283,6 +283,8 @@ fn removing_opens_the_door_to_all() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("table inet toctoc is missing"), "{said}");
+    assert!(said.contains("OPEN TO EVERYONE"), "{said}");
+    assert_eq!(world.status()["applied"], false);
 }
 
 #[test]
@@ -314,7 +316,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
         ),
         (
             vec!["add", "rule", "inet", "toctoc", "shut", "accept"],
-            "chain shut has 1 rules too many",
+            "chain shut has a rule too many, rule 4",
         ),
         (
             vec!["insert", "rule", "inet", "toctoc", "door-ssh", "accept"],
@@ -552,4 +554,55 @@ fn two_thousand_keys_are_applied_and_work() {
         assert!(world.holders("ssh").contains(&opened), "{opened:?}");
     }
     assert_eq!(world.holders("ssh").len(), 4);
+}
+
+/// Two neighbours share a grant by prefix; when grants are for single addresses again, both are in.
+#[test]
+fn narrowing_the_prefix_keeps_everyone_who_opened() {
+    let wide = format!("{TWO}[grant]\nprefix4 = 24\n");
+    let world = World::with(&wide);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &SEQUENCE);
+    world.knock("192.0.2.77", &SEQUENCE[..4]);
+    let said = world.yes(&["open", "ssh", "192.0.2.20", "--for", "1h"]);
+    assert_eq!(said, "ssh is open to 192.0.2.0/24 for 1h\n");
+    assert_eq!(world.holders("ssh").len(), 1);
+    world.apply(TWO);
+    let holders: Vec<String> = world.holders("ssh").into_iter().map(|h| h.0).collect();
+    assert_eq!(holders, [CLIENT[0], STRANGER[0], "192.0.2.20"]);
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    let world = World::bare();
+    world.listen(22);
+    std::fs::write(
+        world.path(),
+        format!("interfaces = [\"eth0\", \"eth9\"]\n{YVES}"),
+    )
+    .unwrap();
+    let output = world.toctoc(&["apply"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("there is no interface eth9 now"), "{said}");
+    assert_eq!(
+        world.status()["missing_interfaces"],
+        serde_json::json!(["eth9"])
+    );
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+}
+
+#[test]
+fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &ANNA);
+    std::fs::write(world.path(), YVES).unwrap();
+    let status = world.status();
+    assert_eq!(status["matches_policy"], false);
+    let web = &status["doors"][1];
+    assert_eq!(
+        (&web["name"], &web["in_policy"]),
+        (&"web".into(), &false.into())
+    );
+    assert_eq!(web["grants"][0]["source"], CLIENT[0]);
 }

@@ -258,7 +258,7 @@ fn our_client_says_what_is_wrong() {
             2,
             "cannot send to 203.0.113.1: Network is unreachable",
         ),
-        (&["-6", SERVER[0], "1"], 2, "has not an IPv6 address"),
+        (&["-6", SERVER[0], "1"], 2, "has no IPv6 address"),
         (&[SERVER[0], "0"], 2, "no port is 0"),
         (&[SERVER[0], "x"], 2, "`x` is not a port"),
         (
@@ -277,6 +277,35 @@ fn our_client_says_what_is_wrong() {
         assert_eq!(output.status.code(), Some(code), "{}", said(&output));
         assert!(said(&output).contains(words), "{}", said(&output));
     }
+}
+
+/// A name with an address that cannot be reached, and one that can; an address in brackets.
+#[test]
+fn our_client_goes_on_to_the_next_address() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let directory = tempfile::tempdir().unwrap();
+    let hosts = directory.path().join("hosts");
+    std::fs::write(
+        &hosts,
+        "2001:db8:dead::1 two.example\n192.0.2.1 two.example\n",
+    )
+    .unwrap();
+    let program = env!("CARGO_BIN_EXE_toctoc");
+    let script = format!(
+        "mount --bind {} /etc/hosts && exec {program} knock two.example {} --door 22",
+        hosts.display(),
+        KNOCKS.join(" ")
+    );
+    let ended = world.client(&["unshare", "--mount", "--", "sh", "-c", &script]);
+    assert!(ended.succeeded(), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("22/tcp at 192.0.2.1 is open"),
+        "{}",
+        ended.stdout
+    );
+    let arguments = [&["[2001:db8::1]"], &KNOCKS[..], &["--door", "22"]].concat();
+    assert_eq!(ours(&world, &arguments).status.code(), Some(0));
 }
 
 /// A real OpenSSH server behind the door, a real client in front of it.

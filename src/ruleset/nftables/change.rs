@@ -1,6 +1,6 @@
 //! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -192,13 +192,10 @@ fn carry_over(
         if unchanged.contains(&set.name) {
             continue;
         }
-        let mut put = HashSet::new();
+        let mut elements: BTreeMap<String, Duration> = BTreeMap::new();
         let mut add = |element: String, left: Duration| {
-            // Under a second is left: it has ended before anyone could use it.
-            if !left.is_zero() && put.insert(element.clone()) {
-                let element = format!("{element} timeout {}", time(left));
-                set.elements.push((element, "kept".to_string()));
-            }
+            let entry = elements.entry(element).or_default();
+            *entry = left.max(*entry);
         };
         match kept {
             Kept::Opened => {
@@ -214,7 +211,7 @@ fn carry_over(
                     Family::of(grant.source.addr()) == family && grant.once == once
                 };
                 for grant in live.iter().filter(of_this_set) {
-                    if let Some(source) = resized(grant, prefix) {
+                    for source in resized(grant, prefix, running, rights) {
                         let element = format!("{} . {}", source.addr(), classid(grant.door));
                         add(element, grant.expires_in);
                     }
@@ -222,20 +219,35 @@ fn carry_over(
             }
             Kept::Passing => {}
         }
+        for (element, left) in elements {
+            // Under a second is left: it has ended before anyone could use it.
+            if !left.is_zero() {
+                let element = format!("{element} timeout {}", time(left));
+                set.elements.push((element, "kept".to_string()));
+            }
+        }
     }
     script
 }
 
-/// The network of another length for a grant: around the address that opened it.
-fn resized(grant: &Grant, prefix: u8) -> Option<IpNet> {
-    let address = match grant.opened_by {
-        Some(opened) => opened.source,
-        None => grant.source.addr(),
-    };
-    IpNet::new(address, prefix).ok().map(|net| net.trunc())
+/// The networks of another length for a grant: around each address that opened it and may still, or
+/// the one that did if it is for one connection.
+fn resized(grant: &Grant, prefix: u8, running: &Listing, rights: &Rights) -> BTreeSet<IpNet> {
+    let around = |source| IpNet::new(source, prefix).ok().map(|net| net.trunc());
+    let owner = grant.opened_by.map(|opened| opened.source);
+    if grant.once {
+        return owner.and_then(around).into_iter().collect();
+    }
+    let opened = running.opened().into_iter();
+    let holders = opened.filter(|opened| {
+        opened.door == grant.door && grant.source.contains(&opened.source) && rights.include(opened)
+    });
+    holders.filter_map(|opened| around(opened.source)).collect()
 }
 
 /// The transaction that grants a source a door by hand. A grant that is there gets the new time.
+///
+/// Returns it with the network that is granted.
 ///
 /// # Errors
 /// A sentence, when the source is a network other than those this host grants to.
@@ -244,7 +256,7 @@ pub fn open(
     door: &Name,
     source: IpNet,
     open_for: Duration,
-) -> Result<String, String> {
+) -> Result<(String, IpNet), String> {
     let family = Family::of(source.addr());
     let prefix = running
         .sets
@@ -287,7 +299,7 @@ pub fn open(
             "add element {TABLE} {set} {{ {element} timeout {lasting} }}"
         );
     }
-    Ok(text)
+    Ok((text, network))
 }
 
 /// The transaction that ends grants: of one door or all, of one source or all. Empty when there are

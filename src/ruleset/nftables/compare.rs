@@ -104,6 +104,7 @@ fn chain(part: &str, expected: &ListedChain, actual: &ListedChain, drifts: &mut 
                 same + 1
             )
         }
+        -1 => format!("has a rule too many, rule {}", same + 1),
         extra => format!("has {} rules too many, from rule {} on", -extra, same + 1),
     };
     drifts.push(Drift::new(part, what));

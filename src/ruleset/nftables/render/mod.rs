@@ -63,7 +63,9 @@ fn header(policy: &Policy) -> Vec<String> {
         "Written from a policy file. Change that, not this.".to_string(),
         String::new(),
         "States, doors and keys are numbers of the type classid, two hexadecimal halves:".into(),
-        "0:1 and up are states of the automaton, ffff:0 is an echo, others are names:".into(),
+        "0:1 and up are states of the automaton (one with no step but an echo: a sequence has just"
+            .into(),
+        "been completed) and complete sequences; ffff:0 is an echo; the others are names:".into(),
     ];
     for door in &policy.doors {
         lines.push(format!(
