@@ -3,9 +3,9 @@
 # make install puts the program into $(PREFIX)/bin
 # The first two install what they need when root, and say what is missing when not.
 
-PACKAGES = nftables iproute2 util-linux nmap netcat-openbsd knockd openssh-server openssh-client \
-           tcpdump conntrack
-PROGRAMS = nft ip unshare nmap nc knock sshd ssh tcpdump conntrack
+PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
+           openssh-client tcpdump
+PROGRAMS = nft iptables-nft ip sysctl unshare nmap nc knock sshd ssh tcpdump
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, three tests cannot work and are named: sshd cannot become the user who logs in, the kernel
