@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::diagnostic::Diagnostic;
 use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned};
 use super::nearest;
@@ -370,7 +372,8 @@ fn policy(file: &File) -> Option<Policy> {
             Some(Door {
                 name: door.name.value.clone(),
                 ports: values(&door.ports)?,
-                trust: door.trust.clone(),
+                // Overlapping networks become one; nft would refuse them side by side.
+                trust: IpNet::aggregate(&door.trust),
             })
         })
         .collect::<Option<_>>()?;

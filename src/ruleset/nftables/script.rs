@@ -210,11 +210,40 @@ fn write_chain(f: &mut fmt::Formatter<'_>, chain: &Chain) -> fmt::Result {
     writeln!(f, "\t}}")
 }
 
-/// A duration as nft reads it, in whole milliseconds.
+/// A duration as nft reads it, in whole milliseconds. Large numbers go in parts: nft takes no more
+/// than a few digits of each.
 pub fn time(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{}ms", duration.as_millis())
+    let (seconds, milliseconds) = (duration.as_secs(), duration.subsec_millis());
+    if milliseconds == 0 && seconds < 1_000_000 {
+        return format!("{seconds}s");
+    }
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (u64::from(milliseconds), "ms"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    parts
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_nft_reads_them() {
+        for (milliseconds, written) in [
+            (60_000, "60s"),
+            (1_500, "1s500ms"),
+            (100, "100ms"),
+            (2_592_000_000, "30d"),
+            (2_591_999_999, "29d23h59m59s999ms"),
+        ] {
+            assert_eq!(time(Duration::from_millis(milliseconds)), written);
+        }
     }
 }

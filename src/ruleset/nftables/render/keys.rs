@@ -24,11 +24,27 @@ pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> C
     }
     let id = classid(key.name.id());
     chain.rule(format!("meta priority set {id} jump {opens}"));
-    let logs: String = doors.iter().map(|door| logged(policy, door, key)).collect();
+    let (last, others) = match doors.chunks(LOGS_PER_RULE).collect::<Vec<_>>().split_last() {
+        Some((last, others)) => (last.to_vec(), others.concat()),
+        None => (Vec::new(), Vec::new()),
+    };
+    let logs = |doors: &[&str]| -> String {
+        let logs = doors.iter().map(|door| logged(policy, door, key));
+        logs.collect()
+    };
+    for some in others
+        .chunks(LOGS_PER_RULE)
+        .filter(|_| policy.log != Log::Off)
+    {
+        chain.rule(logs(some).trim_start());
+    }
     let counter = counter(&key.name);
-    chain.rule(format!("counter name \"{counter}\"{logs} {done}"));
+    chain.rule(format!("counter name \"{counter}\"{} {done}", logs(&last)));
     chain
 }
+
+/// Far below the 128 expressions of a rule.
+const LOGS_PER_RULE: usize = 32;
 
 /// What keys open, and how: keys with the same rights share one chain.
 pub(super) struct Opens<'p>(pub Vec<(&'p [Opening], bool)>);
@@ -55,51 +71,67 @@ impl<'p> Opens<'p> {
     }
 
     /// `meta priority` is the key. Returns when the grants are given; when there is no room for them
-    /// (a full set ends a rule) nothing is counted or logged.
-    pub fn chain(&self, number: usize, policy: &Policy) -> Chain {
+    /// (a full set ends a rule) nothing more is granted, and nothing counted or logged. Many doors
+    /// take a chain for every few of them, each going on to the next.
+    pub fn chains(&self, number: usize, policy: &Policy) -> Vec<Chain> {
         let (opens, once) = self.0[number];
-        let rights: Vec<String> = opens
-            .iter()
-            .map(|o| format!("{} for {}", policy.door(o.door).name, show(o.open_for)))
-            .collect();
-        let rights = rights.join(", ");
-        let single = if once { ", one connection each" } else { "" };
-        let mut chain = Chain::new(Opens::name(number), &[&format!("Grants {rights}{single}.")]);
-        let granted = if once { Kept::Once } else { Kept::Grants };
-        for family in Family::BOTH {
-            let prefix = prefix(policy.grant, family);
-            let (opened, grants) = (
-                set_name(Kept::Opened, family, prefix),
-                set_name(granted, family, prefix),
-            );
-            let saddr = family.saddr();
-            let source = source(policy.grant, family);
-            let updates: Vec<String> = opens
-                .iter()
-                .map(|opening| {
-                    let door = classid(policy.door(opening.door).name.id());
-                    let lasting = time(opening.open_for);
-                    format!(
-                        "update @{opened} {{ {saddr} . {door} . meta priority timeout {lasting} }} \
-                         update @{grants} {{ {source} . {door} timeout {lasting} }}"
-                    )
-                })
-                .collect();
-            let comment: String = rights.chars().take(LONGEST_COMMENT).collect();
-            chain.rule(format!(
-                "{} return comment \"{comment}\"",
-                updates.join(" ")
-            ));
-        }
-        chain.note("No room: nothing is granted.");
-        forget(&mut chain);
-        chain.rule("goto leave");
-        chain
+        let parts: Vec<&[Opening]> = opens.chunks(DOORS_PER_RULE).collect();
+        let name = |part: usize| match part {
+            0 => Opens::name(number),
+            part => format!("{}-{}", Opens::name(number), part + 1),
+        };
+        let chains = parts.iter().enumerate().map(|(index, part)| {
+            let then = match index + 1 == parts.len() {
+                true => "return".to_string(),
+                false => format!("goto {}", name(index + 1)),
+            };
+            grant(policy, name(index), part, once, &then)
+        });
+        chains.collect()
     }
 }
 
-/// nft's limit for a comment is 128 bytes.
-const LONGEST_COMMENT: usize = 120;
+/// A rule has room for 128 expressions and a comment of 128 bytes; two doors with the longest names
+/// fit both.
+const DOORS_PER_RULE: usize = 2;
+
+/// Grants some doors and goes on with `then`, or forgets and leaves.
+fn grant(policy: &Policy, name: String, opens: &[Opening], once: bool, then: &str) -> Chain {
+    let rights: Vec<String> = opens
+        .iter()
+        .map(|o| format!("{} for {}", policy.door(o.door).name, show(o.open_for)))
+        .collect();
+    let rights = rights.join(", ");
+    let single = if once { ", one connection each" } else { "" };
+    let mut chain = Chain::new(name, &[&format!("Grants {rights}{single}.")]);
+    let granted = if once { Kept::Once } else { Kept::Grants };
+    for family in Family::BOTH {
+        let prefix = prefix(policy.grant, family);
+        let (opened, grants) = (
+            set_name(Kept::Opened, family, prefix),
+            set_name(granted, family, prefix),
+        );
+        let saddr = family.saddr();
+        let source = source(policy.grant, family);
+        let updates: Vec<String> = opens
+            .iter()
+            .map(|opening| {
+                let door = classid(policy.door(opening.door).name.id());
+                let lasting = time(opening.open_for);
+                format!(
+                    "update @{opened} {{ {saddr} . {door} . meta priority timeout {lasting} }} \
+                     update @{grants} {{ {source} . {door} timeout {lasting} }}"
+                )
+            })
+            .collect();
+        let updates = updates.join(" ");
+        chain.rule(format!("{updates} {then} comment \"{rights}\""));
+    }
+    chain.note("No room: nothing is granted.");
+    forget(&mut chain);
+    chain.rule("goto leave");
+    chain
+}
 
 fn logged(policy: &Policy, door: &str, key: &Key) -> String {
     let prefix = format!("toctoc: opened door={door} key={} ", key.name);

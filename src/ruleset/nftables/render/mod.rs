@@ -26,7 +26,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     chains.push(shut(policy));
     let (opens, numbers) = Opens::of(policy);
     for number in 0..opens.0.len() {
-        chains.push(opens.chain(number, policy));
+        chains.extend(opens.chains(number, policy));
     }
     for (index, number) in policy.key_indices().zip(numbers) {
         let after = automaton.after(index);
