@@ -17,6 +17,7 @@
 
 // From text to what is handed to the kernel: pure.
 pub mod automaton;
+pub mod import;
 pub mod knock;
 pub mod policy;
 pub mod ruleset;

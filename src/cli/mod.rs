@@ -6,6 +6,7 @@ mod by_hand;
 mod check;
 mod demo;
 mod explain;
+mod import;
 mod knock;
 mod remove;
 mod render;
@@ -43,6 +44,8 @@ enum Command {
     Render(PolicyPath),
     /// Say what each knock of a trace means (lines `seconds source port[/udp]` on standard input).
     Explain(PolicyPath),
+    /// Turn a knockd.conf or the classic iptables script into a policy.
+    Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
     Apply(PolicyPath),
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Check(policy) => check::run(&policy),
         Command::Render(policy) => render::run(&policy),
         Command::Explain(policy) => explain::run(&policy),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Apply(policy) => apply::run(&policy),
         Command::Status(arguments) => status::run(&arguments),
         Command::Open(arguments) => by_hand::open(&arguments),

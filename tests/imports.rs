@@ -1,0 +1,88 @@
+//! What people have, and the policy it becomes: real-world shaped knockd.conf files and scripts, each
+//! with the policy beside it.
+//!
+//! `SNAPSHOTS=overwrite cargo test --test imports` writes the policies anew; read them then.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use toctoc::import::import;
+
+fn sources() -> Vec<PathBuf> {
+    let entries = fs::read_dir("tests/golden/import").unwrap();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e != "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn files_become_the_policies_beside_them() {
+    assert!(sources().len() >= 12);
+    for path in sources() {
+        let policy = import(&fs::read_to_string(&path).unwrap()).unwrap();
+        let expected = snapbox::Data::read_from(&path.with_extension("toml"), None).raw();
+        snapbox::Assert::new()
+            .action_env("SNAPSHOTS")
+            .normalize_paths(false)
+            .eq(policy, expected);
+    }
+}
+
+/// What is printed is always a policy file, if not always one that `check` likes: sequences that a
+/// sweep finds, or that name a door, were as weak before.
+#[test]
+fn what_is_written_can_be_read() {
+    for path in sources() {
+        let policy = import(&fs::read_to_string(&path).unwrap()).unwrap();
+        if let Err(report) = toctoc::policy::read("imported", &policy) {
+            for diagnostic in report.diagnostics() {
+                let weak = ["knocks the sequence", "cannot be a knock"];
+                let known = weak.iter().any(|words| diagnostic.message.contains(words));
+                assert!(known, "{}: {report}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_neither_is_refused() {
+    for text in [
+        "",
+        "[options]\nUseSyslog\n",
+        "[a]\nsequence = x\n",
+        "FILES=(a b c)\n",
+        "\0\0\0",
+        "[",
+        "[]\n=\n",
+        "K0P=(1 2)\n",
+        "K99999999999P=(1 2)\n",
+    ] {
+        assert!(import(text).is_err(), "{text}");
+    }
+}
+
+fn toctoc_import(path: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+    command.args(["import", path]).output().unwrap()
+}
+
+#[test]
+fn the_command_says_what_check_says() {
+    let good = toctoc_import("tests/golden/import/ufw.conf");
+    assert_eq!(good.status.code(), Some(0));
+    assert!(good.stderr.is_empty());
+    let weak = toctoc_import("tests/golden/import/debian-default.conf");
+    assert_eq!(weak.status.code(), Some(1));
+    assert!(!weak.stdout.is_empty());
+    let said = String::from_utf8(weak.stderr).unwrap();
+    assert!(
+        said.contains("an ascending sweep in steps of 1000"),
+        "{said}"
+    );
+    assert_eq!(toctoc_import("/nowhere.conf").status.code(), Some(2));
+    assert_eq!(toctoc_import("Cargo.toml").status.code(), Some(1));
+}
