@@ -25,7 +25,7 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
     let _lock = Lock::take()?;
-    let running = nft.list()?;
+    let running = nft.list_awake()?;
     let change = transaction(policy, &script, running.as_ref());
     nft.check(&change.text)?;
     let loaded = nft.load(&change.text);

@@ -43,7 +43,7 @@ pub fn close(nft: &Nft, door: Option<&Name>, source: Option<IpNet>) -> Result<us
 }
 
 fn running(nft: &Nft) -> Result<Listing, Failure> {
-    nft.list()?
+    nft.list_awake()?
         .ok_or_else(|| Failure::unchanged("nothing is applied yet: run `toctoc apply` first"))
 }
 

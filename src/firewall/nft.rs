@@ -28,13 +28,42 @@ impl Nft {
     pub fn list(&self) -> Result<Option<Listing>, Failure> {
         let (family, table) = table_words();
         let ended = self.run(&[&self.program, "-j", "list", "table", family, table], "")?;
+        let dormant = || Ok(Some(Listing::dormant()));
         if ended.succeeded() {
-            return listing(&ended).map(Some);
+            return match listing(&ended) {
+                // nft up to 1.0.6 prints the flags of a table as whatever memory holds.
+                Err(_) if self.is_dormant()? => dormant(),
+                Ok(listing) if listing.flagged && self.is_dormant()? => dormant(),
+                listing => listing.map(Some),
+            };
         }
         if ended.stderr.contains("No such file or directory") {
             return Ok(None);
         }
+        if ended.signal.is_some() && self.is_dormant()? {
+            return dormant();
+        }
         Err(Failure::unchanged(self.said(&ended)))
+    }
+
+    /// Like [`list`](Nft::list), for those who are going to change the table: a dormant one is woken.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn list_awake(&self) -> Result<Option<Listing>, Failure> {
+        let listing = self.list()?;
+        if listing.as_ref().is_some_and(|listing| listing.dormant) {
+            self.load(&format!("add table {TABLE}\n"))?;
+            return self.list();
+        }
+        Ok(listing)
+    }
+
+    fn is_dormant(&self) -> Result<bool, Failure> {
+        let (family, table) = table_words();
+        let ended = self.run(&[&self.program, "-t", "list", "table", family, table], "")?;
+        let mut lines = ended.stdout.lines().map(str::trim);
+        Ok(lines.any(|line| line.starts_with("flags ") && line.contains("dormant")))
     }
 
     /// What this nft prints of a script that has just been loaded where nothing else is: in a

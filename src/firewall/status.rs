@@ -83,6 +83,14 @@ pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> 
             ..status(policy, &automaton, &nothing, drifts, now)
         });
     };
+    if actual.dormant {
+        let what = "is dormant: no door is guarded (`toctoc apply` wakes it)";
+        let drifts = vec![Drift::new("table inet toctoc", what)];
+        return Ok(Status {
+            applied: false,
+            ..status(policy, &automaton, &actual, drifts, now)
+        });
+    }
     let expected = nft.list_fresh(&script)?;
     let drifts = compare(&expected, &actual);
     Ok(status(policy, &automaton, &actual, drifts, now))

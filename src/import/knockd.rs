@@ -185,7 +185,7 @@ fn takes_away(command: &str) -> bool {
     let removes = |word: &&str| {
         matches!(*word, "-D" | "--delete" | "delete" | "deny") || word.starts_with("--remove-")
     };
-    firewall && words.iter().any(|word| removes(&word))
+    firewall && words.iter().any(removes)
 }
 
 /// The ports that a command of a usual firewall tool opens.

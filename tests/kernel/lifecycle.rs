@@ -606,3 +606,54 @@ fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
     );
     assert_eq!(web["grants"][0]["source"], CLIENT[0]);
 }
+
+/// A table that somebody switched off guards nothing, whatever rules it holds.
+#[test]
+fn a_dormant_table_is_named_and_woken() {
+    let world = World::with(TWO);
+    world.listen(22);
+    world.knock(STRANGER[0], &SEQUENCE);
+    world.nft("add table inet toctoc { flags dormant\n}");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    let status = world.status();
+    assert_eq!(
+        (&status["applied"], &status["matches_policy"]),
+        (&false.into(), &false.into())
+    );
+    let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+    assert!(said.contains("is dormant"), "{said}");
+    world.yes(&["apply"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    assert_eq!(world.status()["matches_policy"], true);
+}
+
+/// Whatever somebody did to our table, the next apply makes it whole.
+#[test]
+fn apply_heals_a_table_in_odd_shapes() {
+    let world = World::bare();
+    world.listen(22);
+    for shape in [
+        "table inet toctoc { }",
+        "table inet toctoc { set grants4 { type ipv4_addr\n }\n}",
+        "table inet toctoc { set grants4 { type ipv4_addr . classid; size 65536\n }\n}",
+        "table inet toctoc { map grants4 { type ipv4_addr : classid\n }\n}",
+        "table inet toctoc { set opened4 { type ipv4_addr . classid; flags timeout\n \
+         elements = { 192.0.2.7 . 1:2 timeout 60s }\n }\n}",
+        "table inet toctoc { set steps { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 }\n }\n}",
+        "table inet toctoc { chain knocks-tcp { type filter hook input priority 5; drop\n }\n}",
+        "table inet toctoc { chain knocks-tcp { drop\n }\n}",
+        "table inet toctoc { chain judge { type filter hook prerouting priority -1; counter\n }\n}",
+        "table inet toctoc { counter opened-yves { packets 7 bytes 9\n }\n counter other { }\n}",
+        "table inet toctoc { chain a { jump b\n }\n chain b { counter\n }\n \
+         map m { type inet_service : verdict; elements = { 5 : goto a }\n }\n}",
+    ] {
+        world.nft(shape);
+        world.apply(YVES);
+        assert_eq!(world.status()["matches_policy"], true, "{shape}");
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent, "{shape}");
+        world.knock(CLIENT[0], &SEQUENCE);
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Open, "{shape}");
+        world.yes(&["remove"]);
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::listing::{Grant, ListedSet, Listing, Opened};
-use super::script::{Script, SetKind, time};
+use super::script::{Script, Set, SetKind, time};
 use super::{BY_HAND, Family, Kept, TABLE, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
 
@@ -104,7 +104,7 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
         let same = script
             .sets
             .iter()
-            .any(|new| new.name == *name && keeps(new.kind, set));
+            .any(|new| new.name == *name && keeps(new, set));
         if same {
             unchanged.insert(name.clone());
         } else {
@@ -114,7 +114,11 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
     }
     for (name, chain) in &running.chains {
         // A base chain that stays is not taken off its hook.
-        let same = chain.base.is_some() && script.chains.iter().any(|new| new.name == *name);
+        let same = chain.base.is_some()
+            && script
+                .chains
+                .iter()
+                .any(|new| new.name == *name && new.base.map(|base| base.listed()) == chain.base);
         if !same {
             let _ = writeln!(text, "delete chain {TABLE} {name}");
         }
@@ -127,11 +131,9 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
     unchanged
 }
 
-fn keeps(kind: SetKind, old: &ListedSet) -> bool {
-    match kind {
-        SetKind::Kept { size } => {
-            old.declaration.get("size").and_then(|s| s.as_u64()) == Some(u64::from(size))
-        }
+fn keeps(new: &Set, old: &ListedSet) -> bool {
+    match new.kind {
+        SetKind::Kept { size } => old.is_declared(&new.types, size),
         SetKind::Fixed | SetKind::Fresh { .. } => false,
     }
 }

@@ -17,6 +17,10 @@ use super::{BY_HAND, Family, Kept, parse_classid, parse_set_name};
 /// Our table as the kernel holds it.
 #[derive(Debug, Default, Clone)]
 pub struct Listing {
+    /// The table is there and switched off: its chains are on no hook.
+    pub dormant: bool,
+    /// The table has flags. Which, nft up to 1.0.6 prints wrongly as JSON.
+    pub flagged: bool,
     pub(super) chains: BTreeMap<String, ListedChain>,
     pub(super) sets: BTreeMap<String, ListedSet>,
     pub(super) counters: BTreeMap<String, u64>,
@@ -32,7 +36,7 @@ pub(super) struct ListedChain {
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct ListedSet {
-    /// Types, size and timeout.
+    /// Types, size, timeout and flags.
     pub declaration: BTreeMap<&'static str, Value>,
     pub is_map: bool,
     pub elements: Vec<Value>,
@@ -84,6 +88,14 @@ impl fmt::Display for ListingError {
 impl std::error::Error for ListingError {}
 
 impl Listing {
+    /// A table that is switched off. What it holds is not looked at.
+    pub fn dormant() -> Listing {
+        Listing {
+            dormant: true,
+            ..Listing::default()
+        }
+    }
+
     /// Reads what `nft -j list table` prints. Objects of other tables are passed over.
     ///
     /// # Errors
@@ -101,6 +113,9 @@ impl Listing {
             for (kind, value) in object {
                 let table = value["table"].as_str().unwrap_or_default();
                 let family = value["family"].as_str().unwrap_or_default();
+                if kind == "table" && family == "inet" && value["name"] == "toctoc" {
+                    listing.flagged = !value["flags"].is_null();
+                }
                 if table == "toctoc" && family == "inet" {
                     listing.add(kind, value);
                 }
@@ -116,7 +131,7 @@ impl Listing {
                 let base = value.get("hook").map(|hook| {
                     format!(
                         "{} {} {}",
-                        hook,
+                        hook.as_str().unwrap_or_default(),
                         value["prio"],
                         value["policy"].as_str().unwrap_or("accept")
                     )
@@ -129,7 +144,7 @@ impl Listing {
                 self.chains.entry(chain).or_default().rules.push(rule);
             }
             "set" | "map" => {
-                let declared = ["type", "map", "size", "timeout"];
+                let declared = ["type", "map", "size", "timeout", "flags"];
                 let declared = declared
                     .iter()
                     .filter(|key| !value[**key].is_null())
@@ -308,6 +323,27 @@ fn classid_of(value: &Value) -> Option<u32> {
     match value.as_str() {
         Some(text) => parse_classid(text),
         None => value.as_u64().and_then(|n| u32::try_from(n).ok()),
+    }
+}
+
+impl ListedSet {
+    /// Whether this is the set that `types` (`ipv4_addr . classid`), `size` and a timeout flag
+    /// declare.
+    pub fn is_declared(&self, types: &str, size: u32) -> bool {
+        let listed = match self.declaration.get("type") {
+            Some(Value::Array(parts)) => {
+                let parts: Vec<&str> = parts.iter().filter_map(Value::as_str).collect();
+                parts.join(" . ")
+            }
+            Some(Value::String(one)) => one.clone(),
+            _ => String::new(),
+        };
+        let number = |key| self.declaration.get(key).and_then(Value::as_u64);
+        let flags = self.declaration.get("flags").map(Value::to_string);
+        !self.is_map
+            && listed == types
+            && number("size") == Some(u64::from(size))
+            && flags.is_some_and(|flags| flags.contains("\"timeout\""))
     }
 }
 

@@ -41,9 +41,41 @@ pub enum SetKind {
 pub struct Chain {
     pub comment: Vec<String>,
     pub name: String,
-    /// `type filter hook ...`, for a chain that the kernel calls.
-    pub base: Option<String>,
+    /// For a chain that the kernel calls.
+    pub base: Option<Base>,
     pub lines: Vec<Line>,
+}
+
+/// Where in the prerouting hook a chain is called.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Base {
+    /// Before connection tracking.
+    Raw,
+    /// After connection tracking, before destination NAT.
+    Mangle,
+}
+
+impl Base {
+    /// As nft's JSON lists it: hook, priority, policy (`linux/netfilter_ipv4.h`).
+    pub fn listed(self) -> String {
+        match self {
+            Base::Raw => "prerouting -300 accept".to_string(),
+            Base::Mangle => "prerouting -150 accept".to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let priority = match self {
+            Base::Raw => "raw",
+            Base::Mangle => "mangle",
+        };
+        write!(
+            f,
+            "type filter hook prerouting priority {priority}; policy accept;"
+        )
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,8 +126,8 @@ impl Chain {
         }
     }
 
-    pub fn base(mut self, base: &str) -> Chain {
-        self.base = Some(base.to_string());
+    pub fn base(mut self, base: Base) -> Chain {
+        self.base = Some(base);
         self
     }
 

@@ -3,7 +3,7 @@
 use super::sets::progress_name;
 use super::{prefix, source};
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
-use crate::ruleset::nftables::script::Chain;
+use crate::ruleset::nftables::script::{Base, Chain};
 use crate::ruleset::nftables::{Family, Kept, classid, door_chain, set_name};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
@@ -36,7 +36,7 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
             "any port is translated. All other TCP leaves at the first rule.",
         ],
     )
-    .base("type filter hook prerouting priority raw; policy accept;");
+    .base(Base::Raw);
     chain.rule("tcp flags & (fin | syn | rst | ack) != syn accept");
     chain.rule(format!("{SYN} {here} goto judge"));
     chain.note(
@@ -57,7 +57,7 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
         "knocks-udp",
         &["UDP datagrams to this host that belong to no established flow."],
     )
-    .base("type filter hook prerouting priority mangle; policy accept;");
+    .base(Base::Mangle);
     chain.rule(format!(
         "meta l4proto udp ct state != {{ established, related }} {here} fib daddr type local goto judge"
     ));
