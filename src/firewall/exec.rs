@@ -1,9 +1,11 @@
 //! The one place that starts programs.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// How a program ended, and what it printed.
 #[derive(Debug)]
@@ -36,29 +38,26 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
         Ok(path) => format!("{path}:{SYSTEM_PATH}"),
         Err(_) => SYSTEM_PATH.to_string(),
     };
-    let mut child = Command::new(name)
+    let output = Command::new(name)
         .args(arguments)
         .env("PATH", path)
         .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let input = child.stdin.take();
-    let text = stdin.to_string();
-    // A program that prints before it has read everything must not wait for us. That it does not
-    // read to the end is seen in how it ends.
-    let writer = thread::spawn(move || {
-        if let Some(mut input) = input {
-            let _ = input.write_all(text.as_bytes());
-        }
-    });
-    let output = child.wait_with_output()?;
-    let _ = writer.join();
+        .stdin(whole(stdin)?)
+        .output()?;
     Ok(Ended {
         code: output.status.code(),
         signal: output.status.signal(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// A text as the input of a program, in memory and complete before the program starts. Through a pipe
+/// it would see the end of its input when we are killed while writing, and nft would take the
+/// beginning of a transaction ("delete all this") for the whole of it.
+fn whole(text: &str) -> io::Result<File> {
+    let mut file = File::from(memfd_create("toctoc", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }

@@ -657,3 +657,47 @@ fn apply_heals_a_table_in_odd_shapes() {
         world.yes(&["remove"]);
     }
 }
+
+/// Killed at any point, an apply has happened or it has not: no half of it, no open door. (A script
+/// this long does not fit into a pipe.)
+#[test]
+fn a_killed_apply_leaves_the_old_or_the_new() {
+    let keys = |first: u32| {
+        let mut policy = format!("open_for = \"5m\"\n{YVES}");
+        for key in first..first + 300 {
+            let (a, b) = (1000 + key, 60_000 - 7 * key);
+            policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7]\n");
+        }
+        policy
+    };
+    let policies = [keys(0), keys(300)];
+    let world = World::with(&policies[0]);
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let mut killed = 0;
+    for round in 0..24u64 {
+        std::fs::write(world.path(), &policies[(round % 2) as usize]).unwrap();
+        let program = env!("CARGO_BIN_EXE_toctoc");
+        let path = world.path();
+        let mut apply = crate::world::start(
+            &world.lab.server,
+            &[program, "apply", path.to_str().unwrap()],
+        );
+        thread::sleep(std::time::Duration::from_millis(20 + round * 12));
+        killed += u32::from(apply.0.try_wait().unwrap().is_none());
+        drop(apply);
+        assert_eq!(
+            world.connect(STRANGER[0], 22),
+            Door::Silent,
+            "round {round}"
+        );
+        let whole = policies.iter().any(|policy| {
+            std::fs::write(world.path(), policy).unwrap();
+            // nft may still be at work on what it was given whole.
+            (0..3).any(|_| world.status()["matches_policy"] == true)
+        });
+        assert!(whole, "round {round}: neither the one nor the other");
+        assert_eq!(world.holders("ssh").len(), 1, "round {round}");
+    }
+    assert!(killed > 5, "only {killed} were killed in time");
+}
