@@ -1,11 +1,14 @@
 //! Apply, apply again, status, close, remove: what they keep, what they end, what they never touch.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
+use crate::inject::SYN;
 use crate::world::{SEQUENCE, World, YVES};
 
 const TWO: &str = r#"
@@ -700,4 +703,52 @@ fn a_killed_apply_leaves_the_old_or_the_new() {
         assert_eq!(world.holders("ssh").len(), 1, "round {round}");
     }
     assert!(killed > 5, "only {killed} were killed in time");
+}
+
+/// Under a constant stream of strangers' SYNs to the door, applies of changing policies let not one
+/// through, and a grant that is there is used all the time.
+#[test]
+fn no_stranger_gets_through_while_applying() {
+    let world = World::with(TWO);
+    world.nft(
+        "table inet beside { counter seen { }\n counter guest { }\n chain c { \
+         type filter hook prerouting priority -299; \
+         ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n \
+         ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}\n}",
+    );
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    let before = left(&world);
+    let stop = AtomicBool::new(false);
+    let (mut strangers, mut guests) = (0u32, 0u64);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                let guest = CLIENT[0].parse().unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    for _ in 0..1000 {
+                        strangers += 1;
+                        let source = Ipv4Addr::from(0x0a00_0000 + strangers % 60_000);
+                        injector.tcp(source.into(), 40_000, 22, SYN);
+                    }
+                    guests += 1;
+                    injector.tcp(guest, 40_000, 22, SYN);
+                }
+            });
+        });
+        for round in 0..40 {
+            let policy = match round % 4 {
+                0 => TWO.to_string(),
+                1 => YVES.to_string(),
+                2 => format!("ignore = [80]\n{TWO}[door.other]\nports = [99, \"98/udp\"]\n"),
+                _ => TWO.replace("[443,", "[441, 442,"),
+            };
+            world.apply(&policy);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(strangers > 100_000, "only {strangers} SYNs were sent");
+    assert_eq!(world.counted("seen"), 0, "of {strangers}");
+    assert_eq!(world.counted("guest"), guests);
+    let after = left(&world);
+    assert!(after[0].1 <= before[0].1 && after.len() == 1);
 }

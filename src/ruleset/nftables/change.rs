@@ -96,29 +96,35 @@ fn announce_new_sets(text: &mut String, script: &Script, running: &Listing) {
     }
 }
 
-/// Removes everything of the old table that is not kept as it is. Returns the names of the sets
-/// that are.
+/// Removes everything of the old table that does not stay. Returns the names of the sets that stay
+/// with what is in them.
+///
+/// Chains stay where the new script has them too (their rules are flushed before), and so does the
+/// map of ports: a packet that is under way while this commits has begun with the old rules, and
+/// goes on with the elements of now. Were the map or a door's chain another object by then, a
+/// stranger's packet would find no door.
 fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<String> {
     let mut unchanged = HashSet::new();
     for (name, set) in &running.sets {
-        let same = script
-            .sets
-            .iter()
-            .any(|new| new.name == *name && keeps(new, set));
-        if same {
-            unchanged.insert(name.clone());
-        } else {
-            let kind = if set.is_map { "map" } else { "set" };
-            let _ = writeln!(text, "delete {kind} {TABLE} {name}");
+        let new = script.sets.iter().find(|new| new.name == *name);
+        let kind = if set.is_map { "map" } else { "set" };
+        match new.map(|new| stays(new, set)) {
+            Some(Stays::Filled) => {
+                unchanged.insert(name.clone());
+            }
+            Some(Stays::Empty) => {
+                let _ = writeln!(text, "flush {kind} {TABLE} {name}");
+            }
+            Some(Stays::Not) | None => {
+                let _ = writeln!(text, "delete {kind} {TABLE} {name}");
+            }
         }
     }
     for (name, chain) in &running.chains {
-        // A base chain that stays is not taken off its hook.
-        let same = chain.base.is_some()
-            && script
-                .chains
-                .iter()
-                .any(|new| new.name == *name && new.base.map(|base| base.listed()) == chain.base);
+        let same = script
+            .chains
+            .iter()
+            .any(|new| new.name == *name && new.base.map(|base| base.listed()) == chain.base);
         if !same {
             let _ = writeln!(text, "delete chain {TABLE} {name}");
         }
@@ -131,10 +137,18 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
     unchanged
 }
 
-fn keeps(new: &Set, old: &ListedSet) -> bool {
+/// What becomes of a set of the old table.
+enum Stays {
+    Filled,
+    Empty,
+    Not,
+}
+
+fn stays(new: &Set, old: &ListedSet) -> Stays {
     match new.kind {
-        SetKind::Kept { size } => old.is_declared(&new.types, size),
-        SetKind::Fixed | SetKind::Fresh { .. } => false,
+        SetKind::Kept { size } if old.is_declared(&new.types, size) => Stays::Filled,
+        SetKind::Refilled if old.is_map_of(&new.types) => Stays::Empty,
+        _ => Stays::Not,
     }
 }
 

@@ -330,20 +330,31 @@ impl ListedSet {
     /// Whether this is the set that `types` (`ipv4_addr . classid`), `size` and a timeout flag
     /// declare.
     pub fn is_declared(&self, types: &str, size: u32) -> bool {
-        let listed = match self.declaration.get("type") {
+        let listed_size = self.declaration.get("size").and_then(Value::as_u64);
+        let flags = self.declaration.get("flags").map(Value::to_string);
+        !self.is_map
+            && self.types("type") == types
+            && listed_size == Some(u64::from(size))
+            && flags.is_some_and(|flags| flags.contains("\"timeout\""))
+    }
+
+    /// Whether this is a plain map of `types` (`inet_proto . inet_service : verdict`).
+    pub fn is_map_of(&self, types: &str) -> bool {
+        let flags = self.declaration.get("flags");
+        self.is_map
+            && format!("{} : {}", self.types("type"), self.types("map")) == types
+            && flags.is_none_or(Value::is_null)
+    }
+
+    fn types(&self, key: &str) -> String {
+        match self.declaration.get(key) {
             Some(Value::Array(parts)) => {
                 let parts: Vec<&str> = parts.iter().filter_map(Value::as_str).collect();
                 parts.join(" . ")
             }
             Some(Value::String(one)) => one.clone(),
             _ => String::new(),
-        };
-        let number = |key| self.declaration.get(key).and_then(Value::as_u64);
-        let flags = self.declaration.get("flags").map(Value::to_string);
-        !self.is_map
-            && listed == types
-            && number("size") == Some(u64::from(size))
-            && flags.is_some_and(|flags| flags.contains("\"timeout\""))
+        }
     }
 }
 

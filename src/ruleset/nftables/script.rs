@@ -29,8 +29,11 @@ pub struct Set {
 /// Who fills a set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SetKind {
-    /// This script.
+    /// This script; made anew by every apply.
     Fixed,
+    /// This script; refilled by every apply. A packet that is under way while a transaction commits
+    /// sees old rules and new elements: what closes doors must be in the map all the time.
+    Refilled,
     /// The kernel; kept over an apply. Elements carry their own timeouts.
     Kept { size: u32 },
     /// The kernel; made anew by every apply.
@@ -101,7 +104,7 @@ impl Set {
     fn details(&self) -> Vec<String> {
         let mut lines = vec![format!("type {}", self.types)];
         match self.kind {
-            SetKind::Fixed => {}
+            SetKind::Fixed | SetKind::Refilled => {}
             SetKind::Kept { size } => {
                 lines.push(format!("size {size}"));
                 lines.push("flags dynamic,timeout".to_string());

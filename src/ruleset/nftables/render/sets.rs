@@ -89,7 +89,7 @@ pub(super) fn ports(policy: &Policy) -> Set {
         comment: vec!["Ports that are not knocks: doors and ignored ones.".to_string()],
         name: "ports".to_string(),
         types: "inet_proto . inet_service : verdict".to_string(),
-        kind: SetKind::Fixed,
+        kind: SetKind::Refilled,
         elements,
     }
 }
