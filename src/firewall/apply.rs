@@ -4,7 +4,7 @@ use super::lock::Lock;
 use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
-use crate::ruleset::nftables::{Drift, TABLE, compare, render, transaction};
+use crate::ruleset::nftables::{Drift, TABLE, compare, leftovers, render, transaction};
 
 /// What an apply did.
 #[derive(Debug)]
@@ -45,15 +45,30 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
         };
         return Err(Failure { left, ..failure });
     }
-    let drifts = verify(nft, &script).map_err(|failure| Failure {
+    let changed = |failure| Failure {
         left: Left::Changed,
         ..failure
-    })?;
+    };
+    let late = sweep(nft, policy).map_err(changed)?;
+    let drifts = verify(nft, &script).map_err(changed)?;
     Ok(Applied {
         kept: change.kept,
-        removed: change.removed,
+        removed: change.removed + late,
         drifts,
     })
+}
+
+/// Ends grants that keys which are gone now gave after the listing and before the commit. Once is
+/// enough: the new rules know those keys no more. Returns how many.
+fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
+    let Some(running) = nft.list()? else {
+        return Ok(0);
+    };
+    let change = leftovers(policy, &running);
+    if !change.text.is_empty() {
+        nft.load(&change.text)?;
+    }
+    Ok(change.removed)
 }
 
 fn verify(nft: &Nft, script: &crate::ruleset::nftables::Script) -> Result<Vec<Drift>, Failure> {

@@ -735,6 +735,8 @@ fn no_stranger_gets_through_while_applying() {
                 }
             });
         });
+        // Also when an apply fails: the stream must not go on for ever.
+        let _stop = Stop(&stop);
         for round in 0..40 {
             let policy = match round % 4 {
                 0 => TWO.to_string(),
@@ -744,11 +746,50 @@ fn no_stranger_gets_through_while_applying() {
             };
             world.apply(&policy);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(strangers > 100_000, "only {strangers} SYNs were sent");
     assert_eq!(world.counted("seen"), 0, "of {strangers}");
     assert_eq!(world.counted("guest"), guests);
     let after = left(&world);
     assert!(after[0].1 <= before[0].1 && after.len() == 1);
+}
+
+/// A key that is taken away while it is being used leaves nothing open.
+#[test]
+fn a_key_taken_away_while_it_knocks_leaves_no_grant() {
+    let world = World::with(TWO);
+    let without_anna = &TWO[..TWO.find("[key.anna]").unwrap()];
+    let stop = AtomicBool::new(false);
+    let mut knocked = 0u32;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                while !stop.load(Ordering::Relaxed) {
+                    knocked += 1;
+                    let source = Ipv4Addr::from(0x0a00_0000 + knocked % 5_000);
+                    for port in ANNA {
+                        injector.tcp(source.into(), 40_000, port, SYN);
+                    }
+                    thread::sleep(std::time::Duration::from_micros(300));
+                }
+            });
+        });
+        let _stop = Stop(&stop);
+        for _ in 0..5 {
+            world.apply(TWO);
+            world.until("anna is in", || !world.nobody_is_in());
+            world.apply(without_anna);
+            assert!(world.nobody_is_in());
+        }
+    });
+    assert!(knocked > 500, "only {knocked} knocked");
+}
+
+/// Ends a stream of packets when it goes out of scope.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

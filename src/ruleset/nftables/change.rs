@@ -48,19 +48,46 @@ pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) 
     let unchanged = remove_old(&mut text, script, running);
     let script = carry_over(script, running, &live, &rights, &unchanged);
     let _ = write!(text, "{script}");
-    for grant in &dead {
-        remove_grant(&mut text, grant, &unchanged);
-    }
-    for opened in running.opened() {
-        if !rights.include(&opened) {
-            remove_opened(&mut text, &opened, &unchanged);
-        }
-    }
+    remove_dead(&mut text, running, &rights, &unchanged);
     Change {
         text,
         kept: live.len(),
         removed: dead.len(),
     }
+}
+
+/// The transaction that removes grants which `policy` gives to nobody: those that came in between the
+/// listing that an apply began with and its commit, by keys that are gone now. Empty when there are
+/// none.
+pub fn leftovers(policy: &Policy, running: &Listing) -> Change {
+    let rights = Rights::of(policy);
+    let sets: HashSet<String> = running.sets.keys().cloned().collect();
+    let mut text = String::new();
+    let removed = remove_dead(&mut text, running, &rights, &sets);
+    let kept = running.grants().len() - removed;
+    Change {
+        text,
+        kept,
+        removed,
+    }
+}
+
+/// Removes grants, and records of openings, that nobody has a right to. Returns how many grants.
+fn remove_dead(
+    text: &mut String,
+    running: &Listing,
+    rights: &Rights,
+    sets: &HashSet<String>,
+) -> usize {
+    let grants = running.grants();
+    let dead = grants.iter().filter(|grant| !rights.hold(grant));
+    let removed = dead.map(|grant| remove_grant(text, grant, sets)).count();
+    for opened in running.opened() {
+        if !rights.include(&opened) {
+            remove_opened(text, &opened, sets);
+        }
+    }
+    removed
 }
 
 /// Which key may open which door, by their ids.
