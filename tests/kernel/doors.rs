@@ -97,6 +97,56 @@ fn a_udp_door_guards_untracked_datagrams_too() {
     assert!(answers(&udp(&world, CLIENT[0]), PATIENCE));
 }
 
+/// A datagram to a whole network reaches a service that listens everywhere; through a closed door it
+/// must not, through an open one it may, and other ports hear it as ever.
+#[test]
+fn a_udp_door_guards_broadcast_and_multicast_too() {
+    let world = World::bare();
+    world.nft(
+        "table inet beside { counter door { }\n counter other { }\n chain c { \
+         type filter hook input priority filter; udp dport 5180 counter name door\n \
+         udp dport 5353 counter name other\n}\n}",
+    );
+    world
+        .lab
+        .client
+        .ip("route add 224.0.0.0/4 dev eth0")
+        .unwrap();
+    let index = world
+        .client(&["cat", "/proc/thread-self/net/if_inet6"])
+        .stdout;
+    let line = index.lines().find(|line| line.ends_with(" eth0")).unwrap();
+    let index = u32::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap();
+    let send = || {
+        let send = |from: &str, to: std::net::IpAddr, port| {
+            let socket = UdpSocket::bind((from, 0)).unwrap();
+            socket.set_broadcast(true).unwrap();
+            let mut to = SocketAddr::new(to, port);
+            if let SocketAddr::V6(v6) = &mut to {
+                v6.set_scope_id(index);
+            }
+            socket.send_to(b"hello", to).unwrap();
+        };
+        let all = || {
+            for port in [5180, 5353] {
+                send("192.0.2.7", [192, 0, 2, 255].into(), port);
+                send("192.0.2.7", [224, 0, 0, 1].into(), port);
+                send("2001:db8::7", [0xff02, 0, 0, 0, 0, 0, 0, 1].into(), port);
+            }
+        };
+        world.lab.client.inside(all).unwrap();
+    };
+    send();
+    assert_eq!((world.counted("door"), world.counted("other")), (3, 3));
+    world.apply(UDP_DOOR);
+    send();
+    assert_eq!((world.counted("door"), world.counted("other")), (3, 6));
+    world.yes(&["open", "vpn", CLIENT[0]]);
+    world.yes(&["open", "vpn", CLIENT[1]]);
+    send();
+    assert_eq!((world.counted("door"), world.counted("other")), (6, 9));
+}
+
 /// As Docker publishes a port: the server translates 8080 to a container behind it.
 #[test]
 fn a_published_port_is_guarded() {

@@ -58,8 +58,12 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
         &["UDP datagrams to this host that belong to no established flow."],
     )
     .base(Base::Mangle);
+    let new =
+        format!("meta l4proto udp ct state != {{ established, related }} {here} fib daddr type");
+    chain.rule(format!("{new} local goto judge"));
+    chain.note("To a whole network: no knock, but a service behind a door would hear it.");
     chain.rule(format!(
-        "meta l4proto udp ct state != {{ established, related }} {here} fib daddr type local goto judge"
+        "{new} {{ broadcast, multicast, anycast }} meta l4proto . th dport vmap @ports"
     ));
     chain
 }
