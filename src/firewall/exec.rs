@@ -35,7 +35,12 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let path = match std::env::var("PATH") {
-        Ok(path) => format!("{path}:{SYSTEM_PATH}"),
+        // An empty part would mean the current directory.
+        Ok(path) => {
+            let parts = path.split(':').filter(|part| !part.is_empty());
+            let parts: Vec<&str> = parts.chain([SYSTEM_PATH]).collect();
+            parts.join(":")
+        }
         Err(_) => SYSTEM_PATH.to_string(),
     };
     let output = Command::new(name)

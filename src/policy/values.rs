@@ -322,6 +322,13 @@ impl Reader {
             return None;
         };
         let end = seconds_at_end(written);
+        if end.is_some_and(|end| !(0..LATEST_END).contains(&end)) {
+            self.error(
+                Diagnostic::new(value.span(), format!("`{written}` is no date for a key"))
+                    .label("from 1970 to 2200"),
+            );
+            return None;
+        }
         if end.is_none() {
             self.error(
                 Diagnostic::new(
@@ -337,6 +344,9 @@ impl Reader {
         end
     }
 }
+
+/// The end of the year 2200. The kernel counts nanoseconds in 64 bits, which end in 2554.
+const LATEST_END: i64 = 7_289_654_400;
 
 /// A date ends with its day in UTC; a moment with an offset ends then. `None` for local times.
 fn seconds_at_end(written: &toml::value::Datetime) -> Option<i64> {

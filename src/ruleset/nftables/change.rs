@@ -107,9 +107,13 @@ impl Rights {
         self.0.contains(&(opened.door, opened.key))
     }
 
-    /// A grant that nobody is known to have opened is not kept.
+    /// A grant without a known owner stays while its door does: nft lists the owners before the
+    /// grants, and one may have come in between.
     fn hold(&self, grant: &Grant) -> bool {
-        grant.opened_by.is_some_and(|opened| self.include(&opened))
+        match grant.opened_by {
+            Some(opened) => self.include(&opened),
+            None => self.0.contains(&(grant.door, BY_HAND)),
+        }
     }
 }
 

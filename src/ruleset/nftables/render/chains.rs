@@ -45,9 +45,10 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     chain.rule(format!(
         "ip frag-off & 0x3fff == 0x2000 ip protocol tcp {here} drop"
     ));
-    chain.rule(format!(
-        "meta nfproto ipv6 frag frag-off 0 frag more-fragments 1 meta l4proto tcp {here} drop"
-    ));
+    chain.note("The same in IPv6, where other headers may hide even that it is TCP.");
+    let first = "meta nfproto ipv6 frag frag-off 0 frag more-fragments 1";
+    chain.rule(format!("{first} meta l4proto != tcp accept"));
+    chain.rule(format!("{first} {here} drop"));
     chain
 }
 
