@@ -58,17 +58,26 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
     })
 }
 
-/// Ends grants that keys which are gone now gave after the listing and before the commit. Once is
-/// enough: the new rules know those keys no more. Returns how many.
+/// Ends grants that keys which are gone now gave after the listing and before the commit. The new
+/// rules know those keys no more, so it is done when a listing shows none of them, and the owner of
+/// every grant. Returns how many were ended.
 fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
-    let Some(running) = nft.list()? else {
-        return Ok(0);
-    };
-    let change = leftovers(policy, &running);
-    if !change.text.is_empty() {
-        nft.load(&change.text)?;
+    let mut removed = 0;
+    for _ in 0..5 {
+        let Some(running) = nft.list()? else {
+            break;
+        };
+        let change = leftovers(policy, &running);
+        if !change.text.is_empty() {
+            nft.load(&change.text)?;
+        }
+        removed += change.removed;
+        let unowned = running.grants().iter().any(|g| g.opened_by.is_none());
+        if change.removed == 0 && !unowned {
+            break;
+        }
     }
-    Ok(change.removed)
+    Ok(removed)
 }
 
 fn verify(nft: &Nft, script: &crate::ruleset::nftables::Script) -> Result<Vec<Drift>, Failure> {
