@@ -6,6 +6,7 @@
 #[path = "../support/cases.rs"]
 mod cases;
 
+mod apply_under_stress;
 mod cases_on_the_kernel;
 mod doors;
 mod inject;

@@ -1,0 +1,229 @@
+//! Apply when something is in its way: a table that somebody changed, a kill, traffic.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use toctoc::client::Door;
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::inject::SYN;
+use crate::lifecycle::{ANNA, TWO, left};
+use crate::world::{SEQUENCE, World, YVES};
+
+/// A table that somebody switched off guards nothing, whatever rules it holds.
+#[test]
+fn a_dormant_table_is_named_and_woken() {
+    let world = World::with(TWO);
+    world.listen(22);
+    world.knock(STRANGER[0], &SEQUENCE);
+    world.nft("add table inet toctoc { flags dormant\n}");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    let status = world.status();
+    assert_eq!(
+        (&status["applied"], &status["matches_policy"]),
+        (&false.into(), &false.into())
+    );
+    let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+    assert!(said.contains("is dormant"), "{said}");
+    world.yes(&["apply"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    assert_eq!(world.status()["matches_policy"], true);
+}
+
+/// Whatever somebody did to our table, the next apply makes it whole.
+#[test]
+fn apply_heals_a_table_in_odd_shapes() {
+    let world = World::bare();
+    world.listen(22);
+    for shape in [
+        "table inet toctoc { }",
+        "table inet toctoc { set grants4 { type ipv4_addr\n }\n}",
+        "table inet toctoc { set grants4 { type ipv4_addr . classid; size 65536\n }\n}",
+        "table inet toctoc { map grants4 { type ipv4_addr : classid\n }\n}",
+        "table inet toctoc { set opened4 { type ipv4_addr . classid; flags timeout\n \
+         elements = { 192.0.2.7 . 1:2 timeout 60s }\n }\n}",
+        "table inet toctoc { set steps { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 }\n }\n}",
+        "table inet toctoc { chain knocks-tcp { type filter hook input priority 5; drop\n }\n}",
+        "table inet toctoc { chain knocks-tcp { drop\n }\n}",
+        "table inet toctoc { chain judge { type filter hook prerouting priority -1; counter\n }\n}",
+        "table inet toctoc { counter opened-yves { packets 7 bytes 9\n }\n counter other { }\n}",
+        "table inet toctoc { chain a { jump b\n }\n chain b { counter\n }\n \
+         map m { type inet_service : verdict; elements = { 5 : goto a }\n }\n}",
+    ] {
+        world.nft(shape);
+        world.apply(YVES);
+        assert_eq!(world.status()["matches_policy"], true, "{shape}");
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent, "{shape}");
+        world.knock(CLIENT[0], &SEQUENCE);
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Open, "{shape}");
+        world.yes(&["remove"]);
+    }
+}
+
+/// Killed at any point, an apply has happened or it has not: no half of it, no open door. (A script
+/// this long does not fit into a pipe.)
+#[test]
+fn a_killed_apply_leaves_the_old_or_the_new() {
+    let keys = |first: u32| {
+        let mut policy = format!("open_for = \"5m\"\n{YVES}");
+        for key in first..first + 300 {
+            let (a, b) = (1000 + key, 60_000 - 7 * key);
+            policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7]\n");
+        }
+        policy
+    };
+    let policies = [keys(0), keys(300)];
+    let world = World::with(&policies[0]);
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let mut killed = 0;
+    for round in 0..24u64 {
+        std::fs::write(world.path(), &policies[(round % 2) as usize]).unwrap();
+        let program = env!("CARGO_BIN_EXE_toctoc");
+        let path = world.path();
+        let mut apply = crate::world::start(
+            &world.lab.server,
+            &[program, "apply", path.to_str().unwrap()],
+        );
+        thread::sleep(std::time::Duration::from_millis(20 + round * 12));
+        killed += u32::from(apply.0.try_wait().unwrap().is_none());
+        drop(apply);
+        assert_eq!(
+            world.connect(STRANGER[0], 22),
+            Door::Silent,
+            "round {round}"
+        );
+        let whole = policies.iter().any(|policy| {
+            std::fs::write(world.path(), policy).unwrap();
+            // nft may still be at work on what it was given whole.
+            (0..3).any(|_| world.status()["matches_policy"] == true)
+        });
+        assert!(whole, "round {round}: neither the one nor the other");
+        assert_eq!(world.holders("ssh").len(), 1, "round {round}");
+    }
+    assert!(killed > 5, "only {killed} were killed in time");
+}
+
+/// Under a constant stream of strangers' SYNs to the door, applies of changing policies let not one
+/// through, and a grant that is there is used all the time.
+#[test]
+fn no_stranger_gets_through_while_applying() {
+    let world = World::with(TWO);
+    world.nft(
+        "table inet beside { counter seen { }\n counter guest { }\n chain c { \
+         type filter hook prerouting priority -299; \
+         ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n \
+         ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}\n}",
+    );
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    let before = left(&world);
+    let stop = AtomicBool::new(false);
+    let (mut strangers, mut guests) = (0u32, 0u64);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                let guest = CLIENT[0].parse().unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    for _ in 0..1000 {
+                        strangers += 1;
+                        let source = Ipv4Addr::from(0x0a00_0000 + strangers % 60_000);
+                        injector.tcp(source.into(), 40_000, 22, SYN);
+                    }
+                    guests += 1;
+                    injector.tcp(guest, 40_000, 22, SYN);
+                }
+            });
+        });
+        // Also when an apply fails: the stream must not go on for ever.
+        let _stop = Stop(&stop);
+        for round in 0..40 {
+            let policy = match round % 4 {
+                0 => TWO.to_string(),
+                1 => YVES.to_string(),
+                2 => format!("ignore = [80]\n{TWO}[door.other]\nports = [99, \"98/udp\"]\n"),
+                _ => TWO.replace("[443,", "[441, 442,"),
+            };
+            world.apply(&policy);
+        }
+    });
+    assert!(strangers > 100_000, "only {strangers} SYNs were sent");
+    assert_eq!(world.counted("seen"), 0, "of {strangers}");
+    assert_eq!(world.counted("guest"), guests);
+    let after = left(&world);
+    assert!(after[0].1 <= before[0].1 && after.len() == 1);
+}
+
+/// A key that is taken away while it is being used leaves nothing open.
+#[test]
+fn a_key_taken_away_while_it_knocks_leaves_no_grant() {
+    let world = World::with(TWO);
+    let without_anna = &TWO[..TWO.find("[key.anna]").unwrap()];
+    let stop = AtomicBool::new(false);
+    let mut knocked = 0u32;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                while !stop.load(Ordering::Relaxed) {
+                    knocked += 1;
+                    let source = Ipv4Addr::from(0x0a00_0000 + knocked % 5_000);
+                    for port in ANNA {
+                        injector.tcp(source.into(), 40_000, port, SYN);
+                    }
+                    thread::sleep(std::time::Duration::from_micros(300));
+                }
+            });
+        });
+        let _stop = Stop(&stop);
+        for _ in 0..5 {
+            world.apply(TWO);
+            world.until("anna is in", || !world.nobody_is_in());
+            world.apply(without_anna);
+            assert!(world.nobody_is_in());
+        }
+    });
+    assert!(knocked > 500, "only {knocked} knocked");
+}
+
+/// Grants that are given while an apply reads the kernel are kept: none may look ownerless because
+/// its owner was listed a moment before.
+#[test]
+fn grants_given_during_an_apply_are_kept() {
+    let world = World::with(TWO);
+    let stop = AtomicBool::new(false);
+    let mut knocked = 0u32;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                while !stop.load(Ordering::Relaxed) && knocked < 2_000 {
+                    let source = Ipv4Addr::from(0x0a00_0000 + knocked);
+                    knocked += 1;
+                    // Twice: an apply forgets progress, and with it a knock now and then.
+                    for port in [ANNA, ANNA].concat() {
+                        injector.tcp(source.into(), 40_000, port, SYN);
+                    }
+                    thread::sleep(std::time::Duration::from_micros(200));
+                }
+            });
+        });
+        let _stop = Stop(&stop);
+        for _ in 0..10 {
+            let said = world.apply(TWO);
+            assert!(
+                !said.contains("ended") || said.contains(" 0 ended"),
+                "{said}"
+            );
+        }
+    });
+    assert!(knocked > 500, "only {knocked} knocked");
+}
+
+/// Ends a stream of packets when it goes out of scope.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
