@@ -23,7 +23,7 @@ fn policies(directory: &str) -> Vec<PathBuf> {
 }
 
 fn script(path: &Path) -> String {
-    let policy = load(path).unwrap();
+    let policy = load(path, &toctoc::policy::Host::default()).unwrap();
     render(&policy, &Automaton::build(policy.sequences())).standalone()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
-use crate::firewall::Nft;
+use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
 use crate::firewall::status::missing_interfaces;
 use crate::knock::display_source;
@@ -18,7 +18,7 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             return answer;
         }
     };
-    let applied = match apply(&Nft::default(), &policy) {
+    let applied = match apply(&Firewall::default(), &policy) {
         Ok(applied) => applied,
         Err(failure) => {
             complain(&failure.to_string());

@@ -7,10 +7,9 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::{Answer, complain, count, say};
-use crate::firewall::{Failure, Nft, by_hand};
+use crate::firewall::{Failure, Firewall, by_hand};
 use crate::knock::display_source;
-use crate::policy::Name;
-use crate::policy::show;
+use crate::policy::{Backend, Name, show};
 
 #[derive(Args)]
 pub(super) struct Open {
@@ -33,6 +32,9 @@ pub(super) struct Close {
     /// An address or network (default: all).
     #[arg(value_parser = source)]
     source: Option<IpNet>,
+    /// Only those in `nftables`, or in `iptables`.
+    #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
+    backend: Option<Backend>,
 }
 
 fn name(text: &str) -> Result<Name, String> {
@@ -62,7 +64,7 @@ pub(super) fn open(arguments: &Open) -> Answer {
         source,
         open_for,
     } = arguments;
-    match by_hand::open(&Nft::default(), door, *source, *open_for) {
+    match by_hand::open(&Firewall::default(), door, *source, *open_for) {
         Ok(network) => {
             let (source, lasting) = (display_source(&network), show(*open_for));
             say(&format!("{door} is open to {source} for {lasting}\n"));
@@ -86,7 +88,7 @@ pub(super) fn close(arguments: &Close) -> Answer {
             return Answer::CouldNot;
         }
     };
-    match by_hand::close(&Nft::default(), door.as_ref(), source) {
+    match by_hand::close(&Firewall::default(), door.as_ref(), source, arguments.backend) {
         Ok(0) => say("no such grant was there\n"),
         Ok(number) => say(&format!("ended {}\n", count(number, "grant"))),
         Err(failure) => return could_not(&failure),

@@ -14,18 +14,21 @@ use clap::Args;
 
 use super::{Answer, complain, now, say, status};
 use crate::client::{self, Door, Entered};
-use crate::firewall::Nft;
+use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
 use crate::firewall::status::{Status, observe};
 use crate::knock::Knock;
 use crate::lab::{CLIENT, Lab, SERVER, STRANGER};
-use crate::policy::{self, Policy};
+use crate::policy::{self, Backend, Host, Policy};
 
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Already inside a user namespace of our own.
     #[arg(long, hide = true)]
     entered: bool,
+    /// `nftables` or `iptables`.
+    #[arg(long, value_name = "BACKEND", default_value = "nftables", value_parser = super::backend)]
+    backend: Backend,
 }
 
 const POLICY: &str = "\
@@ -48,9 +51,9 @@ const WAIT: Duration = Duration::from_millis(300);
 pub(super) fn run(arguments: &Arguments) -> Answer {
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.entered {
-        return enter_user_namespace();
+        return enter_user_namespace(arguments.backend);
     }
-    match tell() {
+    match tell(arguments.backend) {
         Ok(()) => Answer::Yes,
         Err(Ended::Untrue(message)) => {
             complain(&format!("this was not as told: {message}"));
@@ -64,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 }
 
 /// Starts again as root of a user namespace of our own, where that is allowed.
-fn enter_user_namespace() -> Answer {
+fn enter_user_namespace(backend: Backend) -> Answer {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -75,7 +78,7 @@ fn enter_user_namespace() -> Answer {
     let error = Command::new("unshare")
         .args(["--user", "--map-root-user", "--"])
         .arg(program)
-        .args(["demo", "--entered"])
+        .args(["demo", "--entered", "--backend", backend.name()])
         .exec();
     complain(&format!("unshare could not be started: {error}"));
     Answer::CouldNot
@@ -106,9 +109,9 @@ fn expect(observed: bool, message: &str) -> Result<(), Ended> {
     }
 }
 
-fn tell() -> Result<(), Ended> {
+fn tell(backend: Backend) -> Result<(), Ended> {
     let lab = Lab::new()?;
-    let stage = Stage::set(&lab)?;
+    let stage = Stage::set(&lab, backend)?;
     say(&format!(
         "Two hosts in namespaces: a server, {}, and a client, {}.\n\
          On the server a program listens on port 22. The policy:\n\n{}\n",
@@ -196,9 +199,13 @@ struct Stage<'l> {
 }
 
 impl Stage<'_> {
-    fn set(lab: &Lab) -> Result<Stage<'_>, Ended> {
+    fn set(lab: &Lab, backend: Backend) -> Result<Stage<'_>, Ended> {
+        let host = Host {
+            backend: Some(backend),
+            ip_list_tot: None,
+        };
         let policy =
-            policy::read("demo", POLICY).map_err(|report| Ended::Could(report.to_string()))?;
+            policy::read_for("demo", POLICY, &host).map_err(|report| Ended::Could(report.to_string()))?;
         let listener = lab.server.inside(|| TcpListener::bind(("0.0.0.0", 22)))??;
         thread::spawn(move || serve(&listener));
         Ok(Stage { lab, policy })
@@ -208,7 +215,7 @@ impl Stage<'_> {
         let applied = self
             .lab
             .server
-            .inside(|| apply(&Nft::default(), &self.policy))?;
+            .inside(|| apply(&Firewall::default(), &self.policy))?;
         let applied = applied.map_err(|failure| Ended::Could(failure.to_string()))?;
         expect(
             applied.drifts.is_empty(),
@@ -217,11 +224,10 @@ impl Stage<'_> {
     }
 
     fn status(&self) -> Result<Status, Ended> {
-        let nft = Nft::default();
         let status = self
             .lab
             .server
-            .inside(|| observe(&nft, &self.policy, now()))?;
+            .inside(|| observe(&Firewall::default(), &self.policy, now()))?;
         status.map_err(|failure| Ended::Could(failure.to_string()))
     }
 

@@ -19,7 +19,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::policy::Policy;
+use crate::firewall::list_size;
+use crate::policy::{Backend, Host, Policy};
 use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, load};
 
@@ -40,8 +41,8 @@ struct Cli {
 enum Command {
     /// Check a policy file.
     Check(PolicyPath),
-    /// Print the nft script of a policy.
-    Render(PolicyPath),
+    /// Print the ruleset of a policy.
+    Render(render::Arguments),
     /// Say what each knock of a trace means (lines `seconds source port[/udp]` on standard input).
     Explain(PolicyPath),
     /// Turn a knockd.conf or the classic iptables script into a policy.
@@ -54,8 +55,8 @@ enum Command {
     Open(by_hand::Open),
     /// End grants: all, of one door, of one source.
     Close(by_hand::Close),
-    /// Take our table out of the firewall. The doors are then open to everyone.
-    Remove,
+    /// Take our rules out of the firewall. The doors are then open to everyone.
+    Remove(remove::Arguments),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
     /// Watch it work: two hosts in namespaces, a real door, a real listener.
@@ -67,6 +68,15 @@ struct PolicyPath {
     /// The policy file.
     #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
     path: PathBuf,
+    /// `nftables` or `iptables`, instead of what the policy says.
+    #[arg(long, value_name = "BACKEND", value_parser = backend)]
+    backend: Option<Backend>,
+}
+
+fn backend(text: &str) -> Result<Backend, String> {
+    let known = [Backend::Nftables, Backend::Iptables];
+    let named = known.into_iter().find(|backend| backend.name() == text);
+    named.ok_or_else(|| format!("`{text}` is no backend: nftables and iptables are"))
 }
 
 /// What a command's exit status says.
@@ -100,7 +110,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Open(arguments) => by_hand::open(&arguments),
         Command::Close(arguments) => by_hand::close(&arguments),
-        Command::Remove => remove::run(),
+        Command::Remove(arguments) => remove::run(&arguments),
         Command::Knock(arguments) => knock::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
@@ -109,7 +119,11 @@ pub fn main() -> ExitCode {
 
 /// Reads the policy, or says on standard error why not.
 fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
-    load(&path.path).map_err(|error| match error {
+    let host = Host {
+        backend: path.backend,
+        ip_list_tot: list_size(),
+    };
+    load(&path.path, &host).map_err(|error| match error {
         LoadError::Unreadable(message) => {
             complain(&message);
             Answer::CouldNot

@@ -1,11 +1,21 @@
 //! `toctoc remove`
 
-use super::{Answer, complain, say};
-use crate::firewall::Nft;
-use crate::firewall::apply::remove;
+use clap::Args;
 
-pub(super) fn run() -> Answer {
-    match remove(&Nft::default()) {
+use super::{Answer, complain, say};
+use crate::firewall::Firewall;
+use crate::firewall::apply::remove;
+use crate::policy::Backend;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Only what is in `nftables`, or in `iptables`.
+    #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
+    backend: Option<Backend>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    match remove(&Firewall::default(), arguments.backend) {
         Ok(true) => say("removed: no door is guarded any more\n"),
         Ok(false) => say("there was nothing to remove\n"),
         Err(failure) => {

@@ -1,14 +1,51 @@
 //! `toctoc render`
 
+use clap::Args;
+
 use super::{Answer, PolicyPath, policy, say};
 use crate::automaton::Automaton;
-use crate::ruleset::nftables::render;
+use crate::policy::Backend;
+use crate::ruleset::{Family, iptables, nftables};
 
-pub(super) fn run(path: &PolicyPath) -> Answer {
-    let policy = match policy(path) {
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The policy file.
+    #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
+    path: std::path::PathBuf,
+    /// `nftables`, `iptables` or `ip6tables`, instead of what the policy says.
+    #[arg(long, value_name = "BACKEND", value_parser = target)]
+    backend: Option<Target>,
+}
+
+/// What to print.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    backend: Backend,
+    family: Family,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let (backend, family) = match text {
+        "ip6tables" => (Backend::Iptables, Family::V6),
+        text => (super::backend(text)?, Family::V4),
+    };
+    Ok(Target { backend, family })
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    let path = PolicyPath {
+        path: arguments.path.clone(),
+        backend: arguments.backend.map(|target| target.backend),
+    };
+    let policy = match policy(&path) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
-    say(&render(&policy, &Automaton::build(policy.sequences())).standalone());
+    let automaton = Automaton::build(policy.sequences());
+    let family = arguments.backend.map_or(Family::V4, |target| target.family);
+    say(&match policy.backend {
+        Backend::Nftables => nftables::render(&policy, &automaton).standalone(),
+        Backend::Iptables => iptables::render(&policy, &automaton, family, &[]).to_string(),
+    });
     Answer::Yes
 }

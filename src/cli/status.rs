@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
-use crate::firewall::Nft;
+use crate::firewall::Firewall;
 use crate::firewall::status::{DoorStatus, GrantStatus, Status, observe};
 use crate::policy::show;
 
@@ -27,6 +27,7 @@ impl Default for Arguments {
         Arguments {
             policy: PolicyPath {
                 path: "/etc/toctoc/policy.toml".into(),
+                backend: None,
             },
             json: false,
         }
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
-    let status = match observe(&Nft::default(), &policy, now()) {
+    let status = match observe(&Firewall::default(), &policy, now()) {
         Ok(status) => status,
         Err(failure) => {
             complain(&failure.message);

@@ -1,57 +1,187 @@
 //! Grants given and taken by the administrator.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::lock::Lock;
-use super::{Failure, Nft};
-use crate::policy::Name;
-use crate::policy::nearest;
+use super::{Failure, Firewall, Iptables};
+use crate::policy::{Backend, Name, nearest};
+use crate::ruleset::iptables::{self, GrantList, Holder, Saved};
 use crate::ruleset::nftables::{self, Listing};
+use crate::ruleset::Family;
+
+/// What is in the kernel: of each backend, if it is there.
+struct Running {
+    nftables: Option<Listing>,
+    /// Each family with our chains in it.
+    iptables: Vec<(Family, Saved)>,
+}
 
 /// Grants `source` the door for `open_for` from now. Returns what the grant covers: the source, or
 /// its network where grants are by prefix.
 ///
 /// # Errors
 /// When the running firewall has no such door, or the kernel could not be reached.
-pub fn open(nft: &Nft, door: &Name, source: IpNet, open_for: Duration) -> Result<IpNet, Failure> {
+pub fn open(
+    firewall: &Firewall,
+    door: &Name,
+    source: IpNet,
+    open_for: Duration,
+) -> Result<IpNet, Failure> {
     let _lock = Lock::take()?;
-    let running = running(nft)?;
+    let running = running(firewall, None)?;
     known(&running, door)?;
-    let (text, network) =
-        nftables::open(&running, door, source, open_for).map_err(Failure::unchanged)?;
-    nft.load(&text)?;
+    let mut granted = None;
+    if let Some(listing) = &running.nftables {
+        let (text, network) =
+            nftables::open(listing, door, source, open_for).map_err(Failure::unchanged)?;
+        firewall.nft.load(&text)?;
+        granted = Some(network);
+    }
+    if !running.iptables.is_empty() {
+        granted = Some(open_iptables(firewall, &running, door, source, open_for)?);
+    }
+    granted.ok_or_else(nothing_applied)
+}
+
+fn open_iptables(
+    firewall: &Firewall,
+    running: &Running,
+    door: &Name,
+    source: IpNet,
+    open_for: Duration,
+) -> Result<IpNet, Failure> {
+    let family = Family::of(source.addr());
+    let mut of_family = running.iptables.iter().filter(|(f, _)| *f == family);
+    let (_, saved) = of_family.next().ok_or_else(|| {
+        Failure::unchanged(format!("the running firewall guards nothing for {source}'s family"))
+    })?;
+    if open_for.subsec_nanos() != 0 {
+        return Err(Failure::unchanged("iptables counts whole seconds: write for example `--for 90s`"));
+    }
+    let prefix = iptables::prefix_of(saved).unwrap_or(family.longest_prefix());
+    let network = network(source, prefix)?;
+    let list = GrantList {
+        family,
+        prefix,
+        door: door.clone(),
+        holder: Holder::ByHand,
+        seconds: open_for.as_secs(),
+        once: false,
+    };
+    if let Some(text) = iptables::add_list(saved, &list) {
+        firewall.iptables.restore(family, &text)?;
+    }
+    Iptables::add(&iptables::names::grants(family, prefix), network.addr())?;
+    Iptables::add(&list.to_string(), network.addr())?;
+    // The last opening counts, whether it is longer or shorter.
+    for held in Iptables::lists()?.held() {
+        let same = held.list.door == *door && held.source == network.addr() && !held.list.once;
+        if same && held.list != list {
+            Iptables::remove(&held.list.to_string(), held.source)?;
+        }
+    }
     Ok(network)
 }
 
-/// Ends grants, of one door or all, of one source or all. Returns how many.
+/// The network that a grant for this source covers.
+fn network(source: IpNet, prefix: u8) -> Result<IpNet, Failure> {
+    let single = source.prefix_len() == source.max_prefix_len();
+    if !single && source.prefix_len() != prefix {
+        return Err(Failure::unchanged(format!(
+            "grants on this host are for a /{prefix}, not for {source}"
+        )));
+    }
+    Ok(IpNet::new(source.addr(), prefix).map_or(source, |net| net.trunc()))
+}
+
+/// Ends grants, of one door or all, of one source or all, of one backend or all. Returns how many.
 ///
 /// # Errors
 /// As for [`open`].
-pub fn close(nft: &Nft, door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {
+pub fn close(
+    firewall: &Firewall,
+    door: Option<&Name>,
+    source: Option<IpNet>,
+    backend: Option<Backend>,
+) -> Result<usize, Failure> {
     let _lock = Lock::take()?;
-    let running = running(nft)?;
+    let running = running(firewall, backend)?;
     if let Some(door) = door {
         known(&running, door)?;
     }
-    let change = nftables::close(&running, door, source);
-    if !change.text.is_empty() {
-        nft.load(&change.text)?;
+    let mut ended = 0;
+    if let Some(listing) = &running.nftables {
+        let change = nftables::close(listing, door, source);
+        if !change.text.is_empty() {
+            firewall.nft.load(&change.text)?;
+        }
+        ended += change.removed;
     }
-    Ok(change.removed)
+    if !running.iptables.is_empty() {
+        ended += close_iptables(door, source)?;
+    }
+    Ok(ended)
 }
 
-fn running(nft: &Nft) -> Result<Listing, Failure> {
-    nft.list_awake()?
-        .ok_or_else(|| Failure::unchanged("nothing is applied yet: run `toctoc apply` first"))
+fn close_iptables(door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {
+    let mut ended: BTreeSet<(IpAddr, Name, bool)> = BTreeSet::new();
+    for held in Iptables::lists()?.held() {
+        let network = IpNet::new(held.source, held.list.prefix);
+        let network = network.map_or_else(|_| IpNet::from(held.source), |net| net.trunc());
+        let meant = source.is_none_or(|s| s.contains(&network) || network.contains(&s));
+        if meant && door.is_none_or(|door| held.list.door == *door) {
+            Iptables::remove(&held.list.to_string(), held.source)?;
+            ended.insert((held.source, held.list.door, held.list.once));
+        }
+    }
+    Ok(ended.len())
 }
 
-fn known(running: &Listing, door: &Name) -> Result<(), Failure> {
-    if running.has_door(door) {
+fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Failure> {
+    let mut running = Running {
+        nftables: None,
+        iptables: Vec::new(),
+    };
+    let there = Iptables::has_lists();
+    if backend != Some(Backend::Iptables) {
+        running.nftables = match there {
+            true => firewall.nft.list_if_there()?,
+            false => firewall.nft.list_awake()?,
+        };
+    }
+    if backend != Some(Backend::Nftables) && there {
+        for family in Iptables::families() {
+            let saved = firewall.iptables.save(family)?;
+            if !saved.is_empty() {
+                running.iptables.push((family, saved));
+            }
+        }
+    }
+    if running.nftables.is_none() && running.iptables.is_empty() {
+        return Err(nothing_applied());
+    }
+    Ok(running)
+}
+
+fn nothing_applied() -> Failure {
+    Failure::unchanged("nothing is applied yet: run `toctoc apply` first")
+}
+
+fn known(running: &Running, door: &Name) -> Result<(), Failure> {
+    let nftables = running.nftables.iter();
+    let listed = nftables.clone().any(|listing| listing.has_door(door));
+    let saved = running.iptables.iter();
+    if listed || saved.clone().any(|(_, saved)| iptables::has_door(saved, door)) {
         return Ok(());
     }
-    let doors = running.doors();
+    let doors = nftables.flat_map(|listing| listing.doors());
+    let mut doors: BTreeSet<String> = doors.map(str::to_string).collect();
+    doors.extend(saved.flat_map(|(_, saved)| iptables::doors(saved)));
+    let doors: Vec<&str> = doors.iter().map(String::as_str).collect();
     let hint = match nearest(door.as_str(), &doors) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the doors are: {}", doors.join(", ")),

@@ -2,8 +2,10 @@
 //! by hand, removes. Each error says in what state the firewall was left.
 
 pub mod apply;
+mod apply_iptables;
 pub mod by_hand;
 mod exec;
+mod iptables;
 mod lock;
 mod nft;
 pub mod status;
@@ -11,7 +13,15 @@ pub mod status;
 use std::fmt;
 
 pub use exec::{Ended, run};
+pub use iptables::{Iptables, list_size};
 pub use nft::Nft;
+
+/// The programs that change and list the kernel's firewall.
+#[derive(Debug, Clone, Default)]
+pub struct Firewall {
+    pub nft: Nft,
+    pub iptables: Iptables,
+}
 
 /// What went wrong while talking to the kernel, and what holds now.
 #[derive(Debug)]

@@ -46,6 +46,22 @@ impl Nft {
         Err(Failure::unchanged(self.said(&ended)))
     }
 
+    /// Like [`list`](Nft::list), for those who can do without nft: there is no table of ours where
+    /// there is no nft, or a kernel without nftables.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn list_if_there(&self) -> Result<Option<Listing>, Failure> {
+        match run(&[&self.program, "--version"], "") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            _ => {}
+        }
+        match self.list() {
+            Err(failure) if failure.message.contains("not supported") => Ok(None),
+            listing => listing,
+        }
+    }
+
     /// Like [`list`](Nft::list), for those who are going to change the table: a dormant one is woken.
     ///
     /// # Errors

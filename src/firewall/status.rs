@@ -3,19 +3,23 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Failure, Nft};
+use super::{Failure, Firewall, Iptables, Nft, apply_iptables};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
-use crate::policy::{Interfaces, Name, Policy};
-use crate::ruleset::nftables::{Drift, Grant, Listing, compare, render};
+use crate::policy::{Backend, Interfaces, Name, Policy};
+use crate::ruleset::iptables;
+use crate::ruleset::nftables::{Listing, compare, render};
+use crate::ruleset::{Drift, Grant, Progress};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
+    /// `nftables` or `iptables`, as the policy says.
+    pub backend: String,
     pub matches_policy: bool,
-    /// Whether our table is in the kernel at all. If not, every door is open to everyone.
+    /// Whether our ruleset is in the kernel at all. If not, every door is open to everyone.
     pub applied: bool,
     /// What differs, one sentence each.
     pub drift: Vec<String>,
@@ -27,7 +31,7 @@ pub struct Status {
     pub missing_interfaces: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct DoorStatus {
     pub name: String,
     /// Empty for a door that the kernel guards and this policy does not know.
@@ -38,7 +42,7 @@ pub struct DoorStatus {
     pub grants: Vec<GrantStatus>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct GrantStatus {
     /// An address, or a network where grants are by prefix.
     pub source: String,
@@ -50,7 +54,7 @@ pub struct GrantStatus {
     pub expires_in: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ProgressStatus {
     pub source: String,
     pub expires_in: f64,
@@ -60,7 +64,7 @@ pub struct ProgressStatus {
     pub keys: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct KeyStatus {
     pub name: String,
     /// How often it has opened since the table was made.
@@ -68,32 +72,103 @@ pub struct KeyStatus {
     pub expired: bool,
 }
 
+/// What the kernel holds, of whatever backend.
+#[derive(Default)]
+struct Observed {
+    applied: bool,
+    drifts: Vec<Drift>,
+    doors: Vec<String>,
+    grants: Vec<Grant>,
+    progress: Vec<Progress>,
+    /// How often each key of the policy has opened, in its order.
+    opened: Vec<u64>,
+}
+
 /// Reads the kernel and holds it against the policy. `now` is in seconds since 1970.
 ///
 /// # Errors
 /// When the kernel could not be read.
-pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> {
+pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
     let automaton = Automaton::build(policy.sequences());
-    let script = render(policy, &automaton);
-    let Some(actual) = nft.list()? else {
-        let drifts = vec![table_missing()];
-        let nothing = Listing::default();
-        return Ok(Status {
-            applied: false,
-            ..status(policy, &automaton, &nothing, drifts, now)
-        });
+    let mut observed = match policy.backend {
+        Backend::Nftables => observe_nftables(&firewall.nft, policy, &automaton)?,
+        Backend::Iptables => observe_iptables(firewall.iptables, policy, &automaton)?,
     };
-    if actual.dormant {
+    observed.drifts.extend(of_the_other(firewall, policy.backend)?);
+    Ok(status(policy, &automaton, observed, now))
+}
+
+fn observe_nftables(
+    nft: &Nft,
+    policy: &Policy,
+    automaton: &Automaton,
+) -> Result<Observed, Failure> {
+    let Some(listing) = nft.list()? else {
+        let drifts = vec![table_missing()];
+        let nothing = Observed { drifts, ..Observed::default() };
+        return Ok(nothing);
+    };
+    let drifts = if listing.dormant {
         let what = "is dormant: no door is guarded (`toctoc apply` wakes it)";
-        let drifts = vec![Drift::new("table inet toctoc", what)];
-        return Ok(Status {
-            applied: false,
-            ..status(policy, &automaton, &actual, drifts, now)
-        });
+        vec![Drift::new("table inet toctoc", what)]
+    } else {
+        compare(&nft.list_fresh(&render(policy, automaton))?, &listing)
+    };
+    Ok(Observed {
+        applied: !listing.dormant,
+        drifts,
+        ..nftables(policy, &listing)
+    })
+}
+
+fn nftables(policy: &Policy, listing: &Listing) -> Observed {
+    let opened = policy.keys.iter().map(|key| listing.opened_count(&key.name));
+    Observed {
+        doors: listing.doors().into_iter().map(str::to_string).collect(),
+        grants: listing.grants(),
+        progress: listing.progress(),
+        opened: opened.collect(),
+        ..Observed::default()
     }
-    let expected = nft.list_fresh(&script)?;
-    let drifts = compare(&expected, &actual);
-    Ok(status(policy, &automaton, &actual, drifts, now))
+}
+
+fn observe_iptables(
+    programs: Iptables,
+    policy: &Policy,
+    automaton: &Automaton,
+) -> Result<Observed, Failure> {
+    let mut observed = Observed {
+        opened: vec![0; policy.keys.len()],
+        ..Observed::default()
+    };
+    for family in Iptables::families() {
+        let saved = programs.save(family)?;
+        let drifts = apply_iptables::differences(programs, policy, automaton, family, &saved)?;
+        observed.drifts.extend(drifts);
+        observed.applied |= !saved.is_empty();
+        observed.doors.extend(iptables::doors(&saved));
+        for (count, key) in observed.opened.iter_mut().zip(&policy.keys) {
+            *count += iptables::opened_count(&saved, &key.name);
+        }
+    }
+    observed.doors.sort();
+    observed.doors.dedup();
+    if observed.applied {
+        let lists = Iptables::lists()?;
+        observed.grants = lists.grants();
+        observed.progress = lists.progress(policy, automaton);
+    }
+    Ok(observed)
+}
+
+/// What is left of the backend that the policy does not use.
+fn of_the_other(firewall: &Firewall, backend: Backend) -> Result<Option<Drift>, Failure> {
+    let (there, part) = match backend {
+        Backend::Nftables => (Iptables::has_lists(), "iptables: our chains"),
+        Backend::Iptables => (firewall.nft.list_if_there()?.is_some(), "table inet toctoc"),
+    };
+    let what = "guard too, besides the policy's backend (`toctoc apply` removes them)";
+    Ok(there.then(|| Drift::new(part, what.replace("guard", if backend == Backend::Iptables { "guards" } else { "guard" }).replace("them", if backend == Backend::Iptables { "it" } else { "them" }))))
 }
 
 /// The difference between everything and nothing.
@@ -104,15 +179,9 @@ pub fn table_missing() -> Drift {
     )
 }
 
-/// Puts a listing into the policy's words. Pure.
-fn status(
-    policy: &Policy,
-    automaton: &Automaton,
-    listing: &Listing,
-    drifts: Vec<Drift>,
-    now: i64,
-) -> Status {
-    let grants = listing.grants();
+/// Puts what was seen into the policy's words. Pure.
+fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) -> Status {
+    let Observed { applied, drifts, doors, grants, progress: entries, opened } = observed;
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
         own.map(|grant| grant_status(policy, grant)).collect()
@@ -124,7 +193,7 @@ fn status(
         trust: door.trust.iter().map(display_source).collect(),
         grants: granted(&door.name),
     });
-    let others = listing.doors().into_iter().filter_map(Name::new);
+    let others = doors.iter().filter_map(|name| Name::new(name));
     let others = others.filter(|name| policy.doors.iter().all(|door| door.name != *name));
     let others = others.map(|name| DoorStatus {
         name: name.to_string(),
@@ -134,7 +203,7 @@ fn status(
         grants: granted(&name),
     });
     let doors = known.chain(others);
-    let progress = listing.progress().into_iter().filter_map(|entry| {
+    let progress = entries.iter().filter_map(|entry| {
         let Some(Place::Midway { knocks, keys }) = automaton.place(State(entry.state)) else {
             return None;
         };
@@ -149,22 +218,24 @@ fn status(
         })
     });
     Status {
+        backend: policy.backend.name().to_string(),
         matches_policy: drifts.is_empty(),
-        applied: true,
+        applied,
         missing_interfaces: missing_interfaces(policy),
         doors: doors.collect(),
         // States are only meaningful in the automaton that numbered them.
         progress: if drifts.is_empty() {
             progress.collect()
         } else {
-            nameless(listing)
+            nameless(&entries)
         },
         keys: policy
             .keys
             .iter()
-            .map(|key| KeyStatus {
+            .zip(opened.into_iter().chain(std::iter::repeat(0)))
+            .map(|(key, opened)| KeyStatus {
                 name: key.name.to_string(),
-                opened: listing.opened_count(&key.name),
+                opened,
                 expired: key.expired(now),
             })
             .collect(),
@@ -203,9 +274,8 @@ pub fn missing_interfaces(policy: &Policy) -> Vec<String> {
 }
 
 /// Progress when the kernel runs another automaton than the policy's: who, but not how far.
-fn nameless(listing: &Listing) -> Vec<ProgressStatus> {
-    let entries = listing.progress().into_iter();
-    let entries = entries.map(|entry| ProgressStatus {
+fn nameless(entries: &[Progress]) -> Vec<ProgressStatus> {
+    let entries = entries.iter().map(|entry| ProgressStatus {
         source: entry.source.to_string(),
         expires_in: entry.expires_in.as_secs_f64(),
         knocks: 0,

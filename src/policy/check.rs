@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::backend;
 use super::diagnostic::Diagnostic;
 use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned};
 use super::nearest;
 use super::sweep;
 use super::{
-    Closed, Door, DoorIndex, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,
+    Backend, Closed, Door, DoorIndex, Host, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,
     Policy,
 };
 use crate::knock::{GrantPrefix, Knock};
 
 const DEFAULT_WITHIN: Duration = Duration::from_secs(10);
 const DEFAULT_OPEN_FOR: Duration = Duration::from_secs(60);
-const DEFAULT_MAX_SOURCES: u32 = 65_536;
 
 /// Judges a file. Adds to `diagnostics` what is wrong; returns the policy when nothing is.
-pub fn check(file: &File, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
+pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
     if !file.whole {
         return None;
     }
@@ -40,8 +40,9 @@ pub fn check(file: &File, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
     if !checker.diagnostics.is_empty() {
         return None;
     }
-    let policy = policy(file)?;
+    let policy = policy(file, host)?;
     sweeps(file, &policy, diagnostics);
+    backend::limits(file, host, &policy, diagnostics);
     diagnostics.is_empty().then_some(policy)
 }
 
@@ -364,7 +365,9 @@ fn same_sequence<T>(key: &KeyEntry, other: &KeyEntry, at: &Spanned<T>) -> Diagno
 }
 
 /// The meaning of a file in which nothing is wrong.
-fn policy(file: &File) -> Option<Policy> {
+fn policy(file: &File, host: &Host) -> Option<Policy> {
+    let written = file.backend.as_ref().map(|backend| backend.value);
+    let backend = host.backend.or(written).unwrap_or(Backend::Nftables);
     let doors: Vec<Door> = file
         .doors
         .iter()
@@ -386,7 +389,7 @@ fn policy(file: &File) -> Option<Policy> {
                 opens: openings(file, key)?,
                 sequence: values(&key.sequence)?,
                 once: key.once,
-                expires: key.expires,
+                expires: key.expires.as_ref().map(|s| s.value),
             })
         })
         .collect::<Option<_>>()?;
@@ -396,15 +399,13 @@ fn policy(file: &File) -> Option<Policy> {
     };
     let ignore = file.ignore.iter().flat_map(|list| &list.value);
     Some(Policy {
+        backend,
         within: file.within.as_ref().map_or(DEFAULT_WITHIN, |s| s.value),
         interfaces,
         ignore: ignore.map(|port| port.value).collect(),
         closed: file.closed.as_ref().map_or(Closed::Drop, |s| s.value),
         log: file.log.as_ref().map_or(Log::Kernel, |s| s.value),
-        max_sources: file
-            .max_sources
-            .as_ref()
-            .map_or(DEFAULT_MAX_SOURCES, |s| s.value),
+        max_sources: backend::sources(backend, host, file.max_sources.as_ref().map(|s| s.value)),
         grant: GrantPrefix {
             v4: file
                 .prefix4

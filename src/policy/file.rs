@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::values::{MAX_WITHIN, MIN_WITHIN, Reader};
-use super::{Closed, Log, Name};
+use super::{Backend, Closed, Log, Name};
 use crate::knock::Knock;
 
 /// A value and the bytes of the file it was read from.
@@ -27,6 +27,7 @@ pub struct Spanned<T> {
 /// A policy file as written. `None` is "not written", or "written wrongly and reported".
 #[derive(Debug, Default)]
 pub struct File {
+    pub backend: Option<Spanned<Backend>>,
     pub within: Option<Spanned<Duration>>,
     pub open_for: Option<Spanned<Duration>>,
     pub interfaces: Option<Spanned<Vec<Spanned<String>>>>,
@@ -61,7 +62,7 @@ pub struct KeyEntry {
     pub sequence_whole: bool,
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
-    pub expires: Option<i64>,
+    pub expires: Option<Spanned<i64>>,
 }
 
 /// A setting that must be there.
@@ -130,6 +131,7 @@ impl Reader {
     fn policy(&mut self, table: &Located<DeTable<'_>>) -> File {
         let mut section = Section::new(table.as_ref(), "a policy");
         let mut file = File {
+            backend: section.take(self, "backend", Reader::backend),
             within: section.take(self, "within", |r, v| {
                 r.duration(v, MIN_WITHIN, MAX_WITHIN, "10s")
             }),
@@ -143,7 +145,6 @@ impl Reader {
             }),
             ..File::default()
         };
-        section.take(self, "backend", Reader::backend);
         if let Some(grant) = section.table(self, "grant", "prefix4 = 24") {
             let mut section = Section::new(grant, "[grant]");
             file.prefix4 = section.take(self, "prefix4", |r, v| r.integer(v, 8, 32, "prefix4"));
@@ -192,9 +193,7 @@ impl Reader {
             once: section
                 .take(self, "once", Reader::boolean)
                 .is_some_and(|once| once.value),
-            expires: section
-                .take(self, "expires", Reader::end_of)
-                .map(|expires| expires.value),
+            expires: section.take(self, "expires", Reader::end_of),
             sequence_whole: true,
         };
         section.later("token");

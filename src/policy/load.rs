@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::diagnostic::Diagnostic;
-use super::{LARGEST_FILE, Policy, Report};
+use super::{Host, LARGEST_FILE, Policy, Report};
 
 /// Why there is no policy.
 #[derive(Debug)]
@@ -28,11 +28,11 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Reads and checks a policy file.
+/// Reads and checks a policy file, for a host.
 ///
 /// # Errors
 /// When it cannot be read, is larger than [`LARGEST_FILE`], is not UTF-8, or has mistakes.
-pub fn load(path: &Path) -> Result<Policy, LoadError> {
+pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
     let shown = path.display().to_string();
     let unreadable =
         |what: &dyn fmt::Display| LoadError::Unreadable(format!("{shown} cannot be read: {what}"));
@@ -70,5 +70,5 @@ pub fn load(path: &Path) -> Result<Policy, LoadError> {
             )));
         }
     };
-    super::read(&shown, &text).map_err(LoadError::Wrong)
+    super::read_for(&shown, &text, host).map_err(LoadError::Wrong)
 }

@@ -4,6 +4,7 @@
 //! [`check`](check::check) refuses anything that the file says. `File` keeps what was written and
 //! where; `Policy` keeps what it means and nothing of the text.
 
+mod backend;
 pub mod check;
 pub mod diagnostic;
 pub mod file;
@@ -34,8 +35,26 @@ pub const LARGEST_FILE: u64 = 8 << 20;
 /// # Errors
 /// Every mistake of the file at once, in the order of the file.
 pub fn read(path: &str, text: &str) -> Result<Policy, Report> {
+    read_for(path, text, &Host::default())
+}
+
+/// What a policy is read for, besides its text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Host {
+    /// Instead of what the file says.
+    pub backend: Option<Backend>,
+    /// How many sources a list of the kernel holds (the parameter `ip_list_tot` of `xt_recent`), where
+    /// that is known. Only the iptables backend asks.
+    pub ip_list_tot: Option<u32>,
+}
+
+/// Reads a policy from text, for a host. `path` names it in error messages.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_for(path: &str, text: &str, host: &Host) -> Result<Policy, Report> {
     let (file, mut diagnostics) = file::parse(text);
-    match check::check(&file, &mut diagnostics) {
+    match check::check(&file, host, &mut diagnostics) {
         Some(policy) if diagnostics.is_empty() => Ok(policy),
         _ => Err(Report::new(path, text, diagnostics)),
     }
@@ -44,6 +63,7 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Report> {
 /// A checked policy. See the manual's table of settings for what each field is called in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
+    pub backend: Backend,
     /// The longest pause between two counted knocks.
     pub within: Duration,
     pub interfaces: Interfaces,
@@ -89,6 +109,23 @@ pub struct Key {
 pub struct Opening {
     pub door: DoorIndex,
     pub open_for: Duration,
+}
+
+/// The part of the kernel that a policy is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Nftables,
+    Iptables,
+}
+
+impl Backend {
+    /// As the policy file and the command line write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Nftables => "nftables",
+            Backend::Iptables => "iptables",
+        }
+    }
 }
 
 /// Where packets are judged.

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::file::Spanned;
-use super::{Closed, Log};
+use super::{Backend, Closed, Log};
 use crate::knock::{Knock, Protocol};
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
@@ -265,20 +265,11 @@ impl Reader {
         }
     }
 
-    pub fn backend(&mut self, value: &Value<'_>) -> Option<()> {
+    pub fn backend(&mut self, value: &Value<'_>) -> Option<Backend> {
         match self.string(value, "backend = \"nftables\"")? {
-            "nftables" => Some(()),
-            "iptables" => {
-                self.error(
-                    Diagnostic::new(
-                        value.span(),
-                        "this version of toctoc has no iptables backend yet",
-                    )
-                    .help("leave `backend` out, or write `\"nftables\"`"),
-                );
-                None
-            }
-            other => self.no_choice(value, other, &["nftables"]),
+            "nftables" => Some(Backend::Nftables),
+            "iptables" => Some(Backend::Iptables),
+            other => self.no_choice(value, other, &["nftables", "iptables"]),
         }
     }
 

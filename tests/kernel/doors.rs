@@ -11,7 +11,6 @@ use toctoc::lab::{CLIENT, Host, STRANGER};
 use crate::inject::SYN;
 use crate::world::{PATIENCE, SEQUENCE, SHUT, World, YVES, alive, listen, start};
 
-#[test]
 fn a_session_outlives_its_grant_and_nothing_new_enters() {
     let world = World::with(&format!("open_for = \"2s\"\n{YVES}"));
     world.listen(22);
@@ -25,7 +24,6 @@ fn a_session_outlives_its_grant_and_nothing_new_enters() {
     }
 }
 
-#[test]
 fn an_open_port_in_a_sequence_serves_as_before() {
     let world = World::with(YVES);
     world.listen(443);
@@ -64,7 +62,6 @@ fn answers(socket: &UdpSocket, wait: Duration) -> bool {
     socket.recv(&mut [0; 16]).is_ok()
 }
 
-#[test]
 fn a_udp_door_opens_and_its_flow_outlives_the_grant() {
     let world = World::with(UDP_DOOR);
     world.listen_udp(5180);
@@ -87,7 +84,6 @@ fn a_udp_door_opens_and_its_flow_outlives_the_grant() {
 }
 
 /// Untracked datagrams have no state at all; they must not slip by as "not new".
-#[test]
 fn a_udp_door_guards_untracked_datagrams_too() {
     let world = World::with(UDP_DOOR);
     world.listen_udp(5180);
@@ -99,7 +95,6 @@ fn a_udp_door_guards_untracked_datagrams_too() {
 
 /// A datagram to a whole network reaches a service that listens everywhere; through a closed door it
 /// must not, through an open one it may, and other ports hear it as ever.
-#[test]
 fn a_udp_door_guards_broadcast_and_multicast_too() {
     let world = World::bare();
     world.nft(
@@ -148,7 +143,6 @@ fn a_udp_door_guards_broadcast_and_multicast_too() {
 }
 
 /// As Docker publishes a port: the server translates 8080 to a container behind it.
-#[test]
 fn a_published_port_is_guarded() {
     let policy = YVES.replace("[22]", "[8080]");
     let world = World::bare();
@@ -182,7 +176,6 @@ fn a_published_port_is_guarded() {
     assert_eq!(world.connect(STRANGER[0], 8080), Door::Silent);
 }
 
-#[test]
 fn a_grant_by_prefix_serves_the_neighbours_and_no_one_else() {
     let policy = format!("{YVES}[grant]\nprefix4 = 29\nprefix6 = 125\n");
     let world = World::with(&policy);
@@ -207,7 +200,6 @@ fn a_grant_by_prefix_serves_the_neighbours_and_no_one_else() {
     assert_eq!(holders[1], ("2001:db8::/125".into(), Some("yves".into())));
 }
 
-#[test]
 fn once_is_used_up_by_the_first_connection() {
     let world = World::with(
         &YVES
@@ -250,7 +242,6 @@ pub fn count_syns_to(world: &World, port: u16) {
     ));
 }
 
-#[test]
 fn trusted_sources_need_no_knock() {
     let world =
         World::with(&YVES.replace("[22]", "[22]\ntrust = [\"192.0.2.8/29\", \"2001:db8::9\"]"));
@@ -286,7 +277,6 @@ fn a_rejecting_door_looks_like_a_closed_port() {
     }
 }
 
-#[test]
 fn only_the_named_interfaces_are_guarded() {
     let world = World::with(&format!("interfaces = [\"eth1\", \"eth2\"]\n{YVES}"));
     world.listen(22);
@@ -297,7 +287,6 @@ fn only_the_named_interfaces_are_guarded() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
 }
 
-#[test]
 fn the_host_itself_needs_no_knock() {
     let world = World::with(YVES);
     world.listen(22);
@@ -317,7 +306,6 @@ fn the_host_itself_needs_no_knock() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
 }
 
-#[test]
 fn a_dated_key_expires_in_the_kernel() {
     let now = jiff::Timestamp::now().as_second();
     let end = jiff::Timestamp::from_second(now + 4).unwrap();
@@ -333,7 +321,6 @@ fn a_dated_key_expires_in_the_kernel() {
 }
 
 /// What `log = "nflog:GROUP"` sends: prefix and packet, read by a real program.
-#[test]
 fn an_opening_is_logged_with_door_key_and_source() {
     let world = World::with(&format!("log = \"nflog:5\"\n{YVES}"));
     let directory = tempfile::tempdir().unwrap();
@@ -362,7 +349,6 @@ fn an_opening_is_logged_with_door_key_and_source() {
     assert!(!holds(&[192, 0, 2, 9, 192, 0, 2, 1]));
 }
 
-#[test]
 fn a_line_goes_both_ways_through_an_open_door() {
     let world = World::with(YVES);
     world.listen(22);
@@ -373,3 +359,20 @@ fn a_line_goes_both_ways_through_an_open_door() {
     session.read_exact(&mut back).unwrap();
     assert_eq!(&back, b"bonjour");
 }
+
+on_every_firewall!(
+    a_session_outlives_its_grant_and_nothing_new_enters,
+    an_open_port_in_a_sequence_serves_as_before,
+    a_udp_door_opens_and_its_flow_outlives_the_grant,
+    a_udp_door_guards_untracked_datagrams_too,
+    a_udp_door_guards_broadcast_and_multicast_too,
+    a_published_port_is_guarded,
+    a_grant_by_prefix_serves_the_neighbours_and_no_one_else,
+    once_is_used_up_by_the_first_connection,
+    trusted_sources_need_no_knock,
+    only_the_named_interfaces_are_guarded,
+    the_host_itself_needs_no_knock,
+    a_dated_key_expires_in_the_kernel,
+    an_opening_is_logged_with_door_key_and_source,
+    a_line_goes_both_ways_through_an_open_door,
+);

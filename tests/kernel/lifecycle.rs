@@ -6,7 +6,7 @@ use std::thread;
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
-use crate::world::{SEQUENCE, World, YVES};
+use crate::world::{Kind, SEQUENCE, World, YVES};
 
 pub const TWO: &str = r#"
 open_for = "5m"
@@ -28,8 +28,11 @@ sequence = [9001, 37, 4242]
 
 pub const ANNA: [u16; 3] = [9001, 37, 4242];
 
-/// The grants of a door as nft itself lists them, with the time each has left in milliseconds.
+/// The IPv4 grants as the kernel itself lists them, with the time each has left in milliseconds.
 pub fn left(world: &World) -> Vec<(String, u64)> {
+    if !world.is_nftables() {
+        return left_by_status(world);
+    }
     let text = world.server(&["nft", "list", "set", "inet", "toctoc", "grants4"]);
     let elements = text.split("elements = {").nth(1).unwrap_or_default();
     let elements = elements.split('}').next().unwrap_or_default().split(',');
@@ -40,6 +43,22 @@ pub fn left(world: &World) -> Vec<(String, u64)> {
         Some((who.to_string(), duration.as_millis() as u64))
     };
     let mut grants: Vec<_> = elements.filter_map(parse).collect();
+    grants.sort();
+    grants
+}
+
+fn left_by_status(world: &World) -> Vec<(String, u64)> {
+    let status = world.status();
+    let mut grants = Vec::new();
+    for door in status["doors"].as_array().unwrap() {
+        for grant in door["grants"].as_array().unwrap() {
+            let who = format!("{} {}", grant["source"], door["name"]);
+            let left = grant["expires_in"].as_f64().unwrap() * 1000.0;
+            if !who.contains(':') {
+                grants.push((who, left as u64));
+            }
+        }
+    }
     grants.sort();
     grants
 }
@@ -58,7 +77,6 @@ fn spaced(text: &str) -> String {
     out
 }
 
-#[test]
 fn applying_again_neither_drops_nor_prolongs_a_grant() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &SEQUENCE);
@@ -69,7 +87,10 @@ fn applying_again_neither_drops_nor_prolongs_a_grant() {
         // Also when the policy changes: another door, other keys, another order, another time.
         let policy = match round % 3 {
             0 => TWO.to_string(),
-            1 => format!("within = \"3s\"\nclosed = \"reject\"\n{TWO}[door.other]\nports = [99]\n"),
+            1 => {
+                let reject = if world.is_nftables() { "closed = \"reject\"\n" } else { "" };
+                format!("within = \"3s\"\n{reject}{TWO}[door.other]\nports = [99]\n")
+            }
             _ => {
                 let (doors, keys) = TWO.split_at(TWO.find("[key.yves]").unwrap());
                 let (yves, anna) = keys.split_at(keys.find("[key.anna]").unwrap());
@@ -88,7 +109,6 @@ fn applying_again_neither_drops_nor_prolongs_a_grant() {
     assert_eq!(world.status()["keys"][0]["opened"], 1);
 }
 
-#[test]
 fn grants_of_doors_and_keys_that_are_gone_end() {
     let world = World::with(TWO);
     world.listen(22);
@@ -115,7 +135,6 @@ fn grants_of_doors_and_keys_that_are_gone_end() {
     assert_eq!(world.holders("ssh").len(), 1);
 }
 
-#[test]
 fn a_key_that_loses_a_door_loses_its_grants_there() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &ANNA);
@@ -126,7 +145,6 @@ fn a_key_that_loses_a_door_loses_its_grants_there() {
 }
 
 /// A door that takes over another's port does not take over its guests.
-#[test]
 fn a_renamed_door_starts_closed() {
     let world = World::with(YVES);
     world.knock(CLIENT[0], &SEQUENCE);
@@ -140,7 +158,6 @@ fn a_renamed_door_starts_closed() {
 }
 
 /// A door that moves takes its guests along.
-#[test]
 fn a_moved_door_keeps_its_guests() {
     let world = World::with(YVES);
     world.listen(2222);
@@ -178,7 +195,6 @@ fn sets_made_anew_carry_grants_over() {
     assert_eq!(world.holders("ssh")[0].0, CLIENT[0]);
 }
 
-#[test]
 fn a_spent_grant_for_once_does_not_come_back() {
     let policy = YVES.replace("50]", "50]\nonce = true");
     let world = World::with(&policy);
@@ -197,7 +213,6 @@ fn a_spent_grant_for_once_does_not_come_back() {
 
 /// States are numbered afresh by every apply; progress under the old numbers must not open anything
 /// under the new ones.
-#[test]
 fn old_progress_means_nothing_to_a_new_automaton() {
     let world = World::with(YVES);
     world.knock(CLIENT[0], &SEQUENCE[..4]);
@@ -271,7 +286,6 @@ fn other_tables_are_never_touched() {
     );
 }
 
-#[test]
 fn removing_opens_the_door_to_all() {
     let world = World::with(YVES);
     world.listen(22);
@@ -282,7 +296,11 @@ fn removing_opens_the_door_to_all() {
     let output = world.toctoc(&["status"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("table inet toctoc is missing"), "{said}");
+    let missing = match world.kind {
+        Kind::Nftables => "table inet toctoc is missing",
+        _ => "ip6tables: our chains are missing",
+    };
+    assert!(said.contains(missing), "{said}");
     assert!(said.contains("OPEN TO EVERYONE"), "{said}");
     assert_eq!(world.status()["applied"], false);
 }
@@ -391,7 +409,6 @@ fn status_sees_a_difference_of_milliseconds() {
     assert_eq!(world.status()["matches_policy"], false);
 }
 
-#[test]
 fn open_and_close_by_hand() {
     let world = World::with(TWO);
     world.listen(22);
@@ -429,7 +446,6 @@ fn open_and_close_by_hand() {
     assert!(world.nobody_is_in());
 }
 
-#[test]
 fn open_and_close_say_what_is_wrong() {
     let world = World::with(TWO);
     for (arguments, said) in [
@@ -462,7 +478,6 @@ fn open_and_close_say_what_is_wrong() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[test]
 fn applies_at_once_wait_for_one_another() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &SEQUENCE);
@@ -478,12 +493,10 @@ fn applies_at_once_wait_for_one_another() {
     assert_eq!(world.holders("web").len(), 1);
 }
 
-#[test]
 fn a_failing_apply_leaves_everything_as_it_was() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &SEQUENCE);
-    let before = world.server(&["nft", "-s", "-t", "list", "ruleset"]);
-    let program = env!("CARGO_BIN_EXE_toctoc");
+    let before = world.all_rules();
     let refused = |mut command: Command, code: i32, said: &str| {
         let output = world
             .lab
@@ -498,7 +511,7 @@ fn a_failing_apply_leaves_everything_as_it_was() {
             "{stderr}"
         );
         assert_eq!(
-            world.server(&["nft", "-s", "-t", "list", "ruleset"]),
+            world.all_rules(),
             before
         );
         assert_eq!(world.holders("ssh").len(), 1);
@@ -508,21 +521,24 @@ fn a_failing_apply_leaves_everything_as_it_was() {
     // A policy with a mistake.
     let broken = path.with_file_name("broken.toml");
     std::fs::write(&broken, TWO.replace("[22]", "[70000]")).unwrap();
-    let mut command = Command::new(program);
-    command.arg("apply").arg(&broken);
+    let program = env!("CARGO_BIN_EXE_toctoc");
+    let backend = if world.is_nftables() { "nftables" } else { "iptables" };
+    let mut command = world.command(program);
+    command.args(["apply", "--backend", backend]).arg(&broken);
     refused(command, 1, "no port is 70000");
 
     // A policy that is not there.
-    let mut command = Command::new(program);
-    command.args(["apply", "/nowhere/policy.toml"]);
+    let mut command = world.command(program);
+    command.args(["apply", "--backend", backend, "/nowhere/policy.toml"]);
     refused(command, 2, "cannot be read");
 
     // Without the right to change the firewall: root of another user namespace is not ours.
     let other = path.with_file_name("other.toml");
     std::fs::write(&other, YVES).unwrap();
-    let mut command = Command::new("unshare");
+    let mut command = world.command("unshare");
     command
-        .args(["--user", "--map-root-user", "--", program, "apply"])
+        .args(["--user", "--map-root-user", "--", program])
+        .args(["apply", "--backend", backend])
         .arg(&other);
     refused(command, 2, "this needs root");
 }
@@ -572,7 +588,6 @@ fn narrowing_the_prefix_keeps_everyone_who_opened() {
     assert_eq!(holders, [CLIENT[0], STRANGER[0], "192.0.2.20"]);
 }
 
-#[test]
 fn an_interface_that_is_not_there_is_named() {
     let world = World::bare();
     world.listen(22);
@@ -592,7 +607,6 @@ fn an_interface_that_is_not_there_is_named() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
 }
 
-#[test]
 fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &ANNA);
@@ -606,3 +620,20 @@ fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
     );
     assert_eq!(web["grants"][0]["source"], CLIENT[0]);
 }
+
+on_every_firewall!(
+    applying_again_neither_drops_nor_prolongs_a_grant,
+    grants_of_doors_and_keys_that_are_gone_end,
+    a_key_that_loses_a_door_loses_its_grants_there,
+    a_renamed_door_starts_closed,
+    a_moved_door_keeps_its_guests,
+    a_spent_grant_for_once_does_not_come_back,
+    old_progress_means_nothing_to_a_new_automaton,
+    removing_opens_the_door_to_all,
+    open_and_close_by_hand,
+    open_and_close_say_what_is_wrong,
+    applies_at_once_wait_for_one_another,
+    a_failing_apply_leaves_everything_as_it_was,
+    an_interface_that_is_not_there_is_named,
+    status_shows_the_grants_of_doors_that_only_the_kernel_knows,
+);

@@ -6,6 +6,22 @@
 #[path = "../support/cases.rs"]
 mod cases;
 
+/// Makes each function a test on each firewall there is: nftables, iptables on top of nftables, and
+/// the old iptables.
+macro_rules! on_every_firewall {
+    ($($test:ident),* $(,)?) => {
+        mod on_nftables {
+            $(#[test] fn $test() { crate::world::on_firewall(crate::world::Kind::Nftables, super::$test) })*
+        }
+        mod on_iptables_nft {
+            $(#[test] fn $test() { crate::world::on_firewall(crate::world::Kind::IptablesNft, super::$test) })*
+        }
+        mod on_iptables_legacy {
+            $(#[test] fn $test() { crate::world::on_firewall(crate::world::Kind::IptablesLegacy, super::$test) })*
+        }
+    };
+}
+
 mod apply_under_stress;
 mod cases_on_the_kernel;
 mod doors;

@@ -125,32 +125,26 @@ fn opens_and_nothing_else_does(way: Way) {
     }
 }
 
-#[test]
 fn nmap_as_root() {
     opens_and_nothing_else_does(nmap);
 }
 
-#[test]
 fn nmap_as_anyone() {
     opens_and_nothing_else_does(nmap_connecting);
 }
 
-#[test]
 fn nc_without_data() {
     opens_and_nothing_else_does(nc);
 }
 
-#[test]
 fn nc_sending_data() {
     opens_and_nothing_else_does(nc_with_data);
 }
 
-#[test]
 fn the_client_of_knockd() {
     opens_and_nothing_else_does(knock);
 }
 
-#[test]
 fn our_own_client() {
     opens_and_nothing_else_does(toctoc);
 }
@@ -162,7 +156,6 @@ fn said(output: &Output) -> String {
 
 const KNOCKS: [&str; 5] = ["443", "2387", "920", "18357", "50"];
 
-#[test]
 fn our_client_confirms_over_both_families() {
     let world = World::with(YVES);
     world.listen(22);
@@ -184,7 +177,6 @@ fn our_client_confirms_over_both_families() {
     }
 }
 
-#[test]
 fn our_client_knocks_over_udp() {
     let policy = YVES
         .replace("920", "\"920/udp\"")
@@ -204,7 +196,6 @@ fn our_client_knocks_over_udp() {
 }
 
 /// The first try meets a door that its own earlier knocks have confused; a slower one gets in.
-#[test]
 fn our_client_tries_again() {
     let world = World::with(YVES);
     world.listen(22);
@@ -221,7 +212,6 @@ fn our_client_tries_again() {
 }
 
 /// One SYN for each knock, nothing else: no repetition, no reset, no data.
-#[test]
 fn our_client_sends_one_syn_each_and_nothing_else() {
     let world = World::with(YVES);
     world.nft(
@@ -244,7 +234,6 @@ fn our_client_sends_one_syn_each_and_nothing_else() {
     world.until("an ACK is counted", || world.counted("other") > 0);
 }
 
-#[test]
 fn our_client_says_what_is_wrong() {
     let world = World::with(YVES);
     for (arguments, code, words) in [
@@ -280,7 +269,6 @@ fn our_client_says_what_is_wrong() {
 }
 
 /// A name with an address that cannot be reached, and one that can; an address in brackets.
-#[test]
 fn our_client_goes_on_to_the_next_address() {
     let world = World::with(YVES);
     world.listen(22);
@@ -309,7 +297,6 @@ fn our_client_goes_on_to_the_next_address() {
 }
 
 /// A real OpenSSH server behind the door, a real client in front of it.
-#[test]
 fn ssh_through_the_door() {
     let world = World::with(&format!("open_for = \"3s\"\n{YVES}"));
     let directory = tempfile::tempdir().unwrap();
@@ -370,3 +357,19 @@ fn ssh_through_the_door() {
     assert!(!again.succeeded());
     assert!(again.stderr.contains("timed out"), "{}", again.stderr);
 }
+
+on_every_firewall!(
+    nmap_as_root,
+    nmap_as_anyone,
+    nc_without_data,
+    nc_sending_data,
+    the_client_of_knockd,
+    our_own_client,
+    our_client_confirms_over_both_families,
+    our_client_knocks_over_udp,
+    our_client_tries_again,
+    our_client_sends_one_syn_each_and_nothing_else,
+    our_client_says_what_is_wrong,
+    our_client_goes_on_to_the_next_address,
+    ssh_through_the_door,
+);

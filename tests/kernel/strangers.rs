@@ -23,7 +23,6 @@ opens    = ["ssh"]
 sequence = ["53/udp", 18357]
 "#;
 
-#[test]
 fn no_sweep_opens_and_the_key_still_does() {
     let world = World::with(MIXED);
     let up: Vec<u16> = (1..=u16::MAX).collect();
@@ -55,7 +54,6 @@ fn no_sweep_opens_and_the_key_still_does() {
     }
 }
 
-#[test]
 fn a_scanner_opens_nothing() {
     let world = World::with(YVES);
     world.listen(443);
@@ -84,7 +82,6 @@ fn a_scanner_opens_nothing() {
 
 /// Only a packet with SYN set and ACK, RST, FIN clear is a knock or a connection: all 64
 /// combinations of the six classic flags.
-#[test]
 fn only_a_syn_knocks() {
     let world = World::with(YVES);
     for flags in 0..64u8 {
@@ -103,7 +100,6 @@ fn only_a_syn_knocks() {
     }
 }
 
-#[test]
 fn packets_to_others_are_no_knocks() {
     let world = World::with(YVES);
     let raw = |to: Ipv4Addr| {
@@ -135,7 +131,6 @@ fn packets_to_others_are_no_knocks() {
 
 /// A SYN cut so that no fragment shows its flags would be put together behind the firewall's back
 /// on a host that tracks no connections.
-#[test]
 fn a_syn_in_fragments_does_not_slip_through() {
     let world = World::with(YVES);
     count_syns_to(&world, 22);
@@ -171,7 +166,6 @@ fn a_syn_in_fragments_does_not_slip_through() {
 
 /// The first fragment ends before the header that says it is TCP: no rule about TCP sees it, and the
 /// kernel puts it together after prerouting.
-#[test]
 fn a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through() {
     let world = World::with(YVES);
     // IPv6 is put together after the input hook: what got through shows in the answers.
@@ -292,7 +286,6 @@ fn a_full_grant_set_fails_closed() {
     assert_eq!(world.status()["keys"][0]["opened"], holders.len());
 }
 
-#[test]
 fn one_source_does_not_move_another() {
     let world = World::with(YVES);
     world.knock(CLIENT[0], &SEQUENCE[..4]);
@@ -307,3 +300,13 @@ fn one_source_does_not_move_another() {
         [(CLIENT[0].into(), Some("yves".into()))]
     );
 }
+
+on_every_firewall!(
+    no_sweep_opens_and_the_key_still_does,
+    a_scanner_opens_nothing,
+    only_a_syn_knocks,
+    packets_to_others_are_no_knocks,
+    a_syn_in_fragments_does_not_slip_through,
+    a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through,
+    one_source_does_not_move_another,
+);

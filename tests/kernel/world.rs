@@ -4,6 +4,7 @@
 //! Nothing here waits for a fixed time to see something happen: it polls until a deadline. Only
 //! "nothing happens" is waited for, with [`SHUT`].
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -36,8 +37,28 @@ sequence = [443, 2387, 920, 18357, 50]
 
 pub const SEQUENCE: [u16; 5] = [443, 2387, 920, 18357, 50];
 
+/// The firewall that a test is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Nftables,
+    /// iptables as a face of nftables.
+    IptablesNft,
+    IptablesLegacy,
+}
+
+thread_local! {
+    static KIND: Cell<Kind> = const { Cell::new(Kind::Nftables) };
+}
+
+/// Runs a test on a firewall: every [`World`] that it makes has this one.
+pub fn on_firewall(kind: Kind, test: fn()) {
+    KIND.set(kind);
+    test();
+}
+
 pub struct World {
     pub lab: Lab,
+    pub kind: Kind,
     directory: TempDir,
 }
 
@@ -46,8 +67,62 @@ impl World {
     pub fn bare() -> World {
         let lab = Lab::new()
             .expect("kernel tests need root, or: unshare --user --map-root-user -- cargo test");
-        let directory = tempfile::tempdir().unwrap();
-        World { lab, directory }
+        let world = World {
+            lab,
+            kind: KIND.get(),
+            directory: tempfile::tempdir().unwrap(),
+        };
+        std::fs::create_dir(world.programs()).unwrap();
+        if let Some(program) = world.variant() {
+            for name in ["iptables", "ip6tables"] {
+                for verb in ["", "-save", "-restore"] {
+                    let link = world.programs().join(format!("{name}{verb}"));
+                    std::os::unix::fs::symlink(program, link).unwrap();
+                }
+            }
+        }
+        world
+    }
+
+    /// The program that is `iptables` on this world's hosts.
+    fn variant(&self) -> Option<&str> {
+        match self.kind {
+            Kind::Nftables => None,
+            Kind::IptablesNft => Some("/usr/sbin/xtables-nft-multi"),
+            Kind::IptablesLegacy => Some("/usr/sbin/xtables-legacy-multi"),
+        }
+    }
+
+    pub fn is_nftables(&self) -> bool {
+        self.kind == Kind::Nftables
+    }
+
+    /// A directory that comes first where programs are looked for.
+    pub fn programs(&self) -> PathBuf {
+        self.directory.path().join("bin")
+    }
+
+    /// A program that finds this world's iptables.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.programs().display()));
+        // Tests do not wait for one another, and an ordinary user has no lock in /run.
+        command.env("XTABLES_LOCKFILE", self.directory.path().join("xtables.lock"));
+        command
+    }
+
+    /// `toctoc` with its arguments, those about the policy included.
+    pub fn toctoc_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_toctoc"));
+        command.args(arguments);
+        if matches!(arguments[0], "apply" | "status" | "render" | "check") {
+            if !self.is_nftables() {
+                command.args(["--backend", "iptables"]);
+            }
+            command.arg(self.path());
+        }
+        command
     }
 
     /// Two hosts, and a policy applied on the server.
@@ -69,11 +144,7 @@ impl World {
 
     /// Runs `toctoc` on the server. `apply`, `status`, ... get the policy's path.
     pub fn toctoc(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
-        command.args(arguments);
-        if matches!(arguments[0], "apply" | "status" | "render" | "check") {
-            command.arg(self.path());
-        }
+        let mut command = self.toctoc_command(arguments);
         self.lab
             .server
             .inside(|| command.output().unwrap())
@@ -180,9 +251,24 @@ impl World {
 
     /// Runs a program on the server; it must succeed.
     pub fn server(&self, command: &[&str]) -> String {
-        let ended = on(&self.lab.server, command);
-        assert!(ended.succeeded(), "{command:?}: {}", ended.stderr);
-        ended.stdout
+        let mut started = self.command(command[0]);
+        started.args(&command[1..]);
+        let output = self.lab.server.inside(|| started.output().expect(command[0]));
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// All rules on the server, counters left out: ours and those of others.
+    pub fn all_rules(&self) -> String {
+        let mut all = self.server(&["nft", "-s", "-t", "list", "ruleset"]);
+        if !self.is_nftables() {
+            all += &self.server(&["iptables-save"]);
+            all += &self.server(&["ip6tables-save"]);
+        }
+        let lines = all.lines().filter(|line| !line.starts_with("# ") && !line.starts_with(':'));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     /// Loads an nft script on the server, beside ours.
@@ -247,15 +333,21 @@ pub fn alive(session: &mut TcpStream) -> bool {
 
 /// Starts a program on a host and leaves it running.
 pub fn start(host: &Host, command: &[&str]) -> Running {
+    let mut program = Command::new(command[0]);
+    program.args(&command[1..]);
+    start_command(host, program)
+}
+
+/// The same, of a command that is made up already.
+pub fn start_command(host: &Host, mut command: Command) -> Running {
     let child = host.inside(|| {
-        Command::new(command[0])
-            .args(&command[1..])
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
     });
-    Running(child.unwrap().expect(command[0]))
+    Running(child.unwrap().expect("the program starts"))
 }
 
 /// A program that is ended with the test.

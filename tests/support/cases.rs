@@ -35,7 +35,6 @@ pub const POLICY: &str = r#"
 within   = "2s"
 open_for = "5m"
 ignore   = [80, "80/udp"]
-max_sources = 4096
 log = "off"
 
 [door.ssh]

@@ -95,6 +95,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 },
             );
             Policy {
+                backend: toctoc::policy::Backend::Nftables,
                 within: WITHIN,
                 interfaces: Interfaces::AllButLoopback,
                 ignore: if ignores { vec![tcp(80)] } else { Vec::new() },

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -56,15 +57,67 @@ pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) 
     }
 }
 
+/// What a transaction needs besides to take in live grants that another backend has given. Those that
+/// the policy gives to nobody are left behind.
+pub fn carry(policy: &Policy, grants: &[Grant]) -> Change {
+    let rights = Rights::of(policy);
+    let mut change = Change {
+        text: String::new(),
+        kept: 0,
+        removed: 0,
+    };
+    for grant in grants {
+        let homeless = grant.once && !policy.has_once();
+        if grant.expires_in.is_zero() || homeless || !rights.hold(grant) {
+            change.removed += 1;
+            continue;
+        }
+        let family = Family::of(grant.source.addr());
+        let prefix = match family {
+            Family::V4 => policy.grant.v4,
+            Family::V6 => policy.grant.v6,
+        };
+        let lasting = time(grant.expires_in);
+        let network = IpNet::new(grant.source.addr(), prefix).map_or(grant.source, |n| n.trunc());
+        let grant = Grant {
+            source: network,
+            ..grant.clone()
+        };
+        let opened = grant.opened_by.map(|opened| {
+            let set = set_name(Kept::Opened, family, family.longest_prefix());
+            (set, opened_element(&opened))
+        });
+        let granted = (grant_set(&grant), grant_element(&grant));
+        for (set, element) in opened.into_iter().chain([granted]) {
+            let element = format!("{element} timeout {lasting}");
+            let _ = writeln!(change.text, "add element {TABLE} {set} {{ {element} }}");
+        }
+        change.kept += 1;
+    }
+    change
+}
+
 /// The transaction that removes grants which `policy` gives to nobody: those that came in between the
 /// listing that an apply began with and its commit, by keys that are gone now. Empty when there are
 /// none.
-pub fn leftovers(policy: &Policy, running: &Listing) -> Change {
+///
+/// `ownerless` are grants that had no owner in the listing before this one: nft lists the owners
+/// before the grants, so one that came in between has its owner now, and one that still has none had
+/// an owner that has been removed.
+pub fn leftovers(policy: &Policy, running: &Listing, ownerless: &[Grant]) -> Change {
     let rights = Rights::of(policy);
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let mut text = String::new();
-    let removed = remove_dead(&mut text, running, &rights, &sets);
-    let kept = running.grants().len() - removed;
+    let mut removed = remove_dead(&mut text, running, &rights, &sets);
+    let same = |a: &Grant, b: &Grant| (a.source, a.door, a.once) == (b.source, b.door, b.once);
+    let still = running.grants().into_iter().filter(|grant| {
+        grant.opened_by.is_none() && ownerless.iter().any(|before| same(before, grant))
+    });
+    for grant in still {
+        remove_grant(&mut text, &grant, &sets);
+        removed += 1;
+    }
+    let kept = running.grants().len().saturating_sub(removed);
     Change {
         text,
         kept,
@@ -73,6 +126,9 @@ pub fn leftovers(policy: &Policy, running: &Listing) -> Change {
 }
 
 /// Removes grants, and records of openings, that nobody has a right to. Returns how many grants.
+///
+/// A record goes with its grant even if that was not listed: the kernel lists a set that is just being
+/// filled with gaps, and without its record nobody would know whose the grant was.
 fn remove_dead(
     text: &mut String,
     running: &Listing,
@@ -82,9 +138,24 @@ fn remove_dead(
     let grants = running.grants();
     let dead = grants.iter().filter(|grant| !rights.hold(grant));
     let removed = dead.map(|grant| remove_grant(text, grant, sets)).count();
-    for opened in running.opened() {
-        if !rights.include(&opened) {
-            remove_opened(text, &opened, sets);
+    let (rightful, dead): (Vec<Opened>, Vec<Opened>) =
+        running.opened().into_iter().partition(|opened| rights.include(opened));
+    let owned: HashSet<(IpAddr, u32)> = rightful.iter().map(|o| (o.source, o.door)).collect();
+    let listed: HashSet<(IpNet, u32)> = grants.iter().map(|g| (g.source, g.door)).collect();
+    for opened in dead {
+        remove_opened(text, &opened, sets);
+        let single = (IpNet::from(opened.source), opened.door);
+        if !owned.contains(&(opened.source, opened.door)) && !listed.contains(&single) {
+            for once in [false, true] {
+                let grant = Grant {
+                    source: single.0,
+                    door: opened.door,
+                    once,
+                    opened_by: Some(opened),
+                    expires_in: opened.expires_in,
+                };
+                remove_grant(text, &grant, sets);
+            }
         }
     }
     removed

@@ -37,7 +37,7 @@ mod listing;
 mod render;
 mod script;
 
-pub use change::{Change, close, leftovers, open, transaction};
+pub use change::{Change, carry, close, leftovers, open, transaction};
 pub use compare::{Drift, compare};
 pub use listing::{Grant, Listing, ListingError, Opened, Progress};
 pub use render::render;
@@ -62,9 +62,9 @@ pub enum Family {
 }
 
 impl Family {
-    const BOTH: [Family; 2] = [Family::V4, Family::V6];
+    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
-    fn of(address: std::net::IpAddr) -> Family {
+    pub fn of(address: std::net::IpAddr) -> Family {
         if address.is_ipv4() {
             Family::V4
         } else {
@@ -72,7 +72,7 @@ impl Family {
         }
     }
 
-    fn digit(self) -> char {
+    pub fn digit(self) -> char {
         match self {
             Family::V4 => '4',
             Family::V6 => '6',
@@ -95,7 +95,7 @@ impl Family {
         }
     }
 
-    fn longest_prefix(self) -> u8 {
+    pub fn longest_prefix(self) -> u8 {
         match self {
             Family::V4 => 32,
             Family::V6 => 128,

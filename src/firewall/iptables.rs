@@ -1,0 +1,251 @@
+//! Talking to the kernel through `iptables-save`, `iptables-restore` and their IPv6 likes, and through
+//! the lists in `/proc/net/xt_recent`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::exec::{Ended, run};
+use super::{Failure, Left};
+use crate::ruleset::Family;
+use crate::ruleset::iptables::{Clock, Lists, Saved, parse_list};
+
+/// The programs of one variant: what `iptables` is on this host, or one of the two by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Iptables {
+    suffix: &'static str,
+}
+
+impl Default for Iptables {
+    fn default() -> Iptables {
+        Iptables { suffix: "" }
+    }
+}
+
+/// Where the kernel shows the lists of this thread's network namespace.
+const LISTS: &str = "/proc/thread-self/net/xt_recent";
+
+/// Where the kernel says how many sources a list holds.
+const LIST_SIZE: &str = "/sys/module/xt_recent/parameters/ip_list_tot";
+
+/// How many sources a list of this kernel holds; `None` when nobody may know (not root) or the module
+/// is not loaded yet.
+pub fn list_size() -> Option<u32> {
+    fs::read_to_string(LIST_SIZE).ok()?.trim().parse().ok()
+}
+
+impl Iptables {
+    /// The two variants by name, besides the host's own choice: rules of the one are not seen by the
+    /// other.
+    pub const BY_NAME: [Iptables; 2] = [
+        Iptables { suffix: "-legacy" },
+        Iptables { suffix: "-nft" },
+    ];
+
+    /// Whether this is another name for that variant.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub fn is(self, other: Iptables) -> Result<bool, Failure> {
+        let ended = start(&[&self.program(Family::V4, "restore"), "--version"], "")?;
+        let nft = ended.stdout.contains("nf_tables");
+        Ok(other.suffix == if nft { "-nft" } else { "-legacy" })
+    }
+
+    /// The families that this kernel has.
+    pub fn families() -> Vec<Family> {
+        let v6 = Path::new("/proc/sys/net/ipv6").exists();
+        Family::BOTH.into_iter().filter(|family| *family == Family::V4 || v6).collect()
+    }
+
+    /// `iptables-save`, `ip6tables-legacy-restore`, ...
+    fn program(self, family: Family, verb: &str) -> String {
+        let stem = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        format!("{stem}{}-{verb}", self.suffix)
+    }
+
+    /// Our chains of a family.
+    ///
+    /// # Errors
+    /// When the program is missing, not permitted, or prints what is no listing.
+    pub fn save(self, family: Family) -> Result<Saved, Failure> {
+        let program = self.program(family, "save");
+        let ended = start(&[&program, "-c"], "")?;
+        if !ended.succeeded() {
+            return Err(Failure::unchanged(said(&program, &ended)));
+        }
+        parse(&ended)
+    }
+
+    /// Like [`save`](Iptables::save); nothing where there is no such program.
+    ///
+    /// # Errors
+    /// As for [`save`](Iptables::save).
+    pub fn save_if_there(self, family: Family) -> Result<Saved, Failure> {
+        let program = self.program(family, "save");
+        match run(&[&program, "-c"], "") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Saved::default()),
+            Ok(ended) if ended.succeeded() => parse(&ended),
+            Ok(ended) => Err(Failure::unchanged(said(&program, &ended))),
+            Err(error) => Err(Failure::unchanged(error.to_string())),
+        }
+    }
+
+    /// What this program prints of a text that has just been loaded where nothing else is: in a
+    /// network namespace of its own, gone when the program ends.
+    ///
+    /// # Errors
+    /// When namespaces are not permitted, or the text is refused.
+    pub fn save_fresh(self, family: Family, text: &str) -> Result<Saved, Failure> {
+        let (save, restore) = (self.program(family, "save"), self.program(family, "restore"));
+        let load_and_save = r#""$0" --noflush && exec "$1" -c"#;
+        let shell = ["sh", "-c", load_and_save, &restore, &save];
+        let ended = start(&[&["unshare", "--net", "--"], &shell[..]].concat(), text)?;
+        if ended.succeeded() {
+            return parse(&ended);
+        }
+        Err(Failure::unchanged(format!(
+            "the policy's ruleset could not be loaded aside, to compare it with the running one: {}",
+            said(&restore, &ended)
+        )))
+    }
+
+    /// Whether the program would take this text. Changes nothing.
+    ///
+    /// # Errors
+    /// What it says against it.
+    pub fn check(self, family: Family, text: &str) -> Result<(), Failure> {
+        self.load(family, text, &["--test"])
+    }
+
+    /// Loads a text. Each table of it is one transaction.
+    ///
+    /// # Errors
+    /// What the program says. Tables before the one that was refused may have changed.
+    pub fn restore(self, family: Family, text: &str) -> Result<(), Failure> {
+        self.load(family, text, &[])
+    }
+
+    fn load(self, family: Family, text: &str, options: &[&str]) -> Result<(), Failure> {
+        let program = self.program(family, "restore");
+        // Another program may hold the lock of iptables-legacy for a moment.
+        let command = [&[program.as_str(), "--noflush", "--counters", "--wait=20"], options].concat();
+        let ended = start(&command, text)?;
+        if ended.succeeded() {
+            return Ok(());
+        }
+        Err(Failure {
+            message: format!("the ruleset was refused: {}", said(&program, &ended)),
+            left: if text.matches("\nCOMMIT").count() > 1 || ended.signal.is_some() {
+                Left::Unknown
+            } else {
+                Left::Unchanged
+            },
+        })
+    }
+
+    /// Whether lists of ours are in the kernel, which is so while rules of ours mention them.
+    pub fn has_lists() -> bool {
+        let names = names().unwrap_or_default();
+        names.iter().any(|name| name.starts_with("toctoc4:") || name.starts_with("toctoc6:"))
+    }
+
+    /// All lists whose names begin like ours, and the time.
+    ///
+    /// # Errors
+    /// When the kernel's clock cannot be read.
+    pub fn lists() -> Result<Lists, Failure> {
+        let unreadable = |path: &str, error: &dyn std::fmt::Display| {
+            Failure::unchanged(format!("{path} cannot be read: {error}"))
+        };
+        let mut entries = BTreeMap::new();
+        for name in names().map_err(|error| unreadable(LISTS, &error))? {
+            if !name.starts_with("toctoc") {
+                continue;
+            }
+            let path = Path::new(LISTS).join(&name);
+            // A list may go while we look.
+            if let Ok(text) = fs::read_to_string(&path) {
+                entries.insert(name, parse_list(&text));
+            }
+        }
+        const CLOCK: &str = "/proc/timer_list";
+        let clock = fs::read_to_string(CLOCK).map_err(|error| unreadable(CLOCK, &error))?;
+        let clock = Clock::parse(&clock).ok_or_else(|| unreadable(CLOCK, &"no clock in it"))?;
+        Ok(Lists { entries, clock })
+    }
+
+    /// Puts a source on a list, as if it had been seen now.
+    ///
+    /// # Errors
+    /// When there is no such list, or it may not be written (only root of the host may).
+    pub fn add(list: &str, source: IpAddr) -> Result<(), Failure> {
+        write(list, &format!("+{source}\n"))
+    }
+
+    /// Takes a source off a list.
+    ///
+    /// # Errors
+    /// As for [`add`](Iptables::add).
+    pub fn remove(list: &str, source: IpAddr) -> Result<(), Failure> {
+        write(list, &format!("-{source}\n"))
+    }
+}
+
+fn names() -> io::Result<Vec<String>> {
+    match fs::read_dir(LISTS) {
+        Ok(files) => {
+            let names = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
+            Ok(names.collect())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(list: &str, line: &str) -> Result<(), Failure> {
+    let path: PathBuf = Path::new(LISTS).join(list);
+    let file = fs::File::options().write(true).open(&path);
+    file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => ": only root may, and not in a container",
+            _ => "",
+        };
+        Failure::unchanged(format!("{} cannot be written: {error}{hint}", path.display()))
+    })
+}
+
+fn start(command: &[&str], stdin: &str) -> Result<Ended, Failure> {
+    run(command, stdin).map_err(|error| {
+        let program = command.first().copied().unwrap_or_default();
+        Failure::unchanged(match error.kind() {
+            io::ErrorKind::NotFound => {
+                let package = if program == "unshare" { "util-linux" } else { "iptables" };
+                format!("`{program}` is not installed (Debian, Ubuntu: apt install {package})")
+            }
+            _ => format!("`{program}` could not be started: {error}"),
+        })
+    })
+}
+
+fn parse(ended: &Ended) -> Result<Saved, Failure> {
+    Saved::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
+}
+
+/// What a program said, with the way out where it is known.
+fn said(program: &str, ended: &Ended) -> String {
+    if let Some(signal) = ended.signal {
+        return format!("`{program}` was killed by signal {signal}");
+    }
+    let lines: Vec<&str> = ended.stderr.trim().lines().take(8).collect();
+    let said = lines.join("\n");
+    if said.contains("Permission denied") || said.contains("you must be root") {
+        return format!("this needs root (or CAP_NET_ADMIN): try with sudo\n{program} says: {said}");
+    }
+    format!("{program} says: {said}")
+}

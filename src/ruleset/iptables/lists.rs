@@ -1,0 +1,111 @@
+//! What `/proc/net/xt_recent/NAME` holds: sources, and when each was seen, in the kernel's ticks.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A source on a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub source: IpAddr,
+    /// When it was seen last, in ticks (jiffies).
+    pub last_seen: u64,
+}
+
+/// Reads a list, line by line: `src=192.0.2.7 ttl: 64 last_seen: 4297860197 oldest_pkt: 1 4297860197`.
+/// What cannot be read is no entry.
+pub fn parse(text: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let source = words.first()?.strip_prefix("src=")?.parse().ok()?;
+        let at = words.iter().position(|word| *word == "last_seen:")?;
+        Some(Entry {
+            source,
+            last_seen: words.get(at + 1)?.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+/// The kernel's tick counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// Now, in ticks.
+    pub ticks: u64,
+    /// Ticks per second.
+    pub hz: u64,
+}
+
+/// What kernels are built with.
+const HZ: [u64; 6] = [100, 250, 300, 1000, 128, 1024];
+
+/// The counter starts five minutes before its lower half is full (`INITIAL_JIFFIES`).
+const BEFORE_WRAP: u64 = 300;
+
+impl Clock {
+    /// From the counter and the time since the start, which it has counted all along.
+    pub fn new(ticks: u64, since_start: Duration) -> Option<Clock> {
+        let seconds = since_start.as_secs_f64();
+        let fits = |&hz: &u64| {
+            let counted = ticks.checked_sub((1 << 32) - BEFORE_WRAP * hz);
+            // A machine that has just started has counted little; the timer starts a little late.
+            counted.is_some_and(|counted| (counted as f64 / hz as f64 - seconds).abs() < 0.02 * seconds + 2.0)
+        };
+        let hz = HZ.into_iter().find(fits)?;
+        Some(Clock { ticks, hz })
+    }
+
+    /// Reads `/proc/timer_list`: `now at 11872003106759 nsecs`, `jiffies: 4297860218`.
+    pub fn parse(timer_list: &str) -> Option<Clock> {
+        let mut lines = timer_list.lines();
+        let now = lines.find_map(|line| line.strip_prefix("now at ")?.strip_suffix(" nsecs"))?;
+        let ticks = lines.find_map(|line| line.strip_prefix("jiffies: "))?;
+        let since_start = Duration::from_nanos(now.trim().parse().ok()?);
+        Clock::new(ticks.trim().parse().ok()?, since_start)
+    }
+
+    /// How much is left of a time that began at a tick; `None` when it is over.
+    pub fn left(self, began: u64, seconds: u64) -> Option<Duration> {
+        let gone = self.ticks.saturating_sub(began);
+        let left = (seconds * self.hz).checked_sub(gone)?;
+        Some(Duration::from_millis(left * 1000 / self.hz))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_and_nonsense_is_not() {
+        let text = "src=192.0.2.7 ttl: 64 last_seen: 4297860197 oldest_pkt: 2 4297860100, 4297860197\n\
+                    src=2001:0db8:0000:0000:0000:0000:0000:0007 ttl: 64 last_seen: 7 oldest_pkt: 1 7\n\
+                    src=example ttl: 1 last_seen: 5\nsrc=192.0.2.8 last_seen:\n\nlast_seen: 5\n";
+        let entries = parse(text);
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].last_seen, 4_297_860_197);
+        assert_eq!(entries[1].source.to_string(), "2001:db8::7");
+    }
+
+    #[test]
+    fn the_clock_knows_its_rate() {
+        for hz in [100, 250, 300, 1000] {
+            let ticks = (1 << 32) - 300 * hz + 11_872 * hz;
+            let clock = Clock::new(ticks, Duration::from_millis(11_872_300)).unwrap();
+            assert_eq!(clock.hz, hz);
+            assert_eq!(clock.left(ticks - 10 * hz, 60), Some(Duration::from_secs(50)));
+            assert_eq!(clock.left(ticks - 60 * hz, 60), Some(Duration::ZERO));
+            assert_eq!(clock.left(ticks - 60 * hz - 1, 60), None);
+        }
+        assert_eq!(Clock::new(5, Duration::from_secs(1000)), None);
+    }
+
+    #[test]
+    fn timer_list_is_read() {
+        let text = "Timer List Version: v0.10\nHRTIMER_MAX_CLOCK_BASES: 8\n\
+                    now at 11872003106759 nsecs\n\ncpu: 0\n  .last_jiffies   : 4297859173\n\
+                    jiffies: 4297860218\n";
+        let clock = Clock::parse(text).unwrap();
+        assert_eq!((clock.ticks, clock.hz), (4_297_860_218, 250));
+        assert_eq!(Clock::parse("jiffies: x"), None);
+    }
+}

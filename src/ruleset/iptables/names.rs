@@ -1,0 +1,305 @@
+//! What our lists and chains are called. The kernel keeps lists of addresses by name
+//! (`/proc/net/xt_recent/NAME`), and the name says all that a list means.
+//!
+//! | list | holds sources that |
+//! |---|---|
+//! | `toctoc4:ssh:yves:60s` | opened the door ssh with the key yves, for 60 s since they were seen |
+//! | `toctoc4:ssh:_hand:3600s` | were let in by an administrator |
+//! | `toctoc4:ssh:anna:60s:once` | may start one connection |
+//! | `toctoc4:_grants` | are in any of those lists |
+//! | `toctoc4:yves:3` | have made three knocks of yves's sequence |
+//! | `toctoc4:yves` | are in any of `toctoc4:yves:1` and so on |
+//! | `toctoc4:_after:50-tcp` | have just completed a sequence that ends with this knock |
+//! | `toctoc4:_midway` | are in any of these |
+//!
+//! IPv6 lists begin with `toctoc6`; grants by prefix have its length: `toctoc4-p24:ssh:yves:60s`. No
+//! name of a door or key begins with `_`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::automaton::Place;
+use crate::knock::{GrantPrefix, Knock, Protocol};
+use crate::policy::{Name, Policy};
+use crate::ruleset::Family;
+
+/// Who is let in by a list of grants.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    Key(Name),
+    ByHand,
+}
+
+/// A list of grants.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GrantList {
+    pub family: Family,
+    /// The length of the networks that are let in.
+    pub prefix: u8,
+    pub door: Name,
+    pub holder: Holder,
+    /// How long a source is let in after it was seen last, in seconds.
+    pub seconds: u64,
+    /// Each grant is for one connection.
+    pub once: bool,
+}
+
+const BY_HAND: &str = "_hand";
+
+impl GrantList {
+    /// Reads a list's name; `None` when it is not one of ours, or not one of grants.
+    pub fn parse(name: &str) -> Option<GrantList> {
+        let parts: Vec<&str> = name.split(':').collect();
+        let (family, prefix) = parse_root(parts.first()?)?;
+        let (door, holder, seconds, once) = match parts[1..] {
+            [door, holder, seconds] => (door, holder, seconds, false),
+            [door, holder, seconds, "once"] => (door, holder, seconds, true),
+            _ => return None,
+        };
+        let holder = match holder {
+            BY_HAND => Holder::ByHand,
+            key => Holder::Key(Name::new(key)?),
+        };
+        let list = GrantList {
+            family,
+            prefix,
+            door: Name::new(door)?,
+            holder,
+            seconds: seconds.strip_suffix('s')?.parse().ok()?,
+            once,
+        };
+        (list.to_string() == name).then_some(list)
+    }
+}
+
+impl fmt::Display for GrantList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = root(self.family, self.prefix);
+        let holder = match &self.holder {
+            Holder::Key(name) => name.as_str(),
+            Holder::ByHand => BY_HAND,
+        };
+        let once = if self.once { ":once" } else { "" };
+        write!(f, "{root}:{}:{holder}:{}s{once}", self.door, self.seconds)
+    }
+}
+
+/// The list of all who may hold a grant.
+pub fn grants(family: Family, prefix: u8) -> String {
+    format!("{}:_grants", root(family, prefix))
+}
+
+/// Reads [`grants`] back: the length of the networks.
+pub fn parse_grants(name: &str) -> Option<u8> {
+    Some(parse_root(name.strip_suffix(":_grants")?)?.1)
+}
+
+/// The list of all who are midway.
+pub fn midway(family: Family) -> String {
+    format!("{}:_midway", root(family, family.longest_prefix()))
+}
+
+/// A list of progress: the group it belongs to, and its own part of the name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    pub group: String,
+    pub own: String,
+}
+
+impl Spot {
+    /// Where a place of the automaton is kept; `None` for the root. Keys that begin alike share their
+    /// beginning under the name of the first.
+    pub fn of(policy: &Policy, place: &Place) -> Option<Spot> {
+        match place {
+            Place::Root => None,
+            Place::Midway { knocks, keys } => Some(Spot {
+                group: policy.key(*keys.first()?).name.to_string(),
+                own: knocks.to_string(),
+            }),
+            Place::Done(knock) => Some(Spot {
+                group: "_after".to_string(),
+                own: format!("{}-{}", knock.port, knock.protocol),
+            }),
+        }
+    }
+
+    pub fn list(&self, family: Family) -> String {
+        format!("{}:{}", self.group_list(family), self.own)
+    }
+
+    pub fn group_list(&self, family: Family) -> String {
+        format!(
+            "{}:{}",
+            root(family, family.longest_prefix()),
+            self.group
+        )
+    }
+
+    /// Reads a list's name; `None` when it is no list of progress.
+    pub fn parse(name: &str) -> Option<(Family, Spot)> {
+        let [start, group, own] = name.split(':').collect::<Vec<_>>().try_into().ok()?;
+        let (family, prefix) = parse_root(start)?;
+        (prefix == family.longest_prefix()).then(|| {
+            let (group, own) = (group.to_string(), own.to_string());
+            (family, Spot { group, own })
+        })
+    }
+}
+
+fn root(family: Family, prefix: u8) -> String {
+    let digit = family.digit();
+    if prefix == family.longest_prefix() {
+        format!("toctoc{digit}")
+    } else {
+        format!("toctoc{digit}-p{prefix}")
+    }
+}
+
+fn parse_root(text: &str) -> Option<(Family, u8)> {
+    let rest = text.strip_prefix("toctoc")?;
+    let (digit, prefix) = match rest.split_once("-p") {
+        Some((digit, prefix)) => (digit, Some(prefix.parse().ok()?)),
+        None => (rest, None),
+    };
+    let family = match digit {
+        "4" => Family::V4,
+        "6" => Family::V6,
+        _ => return None,
+    };
+    let prefix = prefix.unwrap_or(family.longest_prefix());
+    (prefix <= family.longest_prefix()).then_some((family, prefix))
+}
+
+/// The length of the networks that grants of this family are for.
+pub fn prefix_of(grant: GrantPrefix, family: Family) -> u8 {
+    match family {
+        Family::V4 => grant.v4,
+        Family::V6 => grant.v6,
+    }
+}
+
+/// A prefix as an address, `255.255.255.0`.
+pub fn mask(family: Family, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match family {
+        Family::V4 => Ipv4Addr::from(u32::MAX.checked_shl(32 - prefix).unwrap_or(0)).into(),
+        Family::V6 => Ipv6Addr::from(u128::MAX.checked_shl(128 - prefix).unwrap_or(0)).into(),
+    }
+}
+
+/// The chain that everything begins with, and the beginning of every other chain's name.
+pub const CHAIN: &str = "toctoc";
+
+/// Whether a chain is one of ours.
+pub fn is_ours(chain: &str) -> bool {
+    chain == CHAIN || chain.starts_with("toctoc-")
+}
+
+/// A chain's name has room for 28 bytes; what is longer ends in a hash of the whole.
+pub fn chain(what: &str) -> String {
+    const LONGEST: usize = 28;
+    let name = format!("{CHAIN}-{what}");
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{}~{hash:08x}", &name[..LONGEST - 9])
+}
+
+pub fn door_chain(door: &Name) -> String {
+    chain(&format!("door-{door}"))
+}
+
+/// The chain that ends grants which the policy itself does not give, when a knock gives a new one.
+pub fn renew_chain(door: &Name) -> String {
+    chain(&format!("renew-{door}"))
+}
+
+/// The chain in which a key's sequence is complete.
+pub fn opens_chain(key: &Name) -> String {
+    chain(&format!("opens-{key}"))
+}
+
+/// The chain of those who knock at this port.
+pub fn port_chain(knock: Knock) -> String {
+    chain(&format!("{}-{}", knock.protocol, knock.port))
+}
+
+/// The chain that puts a source on this spot.
+pub fn spot_chain(spot: &Spot) -> String {
+    match spot.group.strip_prefix('_') {
+        Some(group) => chain(&format!("{group}-{}", spot.own)),
+        None => chain(&format!("knock-{}-{}", spot.group, spot.own)),
+    }
+}
+
+/// The table in which packets of a protocol are judged.
+pub fn table_of(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "raw",
+        Protocol::Udp => "mangle",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_grant_lists_are_read_back() {
+        for name in [
+            "toctoc4:ssh:yves:60s",
+            "toctoc6:ssh:_hand:3600s",
+            "toctoc4-p24:ssh:anna:1s:once",
+            "toctoc6-p64:a.b-c_d:K:2592000s",
+        ] {
+            let list = GrantList::parse(name).unwrap();
+            assert_eq!(list.to_string(), name);
+        }
+        for other in [
+            "",
+            "toctoc4:_grants",
+            "toctoc4:yves:3",
+            "toctoc5:ssh:yves:60s",
+            "toctoc4:ssh:yves:60",
+            "toctoc4:ssh:yves:060s",
+            "toctoc4:_x:yves:60s",
+            "toctoc4:ssh:yves:60s:twice",
+            "toctoc4-p33:ssh:yves:60s",
+            "toctoc4-p32:ssh:yves:60s",
+            "KNOCKED22-5",
+        ] {
+            assert_eq!(GrantList::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn names_of_progress_lists_are_read_back() {
+        let (family, spot) = Spot::parse("toctoc6:yves:3").unwrap();
+        assert_eq!((family, spot.list(family).as_str()), (Family::V6, "toctoc6:yves:3"));
+        assert_eq!(spot.group_list(family), "toctoc6:yves");
+        assert_eq!(Spot::parse("toctoc4:_midway"), None);
+        assert_eq!(Spot::parse("toctoc4:ssh:yves:60s"), None);
+    }
+
+    #[test]
+    fn long_names_of_chains_fit_and_differ() {
+        let chains = ["a", "b"].map(|last| {
+            let key = Name::new(&format!("{}{last}", "k".repeat(31))).unwrap();
+            opens_chain(&key)
+        });
+        assert_ne!(chains[0], chains[1]);
+        assert!(chains.iter().all(|chain| chain.len() == 28 && is_ours(chain)));
+        assert_eq!(chain("door-ssh"), "toctoc-door-ssh");
+    }
+
+    #[test]
+    fn masks_are_those_of_the_prefix() {
+        let written = |family, prefix| mask(family, prefix).to_string();
+        assert_eq!(written(Family::V4, 24), "255.255.255.0");
+        assert_eq!(written(Family::V4, 32), "255.255.255.255");
+        assert_eq!(written(Family::V6, 64), "ffff:ffff:ffff:ffff::");
+    }
+}

@@ -1,0 +1,139 @@
+//! Grants and progress from the kernel's lists.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::OPENED;
+use super::lists::{Clock, Entry};
+use super::names::{self, GrantList, Holder, Spot};
+use super::saved::{Saved, option};
+use crate::automaton::{Automaton, State};
+use crate::policy::{Name, Policy};
+use crate::ruleset::{BY_HAND, Family, Grant, Opened, Progress};
+
+/// The lists of `/proc/net/xt_recent` by name, and the time by which they are read.
+#[derive(Debug, Clone)]
+pub struct Lists {
+    pub entries: BTreeMap<String, Vec<Entry>>,
+    pub clock: Clock,
+}
+
+/// A source on a list of grants, with the time it has left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    pub list: GrantList,
+    pub source: IpAddr,
+    pub left: Duration,
+}
+
+impl Lists {
+    /// All live grants, one for each list a source is on.
+    pub fn held(&self) -> Vec<Held> {
+        let mut held = Vec::new();
+        for (name, entries) in &self.entries {
+            let Some(list) = GrantList::parse(name) else {
+                continue;
+            };
+            for entry in entries {
+                let left = self.clock.left(entry.last_seen, list.seconds);
+                if let Some(left) = left.filter(|_| Family::of(entry.source) == list.family) {
+                    let (list, source) = (list.clone(), entry.source);
+                    held.push(Held { list, source, left });
+                }
+            }
+        }
+        held
+    }
+
+    /// The live grants, each source and door once: with who opened last.
+    pub fn grants(&self) -> Vec<Grant> {
+        let mut grants: BTreeMap<(IpNet, u32, bool), Grant> = BTreeMap::new();
+        for held in self.held() {
+            let grant = grant(&held);
+            let place = (grant.source, grant.door, grant.once);
+            let longer = |other: &Grant| other.expires_in >= grant.expires_in;
+            if !grants.get(&place).is_some_and(longer) {
+                grants.insert(place, grant);
+            }
+        }
+        grants.into_values().collect()
+    }
+
+    /// The sources midway or just done, as states of the policy's automaton.
+    pub fn progress(&self, policy: &Policy, automaton: &Automaton) -> Vec<Progress> {
+        let within = policy.within.as_secs();
+        let mut states = BTreeMap::new();
+        for state in (0u32..).map(State).take(automaton.len()) {
+            if let Some(spot) = automaton.place(state).and_then(|p| Spot::of(policy, p)) {
+                states.insert(spot, state);
+            }
+        }
+        let fresh = |list: &str, source: IpAddr| {
+            let entries = self.entries.get(list).map_or(&[][..], Vec::as_slice);
+            let entry = entries.iter().find(|entry| entry.source == source);
+            entry.is_some_and(|entry| self.clock.left(entry.last_seen, within).is_some())
+        };
+        let mut progress = Vec::new();
+        for (name, entries) in &self.entries {
+            let Some((family, spot)) = Spot::parse(name) else {
+                continue;
+            };
+            let Some(state) = states.get(&spot) else {
+                continue;
+            };
+            for entry in entries {
+                let stands = fresh(&names::midway(family), entry.source)
+                    && fresh(&spot.group_list(family), entry.source);
+                if let Some(expires_in) = self.clock.left(entry.last_seen, within)
+                    && stands
+                {
+                    let (source, state) = (entry.source, state.0);
+                    progress.push(Progress { source, state, expires_in });
+                }
+            }
+        }
+        progress.sort_by_key(|p| p.source);
+        progress
+    }
+}
+
+fn grant(held: &Held) -> Grant {
+    let Held { list, source, left } = held;
+    let opened = Opened {
+        source: *source,
+        door: list.door.id(),
+        key: match &list.holder {
+            Holder::Key(name) => name.id(),
+            Holder::ByHand => BY_HAND,
+        },
+        expires_in: *left,
+    };
+    let network = IpNet::new(*source, list.prefix).map_or_else(|_| IpNet::from(*source), |n| n.trunc());
+    Grant {
+        source: network,
+        door: list.door.id(),
+        once: list.once,
+        opened_by: Some(opened),
+        expires_in: *left,
+    }
+}
+
+/// How often a key has opened, by the counters of its rules.
+pub fn opened_count(saved: &Saved, key: &Name) -> u64 {
+    let chain = names::opens_chain(key);
+    let rules = saved.rules(&chain);
+    let counted = rules.filter(|rule| option(&rule.rule, "--comment") == Some(OPENED));
+    counted.map(|rule| rule.packets).sum()
+}
+
+/// The doors that the rules in the kernel guard: those whose lists they mention, or that the names of
+/// the chains tell.
+pub fn doors(saved: &Saved) -> Vec<String> {
+    let chains = saved.tables.values().flat_map(|table| table.chains.keys());
+    let doors = chains.filter_map(|chain| chain.strip_prefix("toctoc-door-"));
+    let doors: std::collections::BTreeSet<String> = doors.map(str::to_string).collect();
+    doors.into_iter().collect()
+}

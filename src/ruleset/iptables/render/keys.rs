@@ -1,0 +1,302 @@
+//! The sequences, knock by knock, and what a complete one does.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::Plan;
+use super::doors::kept_ends;
+use super::recent::{granted, known, remove, set};
+use crate::automaton::{State, Step};
+use crate::knock::{KeyIndex, Knock, Protocol};
+use crate::policy::{Key, Log, Name, show};
+use crate::ruleset::iptables::OPENED;
+use crate::ruleset::iptables::names::{
+    GrantList, Holder, Spot, chain, opens_chain, port_chain, renew_chain, spot_chain,
+};
+use crate::ruleset::iptables::script::Table;
+
+impl Plan<'_> {
+    /// Each key's sequence from its last knock to its first, as one reads it in the classic script:
+    /// a source that has come so far, and knocks at this port, has come one further.
+    pub(super) fn keys(&self, table: &mut Table, protocol: Protocol) {
+        self.newcomers(table, protocol);
+        for index in self.policy.key_indices() {
+            let key = self.policy.key(index);
+            let sequence: Vec<String> = key.sequence.iter().map(|k| k.to_string()).collect();
+            let doors = key.opens.iter().map(|opening| {
+                let door = &self.policy.door(opening.door).name;
+                format!("{door} for {}", show(opening.open_for))
+            });
+            let doors: Vec<String> = doors.collect();
+            table.part(format!(
+                "Key {}: {} opens {}.",
+                key.name,
+                sequence.join(" "),
+                doors.join(" and ")
+            ));
+            if self.completes(index, protocol) {
+                self.end(table, index, key);
+            }
+            let own = self.spots.iter().rev();
+            for (&state, spot) in own.filter(|(_, spot)| spot.group == key.name.as_str()) {
+                self.spot(table, protocol, state, spot);
+            }
+        }
+        self.just_opened(table, protocol);
+        self.longer_grants(table, protocol);
+    }
+
+    /// Who is not midway takes the short way.
+    fn newcomers(&self, table: &mut Table, protocol: Protocol) {
+        let knocks = self.knocks(protocol);
+        if knocks.values().any(|&midway| midway) {
+            table.part("Who is not midway can only begin.");
+        }
+        let (midway, within) = (self.midway(), self.within());
+        for (knock, _) in knocks.into_iter().filter(|&(_, midway)| midway) {
+            let begins = match self.first.get(&knock) {
+                Some(&step) => format!("-g {}", self.target(step)),
+                None => "-j RETURN".to_string(),
+            };
+            let new = format!("-m recent --name {midway} ! --rcheck --seconds {within}");
+            table.rule(&port_chain(knock), format!("{new} {begins}"));
+        }
+    }
+
+    fn completes(&self, key: KeyIndex, protocol: Protocol) -> bool {
+        self.last_knock(key).is_some_and(|last| last.protocol == protocol)
+    }
+
+    /// How a source comes to a spot, and that the same knock again does nothing there.
+    fn spot(&self, table: &mut Table, protocol: Protocol, to: State, spot: &Spot) {
+        let ways = self.ways.get(&to).map_or(&[][..], Vec::as_slice);
+        let ways: Vec<(&Spot, Knock)> = ways
+            .iter()
+            .filter(|(_, knock)| knock.protocol == protocol)
+            .map(|(from, knock)| (&self.spots[from], *knock))
+            .collect();
+        let here = spot_chain(spot);
+        for (from, knock) in &ways {
+            table.rule(&port_chain(*knock), format!("{} -g {here}", self.stands(from)));
+        }
+        let echo = self.echoes.get(&to).filter(|knock| knock.protocol == protocol);
+        let Some(&echo) = echo else {
+            return;
+        };
+        let echoed = format!("{} -m comment --comment echo -j RETURN", self.stands(spot));
+        table.rule(&port_chain(echo), echoed);
+        self.stand_on(table, spot);
+        for (from, _) in ways {
+            table.rule(&here, remove(&from.list(self.family)));
+            if from.group != spot.group {
+                table.rule(&here, remove(&from.group_list(self.family)));
+            }
+        }
+    }
+
+    fn stand_on(&self, table: &mut Table, spot: &Spot) {
+        let chain = spot_chain(spot);
+        table.rule(&chain, set(&self.midway()));
+        table.rule(&chain, set(&spot.group_list(self.family)));
+        table.rule(&chain, set(&spot.list(self.family)));
+    }
+
+    /// A sequence is complete.
+    fn end(&self, table: &mut Table, index: KeyIndex, key: &Key) {
+        let opens = opens_chain(&key.name);
+        if let Some(last) = self.last_knock(index) {
+            for from in self.ends.get(&index).into_iter().flatten() {
+                let stands = self.stands(&self.spots[from]);
+                table.rule(&port_chain(last), format!("{stands} -g {opens}"));
+            }
+        }
+        table.rule(&opens, format!("-j {}", chain("forget")));
+        let leave = match self.after[index.0] {
+            Some(state) => format!("-g {}", spot_chain(&self.spots[&state])),
+            None => "-j RETURN".to_string(),
+        };
+        if let Some(end) = key.expires {
+            table.rule(&opens, format!("-m time --datestart {} {leave}", moment(end)));
+        }
+        table.rule(&opens, set(&self.all_grants()));
+        let lists: Vec<&GrantList> = self.lists_of(key).collect();
+        for (number, list) in lists.iter().enumerate() {
+            for other in self.once_lists(list) {
+                table.rule(&opens, remove(&granted(other)));
+            }
+            let counted = match number {
+                0 => format!(" -m comment --comment {OPENED}"),
+                _ => String::new(),
+            };
+            table.rule(&opens, format!("{}{counted}", set(&granted(list))));
+            if !list.once {
+                table.rule(&opens, format!("-j {}", renew_chain(&list.door)));
+            }
+            if self.longer(list).next().is_some() {
+                table.rule(&opens, format!("-j {}", over_chain(list)));
+            }
+        }
+        for list in lists {
+            if let Some(target) = self.logged(&list.door, key) {
+                table.rule(&opens, target);
+            }
+        }
+        if self.after[index.0].is_some() {
+            table.rule(&opens, leave);
+        }
+    }
+
+    fn lists_of(&self, key: &Key) -> impl Iterator<Item = &GrantList> {
+        let holder = Holder::Key(key.name.clone());
+        self.own.iter().filter(move |list| list.holder == holder)
+    }
+
+    /// The other lists of one connection each for the same door: there is one such grant, not many.
+    fn once_lists(&self, list: &GrantList) -> impl Iterator<Item = &GrantList> {
+        let all = self.own.iter().chain(self.kept.iter().copied());
+        let once = all.filter(move |other| list.once && other.once);
+        once.filter(move |other| other.door == list.door && *other != list)
+    }
+
+    /// The lists of other keys on which a source could stay longer than the grant it has just been
+    /// given.
+    fn longer(&self, list: &GrantList) -> impl Iterator<Item = &GrantList> {
+        let lasting = self.own.iter().filter(move |other| !list.once && !other.once);
+        lasting.filter(move |other| other.door == list.door && other.seconds > list.seconds)
+    }
+
+    /// The time of a grant restarts, whatever it was: longer ones end.
+    fn longer_grants(&self, table: &mut Table, protocol: Protocol) {
+        let keys = self.policy.key_indices().filter(|&key| self.completes(key, protocol));
+        let lists = keys.flat_map(|key| self.lists_of(self.policy.key(key)));
+        let lists: Vec<&GrantList> = lists.filter(|list| !list.once).collect();
+        if !lists.is_empty() {
+            table.part("The last opening counts: a new grant ends longer ones.");
+        }
+        let mut done = HashSet::new();
+        for list in lists {
+            let renew = renew_chain(&list.door);
+            if done.insert(renew.clone()) {
+                let kept = self.kept.iter().filter(|kept| kept.door == list.door && !kept.once);
+                for kept in kept {
+                    table.rule(&renew, kept_ends(kept));
+                }
+                table.rule(&renew, "-j RETURN");
+            }
+            let over = over_chain(list);
+            if done.insert(over.clone()) {
+                for other in self.longer(list) {
+                    table.rule(&over, remove(&granted(other)));
+                }
+            }
+        }
+    }
+
+    /// Who has just opened stands on a spot that knows only the echo of the last knock.
+    fn just_opened(&self, table: &mut Table, protocol: Protocol) {
+        let keys = self.policy.key_indices().filter(|&key| self.completes(key, protocol));
+        let states: BTreeSet<State> = keys.filter_map(|key| self.after[key.0]).collect();
+        if !states.is_empty() {
+            table.part("Just opened: the last knock again begins nothing.");
+        }
+        for state in states {
+            self.spot(table, protocol, state, &self.spots[&state]);
+        }
+    }
+
+    /// What is left: wrong knocks, and first ones.
+    pub(super) fn everything_else(&self, table: &mut Table, protocol: Protocol) {
+        table.part("Any other knock loses what there was, and may be a first one.");
+        let (forget, wrong) = (chain("forget"), chain("wrong"));
+        let lost = format!("{} -j {forget}", known(&self.midway()));
+        for (knock, _) in self.knocks(protocol) {
+            let from = port_chain(knock);
+            table.rule(&from, lost.clone());
+            if let Some(&step) = self.first.get(&knock) {
+                table.rule(&from, format!("-g {}", self.target(step)));
+            }
+        }
+        table.rule(&wrong, lost);
+        table.rule(&forget, remove(&self.midway()));
+        let mut groups: BTreeMap<&str, Vec<&Spot>> = BTreeMap::new();
+        for spot in self.spots.values() {
+            groups.entry(&spot.group).or_default().push(spot);
+        }
+        let below = |group: &str| chain(&format!("forget-{group}"));
+        for (group, spots) in &groups {
+            let gone = remove(&spots[0].group_list(self.family));
+            table.rule(&forget, format!("{gone} -j {}", below(group)));
+        }
+        for (group, spots) in groups {
+            for spot in spots {
+                table.rule(&below(group), remove(&spot.list(self.family)));
+            }
+        }
+    }
+
+    /// Where a first knock leads.
+    fn target(&self, step: Step) -> String {
+        match step {
+            Step::Complete(key) => opens_chain(&self.policy.key(key).name),
+            Step::To(state) => spot_chain(&self.spots[&state]),
+            Step::Echo => chain("wrong"),
+        }
+    }
+
+    fn logged(&self, door: &Name, key: &Key) -> Option<String> {
+        match self.policy.log {
+            Log::Off => None,
+            Log::Kernel => {
+                let prefix = log_prefix(door.as_str(), key.name.as_str(), 29);
+                Some(format!("-j LOG --log-level info --log-prefix \"{prefix}\""))
+            }
+            Log::Nflog(group) => {
+                let prefix = log_prefix(door.as_str(), key.name.as_str(), 63);
+                Some(format!("-j NFLOG --nflog-group {group} --nflog-prefix \"{prefix}\""))
+            }
+        }
+    }
+}
+
+/// The chain that ends grants longer than this one.
+fn over_chain(list: &GrantList) -> String {
+    chain(&format!("over-{}s-{}", list.seconds, list.door))
+}
+
+/// What a log line begins with, in at most `room` bytes: names are cut when there is no other way.
+fn log_prefix(door: &str, key: &str, room: usize) -> String {
+    for prefix in [
+        format!("toctoc: opened door={door} key={key} "),
+        format!("toctoc: door={door} key={key} "),
+        format!("toctoc: {door} {key} "),
+    ] {
+        if prefix.len() <= room {
+            return prefix;
+        }
+    }
+    let each = (room - "toctoc:   ".len()) / 2;
+    let door = &door[..door.len().min(each)];
+    let key = &key[..key.len().min(2 * each - door.len())];
+    format!("toctoc: {door} {key} ")
+}
+
+/// As `-m time` reads it, in UTC.
+fn moment(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| seconds.to_string(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_prefix;
+
+    #[test]
+    fn a_log_prefix_fits() {
+        assert_eq!(log_prefix("ssh", "yves", 63), "toctoc: opened door=ssh key=yves ");
+        assert_eq!(log_prefix("ssh", "yves", 29), "toctoc: door=ssh key=yves ");
+        assert_eq!(log_prefix("ssh", "alice-phone", 29), "toctoc: ssh alice-phone ");
+        let long = log_prefix(&"d".repeat(32), &"k".repeat(32), 29);
+        assert_eq!(long, "toctoc: ddddddddd kkkkkkkkk ");
+    }
+}

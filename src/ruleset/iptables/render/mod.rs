@@ -1,0 +1,184 @@
+//! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
+
+mod doors;
+mod keys;
+mod ports;
+mod recent;
+mod way_in;
+
+use std::collections::BTreeMap;
+
+use super::names::{self, GrantList, Holder, Spot};
+pub use doors::{kept_ends, kept_rule};
+use super::script::{Script, Table};
+use crate::automaton::{Automaton, Place, State, Step};
+use crate::knock::{KeyIndex, Knock, Protocol};
+use crate::policy::{Key, Opening, Policy, show};
+use crate::ruleset::Family;
+
+/// Compiles a policy for one family. `automaton` is that of the same policy; `kept` are lists of
+/// grants that the policy itself does not make: by hand, carried over, of a time that has changed.
+pub fn render(
+    policy: &Policy,
+    automaton: &Automaton,
+    family: Family,
+    kept: &[GrantList],
+) -> Script {
+    let plan = Plan::new(policy, automaton, family, kept);
+    let mut tables = vec![plan.table(Protocol::Tcp)];
+    if policy.judges_udp() {
+        tables.push(plan.table(Protocol::Udp));
+    }
+    Script {
+        family,
+        header: header(policy, family),
+        tables,
+    }
+}
+
+/// The lists of grants that the policy itself makes.
+pub fn own_lists(policy: &Policy, family: Family) -> Vec<GrantList> {
+    let keys = policy.keys.iter();
+    let lists = keys.flat_map(|key| key.opens.iter().map(move |o| grant_list(policy, family, key, o)));
+    lists.collect()
+}
+
+fn grant_list(policy: &Policy, family: Family, key: &Key, opening: &Opening) -> GrantList {
+    GrantList {
+        family,
+        prefix: names::prefix_of(policy.grant, family),
+        door: policy.door(opening.door).name.clone(),
+        holder: Holder::Key(key.name.clone()),
+        seconds: opening.open_for.as_secs(),
+        once: key.once,
+    }
+}
+
+/// What all parts of the text are written from.
+struct Plan<'p> {
+    policy: &'p Policy,
+    family: Family,
+    /// In the order of their names.
+    kept: Vec<&'p GrantList>,
+    own: Vec<GrantList>,
+    /// Where each state is kept. A state that could only be echoed without effect has no place.
+    spots: BTreeMap<State, Spot>,
+    /// What each knock does to those who are not midway.
+    first: BTreeMap<Knock, Step>,
+    /// The knock that led to each state: its echo.
+    echoes: BTreeMap<State, Knock>,
+    /// How each state is reached: from where, by which knock.
+    ways: BTreeMap<State, Vec<(State, Knock)>>,
+    /// How each key's sequence is completed: from where.
+    ends: BTreeMap<KeyIndex, Vec<State>>,
+    /// For each key, the spot of those who have just opened with it, if it is worth keeping.
+    after: Vec<Option<State>>,
+}
+
+impl<'p> Plan<'p> {
+    fn new(
+        policy: &'p Policy,
+        automaton: &Automaton,
+        family: Family,
+        kept: &'p [GrantList],
+    ) -> Plan<'p> {
+        let mut kept: Vec<&GrantList> = kept.iter().filter(|list| list.family == family).collect();
+        kept.sort_by_key(|list| list.to_string());
+        let mut plan = Plan {
+            policy,
+            family,
+            kept,
+            own: own_lists(policy, family),
+            spots: BTreeMap::new(),
+            first: BTreeMap::new(),
+            echoes: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            after: Vec::new(),
+        };
+        let from_root = automaton.table().take_while(|(state, ..)| *state == State::ROOT);
+        plan.first = from_root.map(|(_, knock, step)| (knock, step)).collect();
+        for state in (0u32..).map(State).take(automaton.len()) {
+            let Some(place) = automaton.place(state) else {
+                continue;
+            };
+            // Who has just opened must not begin anew with an echo of the last knock; where no
+            // sequence begins with it, there is nothing to remember.
+            let idle = matches!(place, Place::Done(knock) if !plan.first.contains_key(knock));
+            if let Some(spot) = Spot::of(policy, place).filter(|_| !idle) {
+                plan.spots.insert(state, spot);
+            }
+        }
+        for (state, knock, step) in automaton.table() {
+            if !plan.spots.contains_key(&state) {
+                continue;
+            }
+            match step {
+                Step::Echo => {
+                    plan.echoes.insert(state, knock);
+                }
+                Step::To(to) => plan.ways.entry(to).or_default().push((state, knock)),
+                Step::Complete(key) => plan.ends.entry(key).or_default().push(state),
+            }
+        }
+        let after = policy.key_indices().map(|key| automaton.after(key));
+        plan.after = after.map(|state| plan.spots.contains_key(&state).then_some(state)).collect();
+        plan
+    }
+
+    /// All of one protocol.
+    fn table(&self, protocol: Protocol) -> Table {
+        let mut table = Table::new(names::table_of(protocol));
+        self.way_in(&mut table, protocol);
+        self.doors(&mut table, protocol);
+        self.keys(&mut table, protocol);
+        self.everything_else(&mut table, protocol);
+        table
+    }
+
+    /// All knocks of one protocol, in order, and whether those who are midway can do anything with
+    /// them.
+    fn knocks(&self, protocol: Protocol) -> BTreeMap<Knock, bool> {
+        let mut knocks: BTreeMap<Knock, bool> = self.first.keys().map(|&knock| (knock, false)).collect();
+        let ways = self.ways.values().flatten().map(|&(_, knock)| knock);
+        let ends = self.ends.keys().filter_map(|&key| self.last_knock(key));
+        for knock in self.echoes.values().copied().chain(ways).chain(ends) {
+            knocks.insert(knock, true);
+        }
+        knocks.retain(|knock, _| knock.protocol == protocol);
+        knocks
+    }
+
+    fn last_knock(&self, key: KeyIndex) -> Option<Knock> {
+        self.policy.key(key).sequence.last().copied()
+    }
+
+    fn within(&self) -> u64 {
+        self.policy.within.as_secs()
+    }
+}
+
+fn header(policy: &Policy, family: Family) -> Vec<String> {
+    let program = match family {
+        Family::V4 => "iptables-restore",
+        Family::V6 => "ip6tables-restore",
+    };
+    vec![
+        format!(
+            "toctoc: {}, {}; knocks at most {} apart. For {program} --noflush.",
+            count(policy.doors.len(), "door"),
+            count(policy.keys.len(), "key"),
+            show(policy.within),
+        ),
+        "Written from a policy file. Change that, not this.".to_string(),
+        String::new(),
+        "The lists are in /proc/net/xt_recent. A source is on at most one list of progress: where it"
+            .to_string(),
+        "stands in a sequence. Doors are let open by the lists named after them.".to_string(),
+    ]
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

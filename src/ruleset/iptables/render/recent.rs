@@ -1,0 +1,57 @@
+//! Matches on lists: `-m recent`.
+
+use super::Plan;
+use crate::ruleset::Family;
+use crate::ruleset::iptables::names::{GrantList, Spot, grants, mask, midway, prefix_of};
+
+/// Puts the source on a list, or renews its time there.
+pub(super) fn set(list: &str) -> String {
+    format!("-m recent --name {list} --set")
+}
+
+/// Takes the source off a list; no match when it was not on it.
+pub(super) fn remove(list: &str) -> String {
+    format!("-m recent --name {list} --remove")
+}
+
+/// The source was put on a list, at most so many seconds ago.
+pub(super) fn seen(list: &str, seconds: u64) -> String {
+    format!("-m recent --name {list} --rcheck --seconds {seconds}")
+}
+
+/// The source is on a list, since whenever.
+pub(super) fn known(list: &str) -> String {
+    format!("-m recent --name {list} --rcheck")
+}
+
+/// The name of a list of grants with what its rules need besides.
+pub(super) fn granted(list: &GrantList) -> String {
+    masked(list.to_string(), list.family, list.prefix)
+}
+
+pub(super) fn masked(name: String, family: Family, prefix: u8) -> String {
+    if prefix == family.longest_prefix() {
+        name
+    } else {
+        format!("{name} --mask {}", mask(family, prefix))
+    }
+}
+
+impl Plan<'_> {
+    pub(super) fn midway(&self) -> String {
+        midway(self.family)
+    }
+
+    pub(super) fn all_grants(&self) -> String {
+        let prefix = prefix_of(self.policy.grant, self.family);
+        masked(grants(self.family, prefix), self.family, prefix)
+    }
+
+    /// The source stands on this spot. What forgets a source takes it off its group, so that counts
+    /// too.
+    pub(super) fn stands(&self, spot: &Spot) -> String {
+        let within = self.within();
+        let group = seen(&spot.group_list(self.family), within);
+        format!("{group} {}", seen(&spot.list(self.family), within))
+    }
+}

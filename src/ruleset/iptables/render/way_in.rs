@@ -1,0 +1,115 @@
+//! What is a knock, and what it is looked up in.
+
+use super::Plan;
+use super::ports::dispatch;
+use super::recent::known;
+use crate::knock::Protocol;
+use crate::policy::Interfaces;
+use crate::ruleset::Family;
+use crate::ruleset::iptables::names::{self, CHAIN, chain};
+use crate::ruleset::iptables::script::Table;
+
+impl Plan<'_> {
+    pub(super) fn way_in(&self, table: &mut Table, protocol: Protocol) {
+        table.jumps.push(("PREROUTING", CHAIN.to_string()));
+        match protocol {
+            Protocol::Tcp => self.way_in_tcp(table),
+            Protocol::Udp => self.way_in_udp(table),
+        }
+        table.part("Which port? What is not here is a wrong knock.");
+        let doors = self.policy.doors.iter().flat_map(|door| {
+            let ports = door.ports.iter();
+            ports.map(|&port| (port, format!("-g {}", names::door_chain(&door.name))))
+        });
+        let ignored = self.policy.ignore.iter();
+        let ignored = ignored.map(|&port| (port, "-m comment --comment ignored -j RETURN".to_string()));
+        let knocks = self.knocks(protocol).into_iter();
+        let knocks = knocks.map(|(knock, _)| (knock, format!("-g {}", names::port_chain(knock))));
+        let mut targets: Vec<_> = doors.chain(ignored).chain(knocks).collect();
+        targets.retain(|(port, _)| port.protocol == protocol);
+        targets.sort();
+        dispatch(table, protocol, &chain("ports"), &targets);
+    }
+
+    fn way_in_tcp(&self, table: &mut Table) {
+        table.note("First packets of TCP connections to this host, before connection tracking and before");
+        table.note("any port is translated. All other TCP leaves at the first rule.");
+        table.rule(CHAIN, "-p tcp ! --syn -j RETURN");
+        let ports = chain("ports");
+        for interface in self.guarded() {
+            table.rule(
+                CHAIN,
+                format!("{interface} -p tcp --syn -m addrtype --dst-type LOCAL -g {ports}"),
+            );
+        }
+        table.rule(CHAIN, "-p tcp --syn -j RETURN");
+        table.note("A first fragment too short to hold the flags would be put together behind our back.");
+        let first = match self.family {
+            Family::V4 => "! -f -p tcp",
+            Family::V6 => {
+                table.rule(CHAIN, "-m frag --fragfirst --fragmore ! -p tcp -j RETURN");
+                "-m frag --fragfirst --fragmore"
+            }
+        };
+        for interface in self.guarded() {
+            table.rule(
+                CHAIN,
+                format!("{interface} {first} -m addrtype --dst-type LOCAL -j DROP"),
+            );
+        }
+        table.note("Nothing comes this far. The kernel finds a list by going through them in the order they");
+        table.note("were made, and asks these two most often.");
+        let (grants, midway) = (known(&self.all_grants()), known(&self.midway()));
+        table.rule(CHAIN, format!("-p tcp {grants} {midway}"));
+    }
+
+    fn way_in_udp(&self, table: &mut Table) {
+        table.note("UDP datagrams to this host that belong to no established flow.");
+        let new = "-p udp -m conntrack ! --ctstate ESTABLISHED,RELATED";
+        let ports = chain("ports");
+        for interface in self.guarded() {
+            table.rule(
+                CHAIN,
+                format!("{interface} {new} -m addrtype --dst-type LOCAL -g {ports}"),
+            );
+        }
+        let udp_doors: Vec<_> = self
+            .policy
+            .doors
+            .iter()
+            .flat_map(|door| door.ports.iter().map(move |port| (port, door)))
+            .filter(|(port, _)| port.protocol == Protocol::Udp)
+            .collect();
+        if udp_doors.is_empty() {
+            return;
+        }
+        table.note("To a whole network: no knock, but a service behind a door would hear it.");
+        let wide = match self.family {
+            Family::V4 => &["BROADCAST", "MULTICAST", "ANYCAST"][..],
+            Family::V6 => &["MULTICAST", "ANYCAST"],
+        };
+        for interface in self.guarded() {
+            for kind in wide {
+                table.rule(
+                    CHAIN,
+                    format!("{interface} {new} -m addrtype --dst-type {kind} -g {}", chain("wide")),
+                );
+            }
+        }
+        for (port, door) in udp_doors {
+            let door = names::door_chain(&door.name);
+            table.rule(
+                &chain("wide"),
+                format!("-p udp --dport {} -g {door}", port.port),
+            );
+        }
+    }
+
+    /// The matches for "arrives on a guarded interface", one for each rule.
+    fn guarded(&self) -> Vec<String> {
+        match &self.policy.interfaces {
+            Interfaces::AllButLoopback => vec!["! -i lo".to_string()],
+            Interfaces::Only(names) => names.iter().map(|name| format!("-i {name}")).collect(),
+        }
+    }
+}
