@@ -4,8 +4,8 @@
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
-           openssh-client tcpdump
-PROGRAMS = nft iptables-nft ip sysctl unshare nmap nc knock sshd ssh tcpdump
+           openssh-client tcpdump iputils-ping
+PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, three tests cannot work and are named: sshd cannot become the user who logs in, the kernel

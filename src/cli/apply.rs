@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::status::everything_else;
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
@@ -28,6 +29,10 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     let mut text = format!("applied {}\n", path.path.display());
     for index in policy.door_indices() {
         let _ = writeln!(text, "{}", door(&policy, index, policy.door(index)));
+    }
+    if let Some(firewall) = &policy.firewall {
+        let allowed: Vec<String> = firewall.allow.iter().map(|port| port.to_string()).collect();
+        let _ = writeln!(text, "everything else that comes in is {}", everything_else(&allowed));
     }
     if let Interfaces::Only(names) = &policy.interfaces {
         let _ = writeln!(text, "guarded on {} only", names.join(", "));

@@ -83,6 +83,9 @@ pub(super) fn text(status: &Status) -> String {
             let _ = writeln!(text, "    {}", holder(grant));
         }
     }
+    if let Some(allowed) = &status.allowed {
+        let _ = writeln!(text, "everything else\n  {}", everything_else(allowed));
+    }
     if !status.progress.is_empty() {
         text.push_str("midway\n");
         for entry in &status.progress {
@@ -128,6 +131,14 @@ pub(super) fn text(status: &Status) -> String {
         );
     }
     text
+}
+
+/// "dropped, but for 80/tcp 443/tcp"
+pub(super) fn everything_else(allowed: &[String]) -> String {
+    match allowed {
+        [] => "dropped".to_string(),
+        ports => format!("dropped, but for {}", ports.join(" ")),
+    }
 }
 
 /// "closed to all", "open to 2 sources", ...

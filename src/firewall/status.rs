@@ -24,6 +24,8 @@ pub struct Status {
     /// What differs, one sentence each.
     pub drift: Vec<String>,
     pub doors: Vec<DoorStatus>,
+    /// With `[firewall]`, the ports that are open to everyone; everything else is dropped.
+    pub allowed: Option<Vec<String>>,
     pub progress: Vec<ProgressStatus>,
     pub keys: Vec<KeyStatus>,
     pub max_sources: u32,
@@ -223,6 +225,10 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         applied,
         missing_interfaces: missing_interfaces(policy),
         doors: doors.collect(),
+        allowed: policy.firewall.as_ref().map(|firewall| {
+            let ports = firewall.allow.iter();
+            ports.map(|port| port.to_string()).collect()
+        }),
         // States are only meaningful in the automaton that numbered them.
         progress: if drifts.is_empty() {
             progress.collect()

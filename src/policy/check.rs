@@ -14,7 +14,7 @@ use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned};
 use super::nearest;
 use super::sweep;
 use super::{
-    Backend, Closed, Door, DoorIndex, Host, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,
+    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,
     Policy,
 };
 use crate::knock::{GrantPrefix, Knock};
@@ -30,6 +30,7 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     let mut checker = Checker { file, diagnostics };
     let guarded = checker.guarded_ports();
     let ignored = checker.ignored_ports(&guarded);
+    checker.allowed_ports(&guarded);
     checker.interfaces();
     checker.ids();
     for key in &file.keys {
@@ -125,6 +126,28 @@ impl Checker<'_> {
             ignored.insert(*port, (at.clone(), "`ignore`".to_string()));
         }
         ignored
+    }
+
+    fn allowed_ports(&mut self, guarded: &Claims) {
+        let mut allowed: HashMap<Knock, Range<usize>> = HashMap::new();
+        let file = self.file;
+        for Spanned { value: port, at } in file.firewall.iter().flat_map(|f| &f.allow) {
+            if let Some((first, door)) = guarded.get(port) {
+                self.error(
+                    Diagnostic::new(at.clone(), format!("port {port} is guarded and allowed"))
+                        .label("allowed here")
+                        .help("a door lets in those who knock; leave it out of `allow`")
+                        .also(first.clone(), format!("guarded by {door}")),
+                );
+            }
+            if let Some(first) = allowed.insert(*port, at.clone()) {
+                self.error(
+                    Diagnostic::new(at.clone(), format!("port {port} is allowed twice"))
+                        .label("again here")
+                        .also(first, "first here"),
+                );
+            }
+        }
     }
 
     fn interfaces(&mut self) {
@@ -416,6 +439,11 @@ fn policy(file: &File, host: &Host) -> Option<Policy> {
                 .as_ref()
                 .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
         },
+        firewall: file.firewall.as_ref().map(|written| HostFirewall {
+            allow: written.allow.iter().map(|port| port.value).collect(),
+            ping: written.ping,
+            drop_forwarded: written.drop_forwarded,
+        }),
         doors,
         keys,
     })

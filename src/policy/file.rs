@@ -37,10 +37,19 @@ pub struct File {
     pub max_sources: Option<Spanned<u32>>,
     pub prefix4: Option<Spanned<u8>>,
     pub prefix6: Option<Spanned<u8>>,
+    pub firewall: Option<FirewallEntry>,
     pub doors: Vec<DoorEntry>,
     pub keys: Vec<KeyEntry>,
     /// False when the text is not TOML: then what is missing may only have been lost.
     pub whole: bool,
+}
+
+/// `[firewall]`
+#[derive(Debug)]
+pub struct FirewallEntry {
+    pub allow: Vec<Spanned<Knock>>,
+    pub ping: bool,
+    pub drop_forwarded: bool,
 }
 
 /// `[door.NAME]`
@@ -157,10 +166,26 @@ impl Reader {
         for (name, table) in section.named(self, "key") {
             file.keys.push(self.key(name, table));
         }
-        section.later("firewall");
+        if let Some(table) = section.table(self, "firewall", "default = \"drop\"") {
+            file.firewall = Some(self.firewall(table));
+        }
         section.later("token_port");
         section.finish(self);
         file
+    }
+
+    fn firewall(&mut self, table: &DeTable<'_>) -> FirewallEntry {
+        let mut section = Section::new(table, "[firewall]");
+        section.take(self, "default", |r, v| r.only(v, "default", "drop"));
+        let allow = section.take(self, "allow", |r, v| r.ports(v).0);
+        let ping = section.take(self, "ping", Reader::boolean);
+        let forward = section.take(self, "forward", Reader::forward);
+        section.finish(self);
+        FirewallEntry {
+            allow: allow.map(|list| list.value).unwrap_or_default(),
+            ping: ping.is_some_and(|ping| ping.value),
+            drop_forwarded: forward.is_some_and(|drop| drop.value),
+        }
     }
 
     fn door(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> DoorEntry {

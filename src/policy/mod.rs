@@ -74,6 +74,8 @@ pub struct Policy {
     /// How many sources may be midway, and how many may hold grants, per family.
     pub max_sources: u32,
     pub grant: GrantPrefix,
+    /// `None` when what is no door stays as it is.
+    pub firewall: Option<HostFirewall>,
     /// In the order of the file; never empty. Indexed by [`DoorIndex`].
     pub doors: Vec<Door>,
     /// In the order of the file. Indexed by [`KeyIndex`].
@@ -126,6 +128,18 @@ impl Backend {
             Backend::Iptables => "iptables",
         }
     }
+}
+
+/// A whole firewall for the host: what comes in is dropped unless it is let in here, by a door, or
+/// belongs to what the host itself began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostFirewall {
+    /// Ports that are open to everyone. In the order of the file, no duplicates, none of a door.
+    pub allow: Vec<Knock>,
+    /// Whether the host answers echo requests.
+    pub ping: bool,
+    /// Whether packets on their way to other hosts are dropped too.
+    pub drop_forwarded: bool,
 }
 
 /// Where packets are judged.

@@ -273,6 +273,23 @@ impl Reader {
         }
     }
 
+    /// The one choice that a setting has.
+    pub fn only(&mut self, value: &Value<'_>, name: &str, choice: &str) -> Option<()> {
+        match self.string(value, &format!("{name} = \"{choice}\""))? {
+            written if written == choice => Some(()),
+            other => self.no_choice(value, other, &[choice]),
+        }
+    }
+
+    /// Whether forwarded packets are dropped.
+    pub fn forward(&mut self, value: &Value<'_>) -> Option<bool> {
+        match self.string(value, "forward = \"drop\"")? {
+            "drop" => Some(true),
+            "accept" => Some(false),
+            other => self.no_choice(value, other, &["accept", "drop"]),
+        }
+    }
+
     pub fn log(&mut self, value: &Value<'_>) -> Option<Log> {
         let text = self.string(value, "log = \"kernel\"")?;
         if let Some(group) = text.strip_prefix("nflog:") {

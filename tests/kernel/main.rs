@@ -25,6 +25,7 @@ macro_rules! on_every_firewall {
 mod apply_under_stress;
 mod cases_on_the_kernel;
 mod doors;
+mod host_firewall;
 mod inject;
 mod lifecycle;
 mod programs;

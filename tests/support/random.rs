@@ -96,6 +96,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             );
             Policy {
                 backend: toctoc::policy::Backend::Nftables,
+                firewall: None,
                 within: WITHIN,
                 interfaces: Interfaces::AllButLoopback,
                 ignore: if ignores { vec![tcp(80)] } else { Vec::new() },

@@ -52,32 +52,38 @@ pub struct Chain {
 /// Where in the prerouting hook a chain is called.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Base {
-    /// Before connection tracking.
+    /// Where packets arrive, before connection tracking.
     Raw,
-    /// After connection tracking, before destination NAT.
+    /// Where packets arrive, after connection tracking, before destination NAT.
     Mangle,
+    /// On the way to the host's own programs.
+    Input,
+    /// On the way to other hosts.
+    Forward,
 }
 
 impl Base {
     /// As nft's JSON lists it: hook, priority, policy (`linux/netfilter_ipv4.h`).
     pub fn listed(self) -> String {
-        match self {
-            Base::Raw => "prerouting -300 accept".to_string(),
-            Base::Mangle => "prerouting -150 accept".to_string(),
-        }
+        let listed = match self {
+            Base::Raw => "prerouting -300 accept",
+            Base::Mangle => "prerouting -150 accept",
+            Base::Input => "input 0 accept",
+            Base::Forward => "forward 0 accept",
+        };
+        listed.to_string()
     }
 }
 
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let priority = match self {
-            Base::Raw => "raw",
-            Base::Mangle => "mangle",
+        let (hook, priority) = match self {
+            Base::Raw => ("prerouting", "raw"),
+            Base::Mangle => ("prerouting", "mangle"),
+            Base::Input => ("input", "filter"),
+            Base::Forward => ("forward", "filter"),
         };
-        write!(
-            f,
-            "type filter hook prerouting priority {priority}; policy accept;"
-        )
+        write!(f, "type filter hook {hook} priority {priority}; policy accept;")
     }
 }
 

@@ -1,6 +1,7 @@
 //! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
 
 mod doors;
+mod host;
 mod keys;
 mod ports;
 mod recent;
@@ -28,6 +29,9 @@ pub fn render(
     let mut tables = vec![plan.table(Protocol::Tcp)];
     if policy.judges_udp() {
         tables.push(plan.table(Protocol::Udp));
+    }
+    if let Some(firewall) = &policy.firewall {
+        tables.push(plan.host(firewall));
     }
     Script {
         family,

@@ -106,7 +106,7 @@ impl Plan<'_> {
     }
 
     /// The matches for "arrives on a guarded interface", one for each rule.
-    fn guarded(&self) -> Vec<String> {
+    pub(super) fn guarded(&self) -> Vec<String> {
         match &self.policy.interfaces {
             Interfaces::AllButLoopback => vec!["! -i lo".to_string()],
             Interfaces::Only(names) => names.iter().map(|name| format!("-i {name}")).collect(),

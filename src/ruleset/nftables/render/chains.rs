@@ -7,14 +7,14 @@ use crate::ruleset::nftables::script::{Base, Chain};
 use crate::ruleset::nftables::{Family, Kept, classid, door_chain, set_name};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
-const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
 /// How long a connection that used up its grant may repeat its first packet: the third repeat of
 /// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
 const PASSING: &str = "10s";
 
 /// The match for "arrives on a guarded interface".
-fn guarded(interfaces: &Interfaces) -> String {
+pub(super) fn guarded(interfaces: &Interfaces) -> String {
     match interfaces {
         Interfaces::AllButLoopback => "iifname != \"lo\"".to_string(),
         Interfaces::Only(names) => match names.as_slice() {

@@ -1,6 +1,7 @@
 //! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
 
 mod chains;
+mod host;
 mod keys;
 mod sets;
 
@@ -24,6 +25,12 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(door_of(policy, door));
     }
     chains.push(shut(policy));
+    if let Some(firewall) = &policy.firewall {
+        chains.push(host::incoming(policy, firewall));
+        if firewall.drop_forwarded {
+            chains.push(host::forwarded());
+        }
+    }
     let (opens, numbers) = Opens::of(policy);
     for number in 0..opens.0.len() {
         chains.extend(opens.chains(number, policy));

@@ -1,0 +1,85 @@
+//! `[firewall]`: what else may come in. A packet for a door has passed it before.
+
+use super::Plan;
+use crate::knock::{Knock, Protocol};
+use crate::policy::HostFirewall;
+use crate::ruleset::Family;
+use crate::ruleset::iptables::names::chain;
+use crate::ruleset::iptables::script::Table;
+
+/// As many ports as `-m multiport` takes.
+const PORTS: usize = 15;
+
+impl Plan<'_> {
+    pub(super) fn host(&self, firewall: &HostFirewall) -> Table {
+        let mut table = Table::new("filter");
+        let (from, pass) = (chain("incoming"), "-j RETURN");
+        table.jumps.push(("INPUT", from.clone()));
+        table.note("The host's firewall: what is not let in here is dropped. Who is let in here goes on to");
+        table.note("the other rules of this table, which may still drop it.");
+        table.rule(&from, format!("-m conntrack --ctstate ESTABLISHED,RELATED {pass}"));
+        table.rule(&from, format!("-i lo {pass}"));
+        match self.family {
+            Family::V4 => {
+                table.rule(&from, format!("-f {pass}"));
+                for error in ["destination-unreachable", "time-exceeded", "parameter-problem"] {
+                    table.rule(&from, format!("-p icmp --icmp-type {error} {pass}"));
+                }
+                if firewall.ping {
+                    table.rule(&from, format!("-p icmp --icmp-type echo-request {pass}"));
+                }
+            }
+            Family::V6 => {
+                table.note("IPv6 cannot do without its neighbours, its routers and its errors (RFC 4890).");
+                for neighbour in 133..=137 {
+                    let kind = format!("-p ipv6-icmp --icmpv6-type {neighbour}");
+                    table.rule(&from, format!("{kind} -m hl --hl-eq 255 {pass}"));
+                }
+                for group in [130, 131, 132, 143] {
+                    table.rule(&from, format!("-s fe80::/10 -p ipv6-icmp --icmpv6-type {group} {pass}"));
+                }
+                for error in 1..=4 {
+                    table.rule(&from, format!("-p ipv6-icmp --icmpv6-type {error} {pass}"));
+                }
+                if firewall.ping {
+                    table.rule(&from, format!("-p ipv6-icmp --icmpv6-type 128 {pass}"));
+                }
+                table.note("DHCPv6.");
+                table.rule(&from, format!("-s fe80::/10 -p udp --sport 547 --dport 546 {pass}"));
+            }
+        }
+        table.note("Who comes as far as a door's port has passed the door.");
+        let doors: Vec<Knock> = self.policy.doors.iter().flat_map(|door| door.ports.clone()).collect();
+        for interface in self.guarded() {
+            for ports in ports(&doors) {
+                let syn = if ports.starts_with("-p tcp") { " --syn" } else { "" };
+                let ports = ports.replacen("-p tcp", &format!("-p tcp{syn}"), 1);
+                table.rule(&from, format!("{interface} {ports} {pass}"));
+            }
+        }
+        for ports in ports(&firewall.allow) {
+            table.rule(&from, format!("{ports} -m comment --comment allow {pass}"));
+        }
+        table.rule(&from, "-j DROP");
+        if firewall.drop_forwarded {
+            let from = chain("forwarded");
+            table.part("Packets on their way to other hosts.");
+            table.jumps.push(("FORWARD", from.clone()));
+            table.rule(&from, "-j DROP");
+        }
+        table
+    }
+}
+
+/// Matches for these ports, as few as there can be.
+fn ports(ports: &[Knock]) -> Vec<String> {
+    let mut matches = Vec::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let of_protocol = ports.iter().filter(|port| port.protocol == protocol);
+        let numbers: Vec<String> = of_protocol.map(|port| port.port.to_string()).collect();
+        for some in numbers.chunks(PORTS) {
+            matches.push(format!("-p {protocol} -m multiport --dports {}", some.join(",")));
+        }
+    }
+    matches
+}

@@ -1,0 +1,79 @@
+//! `[firewall]`: what else may come in. A packet for a door has passed it before.
+
+use super::chains::{SYN, guarded};
+use crate::knock::{Knock, Protocol};
+use crate::policy::{HostFirewall, Policy};
+use crate::ruleset::nftables::script::{Base, Chain};
+
+pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
+    let mut chain = Chain::new(
+        "incoming",
+        &[
+            "The host's firewall: what is not let in here is dropped. Who is let in here may still be",
+            "dropped by another table.",
+        ],
+    )
+    .base(Base::Input);
+    chain.rule("ct state { established, related } accept");
+    chain.rule("iifname \"lo\" accept");
+    chain.rule("ip frag-off & 0x1fff != 0 accept");
+    chain.note("IPv6 cannot do without its neighbours, its routers and its errors (RFC 4890).");
+    chain.rule(
+        "ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, \
+         nd-neighbor-advert, nd-redirect } accept",
+    );
+    chain.rule(
+        "ip6 saddr fe80::/10 icmpv6 type { mld-listener-query, mld-listener-report, \
+         mld-listener-done, mld2-listener-report } accept",
+    );
+    chain.rule(
+        "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } \
+         accept",
+    );
+    chain.rule("ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept comment \"DHCPv6\"");
+    chain.rule("icmp type { destination-unreachable, time-exceeded, parameter-problem } accept");
+    if firewall.ping {
+        chain.rule("icmp type echo-request accept");
+        chain.rule("icmpv6 type echo-request accept");
+    }
+    let doors = policy.doors.iter().flat_map(|door| &door.ports);
+    let (tcp, udp) = split(doors);
+    if !tcp.is_empty() || !udp.is_empty() {
+        chain.note("Who comes as far as a door's port has passed the door.");
+    }
+    let here = guarded(&policy.interfaces);
+    if !tcp.is_empty() {
+        chain.rule(format!("{here} {SYN} tcp dport {{ {tcp} }} accept"));
+    }
+    if !udp.is_empty() {
+        chain.rule(format!("{here} udp dport {{ {udp} }} accept"));
+    }
+    let (tcp, udp) = split(&firewall.allow);
+    if !tcp.is_empty() {
+        chain.rule(format!("tcp dport {{ {tcp} }} accept comment \"allow\""));
+    }
+    if !udp.is_empty() {
+        chain.rule(format!("udp dport {{ {udp} }} accept comment \"allow\""));
+    }
+    chain.rule("drop");
+    chain
+}
+
+pub(super) fn forwarded() -> Chain {
+    let about = "Packets on their way to other hosts.";
+    let mut chain = Chain::new("forwarded", &[about]).base(Base::Forward);
+    chain.rule("drop");
+    chain
+}
+
+/// The TCP and the UDP ports, each as the inside of a set.
+fn split<'k>(ports: impl IntoIterator<Item = &'k Knock>) -> (String, String) {
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+    for knock in ports {
+        match knock.protocol {
+            Protocol::Tcp => tcp.push(knock.port.to_string()),
+            Protocol::Udp => udp.push(knock.port.to_string()),
+        }
+    }
+    (tcp.join(", "), udp.join(", "))
+}
