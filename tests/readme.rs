@@ -128,7 +128,8 @@ fn sessions(text: &str) -> Vec<Session> {
 fn every_example_is_a_valid_policy() {
     let mut examples = 0;
     for entry in fs::read_dir("examples").unwrap() {
-        toctoc::policy::load::load(&entry.unwrap().path(), &toctoc::policy::Host::default()).unwrap();
+        toctoc::policy::load::load(&entry.unwrap().path(), &toctoc::policy::Host::default())
+            .unwrap();
         examples += 1;
     }
     assert!(examples >= 2);

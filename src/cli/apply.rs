@@ -32,7 +32,11 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     }
     if let Some(firewall) = &policy.firewall {
         let allowed: Vec<String> = firewall.allow.iter().map(|port| port.to_string()).collect();
-        let _ = writeln!(text, "everything else that comes in is {}", everything_else(&allowed));
+        let _ = writeln!(
+            text,
+            "everything else that comes in is {}",
+            everything_else(&allowed)
+        );
     }
     if let Interfaces::Only(names) = &policy.interfaces {
         let _ = writeln!(text, "guarded on {} only", names.join(", "));

@@ -88,7 +88,12 @@ pub(super) fn close(arguments: &Close) -> Answer {
             return Answer::CouldNot;
         }
     };
-    match by_hand::close(&Firewall::default(), door.as_ref(), source, arguments.backend) {
+    match by_hand::close(
+        &Firewall::default(),
+        door.as_ref(),
+        source,
+        arguments.backend,
+    ) {
         Ok(0) => say("no such grant was there\n"),
         Ok(number) => say(&format!("ended {}\n", count(number, "grant"))),
         Err(failure) => return could_not(&failure),

@@ -204,8 +204,8 @@ impl Stage<'_> {
             backend: Some(backend),
             ip_list_tot: None,
         };
-        let policy =
-            policy::read_for("demo", POLICY, &host).map_err(|report| Ended::Could(report.to_string()))?;
+        let policy = policy::read_for("demo", POLICY, &host)
+            .map_err(|report| Ended::Could(report.to_string()))?;
         let listener = lab.server.inside(|| TcpListener::bind(("0.0.0.0", 22)))??;
         thread::spawn(move || serve(&listener));
         Ok(Stage { lab, policy })

@@ -20,9 +20,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 
 use crate::firewall::list_size;
-use crate::policy::{Backend, Host, Policy};
 use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, load};
+use crate::policy::{Backend, Host, Policy};
 
 /// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
 #[derive(Parser)]

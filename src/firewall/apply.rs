@@ -50,7 +50,10 @@ pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
             let moving = moving.unwrap_or_default();
             let applied = apply_iptables::apply(firewall.iptables, policy, &moving)?;
             if other.is_some() {
-                firewall.nft.load(&format!("delete table {TABLE}\n")).map_err(changed)?;
+                firewall
+                    .nft
+                    .load(&format!("delete table {TABLE}\n"))
+                    .map_err(changed)?;
             }
             // What the host's other iptables holds is not seen by this one.
             remove_iptables(firewall, false).map_err(changed)?;

@@ -30,7 +30,11 @@ struct Turn {
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn apply(iptables: Iptables, policy: &Policy, moving: &[Grant]) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
-    let live = if Iptables::has_lists() { Iptables::lists()?.held() } else { Vec::new() };
+    let live = if Iptables::has_lists() {
+        Iptables::lists()?.held()
+    } else {
+        Vec::new()
+    };
     let (staying, ending): (Vec<Held>, Vec<Held>) =
         live.into_iter().partition(|held| may(policy, &held.list));
     let moved = moved(policy, moving);
@@ -40,17 +44,28 @@ pub fn apply(iptables: Iptables, policy: &Policy, moving: &[Grant]) -> Result<Ap
         let own: BTreeSet<GrantList> = own_lists(policy, family).into_iter().collect();
         let staying = staying.iter().map(|held| &held.list);
         let lists = staying.chain(moved.iter().map(|(list, _)| list));
-        let kept: BTreeSet<GrantList> = lists.filter(|list| list.family == family).cloned().collect();
+        let kept: BTreeSet<GrantList> = lists
+            .filter(|list| list.family == family)
+            .cloned()
+            .collect();
         let extra: Vec<GrantList> = kept.difference(&own).cloned().collect();
         let script = render(policy, &automaton, family, &extra);
         let held = lists_of(&before).into_iter().chain(kept).collect();
         let wanted = Wanted::script(&script, &before);
         iptables.check(family, &change(&before, &wanted))?;
-        turns.push(Turn { family, before, wanted, held });
+        turns.push(Turn {
+            family,
+            before,
+            wanted,
+            held,
+        });
     }
     carry(iptables, &turns, &moved)?;
     load(iptables, &turns)?;
-    let done = |failure: Failure| Failure { left: Left::Changed, ..failure };
+    let done = |failure: Failure| Failure {
+        left: Left::Changed,
+        ..failure
+    };
     for turn in turns.iter().filter(|turn| !turn.held.is_empty()) {
         iptables.restore(turn.family, &let_go()).map_err(done)?;
     }
@@ -73,12 +88,18 @@ fn carry(iptables: Iptables, turns: &[Turn], moved: &[(GrantList, IpAddr)]) -> R
             let now = iptables.save(turn.family);
             now.is_ok_and(|now| iptables.restore(turn.family, &change(&now, &held)).is_ok())
         });
-        let left = if undone { Left::Unchanged } else { Left::Unknown };
+        let left = if undone {
+            Left::Unchanged
+        } else {
+            Left::Unknown
+        };
         Failure { left, ..failure }
     };
     for turn in turns {
         let lists = Wanted::again(&turn.before).holding(&turn.held);
-        iptables.restore(turn.family, &change(&turn.before, &lists)).map_err(back)?;
+        iptables
+            .restore(turn.family, &change(&turn.before, &lists))
+            .map_err(back)?;
     }
     for (list, source) in moved {
         let all = crate::ruleset::iptables::names::grants(list.family, list.prefix);
@@ -108,6 +129,9 @@ fn load(iptables: Iptables, turns: &[Turn]) -> Result<(), Failure> {
         let mut left = Left::Unchanged;
         for earlier in turns[..=number].iter().rev() {
             let back = iptables.save(earlier.family).and_then(|now| {
+                if now.same_rules(&earlier.before) {
+                    return Ok(());
+                }
                 let before = Wanted::again(&earlier.before);
                 iptables.restore(earlier.family, &change(&now, &before))
             });
@@ -117,9 +141,14 @@ fn load(iptables: Iptables, turns: &[Turn]) -> Result<(), Failure> {
             }
         }
         if number > 0 && left == Left::Unchanged {
-            said = format!("{said}\nthe IPv4 rules, which had been loaded, were put back as they were");
+            said = format!(
+                "{said}\nthe IPv4 rules, which had been loaded, were put back as they were"
+            );
         }
-        return Err(Failure { message: said, left });
+        return Err(Failure {
+            message: said,
+            left,
+        });
     }
     Ok(())
 }
@@ -199,9 +228,17 @@ const MOST_LISTS: u64 = 64;
 /// Grants of another backend as entries of lists that last as long as they have left, to the second
 /// below; coarser when there are many.
 fn moved(policy: &Policy, grants: &[Grant]) -> Vec<(GrantList, IpAddr)> {
-    let longest = grants.iter().map(|grant| grant.expires_in.as_secs()).max().unwrap_or(0);
+    let longest = grants
+        .iter()
+        .map(|grant| grant.expires_in.as_secs())
+        .max()
+        .unwrap_or(0);
     let step = longest.div_ceil(MOST_LISTS).max(1);
-    let doors: BTreeMap<u32, &Name> = policy.doors.iter().map(|d| (d.name.id(), &d.name)).collect();
+    let doors: BTreeMap<u32, &Name> = policy
+        .doors
+        .iter()
+        .map(|d| (d.name.id(), &d.name))
+        .collect();
     let moved = grants.iter().filter_map(|grant| {
         let seconds = grant.expires_in.as_secs() / step * step;
         let holder = match grant.opened_by.map(|opened| opened.key) {

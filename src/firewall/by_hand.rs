@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::lock::Lock;
 use super::{Failure, Firewall, Iptables};
 use crate::policy::{Backend, Name, nearest};
+use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, GrantList, Holder, Saved};
 use crate::ruleset::nftables::{self, Listing};
-use crate::ruleset::Family;
 
 /// What is in the kernel: of each backend, if it is there.
 struct Running {
@@ -57,10 +57,14 @@ fn open_iptables(
     let family = Family::of(source.addr());
     let mut of_family = running.iptables.iter().filter(|(f, _)| *f == family);
     let (_, saved) = of_family.next().ok_or_else(|| {
-        Failure::unchanged(format!("the running firewall guards nothing for {source}'s family"))
+        Failure::unchanged(format!(
+            "the running firewall guards nothing for {source}'s family"
+        ))
     })?;
     if open_for.subsec_nanos() != 0 {
-        return Err(Failure::unchanged("iptables counts whole seconds: write for example `--for 90s`"));
+        return Err(Failure::unchanged(
+            "iptables counts whole seconds: write for example `--for 90s`",
+        ));
     }
     let prefix = iptables::prefix_of(saved).unwrap_or(family.longest_prefix());
     let network = network(source, prefix)?;
@@ -175,7 +179,11 @@ fn known(running: &Running, door: &Name) -> Result<(), Failure> {
     let nftables = running.nftables.iter();
     let listed = nftables.clone().any(|listing| listing.has_door(door));
     let saved = running.iptables.iter();
-    if listed || saved.clone().any(|(_, saved)| iptables::has_door(saved, door)) {
+    if listed
+        || saved
+            .clone()
+            .any(|(_, saved)| iptables::has_door(saved, door))
+    {
         return Ok(());
     }
     let doors = nftables.flat_map(|listing| listing.doors());

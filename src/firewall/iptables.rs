@@ -39,10 +39,8 @@ pub fn list_size() -> Option<u32> {
 impl Iptables {
     /// The two variants by name, besides the host's own choice: rules of the one are not seen by the
     /// other.
-    pub const BY_NAME: [Iptables; 2] = [
-        Iptables { suffix: "-legacy" },
-        Iptables { suffix: "-nft" },
-    ];
+    pub const BY_NAME: [Iptables; 2] =
+        [Iptables { suffix: "-legacy" }, Iptables { suffix: "-nft" }];
 
     /// Whether this is another name for that variant.
     ///
@@ -57,7 +55,10 @@ impl Iptables {
     /// The families that this kernel has.
     pub fn families() -> Vec<Family> {
         let v6 = Path::new("/proc/sys/net/ipv6").exists();
-        Family::BOTH.into_iter().filter(|family| *family == Family::V4 || v6).collect()
+        Family::BOTH
+            .into_iter()
+            .filter(|family| *family == Family::V4 || v6)
+            .collect()
     }
 
     /// `iptables-save`, `ip6tables-legacy-restore`, ...
@@ -102,7 +103,10 @@ impl Iptables {
     /// # Errors
     /// When namespaces are not permitted, or the text is refused.
     pub fn save_fresh(self, family: Family, text: &str) -> Result<Saved, Failure> {
-        let (save, restore) = (self.program(family, "save"), self.program(family, "restore"));
+        let (save, restore) = (
+            self.program(family, "save"),
+            self.program(family, "restore"),
+        );
         let load_and_save = r#""$0" --noflush && exec "$1" -c"#;
         let shell = ["sh", "-c", load_and_save, &restore, &save];
         let ended = start(&[&["unshare", "--net", "--"], &shell[..]].concat(), text)?;
@@ -134,7 +138,11 @@ impl Iptables {
     fn load(self, family: Family, text: &str, options: &[&str]) -> Result<(), Failure> {
         let program = self.program(family, "restore");
         // Another program may hold the lock of iptables-legacy for a moment.
-        let command = [&[program.as_str(), "--noflush", "--counters", "--wait=20"], options].concat();
+        let command = [
+            &[program.as_str(), "--noflush", "--counters", "--wait=20"],
+            options,
+        ]
+        .concat();
         let ended = start(&command, text)?;
         if ended.succeeded() {
             return Ok(());
@@ -152,7 +160,9 @@ impl Iptables {
     /// Whether lists of ours are in the kernel, which is so while rules of ours mention them.
     pub fn has_lists() -> bool {
         let names = names().unwrap_or_default();
-        names.iter().any(|name| name.starts_with("toctoc4:") || name.starts_with("toctoc6:"))
+        names
+            .iter()
+            .any(|name| name.starts_with("toctoc4:") || name.starts_with("toctoc6:"))
     }
 
     /// All lists whose names begin like ours, and the time.
@@ -200,7 +210,9 @@ impl Iptables {
 fn names() -> io::Result<Vec<String>> {
     match fs::read_dir(LISTS) {
         Ok(files) => {
-            let names = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
+            let names = files
+                .flatten()
+                .map(|file| file.file_name().to_string_lossy().into_owned());
             Ok(names.collect())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -211,13 +223,17 @@ fn names() -> io::Result<Vec<String>> {
 fn write(list: &str, line: &str) -> Result<(), Failure> {
     let path: PathBuf = Path::new(LISTS).join(list);
     let file = fs::File::options().write(true).open(&path);
-    file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => ": only root may, and not in a container",
-            _ => "",
-        };
-        Failure::unchanged(format!("{} cannot be written: {error}{hint}", path.display()))
-    })
+    file.and_then(|mut file| file.write_all(line.as_bytes()))
+        .map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::PermissionDenied => ": only root may, and not in a container",
+                _ => "",
+            };
+            Failure::unchanged(format!(
+                "{} cannot be written: {error}{hint}",
+                path.display()
+            ))
+        })
 }
 
 fn start(command: &[&str], stdin: &str) -> Result<Ended, Failure> {
@@ -225,7 +241,11 @@ fn start(command: &[&str], stdin: &str) -> Result<Ended, Failure> {
         let program = command.first().copied().unwrap_or_default();
         Failure::unchanged(match error.kind() {
             io::ErrorKind::NotFound => {
-                let package = if program == "unshare" { "util-linux" } else { "iptables" };
+                let package = if program == "unshare" {
+                    "util-linux"
+                } else {
+                    "iptables"
+                };
                 format!("`{program}` is not installed (Debian, Ubuntu: apt install {package})")
             }
             _ => format!("`{program}` could not be started: {error}"),
@@ -245,7 +265,9 @@ fn said(program: &str, ended: &Ended) -> String {
     let lines: Vec<&str> = ended.stderr.trim().lines().take(8).collect();
     let said = lines.join("\n");
     if said.contains("Permission denied") || said.contains("you must be root") {
-        return format!("this needs root (or CAP_NET_ADMIN): try with sudo\n{program} says: {said}");
+        return format!(
+            "this needs root (or CAP_NET_ADMIN): try with sudo\n{program} says: {said}"
+        );
     }
     format!("{program} says: {said}")
 }

@@ -96,7 +96,9 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
         Backend::Nftables => observe_nftables(&firewall.nft, policy, &automaton)?,
         Backend::Iptables => observe_iptables(firewall.iptables, policy, &automaton)?,
     };
-    observed.drifts.extend(of_the_other(firewall, policy.backend)?);
+    observed
+        .drifts
+        .extend(of_the_other(firewall, policy.backend)?);
     Ok(status(policy, &automaton, observed, now))
 }
 
@@ -107,7 +109,10 @@ fn observe_nftables(
 ) -> Result<Observed, Failure> {
     let Some(listing) = nft.list()? else {
         let drifts = vec![table_missing()];
-        let nothing = Observed { drifts, ..Observed::default() };
+        let nothing = Observed {
+            drifts,
+            ..Observed::default()
+        };
         return Ok(nothing);
     };
     let drifts = if listing.dormant {
@@ -124,7 +129,10 @@ fn observe_nftables(
 }
 
 fn nftables(policy: &Policy, listing: &Listing) -> Observed {
-    let opened = policy.keys.iter().map(|key| listing.opened_count(&key.name));
+    let opened = policy
+        .keys
+        .iter()
+        .map(|key| listing.opened_count(&key.name));
     Observed {
         doors: listing.doors().into_iter().map(str::to_string).collect(),
         grants: listing.grants(),
@@ -170,7 +178,27 @@ fn of_the_other(firewall: &Firewall, backend: Backend) -> Result<Option<Drift>, 
         Backend::Iptables => (firewall.nft.list_if_there()?.is_some(), "table inet toctoc"),
     };
     let what = "guard too, besides the policy's backend (`toctoc apply` removes them)";
-    Ok(there.then(|| Drift::new(part, what.replace("guard", if backend == Backend::Iptables { "guards" } else { "guard" }).replace("them", if backend == Backend::Iptables { "it" } else { "them" }))))
+    Ok(there.then(|| {
+        Drift::new(
+            part,
+            what.replace(
+                "guard",
+                if backend == Backend::Iptables {
+                    "guards"
+                } else {
+                    "guard"
+                },
+            )
+            .replace(
+                "them",
+                if backend == Backend::Iptables {
+                    "it"
+                } else {
+                    "them"
+                },
+            ),
+        )
+    }))
 }
 
 /// The difference between everything and nothing.
@@ -183,7 +211,14 @@ pub fn table_missing() -> Drift {
 
 /// Puts what was seen into the policy's words. Pure.
 fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) -> Status {
-    let Observed { applied, drifts, doors, grants, progress: entries, opened } = observed;
+    let Observed {
+        applied,
+        drifts,
+        doors,
+        grants,
+        progress: entries,
+        opened,
+    } = observed;
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
         own.map(|grant| grant_status(policy, grant)).collect()

@@ -40,16 +40,22 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let of_doors = file.doors.iter().map(|door| &door.open_for);
     let of_keys = file.keys.iter().map(|key| &key.open_for);
-    let times = [&file.within, &file.open_for].into_iter().chain(of_doors).chain(of_keys);
+    let times = [&file.within, &file.open_for]
+        .into_iter()
+        .chain(of_doors)
+        .chain(of_keys);
     found.extend(times.flatten().filter_map(fraction));
     if let Some(closed) = file.closed.as_ref().filter(|c| c.value == Closed::Reject) {
         found.push(
-            Diagnostic::new(closed.at.clone(), "the iptables backend cannot reject, only drop")
-                .label("not with iptables")
-                .help(format!(
-                    "doors are shut before connection tracking, and iptables rejects after it only; \
+            Diagnostic::new(
+                closed.at.clone(),
+                "the iptables backend cannot reject, only drop",
+            )
+            .label("not with iptables")
+            .help(format!(
+                "doors are shut before connection tracking, and iptables rejects after it only; \
                      write `closed = \"drop\"`, {WAY_OUT}"
-                )),
+            )),
         );
     }
     let room = file.max_sources.as_ref().zip(host.ip_list_tot);
@@ -57,7 +63,10 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
         found.push(
             Diagnostic::new(
                 written.at.clone(),
-                format!("this kernel's lists hold {room} sources, not {}", written.value),
+                format!(
+                    "this kernel's lists hold {room} sources, not {}",
+                    written.value
+                ),
             )
             .label(format!("at most {room}"))
             .help(format!(
@@ -70,18 +79,27 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
     let dates = file.keys.iter().filter_map(|key| key.expires.as_ref());
     for date in dates.filter(|date| date.value > LAST_MOMENT) {
         found.push(
-            Diagnostic::new(date.at.clone(), "iptables knows no date after 19 January 2038")
-                .label("too late")
-                .help(format!("write an earlier date, {WAY_OUT}")),
+            Diagnostic::new(
+                date.at.clone(),
+                "iptables knows no date after 19 January 2038",
+            )
+            .label("too late")
+            .help(format!("write an earlier date, {WAY_OUT}")),
         );
     }
     let states = states(policy);
     if states > MOST_STATES {
-        let at = file.backend.as_ref().map_or(0..0, |backend| backend.at.clone());
+        let at = file
+            .backend
+            .as_ref()
+            .map_or(0..0, |backend| backend.at.clone());
         found.push(
-            Diagnostic::new(at, format!("these sequences need {states} lists of the kernel"))
-                .label(format!("iptables: at most {MOST_STATES}"))
-                .help(format!("take fewer or shorter sequences, {WAY_OUT}")),
+            Diagnostic::new(
+                at,
+                format!("these sequences need {states} lists of the kernel"),
+            )
+            .label(format!("iptables: at most {MOST_STATES}"))
+            .help(format!("take fewer or shorter sequences, {WAY_OUT}")),
         );
     }
     found

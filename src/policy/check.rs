@@ -14,8 +14,8 @@ use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned};
 use super::nearest;
 use super::sweep;
 use super::{
-    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyIndex, LONGEST_SEQUENCE, Log, Name, Opening,
-    Policy,
+    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyIndex,
+    LONGEST_SEQUENCE, Log, Name, Opening, Policy,
 };
 use crate::knock::{GrantPrefix, Knock};
 

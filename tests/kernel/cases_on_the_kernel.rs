@@ -101,6 +101,4 @@ fn progress(status: &Status) -> BTreeMap<IpAddr, usize> {
         .collect()
 }
 
-on_every_firewall!(
-    cases_on_the_kernel,
-);
+on_every_firewall!(cases_on_the_kernel,);

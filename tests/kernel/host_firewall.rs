@@ -24,8 +24,15 @@ fn only_what_is_allowed_comes_in() {
         assert_eq!(world.connect(client, 81), Door::Open);
     }
     let said = world.apply(&with(FIREWALL));
-    assert!(said.contains("everything else that comes in is dropped, but for 80/tcp 7/udp"), "{said}");
-    assert!(world.yes(&["status"]).contains("dropped, but for 80/tcp 7/udp"));
+    assert!(
+        said.contains("everything else that comes in is dropped, but for 80/tcp 7/udp"),
+        "{said}"
+    );
+    assert!(
+        world
+            .yes(&["status"])
+            .contains("dropped, but for 80/tcp 7/udp")
+    );
     for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
         assert_eq!(world.connect(client, 80), Door::Open);
         for closed in [22, 81, 443, 9999] {
@@ -142,7 +149,11 @@ fn errors_of_the_path_are_heard() {
     let far = Host::new().unwrap();
     let router = &world.lab.client;
     let pid = far.pid();
-    router.ip(&format!("link add far type veth peer name eth0 netns {pid}")).unwrap();
+    router
+        .ip(&format!(
+            "link add far type veth peer name eth0 netns {pid}"
+        ))
+        .unwrap();
     for words in [
         "addr add 198.51.100.1/24 dev far",
         "addr add 2001:db8:1::1/64 dev far nodad",
@@ -216,11 +227,17 @@ fn forwarded_packets_are_dropped_only_if_asked_for() {
         world.lab.server.ip(words).unwrap();
     }
     world.server(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-    world.lab.client.ip("route add 198.51.100.0/24 via 192.0.2.1").unwrap();
+    world
+        .lab
+        .client
+        .ip("route add 198.51.100.0/24 via 192.0.2.1")
+        .unwrap();
     let send = || {
         let send = || {
             let socket = UdpSocket::bind("192.0.2.7:0").unwrap();
-            socket.send_to(b"hello", (Ipv4Addr::new(198, 51, 100, 1), 9)).unwrap();
+            socket
+                .send_to(b"hello", (Ipv4Addr::new(198, 51, 100, 1), 9))
+                .unwrap();
         };
         world.lab.client.inside(send).unwrap();
     };

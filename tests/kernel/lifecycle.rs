@@ -88,7 +88,11 @@ fn applying_again_neither_drops_nor_prolongs_a_grant() {
         let policy = match round % 3 {
             0 => TWO.to_string(),
             1 => {
-                let reject = if world.is_nftables() { "closed = \"reject\"\n" } else { "" };
+                let reject = if world.is_nftables() {
+                    "closed = \"reject\"\n"
+                } else {
+                    ""
+                };
                 format!("within = \"3s\"\n{reject}{TWO}[door.other]\nports = [99]\n")
             }
             _ => {
@@ -510,10 +514,7 @@ fn a_failing_apply_leaves_everything_as_it_was() {
             stderr.contains("the running firewall was not changed"),
             "{stderr}"
         );
-        assert_eq!(
-            world.all_rules(),
-            before
-        );
+        assert_eq!(world.all_rules(), before);
         assert_eq!(world.holders("ssh").len(), 1);
     };
     let path = world.path();
@@ -522,7 +523,11 @@ fn a_failing_apply_leaves_everything_as_it_was() {
     let broken = path.with_file_name("broken.toml");
     std::fs::write(&broken, TWO.replace("[22]", "[70000]")).unwrap();
     let program = env!("CARGO_BIN_EXE_toctoc");
-    let backend = if world.is_nftables() { "nftables" } else { "iptables" };
+    let backend = if world.is_nftables() {
+        "nftables"
+    } else {
+        "iptables"
+    };
     let mut command = world.command(program);
     command.args(["apply", "--backend", backend]).arg(&broken);
     refused(command, 1, "no port is 70000");

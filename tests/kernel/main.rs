@@ -22,12 +22,26 @@ macro_rules! on_every_firewall {
     };
 }
 
+/// The same for what is about iptables alone.
+macro_rules! on_each_iptables {
+    ($($test:ident),* $(,)?) => {
+        mod on_iptables_nft {
+            $(#[test] fn $test() { crate::world::on_firewall(crate::world::Kind::IptablesNft, super::$test) })*
+        }
+        mod on_iptables_legacy {
+            $(#[test] fn $test() { crate::world::on_firewall(crate::world::Kind::IptablesLegacy, super::$test) })*
+        }
+    };
+}
+
 mod apply_under_stress;
 mod cases_on_the_kernel;
 mod doors;
 mod host_firewall;
 mod inject;
+mod iptables;
 mod lifecycle;
+mod moving;
 mod programs;
 mod strangers;
 mod world;

@@ -108,7 +108,10 @@ impl World {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.programs().display()));
         // Tests do not wait for one another, and an ordinary user has no lock in /run.
-        command.env("XTABLES_LOCKFILE", self.directory.path().join("xtables.lock"));
+        command.env(
+            "XTABLES_LOCKFILE",
+            self.directory.path().join("xtables.lock"),
+        );
         command
     }
 
@@ -134,6 +137,23 @@ impl World {
 
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("policy.toml")
+    }
+
+    /// Writes the policy and applies it with a backend of its own; it must succeed.
+    pub fn apply_with(&self, backend: &str, policy: &str) -> String {
+        std::fs::write(self.path(), policy).unwrap();
+        let mut command = self.command(env!("CARGO_BIN_EXE_toctoc"));
+        command
+            .args(["apply", "--backend", backend])
+            .arg(self.path());
+        let output = self
+            .lab
+            .server
+            .inside(|| command.output().unwrap())
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Writes the policy and applies it; it must succeed.
@@ -253,7 +273,10 @@ impl World {
     pub fn server(&self, command: &[&str]) -> String {
         let mut started = self.command(command[0]);
         started.args(&command[1..]);
-        let output = self.lab.server.inside(|| started.output().expect(command[0]));
+        let output = self
+            .lab
+            .server
+            .inside(|| started.output().expect(command[0]));
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?}: {said}");
@@ -267,7 +290,9 @@ impl World {
             all += &self.server(&["iptables-save"]);
             all += &self.server(&["ip6tables-save"]);
         }
-        let lines = all.lines().filter(|line| !line.starts_with("# ") && !line.starts_with(':'));
+        let lines = all
+            .lines()
+            .filter(|line| !line.starts_with("# ") && !line.starts_with(':'));
         lines.map(|line| format!("{line}\n")).collect()
     }
 

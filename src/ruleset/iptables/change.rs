@@ -120,7 +120,12 @@ pub fn change(running: &Saved, wanted: &Wanted) -> String {
         let gone: Vec<&String> = old.chains.keys().filter(|c| !stay.contains(c)).collect();
         let _ = writeln!(text, "*{name}");
         // A chain that is declared is emptied if it is there.
-        for chain in new.chains.iter().map(|(chain, _)| chain).chain(gone.iter().copied()) {
+        for chain in new
+            .chains
+            .iter()
+            .map(|(chain, _)| chain)
+            .chain(gone.iter().copied())
+        {
             let _ = writeln!(text, ":{chain} - [0:0]");
         }
         for (chain, rule) in &old.jumps {
@@ -148,7 +153,10 @@ pub fn let_go() -> String {
 
 /// The lists of grants that the rules in the kernel mention.
 pub fn lists_of(running: &Saved) -> BTreeSet<GrantList> {
-    let chains = running.tables.values().flat_map(|table| table.chains.values());
+    let chains = running
+        .tables
+        .values()
+        .flat_map(|table| table.chains.values());
     let words = chains.flatten().flat_map(|rule| rule.rule.split(' '));
     words.filter_map(GrantList::parse).collect()
 }
@@ -157,8 +165,14 @@ pub fn lists_of(running: &Saved) -> BTreeSet<GrantList> {
 /// is no such door.
 pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
     let own = [
-        (names::door_chain(&list.door), super::render::kept_rule(list)),
-        (names::renew_chain(&list.door), super::render::kept_ends(list)),
+        (
+            names::door_chain(&list.door),
+            super::render::kept_rule(list),
+        ),
+        (
+            names::renew_chain(&list.door),
+            super::render::kept_ends(list),
+        ),
     ];
     let mut text = String::new();
     for (table, saved) in &running.tables {
@@ -171,7 +185,9 @@ pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
             let kept = kept.filter_map(|rule| rule.split(' ').find_map(GrantList::parse));
             let kept: Vec<GrantList> = kept.filter(|kept| !kept.once).collect();
             if saved.chains.contains_key(chain) && !kept.contains(list) {
-                let before = kept.iter().filter(|kept| kept.to_string() < list.to_string());
+                let before = kept
+                    .iter()
+                    .filter(|kept| kept.to_string() < list.to_string());
                 rules.push(format!("-I {chain} {} {rule}", before.count() + 1));
             }
         }
@@ -192,5 +208,8 @@ pub fn prefix_of(running: &Saved) -> Option<u8> {
 /// Whether the rules in the kernel guard a door.
 pub fn has_door(running: &Saved, door: &crate::policy::Name) -> bool {
     let chain = names::door_chain(door);
-    running.tables.values().any(|table| table.chains.contains_key(&chain))
+    running
+        .tables
+        .values()
+        .any(|table| table.chains.contains_key(&chain))
 }

@@ -41,7 +41,11 @@ fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<D
             )),
         }
     }
-    for (chain, rule) in found.jumps.iter().filter(|jump| !wanted.jumps.contains(jump)) {
+    for (chain, rule) in found
+        .jumps
+        .iter()
+        .filter(|jump| !wanted.jumps.contains(jump))
+    {
         drifts.push(Drift::new(
             format!("{part} chain {chain}"),
             format!("has a rule of somebody that leads to us: {rule}"),
@@ -53,7 +57,11 @@ fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<D
             drifts.push(Drift::new(part, "is missing"));
             continue;
         };
-        let same = rules.iter().zip(others).take_while(|(a, b)| a.rule == b.rule).count();
+        let same = rules
+            .iter()
+            .zip(others)
+            .take_while(|(a, b)| a.rule == b.rule)
+            .count();
         if same == rules.len() && same == others.len() {
             continue;
         }
@@ -61,17 +69,28 @@ fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<D
             (_, 0) => "has been flushed".to_string(),
             (all, there) if all > there => {
                 let lacking = all - there;
-                format!("lacks {lacking} of its {all} rules, from rule {} on", same + 1)
+                format!(
+                    "lacks {lacking} of its {all} rules, from rule {} on",
+                    same + 1
+                )
             }
             (all, there) if all + 1 == there => format!("has a rule too many, rule {}", same + 1),
             (all, there) if all < there => {
-                format!("has {} rules too many, from rule {} on", there - all, same + 1)
+                format!(
+                    "has {} rules too many, from rule {} on",
+                    there - all,
+                    same + 1
+                )
             }
             _ => format!("differs from rule {} on", same + 1),
         };
         drifts.push(Drift::new(part, what));
     }
-    for chain in found.chains.keys().filter(|chain| !wanted.chains.contains_key(*chain)) {
+    for chain in found
+        .chains
+        .keys()
+        .filter(|chain| !wanted.chains.contains_key(*chain))
+    {
         drifts.push(Drift::new(
             format!("{part} chain {chain}"),
             "is not in the policy's ruleset",

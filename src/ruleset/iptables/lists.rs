@@ -48,7 +48,9 @@ impl Clock {
         let fits = |&hz: &u64| {
             let counted = ticks.checked_sub((1 << 32) - BEFORE_WRAP * hz);
             // A machine that has just started has counted little; the timer starts a little late.
-            counted.is_some_and(|counted| (counted as f64 / hz as f64 - seconds).abs() < 0.02 * seconds + 2.0)
+            counted.is_some_and(|counted| {
+                (counted as f64 / hz as f64 - seconds).abs() < 0.02 * seconds + 2.0
+            })
         };
         let hz = HZ.into_iter().find(fits)?;
         Some(Clock { ticks, hz })
@@ -92,7 +94,10 @@ mod tests {
             let ticks = (1 << 32) - 300 * hz + 11_872 * hz;
             let clock = Clock::new(ticks, Duration::from_millis(11_872_300)).unwrap();
             assert_eq!(clock.hz, hz);
-            assert_eq!(clock.left(ticks - 10 * hz, 60), Some(Duration::from_secs(50)));
+            assert_eq!(
+                clock.left(ticks - 10 * hz, 60),
+                Some(Duration::from_secs(50))
+            );
             assert_eq!(clock.left(ticks - 60 * hz, 60), Some(Duration::ZERO));
             assert_eq!(clock.left(ticks - 60 * hz - 1, 60), None);
         }

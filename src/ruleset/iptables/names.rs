@@ -128,11 +128,7 @@ impl Spot {
     }
 
     pub fn group_list(&self, family: Family) -> String {
-        format!(
-            "{}:{}",
-            root(family, family.longest_prefix()),
-            self.group
-        )
+        format!("{}:{}", root(family, family.longest_prefix()), self.group)
     }
 
     /// Reads a list's name; `None` when it is no list of progress.
@@ -278,7 +274,10 @@ mod tests {
     #[test]
     fn names_of_progress_lists_are_read_back() {
         let (family, spot) = Spot::parse("toctoc6:yves:3").unwrap();
-        assert_eq!((family, spot.list(family).as_str()), (Family::V6, "toctoc6:yves:3"));
+        assert_eq!(
+            (family, spot.list(family).as_str()),
+            (Family::V6, "toctoc6:yves:3")
+        );
         assert_eq!(spot.group_list(family), "toctoc6:yves");
         assert_eq!(Spot::parse("toctoc4:_midway"), None);
         assert_eq!(Spot::parse("toctoc4:ssh:yves:60s"), None);
@@ -291,7 +290,11 @@ mod tests {
             opens_chain(&key)
         });
         assert_ne!(chains[0], chains[1]);
-        assert!(chains.iter().all(|chain| chain.len() == 28 && is_ours(chain)));
+        assert!(
+            chains
+                .iter()
+                .all(|chain| chain.len() == 28 && is_ours(chain))
+        );
         assert_eq!(chain("door-ssh"), "toctoc-door-ssh");
     }
 

@@ -91,7 +91,11 @@ impl Lists {
                     && stands
                 {
                     let (source, state) = (entry.source, state.0);
-                    progress.push(Progress { source, state, expires_in });
+                    progress.push(Progress {
+                        source,
+                        state,
+                        expires_in,
+                    });
                 }
             }
         }
@@ -111,7 +115,8 @@ fn grant(held: &Held) -> Grant {
         },
         expires_in: *left,
     };
-    let network = IpNet::new(*source, list.prefix).map_or_else(|_| IpNet::from(*source), |n| n.trunc());
+    let network =
+        IpNet::new(*source, list.prefix).map_or_else(|_| IpNet::from(*source), |n| n.trunc());
     Grant {
         source: network,
         door: list.door.id(),

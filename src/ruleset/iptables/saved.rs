@@ -32,7 +32,11 @@ pub struct SavedError(String);
 
 impl fmt::Display for SavedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "iptables-save printed a line that is no rule: {}", self.0)
+        write!(
+            f,
+            "iptables-save printed a line that is no rule: {}",
+            self.0
+        )
     }
 }
 
@@ -89,10 +93,29 @@ impl Saved {
         self.tables.is_empty()
     }
 
+    /// Whether these are the same chains and rules, whatever they have counted.
+    pub fn same_rules(&self, other: &Saved) -> bool {
+        let uncounted = |saved: &Saved| {
+            let mut saved = saved.clone();
+            for rule in saved
+                .tables
+                .values_mut()
+                .flat_map(|t| t.chains.values_mut())
+                .flatten()
+            {
+                (rule.packets, rule.bytes) = (0, 0);
+            }
+            saved
+        };
+        uncounted(self) == uncounted(other)
+    }
+
     /// The rules of a chain, in whatever tables it is.
     pub fn rules<'s>(&'s self, chain: &'s str) -> impl Iterator<Item = &'s SavedRule> {
         let tables = self.tables.values();
-        tables.filter_map(move |table| table.chains.get(chain)).flatten()
+        tables
+            .filter_map(move |table| table.chains.get(chain))
+            .flatten()
     }
 }
 
@@ -130,7 +153,10 @@ mod tests {
         let saved = Saved::parse(text).unwrap();
         assert_eq!(saved.tables.len(), 1);
         let raw = &saved.tables["raw"];
-        assert_eq!(raw.jumps, [("PREROUTING".to_string(), "-j toctoc".to_string())]);
+        assert_eq!(
+            raw.jumps,
+            [("PREROUTING".to_string(), "-j toctoc".to_string())]
+        );
         assert_eq!(raw.chains.len(), 1);
         let rule = &raw.chains["toctoc"][0];
         assert_eq!((rule.rule.as_str(), rule.packets), ("-p tcp -j DROP", 3));
@@ -138,7 +164,12 @@ mod tests {
 
     #[test]
     fn what_is_no_listing_is_refused() {
-        for text in ["nonsense", "*raw\n-A x", "*raw\n[x:1] -A toctoc -j DROP", "[1:1] -A toctoc"] {
+        for text in [
+            "nonsense",
+            "*raw\n-A x",
+            "*raw\n[x:1] -A toctoc -j DROP",
+            "[1:1] -A toctoc",
+        ] {
             assert!(Saved::parse(text).is_err(), "{text}");
         }
     }

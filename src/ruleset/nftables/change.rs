@@ -138,8 +138,10 @@ fn remove_dead(
     let grants = running.grants();
     let dead = grants.iter().filter(|grant| !rights.hold(grant));
     let removed = dead.map(|grant| remove_grant(text, grant, sets)).count();
-    let (rightful, dead): (Vec<Opened>, Vec<Opened>) =
-        running.opened().into_iter().partition(|opened| rights.include(opened));
+    let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
+        .opened()
+        .into_iter()
+        .partition(|opened| rights.include(opened));
     let owned: HashSet<(IpAddr, u32)> = rightful.iter().map(|o| (o.source, o.door)).collect();
     let listed: HashSet<(IpNet, u32)> = grants.iter().map(|g| (g.source, g.door)).collect();
     for opened in dead {

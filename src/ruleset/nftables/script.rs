@@ -83,7 +83,10 @@ impl fmt::Display for Base {
             Base::Input => ("input", "filter"),
             Base::Forward => ("forward", "filter"),
         };
-        write!(f, "type filter hook {hook} priority {priority}; policy accept;")
+        write!(
+            f,
+            "type filter hook {hook} priority {priority}; policy accept;"
+        )
     }
 }
 

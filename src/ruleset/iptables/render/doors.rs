@@ -21,7 +21,10 @@ impl Plan<'_> {
         if any {
             table.part("A door without a grant: a knock that leads nowhere.");
             let shut = chain("shut");
-            table.rule(&shut, format!("{} -j {}", known(&self.midway()), chain("forget")));
+            table.rule(
+                &shut,
+                format!("{} -j {}", known(&self.midway()), chain("forget")),
+            );
             table.rule(&shut, "-j DROP");
         }
     }
@@ -30,7 +33,11 @@ impl Plan<'_> {
         let ports: Vec<String> = door.ports.iter().map(|p| p.to_string()).collect();
         table.part(format!("Door {}: {}.", door.name, ports.join(", ")));
         let from = door_chain(&door.name);
-        let kept = self.kept.iter().copied().filter(|list| list.door == door.name);
+        let kept = self
+            .kept
+            .iter()
+            .copied()
+            .filter(|list| list.door == door.name);
         let (once, lasting): (Vec<_>, Vec<_>) = kept.partition(|list| list.once);
         for list in lasting.into_iter().chain(once) {
             table.rule(&from, kept_rule(list));
@@ -38,10 +45,17 @@ impl Plan<'_> {
         for network in &door.trust {
             if Family::of(network.addr()) == self.family {
                 let network = display_source(network);
-                table.rule(&from, format!("-s {network} -m comment --comment trust -j RETURN"));
+                table.rule(
+                    &from,
+                    format!("-s {network} -m comment --comment trust -j RETURN"),
+                );
             }
         }
-        let own: Vec<_> = self.own.iter().filter(|list| list.door == door.name).collect();
+        let own: Vec<_> = self
+            .own
+            .iter()
+            .filter(|list| list.door == door.name)
+            .collect();
         if !own.is_empty() {
             let nobody = known(&self.all_grants()).replace("--rcheck", "! --rcheck");
             table.rule(&from, format!("{nobody} -g {}", chain("shut")));

@@ -17,12 +17,19 @@ impl Plan<'_> {
         table.jumps.push(("INPUT", from.clone()));
         table.note("The host's firewall: what is not let in here is dropped. Who is let in here goes on to");
         table.note("the other rules of this table, which may still drop it.");
-        table.rule(&from, format!("-m conntrack --ctstate ESTABLISHED,RELATED {pass}"));
+        table.rule(
+            &from,
+            format!("-m conntrack --ctstate ESTABLISHED,RELATED {pass}"),
+        );
         table.rule(&from, format!("-i lo {pass}"));
         match self.family {
             Family::V4 => {
                 table.rule(&from, format!("-f {pass}"));
-                for error in ["destination-unreachable", "time-exceeded", "parameter-problem"] {
+                for error in [
+                    "destination-unreachable",
+                    "time-exceeded",
+                    "parameter-problem",
+                ] {
                     table.rule(&from, format!("-p icmp --icmp-type {error} {pass}"));
                 }
                 if firewall.ping {
@@ -30,13 +37,18 @@ impl Plan<'_> {
                 }
             }
             Family::V6 => {
-                table.note("IPv6 cannot do without its neighbours, its routers and its errors (RFC 4890).");
+                table.note(
+                    "IPv6 cannot do without its neighbours, its routers and its errors (RFC 4890).",
+                );
                 for neighbour in 133..=137 {
                     let kind = format!("-p ipv6-icmp --icmpv6-type {neighbour}");
                     table.rule(&from, format!("{kind} -m hl --hl-eq 255 {pass}"));
                 }
                 for group in [130, 131, 132, 143] {
-                    table.rule(&from, format!("-s fe80::/10 -p ipv6-icmp --icmpv6-type {group} {pass}"));
+                    table.rule(
+                        &from,
+                        format!("-s fe80::/10 -p ipv6-icmp --icmpv6-type {group} {pass}"),
+                    );
                 }
                 for error in 1..=4 {
                     table.rule(&from, format!("-p ipv6-icmp --icmpv6-type {error} {pass}"));
@@ -45,14 +57,26 @@ impl Plan<'_> {
                     table.rule(&from, format!("-p ipv6-icmp --icmpv6-type 128 {pass}"));
                 }
                 table.note("DHCPv6.");
-                table.rule(&from, format!("-s fe80::/10 -p udp --sport 547 --dport 546 {pass}"));
+                table.rule(
+                    &from,
+                    format!("-s fe80::/10 -p udp --sport 547 --dport 546 {pass}"),
+                );
             }
         }
         table.note("Who comes as far as a door's port has passed the door.");
-        let doors: Vec<Knock> = self.policy.doors.iter().flat_map(|door| door.ports.clone()).collect();
+        let doors: Vec<Knock> = self
+            .policy
+            .doors
+            .iter()
+            .flat_map(|door| door.ports.clone())
+            .collect();
         for interface in self.guarded() {
             for ports in ports(&doors) {
-                let syn = if ports.starts_with("-p tcp") { " --syn" } else { "" };
+                let syn = if ports.starts_with("-p tcp") {
+                    " --syn"
+                } else {
+                    ""
+                };
                 let ports = ports.replacen("-p tcp", &format!("-p tcp{syn}"), 1);
                 table.rule(&from, format!("{interface} {ports} {pass}"));
             }
@@ -78,7 +102,10 @@ fn ports(ports: &[Knock]) -> Vec<String> {
         let of_protocol = ports.iter().filter(|port| port.protocol == protocol);
         let numbers: Vec<String> = of_protocol.map(|port| port.port.to_string()).collect();
         for some in numbers.chunks(PORTS) {
-            matches.push(format!("-p {protocol} -m multiport --dports {}", some.join(",")));
+            matches.push(format!(
+                "-p {protocol} -m multiport --dports {}",
+                some.join(",")
+            ));
         }
     }
     matches

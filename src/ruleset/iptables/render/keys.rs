@@ -63,7 +63,8 @@ impl Plan<'_> {
     }
 
     fn completes(&self, key: KeyIndex, protocol: Protocol) -> bool {
-        self.last_knock(key).is_some_and(|last| last.protocol == protocol)
+        self.last_knock(key)
+            .is_some_and(|last| last.protocol == protocol)
     }
 
     /// How a source comes to a spot, and that the same knock again does nothing there.
@@ -76,9 +77,15 @@ impl Plan<'_> {
             .collect();
         let here = spot_chain(spot);
         for (from, knock) in &ways {
-            table.rule(&port_chain(*knock), format!("{} -g {here}", self.stands(from)));
+            table.rule(
+                &port_chain(*knock),
+                format!("{} -g {here}", self.stands(from)),
+            );
         }
-        let echo = self.echoes.get(&to).filter(|knock| knock.protocol == protocol);
+        let echo = self
+            .echoes
+            .get(&to)
+            .filter(|knock| knock.protocol == protocol);
         let Some(&echo) = echo else {
             return;
         };
@@ -115,7 +122,10 @@ impl Plan<'_> {
             None => "-j RETURN".to_string(),
         };
         if let Some(end) = key.expires {
-            table.rule(&opens, format!("-m time --datestart {} {leave}", moment(end)));
+            table.rule(
+                &opens,
+                format!("-m time --datestart {} {leave}", moment(end)),
+            );
         }
         table.rule(&opens, set(&self.all_grants()));
         let lists: Vec<&GrantList> = self.lists_of(key).collect();
@@ -160,13 +170,19 @@ impl Plan<'_> {
     /// The lists of other keys on which a source could stay longer than the grant it has just been
     /// given.
     fn longer(&self, list: &GrantList) -> impl Iterator<Item = &GrantList> {
-        let lasting = self.own.iter().filter(move |other| !list.once && !other.once);
+        let lasting = self
+            .own
+            .iter()
+            .filter(move |other| !list.once && !other.once);
         lasting.filter(move |other| other.door == list.door && other.seconds > list.seconds)
     }
 
     /// The time of a grant restarts, whatever it was: longer ones end.
     fn longer_grants(&self, table: &mut Table, protocol: Protocol) {
-        let keys = self.policy.key_indices().filter(|&key| self.completes(key, protocol));
+        let keys = self
+            .policy
+            .key_indices()
+            .filter(|&key| self.completes(key, protocol));
         let lists = keys.flat_map(|key| self.lists_of(self.policy.key(key)));
         let lists: Vec<&GrantList> = lists.filter(|list| !list.once).collect();
         if !lists.is_empty() {
@@ -176,7 +192,10 @@ impl Plan<'_> {
         for list in lists {
             let renew = renew_chain(&list.door);
             if done.insert(renew.clone()) {
-                let kept = self.kept.iter().filter(|kept| kept.door == list.door && !kept.once);
+                let kept = self
+                    .kept
+                    .iter()
+                    .filter(|kept| kept.door == list.door && !kept.once);
                 for kept in kept {
                     table.rule(&renew, kept_ends(kept));
                 }
@@ -193,7 +212,10 @@ impl Plan<'_> {
 
     /// Who has just opened stands on a spot that knows only the echo of the last knock.
     fn just_opened(&self, table: &mut Table, protocol: Protocol) {
-        let keys = self.policy.key_indices().filter(|&key| self.completes(key, protocol));
+        let keys = self
+            .policy
+            .key_indices()
+            .filter(|&key| self.completes(key, protocol));
         let states: BTreeSet<State> = keys.filter_map(|key| self.after[key.0]).collect();
         if !states.is_empty() {
             table.part("Just opened: the last knock again begins nothing.");
@@ -251,7 +273,9 @@ impl Plan<'_> {
             }
             Log::Nflog(group) => {
                 let prefix = log_prefix(door.as_str(), key.name.as_str(), 63);
-                Some(format!("-j NFLOG --nflog-group {group} --nflog-prefix \"{prefix}\""))
+                Some(format!(
+                    "-j NFLOG --nflog-group {group} --nflog-prefix \"{prefix}\""
+                ))
             }
         }
     }
@@ -293,9 +317,15 @@ mod tests {
 
     #[test]
     fn a_log_prefix_fits() {
-        assert_eq!(log_prefix("ssh", "yves", 63), "toctoc: opened door=ssh key=yves ");
+        assert_eq!(
+            log_prefix("ssh", "yves", 63),
+            "toctoc: opened door=ssh key=yves "
+        );
         assert_eq!(log_prefix("ssh", "yves", 29), "toctoc: door=ssh key=yves ");
-        assert_eq!(log_prefix("ssh", "alice-phone", 29), "toctoc: ssh alice-phone ");
+        assert_eq!(
+            log_prefix("ssh", "alice-phone", 29),
+            "toctoc: ssh alice-phone "
+        );
         let long = log_prefix(&"d".repeat(32), &"k".repeat(32), 29);
         assert_eq!(long, "toctoc: ddddddddd kkkkkkkkk ");
     }

@@ -10,12 +10,12 @@ mod way_in;
 use std::collections::BTreeMap;
 
 use super::names::{self, GrantList, Holder, Spot};
-pub use doors::{kept_ends, kept_rule};
 use super::script::{Script, Table};
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::{KeyIndex, Knock, Protocol};
 use crate::policy::{Key, Opening, Policy, show};
 use crate::ruleset::Family;
+pub use doors::{kept_ends, kept_rule};
 
 /// Compiles a policy for one family. `automaton` is that of the same policy; `kept` are lists of
 /// grants that the policy itself does not make: by hand, carried over, of a time that has changed.
@@ -43,7 +43,11 @@ pub fn render(
 /// The lists of grants that the policy itself makes.
 pub fn own_lists(policy: &Policy, family: Family) -> Vec<GrantList> {
     let keys = policy.keys.iter();
-    let lists = keys.flat_map(|key| key.opens.iter().map(move |o| grant_list(policy, family, key, o)));
+    let lists = keys.flat_map(|key| {
+        key.opens
+            .iter()
+            .map(move |o| grant_list(policy, family, key, o))
+    });
     lists.collect()
 }
 
@@ -100,7 +104,9 @@ impl<'p> Plan<'p> {
             ends: BTreeMap::new(),
             after: Vec::new(),
         };
-        let from_root = automaton.table().take_while(|(state, ..)| *state == State::ROOT);
+        let from_root = automaton
+            .table()
+            .take_while(|(state, ..)| *state == State::ROOT);
         plan.first = from_root.map(|(_, knock, step)| (knock, step)).collect();
         for state in (0u32..).map(State).take(automaton.len()) {
             let Some(place) = automaton.place(state) else {
@@ -126,7 +132,9 @@ impl<'p> Plan<'p> {
             }
         }
         let after = policy.key_indices().map(|key| automaton.after(key));
-        plan.after = after.map(|state| plan.spots.contains_key(&state).then_some(state)).collect();
+        plan.after = after
+            .map(|state| plan.spots.contains_key(&state).then_some(state))
+            .collect();
         plan
     }
 
@@ -143,7 +151,8 @@ impl<'p> Plan<'p> {
     /// All knocks of one protocol, in order, and whether those who are midway can do anything with
     /// them.
     fn knocks(&self, protocol: Protocol) -> BTreeMap<Knock, bool> {
-        let mut knocks: BTreeMap<Knock, bool> = self.first.keys().map(|&knock| (knock, false)).collect();
+        let mut knocks: BTreeMap<Knock, bool> =
+            self.first.keys().map(|&knock| (knock, false)).collect();
         let ways = self.ways.values().flatten().map(|&(_, knock)| knock);
         let ends = self.ends.keys().filter_map(|&key| self.last_knock(key));
         for knock in self.echoes.values().copied().chain(ways).chain(ends) {

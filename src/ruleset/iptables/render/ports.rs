@@ -18,13 +18,19 @@ pub(super) fn dispatch(
 ) {
     if targets.len() <= WIDTH {
         for (port, target) in targets {
-            table.rule(from, format!("-p {protocol} --dport {} {target}", port.port));
+            table.rule(
+                from,
+                format!("-p {protocol} --dport {} {target}", port.port),
+            );
         }
     } else {
         let parts: Vec<_> = targets.chunks(targets.len().div_ceil(WIDTH)).collect();
         let name = |part: &[(Knock, String)]| {
             let (low, high) = (part[0].0.port, part[part.len() - 1].0.port);
-            (format!("{low}:{high}"), chain(&format!("ports-{low}-{high}")))
+            (
+                format!("{low}:{high}"),
+                chain(&format!("ports-{low}-{high}")),
+            )
         };
         for part in &parts {
             let (range, below) = name(part);

@@ -22,7 +22,8 @@ impl Plan<'_> {
             ports.map(|&port| (port, format!("-g {}", names::door_chain(&door.name))))
         });
         let ignored = self.policy.ignore.iter();
-        let ignored = ignored.map(|&port| (port, "-m comment --comment ignored -j RETURN".to_string()));
+        let ignored =
+            ignored.map(|&port| (port, "-m comment --comment ignored -j RETURN".to_string()));
         let knocks = self.knocks(protocol).into_iter();
         let knocks = knocks.map(|(knock, _)| (knock, format!("-g {}", names::port_chain(knock))));
         let mut targets: Vec<_> = doors.chain(ignored).chain(knocks).collect();
@@ -32,7 +33,9 @@ impl Plan<'_> {
     }
 
     fn way_in_tcp(&self, table: &mut Table) {
-        table.note("First packets of TCP connections to this host, before connection tracking and before");
+        table.note(
+            "First packets of TCP connections to this host, before connection tracking and before",
+        );
         table.note("any port is translated. All other TCP leaves at the first rule.");
         table.rule(CHAIN, "-p tcp ! --syn -j RETURN");
         let ports = chain("ports");
@@ -43,7 +46,9 @@ impl Plan<'_> {
             );
         }
         table.rule(CHAIN, "-p tcp --syn -j RETURN");
-        table.note("A first fragment too short to hold the flags would be put together behind our back.");
+        table.note(
+            "A first fragment too short to hold the flags would be put together behind our back.",
+        );
         let first = match self.family {
             Family::V4 => "! -f -p tcp",
             Family::V6 => {
@@ -92,7 +97,10 @@ impl Plan<'_> {
             for kind in wide {
                 table.rule(
                     CHAIN,
-                    format!("{interface} {new} -m addrtype --dst-type {kind} -g {}", chain("wide")),
+                    format!(
+                        "{interface} {new} -m addrtype --dst-type {kind} -g {}",
+                        chain("wide")
+                    ),
                 );
             }
         }

@@ -1,0 +1,198 @@
+//! From one backend to the other: guests move along, strangers stay out, nothing stays behind.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use toctoc::client::Door;
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::apply_under_stress::Stop;
+use crate::inject::SYN;
+use crate::lifecycle::{ANNA, TWO};
+use crate::world::{Kind, SEQUENCE, World, YVES};
+
+/// Each door, source, key and time left, as `status` for a backend shows them.
+fn grants(world: &World, backend: &str) -> Vec<(String, f64)> {
+    let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
+    command
+        .args(["status", "--json", "--backend", backend])
+        .arg(world.path());
+    let output = world
+        .lab
+        .server
+        .inside(|| command.output().unwrap())
+        .unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["matches_policy"], true, "{status:#}");
+    let mut grants = Vec::new();
+    for door in status["doors"].as_array().unwrap() {
+        for grant in door["grants"].as_array().unwrap() {
+            let what = format!(
+                "{} {} {} {}",
+                door["name"], grant["source"], grant["key"], grant["once"]
+            );
+            grants.push((what, grant["expires_in"].as_f64().unwrap()));
+        }
+    }
+    grants.sort_by(|a, b| a.0.cmp(&b.0));
+    grants
+}
+
+fn guests_move_along_and_nothing_stays_behind() {
+    let world = World::bare();
+    for port in [22, 8443] {
+        world.listen(port);
+    }
+    let policy =
+        format!("{TWO}[key.bob]\nopens = [\"ssh\"]\nsequence = [11, 13, 7000]\nonce = true\n");
+    world.apply_with("nftables", &policy);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(CLIENT[1], &ANNA);
+    world.knock("192.0.2.77", &[11, 13, 7000]);
+    world.yes(&["open", "web", "192.0.2.200", "--for", "1h"]);
+    let mut before = grants(&world, "nftables");
+    assert_eq!(before.len(), 5);
+    for (backend, other) in [
+        ("iptables", "nftables"),
+        ("nftables", "iptables"),
+        ("iptables", "nftables"),
+    ] {
+        let said = world.apply_with(backend, &policy);
+        assert!(said.contains("5 live grants kept, 0 ended"), "{said}");
+        let after = grants(&world, backend);
+        assert_eq!(after.len(), 5);
+        for ((who, was), (same, is)) in before.iter().zip(&after) {
+            assert_eq!(who, same);
+            // nft tells whole seconds, iptables can only be given such.
+            assert!(is <= was && is + 60.0 > *was, "{who}: {was} s, then {is} s");
+        }
+        before = after;
+        let rules = world.all_rules();
+        let gone = match other {
+            "nftables" => "table inet toctoc",
+            _ => "toctoc-door-ssh",
+        };
+        assert!(!rules.contains(gone), "{rules}");
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+        assert_eq!(world.connect(CLIENT[1], 8443), Door::Open);
+        for stranger in STRANGER {
+            assert_eq!(world.connect(stranger, 22), Door::Silent);
+        }
+    }
+    let lists = world.server(&["ls", "/proc/thread-self/net/xt_recent"]);
+    assert!(lists.contains("toctoc4:"));
+    world.apply_with("nftables", &policy);
+    let lists = world.server(&["ls", "/proc/thread-self/net/xt_recent"]);
+    assert!(!lists.contains("toctoc"), "{lists}");
+}
+
+/// Key anna is gone in the policy that the other backend gets: what she opened does not move.
+fn who_has_no_right_any_more_does_not_move_along() {
+    let world = World::bare();
+    world.listen(22);
+    world.apply_with("nftables", TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &ANNA);
+    let without_anna = &TWO[..TWO.find("[key.anna]").unwrap()];
+    let said = world.apply_with("iptables", without_anna);
+    assert!(said.contains("1 live grant kept, 2 ended"), "{said}");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    world.apply_with("iptables", TWO);
+    world.knock(STRANGER[0], &ANNA);
+    let said = world.apply_with("nftables", without_anna);
+    assert!(said.contains("1 live grant kept, 2 ended"), "{said}");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
+/// Under a constant stream of strangers' SYNs to the door not one gets through, and the guest's do.
+fn no_stranger_gets_through_while_moving() {
+    let world = World::bare();
+    world.apply_with("nftables", YVES);
+    world.nft(
+        "table inet beside { counter seen { }\n counter guest { }\n chain c { \
+         type filter hook prerouting priority -299; \
+         ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n \
+         ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}\n}",
+    );
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    let stop = AtomicBool::new(false);
+    let (mut strangers, mut guests) = (0u32, 0u64);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                let guest = CLIENT[0].parse().unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    for _ in 0..500 {
+                        strangers += 1;
+                        let source = Ipv4Addr::from(0x0a00_0000 + strangers % 60_000);
+                        injector.tcp(source.into(), 40_000, 22, SYN);
+                    }
+                    guests += 1;
+                    injector.tcp(guest, 40_000, 22, SYN);
+                }
+            });
+        });
+        let _stop = Stop(&stop);
+        for round in 0..12 {
+            world.apply_with(["iptables", "nftables"][round % 2], YVES);
+        }
+    });
+    assert!(strangers > 20_000, "only {strangers} SYNs were sent");
+    assert_eq!(world.counted("seen"), 0, "of {strangers}");
+    let guest = world.counted("guest");
+    assert!(guest * 10 >= guests * 9, "{guest} of {guests}");
+}
+
+/// `remove` takes out whatever is there, of both backends, unless told which.
+fn remove_takes_out_both() {
+    let world = World::bare();
+    world.apply_with("iptables", YVES);
+    let saved = world.server(&["iptables-save"]);
+    assert!(saved.contains("toctoc-door-ssh"));
+    assert!(
+        world
+            .yes(&["remove", "--backend", "nftables"])
+            .contains("nothing to remove")
+    );
+    assert!(world.server(&["iptables-save"]).contains("toctoc-door-ssh"));
+    world.yes(&["remove"]);
+    for program in ["iptables-save", "ip6tables-save"] {
+        assert!(!world.server(&[program]).contains("toctoc"));
+    }
+    world.listen(22);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+}
+
+/// What the other `iptables` of the host holds guards too; it does not stay behind, and the lists are
+/// the same.
+fn the_other_iptables_is_cleared() {
+    let world = World::bare();
+    world.listen(22);
+    world.apply_with("iptables", YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let (program, saves) = match world.kind {
+        Kind::IptablesLegacy => ("/usr/sbin/xtables-nft-multi", "iptables-legacy-save"),
+        _ => ("/usr/sbin/xtables-legacy-multi", "iptables-nft-save"),
+    };
+    for file in std::fs::read_dir(world.programs()).unwrap() {
+        let link = file.unwrap().path();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(program, link).unwrap();
+    }
+    assert!(world.server(&[saves]).contains("toctoc-door-ssh"));
+    world.apply_with("iptables", YVES);
+    assert!(!world.server(&[saves]).contains("toctoc"));
+    assert!(world.server(&["iptables-save"]).contains("toctoc-door-ssh"));
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
+on_each_iptables!(
+    guests_move_along_and_nothing_stays_behind,
+    who_has_no_right_any_more_does_not_move_along,
+    no_stranger_gets_through_while_moving,
+    remove_takes_out_both,
+    the_other_iptables_is_cleared,
+);
