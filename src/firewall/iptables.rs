@@ -13,15 +13,9 @@ use crate::ruleset::Family;
 use crate::ruleset::iptables::{Clock, Lists, Saved, parse_list};
 
 /// The programs of one variant: what `iptables` is on this host, or one of the two by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Iptables {
     suffix: &'static str,
-}
-
-impl Default for Iptables {
-    fn default() -> Iptables {
-        Iptables { suffix: "" }
-    }
 }
 
 /// Where the kernel shows the lists of this thread's network namespace.

@@ -283,17 +283,20 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// All rules on the server, counters left out: ours and those of others.
+    /// All rules on the server, counters left out: ours and those of others, in any order.
     pub fn all_rules(&self) -> String {
-        let mut all = self.server(&["nft", "-s", "-t", "list", "ruleset"]);
-        if !self.is_nftables() {
-            all += &self.server(&["iptables-save"]);
-            all += &self.server(&["ip6tables-save"]);
-        }
-        let lines = all
+        let all = match self.kind {
+            Kind::Nftables => self.server(&["nft", "-s", "-t", "list", "ruleset"]),
+            _ => ["iptables-save", "ip6tables-save"]
+                .map(|save| self.server(&[save]))
+                .concat(),
+        };
+        let rules = all
             .lines()
             .filter(|line| !line.starts_with("# ") && !line.starts_with(':'));
-        lines.map(|line| format!("{line}\n")).collect()
+        let mut rules: Vec<&str> = rules.collect();
+        rules.sort_unstable();
+        rules.join("\n")
     }
 
     /// Loads an nft script on the server, beside ours.
