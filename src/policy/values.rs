@@ -378,6 +378,9 @@ fn seconds_at_end(written: &toml::value::Datetime) -> Option<i64> {
     }
 }
 
+/// Each knock takes up room until the kernel tidies up, a second later. With less than this, one
+/// source alone could keep the others out.
+pub(super) const MIN_MAX_SOURCES: u64 = 256;
 pub(super) const MIN_WITHIN: Duration = Duration::from_millis(100);
 pub(super) const MAX_WITHIN: Duration = Duration::from_secs(3600);
 const MIN_OPEN: Duration = Duration::from_secs(1);

@@ -221,7 +221,7 @@ fn grants_given_during_an_apply_are_kept() {
 }
 
 /// Ends a stream of packets when it goes out of scope.
-struct Stop<'s>(&'s AtomicBool);
+pub struct Stop<'s>(pub &'s AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {

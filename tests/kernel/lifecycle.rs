@@ -162,7 +162,7 @@ fn sets_made_anew_carry_grants_over() {
         assert_eq!(world.holders("web").len(), 1);
         assert!(world.holders("ssh").iter().all(|(_, key)| key.is_some()));
     };
-    shorter(&format!("max_sources = 100\n{TWO}"));
+    shorter(&format!("max_sources = 300\n{TWO}"));
     let after = left(&world);
     for ((who, was), (same, is)) in before.iter().zip(&after) {
         assert_eq!(who, same);
@@ -172,7 +172,7 @@ fn sets_made_anew_carry_grants_over() {
         );
     }
     // Wider, and back: the addresses that opened are known, all of them.
-    shorter(&format!("max_sources = 100\n{TWO}[grant]\nprefix4 = 30\n"));
+    shorter(&format!("max_sources = 300\n{TWO}[grant]\nprefix4 = 30\n"));
     assert_eq!(world.holders("ssh")[0].0, "192.0.2.4/30");
     shorter(TWO);
     assert_eq!(world.holders("ssh")[0].0, CLIENT[0]);
@@ -186,7 +186,11 @@ fn a_spent_grant_for_once_does_not_come_back() {
     world.knock(CLIENT[0], &SEQUENCE);
     world.knock(STRANGER[0], &SEQUENCE);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
-    for changed in ["max_sources = 50", "max_sources = 60", "closed = \"drop\""] {
+    for changed in [
+        "max_sources = 500",
+        "max_sources = 600",
+        "closed = \"drop\"",
+    ] {
         world.apply(&format!("{changed}\n{policy}[grant]\nprefix4 = 31\n"));
         world.apply(&format!("{changed}\n{policy}"));
         assert_eq!(world.holders("ssh").len(), 1);

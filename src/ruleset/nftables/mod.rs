@@ -15,7 +15,7 @@
 //!                        |
 //!  chain arrived: sequence complete? --> chain key-NAME: grant, count, log
 //!                        | no
-//!  chain remember: store the new state, with a timeout
+//!  chain remember: too many steps of late? forget. else store the new state, with a timeout
 //! ```
 //!
 //! The state travels through `meta priority`: nft's grammar allows no map look-up inside a
@@ -111,6 +111,9 @@ pub enum Kept {
     Once,
     Passing,
 }
+
+/// The other sets that the kernel fills. An apply makes them anew.
+const FRESH: [&str; 4] = ["progress4", "progress6", "steady4", "steady6"];
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.

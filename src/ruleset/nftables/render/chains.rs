@@ -1,6 +1,6 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
-use super::sets::progress_name;
+use super::sets::{progress_name, steady_name};
 use super::{prefix, source};
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
 use crate::ruleset::nftables::script::{Base, Chain};
@@ -8,6 +8,11 @@ use crate::ruleset::nftables::{Family, Kept, classid, door_chain, set_name};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+
+/// How many steps a source may make. The longest sequence is 32 knocks, and comes a few times in a
+/// row from who tries again. What one source leaves behind within a second, the time until the
+/// kernel tidies up, is less than the least `max_sources`.
+const STEADY: &str = "32/second burst 128 packets";
 
 /// How long a connection that used up its grant may repeat its first packet: the third repeat of
 /// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
@@ -113,12 +118,28 @@ pub(super) fn remember(policy: &Policy) -> Chain {
         "remember",
         &["Store the state. `update` alone would keep the old one and only renew its time."],
     );
+    for family in Family::BOTH {
+        let (saddr, steady) = (family.saddr(), steady_name(family));
+        chain.rule(format!(
+            "update @{steady} {{ {saddr} limit rate over {STEADY} }} goto tooquick"
+        ));
+    }
     let within = format!("comment \"within {}\"", show(policy.within));
     for family in Family::BOTH {
         let (saddr, progress) = (family.saddr(), progress_name(family));
         let element = format!("@{progress} {{ {saddr} : meta priority }}");
         chain.rule(format!("delete {element} update {element} {within}"));
     }
+    chain.rule("goto leave");
+    chain
+}
+
+pub(super) fn tooquick() -> Chain {
+    let mut chain = Chain::new(
+        "tooquick",
+        &["Too many steps from one source: each would take up room until the kernel tidies up."],
+    );
+    forget(&mut chain);
     chain.rule("goto leave");
     chain
 }

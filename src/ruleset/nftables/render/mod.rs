@@ -9,9 +9,9 @@ use super::{Family, classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::GrantPrefix;
 use crate::policy::{Policy, show};
-use chains::{arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut};
+use chains::{arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick};
 use keys::{Opens, key_of};
-use sets::{arrivals, kept_sets, ports, progress, steps};
+use sets::{arrivals, kept_sets, ports, progress, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -19,7 +19,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     if policy.judges_udp() {
         chains.push(knocks_udp(policy));
     }
-    chains.extend([judge(), arrived(), remember(policy), leave()]);
+    chains.extend([judge(), arrived(), remember(policy), tooquick(), leave()]);
     for door in &policy.doors {
         chains.push(door_of(policy, door));
     }
@@ -39,6 +39,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     let mut sets = kept_sets(policy);
     sets.extend(progress(policy));
+    sets.extend(steady(policy));
     sets.extend([
         ports(policy),
         steps(policy, automaton),

@@ -1,5 +1,7 @@
 //! The sets: what the kernel remembers, and the automaton as data.
 
+use std::time::Duration;
+
 use super::prefix;
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::policy::Policy;
@@ -66,6 +68,33 @@ pub(super) fn progress(policy: &Policy) -> Vec<Set> {
         ),
         make(Family::V6, &[]),
     ]
+}
+
+pub(super) fn steady(policy: &Policy) -> Vec<Set> {
+    let make = |family: Family, comment: &[&str]| Set {
+        comment: comment.iter().map(|c| c.to_string()).collect(),
+        name: steady_name(family),
+        types: family.address_type().to_string(),
+        kind: SetKind::Fresh {
+            size: policy.max_sources,
+            timeout: STEADY_FOR,
+        },
+        elements: Vec::new(),
+    };
+    vec![
+        make(
+            Family::V4,
+            &["How many steps a source makes: no more than it takes to knock."],
+        ),
+        make(Family::V6, &[]),
+    ]
+}
+
+/// A source that rests as long as this may do all it could at first.
+const STEADY_FOR: Duration = Duration::from_secs(5);
+
+pub(super) fn steady_name(family: Family) -> String {
+    format!("steady{}", family.digit())
 }
 
 pub(super) fn progress_name(family: Family) -> String {
