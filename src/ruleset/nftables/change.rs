@@ -264,7 +264,7 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Passing => {}
+            Kept::Admitted => {}
         }
         for (element, left) in elements {
             // Under a second is left: it has ended before anyone could use it.
@@ -349,8 +349,7 @@ pub fn open(
     Ok((text, network))
 }
 
-/// The transaction that ends grants: of one door or all, of one source or all. Empty when there are
-/// none. A source inside a granted network ends that grant.
+/// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network ends that grant.
 pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
     let touches = |network: &IpNet| {
         source.is_none_or(|source| source.contains(network) || network.contains(&source))
@@ -371,6 +370,13 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
             .any(|g| g.door == opened.door && g.source.contains(&opened.source));
         if closed {
             remove_opened(&mut text, &opened, &sets);
+        }
+    }
+    // What just used up a grant may not be repeated either. Which door it was for is not told apart:
+    // to somebody else it means no more than a lost packet.
+    for name in running.sets.keys() {
+        if matches!(parse_set_name(name), Some((Kept::Admitted, ..))) {
+            let _ = writeln!(text, "flush set {TABLE} {name}");
         }
     }
     Change {

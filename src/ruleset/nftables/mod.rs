@@ -27,7 +27,7 @@
 //!
 //! Grants live in sets that no apply recreates: `grants4/6` (address . door), `once4/6` likewise for
 //! grants used up by their first connection, `opened4/6` (address . door . key) for who opened, and
-//! `passing4/6` for a connection that has just used up its grant and may repeat its SYN. Doors and
+//! `admitted4/6` for the one packet that has just used up a grant and may be repeated. Doors and
 //! keys are stored as [`Name::id`](crate::policy::Name::id). Progress is recreated, since states are
 //! numbered afresh: a stale number must not mean something in the new automaton.
 
@@ -87,6 +87,14 @@ impl Family {
         }
     }
 
+    /// The destination address in a rule.
+    fn daddr(self) -> &'static str {
+        match self {
+            Family::V4 => "ip daddr",
+            Family::V6 => "ip6 daddr",
+        }
+    }
+
     /// The type of an address in a set.
     fn address_type(self) -> &'static str {
         match self {
@@ -109,11 +117,18 @@ pub enum Kept {
     Opened,
     Grants,
     Once,
-    Passing,
+    Admitted,
 }
 
 /// The other sets that the kernel fills. An apply makes them anew.
-const FRESH: [&str; 4] = ["progress4", "progress6", "steady4", "steady6"];
+const FRESH: [&str; 6] = [
+    "progress4",
+    "progress6",
+    "steady4",
+    "steady6",
+    "claim4",
+    "claim6",
+];
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.
@@ -122,7 +137,7 @@ fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
         Kept::Opened => "opened",
         Kept::Grants => "grants",
         Kept::Once => "once",
-        Kept::Passing => "passing",
+        Kept::Admitted => "admitted",
     };
     let by_prefix = matches!(kept, Kept::Grants | Kept::Once) && prefix != family.longest_prefix();
     let digit = family.digit();
@@ -148,7 +163,7 @@ fn parse_set_name(name: &str) -> Option<(Kept, Family, u8)> {
         "opened" => Kept::Opened,
         "grants" => Kept::Grants,
         "once" => Kept::Once,
-        "passing" => Kept::Passing,
+        "admitted" => Kept::Admitted,
         _ => return None,
     };
     Some((kept, family, prefix.unwrap_or(family.longest_prefix())))
@@ -189,7 +204,7 @@ mod tests {
 
     #[test]
     fn set_names_are_read_back() {
-        for kept in [Kept::Opened, Kept::Grants, Kept::Once, Kept::Passing] {
+        for kept in [Kept::Opened, Kept::Grants, Kept::Once, Kept::Admitted] {
             for family in Family::BOTH {
                 let longest = family.longest_prefix();
                 let name = set_name(kept, family, longest);

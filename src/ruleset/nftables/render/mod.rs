@@ -9,9 +9,11 @@ use super::{Family, classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::GrantPrefix;
 use crate::policy::{Policy, show};
-use chains::{arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick};
+use chains::{
+    admit, arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
+};
 use keys::{Opens, key_of};
-use sets::{arrivals, kept_sets, ports, progress, steady, steps};
+use sets::{arrivals, claim, kept_sets, ports, progress, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -22,6 +24,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     chains.extend([judge(), arrived(), remember(policy), tooquick(), leave()]);
     for door in &policy.doors {
         chains.push(door_of(policy, door));
+    }
+    if policy.has_once() {
+        chains.push(admit());
     }
     chains.push(shut(policy));
     let (opens, numbers) = Opens::of(policy);
@@ -40,6 +45,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     let mut sets = kept_sets(policy);
     sets.extend(progress(policy));
     sets.extend(steady(policy));
+    if policy.has_once() {
+        sets.extend(claim(policy));
+    }
     sets.extend([
         ports(policy),
         steps(policy, automaton),
