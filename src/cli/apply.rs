@@ -40,6 +40,13 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             applied.removed
         );
     }
+    if applied.ended_once > 0 {
+        let _ = writeln!(
+            text,
+            "{} for one connection ended: `max_sources`, `[grant]` or `once` changed",
+            count(applied.ended_once, "live grant")
+        );
+    }
     if applied.drifts.is_empty() {
         text.push_str("the kernel holds what the policy says\n");
         say(&text);

@@ -1,10 +1,14 @@
 //! `Script --apply--> kernel`: check, one transaction, verify.
 
+use std::time::{Duration, Instant};
+
 use super::lock::Lock;
 use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
-use crate::ruleset::nftables::{Drift, TABLE, compare, leftovers, render, transaction};
+use crate::ruleset::nftables::{
+    Carried, Drift, TABLE, compare, leftovers, render, shorten, transaction,
+};
 
 /// What an apply did.
 #[derive(Debug)]
@@ -13,6 +17,8 @@ pub struct Applied {
     pub kept: usize,
     /// Live grants that ended, their door or key being gone.
     pub removed: usize,
+    /// Live grants for one connection that ended, their set being made anew.
+    pub ended_once: usize,
     /// What differs from the policy right after: nothing, unless somebody else interfered.
     pub drifts: Vec<Drift>,
 }
@@ -25,9 +31,12 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
     let _lock = Lock::take()?;
+    let began = Instant::now();
     let running = nft.list_awake()?;
-    let change = transaction(policy, &script, running.as_ref());
-    nft.check(&change.text)?;
+    let change = |late| transaction(policy, &script, running.as_ref(), late);
+    nft.check(&change(began.elapsed()).text)?;
+    let in_time = began.elapsed() + MARGIN;
+    let change = change(in_time);
     let loaded = nft.load(&change.text);
     if let Err(failure) = loaded {
         if failure.left != Left::Unknown {
@@ -49,13 +58,36 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
         left: Left::Changed,
         ..failure
     };
+    if began.elapsed() > in_time {
+        shortened(nft, &change.carried, began).map_err(changed)?;
+    }
     let late = sweep(nft, policy).map_err(changed)?;
     let drifts = verify(nft, &script).map_err(changed)?;
     Ok(Applied {
         kept: change.kept,
         removed: change.removed + late,
+        ended_once: change.ended_once,
         drifts,
     })
+}
+
+/// How long a commit may take before what it carried over is looked at again.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Takes back the time that a slow commit gave to what it carried over. Here, too, the commit comes
+/// a moment after the text is written; that moment is short, or else it is done once more.
+fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failure> {
+    for _ in 0..5 {
+        let in_time = began.elapsed() + MARGIN;
+        let text = shorten(carried, in_time);
+        if !text.is_empty() {
+            nft.load(&text)?;
+        }
+        if began.elapsed() <= in_time {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Ends grants that keys which are gone now gave after the listing and before the commit. The new

@@ -186,17 +186,36 @@ fn a_spent_grant_for_once_does_not_come_back() {
     world.knock(CLIENT[0], &SEQUENCE);
     world.knock(STRANGER[0], &SEQUENCE);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
-    for changed in [
-        "max_sources = 500",
-        "max_sources = 600",
-        "closed = \"drop\"",
-    ] {
-        world.apply(&format!("{changed}\n{policy}[grant]\nprefix4 = 31\n"));
-        world.apply(&format!("{changed}\n{policy}"));
-        assert_eq!(world.holders("ssh").len(), 1);
+    for changed in ["closed = \"drop\"", "within = \"9s\""] {
+        let said = world.apply(&format!("{changed}\n{policy}"));
+        assert!(said.contains("1 live grant kept"), "{said}");
         assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
     }
     assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+}
+
+/// When their set is made anew, grants for one connection end: one may be used up just then.
+#[test]
+fn grants_for_once_end_with_their_set() {
+    let policy = YVES.replace("50]", "50]\nonce = true");
+    for changed in [
+        format!("max_sources = 300\n{policy}"),
+        format!("{policy}[grant]\nprefix4 = 31\n"),
+        YVES.to_string(),
+    ] {
+        let world = World::with(&policy);
+        world.listen(22);
+        world.yes(&["open", "ssh", STRANGER[0], "--for", "5m"]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        let said = world.apply(&changed);
+        let ended = "1 live grant for one connection ended";
+        assert!(
+            said.contains(ended) && said.contains("1 live grant kept, 0 ended"),
+            "{said}"
+        );
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    }
 }
 
 /// States are numbered afresh by every apply; progress under the old numbers must not open anything

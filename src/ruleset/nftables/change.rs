@@ -12,7 +12,7 @@ use super::{BY_HAND, Family, Kept, TABLE, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
 
 /// A transaction, and what it means for those who hold grants.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Change {
     /// For `nft -f -`.
     pub text: String,
@@ -20,20 +20,47 @@ pub struct Change {
     pub kept: usize,
     /// Live grants that end with it, their door or key being gone.
     pub removed: usize,
+    /// Live grants for one connection that end, since their set is made anew. One of them may be used
+    /// up between listing and commit, and would come back.
+    pub ended_once: usize,
+    /// What is written into sets that are made anew.
+    pub carried: Vec<Carried>,
+}
+
+/// An element that moves from an old set to a new one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Carried {
+    set: String,
+    element: String,
+    /// When it was listed.
+    expires_in: Duration,
+}
+
+impl Carried {
+    /// What is left of it some time after the listing, to the second below. `None` if it has ended.
+    fn left(&self, after: Duration) -> Option<String> {
+        let seconds = self.expires_in.saturating_sub(after).as_secs();
+        (seconds > 0).then(|| time(Duration::from_secs(seconds)))
+    }
 }
 
 /// The transaction that makes `script` (rendered from `policy`) the running one. `running` is our
-/// table as it is now, `None` when there is none.
+/// table as it was, `None` when there was none; `late` is the time from the beginning of that listing
+/// to the commit.
 ///
 /// Kept sets are not touched, but for grants of doors and keys that are gone. A kept set whose
 /// declaration changed (`max_sources`, `[grant]`) is made anew and its live elements are carried
-/// over, to the second below.
-pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) -> Change {
+/// over, less `late`, but for grants for one connection.
+pub fn transaction(
+    policy: &Policy,
+    script: &Script,
+    running: Option<&Listing>,
+    late: Duration,
+) -> Change {
     let Some(running) = running else {
         return Change {
             text: script.to_string(),
-            kept: 0,
-            removed: 0,
+            ..Change::default()
         };
     };
     let rights = Rights::of(policy);
@@ -46,14 +73,45 @@ pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) 
     announce_new_sets(&mut text, script, running);
     let _ = writeln!(text, "flush table {TABLE}");
     let unchanged = remove_old(&mut text, script, running);
-    let script = carry_over(script, running, &live, &rights, &unchanged);
+    let (once, live): (Vec<Grant>, Vec<Grant>) = live
+        .into_iter()
+        .partition(|grant| grant.once && !unchanged.contains(&grant_set(grant)));
+    let carried = carry_over(script, running, &live, &rights, &unchanged);
+    let mut script = script.clone();
+    for set in &mut script.sets {
+        for item in carried.iter().filter(|item| item.set == set.name) {
+            if let Some(left) = item.left(late) {
+                let element = format!("{} timeout {left}", item.element);
+                set.elements.push((element, "kept".to_string()));
+            }
+        }
+    }
     let _ = write!(text, "{script}");
     remove_dead(&mut text, running, &rights, &unchanged);
     Change {
         text,
         kept: live.len(),
         removed: dead.len(),
+        ended_once: once.len(),
+        carried,
     }
+}
+
+/// The transaction that gives what was carried over no more time than it had, when the commit came
+/// `late`.
+pub fn shorten(carried: &[Carried], late: Duration) -> String {
+    let mut text = String::new();
+    for item in carried {
+        let Carried { set, element, .. } = item;
+        remove(&mut text, set, element);
+        if let Some(left) = item.left(late) {
+            let _ = writeln!(
+                text,
+                "add element {TABLE} {set} {{ {element} timeout {left} }}"
+            );
+        }
+    }
+    text
 }
 
 /// The transaction that removes grants which `policy` gives to nobody: those that came in between the
@@ -69,6 +127,7 @@ pub fn leftovers(policy: &Policy, running: &Listing) -> Change {
         text,
         kept,
         removed,
+        ..Change::default()
     }
 }
 
@@ -223,16 +282,16 @@ fn opened_element(opened: &Opened) -> String {
     format!("{} . {door} . {key}", opened.source)
 }
 
-/// The script with live elements in those kept sets that are made anew.
+/// The live elements for those kept sets that are made anew.
 fn carry_over(
     script: &Script,
     running: &Listing,
     live: &[Grant],
     rights: &Rights,
     unchanged: &HashSet<String>,
-) -> Script {
-    let mut script = script.clone();
-    for set in &mut script.sets {
+) -> Vec<Carried> {
+    let mut carried = Vec::new();
+    for set in &script.sets {
         let Some((kept, family, prefix)) = parse_set_name(&set.name) else {
             continue;
         };
@@ -252,11 +311,9 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Grants | Kept::Once => {
-                let once = kept == Kept::Once;
-                let of_this_set = |grant: &&Grant| {
-                    Family::of(grant.source.addr()) == family && grant.once == once
-                };
+            Kept::Grants => {
+                let of_this_set =
+                    |grant: &&Grant| Family::of(grant.source.addr()) == family && !grant.once;
                 for grant in live.iter().filter(of_this_set) {
                     for source in resized(grant, prefix, running, rights) {
                         let element = format!("{} . {}", source.addr(), classid(grant.door));
@@ -264,27 +321,20 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Admitted => {}
+            Kept::Once | Kept::Admitted => {}
         }
-        for (element, left) in elements {
-            // Under a second is left: it has ended before anyone could use it.
-            if !left.is_zero() {
-                let element = format!("{element} timeout {}", time(left));
-                set.elements.push((element, "kept".to_string()));
-            }
-        }
+        carried.extend(elements.into_iter().map(|(element, expires_in)| Carried {
+            set: set.name.clone(),
+            element,
+            expires_in,
+        }));
     }
-    script
+    carried
 }
 
-/// The networks of another length for a grant: around each address that opened it and may still, or
-/// the one that did if it is for one connection.
+/// The networks of another length for a grant: around each address that opened it and may still.
 fn resized(grant: &Grant, prefix: u8, running: &Listing, rights: &Rights) -> BTreeSet<IpNet> {
     let around = |source| IpNet::new(source, prefix).ok().map(|net| net.trunc());
-    let owner = grant.opened_by.map(|opened| opened.source);
-    if grant.once {
-        return owner.and_then(around).into_iter().collect();
-    }
     let opened = running.opened().into_iter();
     let holders = opened.filter(|opened| {
         opened.door == grant.door && grant.source.contains(&opened.source) && rights.include(opened)
@@ -383,5 +433,6 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
         text,
         kept: staying.len(),
         removed: closing.len(),
+        ..Change::default()
     }
 }

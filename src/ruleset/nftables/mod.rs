@@ -37,7 +37,7 @@ mod listing;
 mod render;
 mod script;
 
-pub use change::{Change, close, leftovers, open, transaction};
+pub use change::{Carried, Change, close, leftovers, open, shorten, transaction};
 pub use compare::{Drift, compare};
 pub use listing::{Grant, Listing, ListingError, Opened, Progress};
 pub use render::render;
