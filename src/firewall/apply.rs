@@ -7,7 +7,7 @@ use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    Carried, Drift, TABLE, compare, leftovers, render, shorten, transaction,
+    Carried, Drift, Script, TABLE, compare, leftovers, render, shorten, strange, transaction,
 };
 
 /// What an apply did.
@@ -43,7 +43,7 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
             return Err(failure);
         }
         // nft died on the way; what the kernel holds tells whether its message had arrived.
-        let drifts = verify(nft, &script).map_err(|_| Failure {
+        let drifts = verify(nft, policy, &script).map_err(|_| Failure {
             left: Left::Unknown,
             message: failure.message.clone(),
         })?;
@@ -62,7 +62,7 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
     let late = sweep(nft, policy).map_err(changed)?;
-    let drifts = verify(nft, &script).map_err(changed)?;
+    let drifts = verify(nft, policy, &script).map_err(changed)?;
     Ok(Applied {
         kept: change.kept,
         removed: change.removed + late,
@@ -112,10 +112,14 @@ fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
     Ok(removed)
 }
 
-fn verify(nft: &Nft, script: &crate::ruleset::nftables::Script) -> Result<Vec<Drift>, Failure> {
+fn verify(nft: &Nft, policy: &Policy, script: &Script) -> Result<Vec<Drift>, Failure> {
     let expected = nft.list_fresh(script)?;
     Ok(match nft.list()? {
-        Some(actual) => compare(&expected, &actual),
+        Some(actual) => {
+            let mut drifts = compare(&expected, &actual);
+            drifts.extend(strange(policy, &actual));
+            drifts
+        }
         None => vec![super::status::table_missing()],
     })
 }

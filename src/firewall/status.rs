@@ -9,7 +9,7 @@ use super::{Failure, Nft};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
 use crate::policy::{Interfaces, Name, Policy};
-use crate::ruleset::nftables::{Drift, Grant, Listing, compare, render};
+use crate::ruleset::nftables::{Drift, Grant, Listing, compare, render, strange};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
 #[derive(Debug, Serialize)]
@@ -92,7 +92,8 @@ pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> 
         });
     }
     let expected = nft.list_fresh(&script)?;
-    let drifts = compare(&expected, &actual);
+    let mut drifts = compare(&expected, &actual);
+    drifts.extend(strange(policy, &actual));
     Ok(status(policy, &automaton, &actual, drifts, now))
 }
 

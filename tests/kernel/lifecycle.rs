@@ -1,5 +1,6 @@
 //! Apply, apply again, status, close, remove: what they keep, what they end, what they never touch.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 
@@ -376,6 +377,39 @@ fn status_names_what_is_gone_and_apply_heals_it() {
             "chain theirs is not in the policy",
         ),
         (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "grants4",
+                "{ 203.0.113.9 . be3e:ff51 }",
+            ],
+            "set grants4 has 203.0.113.9 . be3e:ff51, which never ends",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "grants6",
+                "{ 2001:db8::99 . 1:2 timeout 60s }",
+            ],
+            "set grants6 has 2001:db8::99 . 1:2, a grant for a door that the policy does not have",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "opened4",
+                "{ 203.0.113.9 . be3e:ff51 . 1:2 timeout 60s }",
+            ],
+            "set opened4 has 203.0.113.9 . be3e:ff51 . 1:2, an opening by a key that may not",
+        ),
+        (
             vec!["delete", "table", "inet", "toctoc"],
             "table inet toctoc is missing",
         ),
@@ -404,6 +438,74 @@ fn status_names_what_is_gone_and_apply_heals_it() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("chain opens-1 differs"), "{said}");
+}
+
+/// Whatever a set is declared with counts, not only its type.
+#[test]
+fn status_names_a_set_that_is_declared_differently() {
+    let world = World::bare();
+    std::fs::write(world.path(), YVES).unwrap();
+    let script = world.yes(&["render"]);
+    for (set, and) in [
+        ("set grants4", "gc-interval 3s"),
+        ("set opened6", "timeout 1h"),
+        ("set grants6", "policy memory"),
+        ("map ports", "policy memory"),
+    ] {
+        let changed = script.replace(&format!("{set} {{\n"), &format!("{set} {{\n\t\t{and}\n"));
+        assert_ne!(changed, script);
+        world.nft(&changed);
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{set} {and}: {said}");
+        assert!(
+            said.contains(&format!("{set} is declared differently")),
+            "{said}"
+        );
+        world.yes(&["apply"]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        world.yes(&["status"]);
+        assert_eq!(world.holders("ssh").len(), 1);
+        world.yes(&["close"]);
+    }
+}
+
+/// An nft that misses a file of its own does not say that nothing is guarded.
+#[test]
+fn what_nft_itself_lacks_is_no_missing_table() {
+    let world = World::with(YVES);
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("nft");
+    let says = "nft: error while loading shared libraries: libnftables.so.1: cannot open shared \
+                object file: No such file or directory";
+    std::fs::write(&broken, format!("#!/bin/sh\necho '{says}' >&2\nexit 127\n")).unwrap();
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let with_broken = |command: &str| {
+        let path = format!("{}:/usr/sbin:/usr/bin:/bin", directory.path().display());
+        let mut toctoc = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        toctoc.arg(command).env("PATH", path);
+        if command != "remove" {
+            toctoc.arg(world.path());
+        }
+        let output = world
+            .lab
+            .server
+            .inside(|| toctoc.output().unwrap())
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout) + &text(output.stderr),
+        )
+    };
+    for command in ["status", "apply", "remove"] {
+        let (code, said) = with_broken(command);
+        assert_eq!(code, Some(2), "{command}: {said}");
+        assert!(said.contains("libnftables.so.1"), "{command}: {said}");
+    }
+    world.yes(&["status"]);
+    world.yes(&["remove"]);
+    assert_eq!(world.toctoc(&["status"]).status.code(), Some(1));
 }
 
 /// Durations that nft's JSON rounds away are still told apart.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::compare::for_ever;
 use super::listing::{Grant, ListedSet, Listing, Opened};
 use super::script::{Script, Set, SetKind, time};
 use super::{BY_HAND, Family, Kept, TABLE, classid, parse_set_name, set_name};
@@ -64,10 +65,11 @@ pub fn transaction(
         };
     };
     let rights = Rights::of(policy);
+    let endless: HashSet<_> = for_ever(running).into_iter().collect();
     let (live, dead): (Vec<Grant>, Vec<Grant>) = running
         .grants()
         .into_iter()
-        .partition(|grant| rights.hold(grant));
+        .partition(|grant| rights.hold(grant) && !endless.contains(&in_set(grant)));
 
     let mut text = String::new();
     announce_new_sets(&mut text, script, running);
@@ -131,15 +133,21 @@ pub fn leftovers(policy: &Policy, running: &Listing) -> Change {
     }
 }
 
-/// Removes grants, and records of openings, that nobody has a right to. Returns how many grants.
+/// Removes grants, and records of openings, that nobody has a right to or that never end. Returns how many grants.
 fn remove_dead(
     text: &mut String,
     running: &Listing,
     rights: &Rights,
     sets: &HashSet<String>,
 ) -> usize {
+    let endless: HashSet<_> = for_ever(running).into_iter().collect();
+    for (set, element) in endless.iter().filter(|(set, _)| sets.contains(set)) {
+        remove(text, set, element);
+    }
     let grants = running.grants();
-    let dead = grants.iter().filter(|grant| !rights.hold(grant));
+    let dead = grants
+        .iter()
+        .filter(|grant| !rights.hold(grant) || endless.contains(&in_set(grant)));
     let removed = dead.map(|grant| remove_grant(text, grant, sets)).count();
     for opened in running.opened() {
         if !rights.include(&opened) {
@@ -150,10 +158,10 @@ fn remove_dead(
 }
 
 /// Which key may open which door, by their ids.
-struct Rights(HashSet<(u32, u32)>);
+pub(super) struct Rights(HashSet<(u32, u32)>);
 
 impl Rights {
-    fn of(policy: &Policy) -> Rights {
+    pub fn of(policy: &Policy) -> Rights {
         let by_key = policy.keys.iter().flat_map(|key| {
             let doors = key.opens.iter().map(|o| policy.door(o.door).name.id());
             doors.map(|door| (door, key.name.id()))
@@ -162,8 +170,13 @@ impl Rights {
         Rights(by_key.chain(by_hand).collect())
     }
 
-    fn include(&self, opened: &Opened) -> bool {
+    pub fn include(&self, opened: &Opened) -> bool {
         self.0.contains(&(opened.door, opened.key))
+    }
+
+    /// Whether there is such a door.
+    pub fn know(&self, door: u32) -> bool {
+        self.0.contains(&(door, BY_HAND))
     }
 
     /// A grant without a known owner stays while its door does: nft lists the owners before the
@@ -171,7 +184,7 @@ impl Rights {
     fn hold(&self, grant: &Grant) -> bool {
         match grant.opened_by {
             Some(opened) => self.include(&opened),
-            None => self.0.contains(&(grant.door, BY_HAND)),
+            None => self.know(grant.door),
         }
     }
 }
@@ -260,24 +273,33 @@ fn remove_grant(text: &mut String, grant: &Grant, sets: &HashSet<String>) {
 }
 
 fn remove_opened(text: &mut String, opened: &Opened, sets: &HashSet<String>) {
-    let family = Family::of(opened.source);
-    let set = set_name(Kept::Opened, family, family.longest_prefix());
+    let set = opened_set(opened);
     if sets.contains(&set) {
         remove(text, &set, &opened_element(opened));
     }
 }
 
-fn grant_set(grant: &Grant) -> String {
+pub(super) fn opened_set(opened: &Opened) -> String {
+    let family = Family::of(opened.source);
+    set_name(Kept::Opened, family, family.longest_prefix())
+}
+
+pub(super) fn grant_set(grant: &Grant) -> String {
     let kept = if grant.once { Kept::Once } else { Kept::Grants };
     let family = Family::of(grant.source.addr());
     set_name(kept, family, grant.source.prefix_len())
 }
 
-fn grant_element(grant: &Grant) -> String {
+/// A grant's set and its element there.
+fn in_set(grant: &Grant) -> (String, String) {
+    (grant_set(grant), grant_element(grant))
+}
+
+pub(super) fn grant_element(grant: &Grant) -> String {
     format!("{} . {}", grant.source.addr(), classid(grant.door))
 }
 
-fn opened_element(opened: &Opened) -> String {
+pub(super) fn opened_element(opened: &Opened) -> String {
     let (door, key) = (classid(opened.door), classid(opened.key));
     format!("{} . {door} . {key}", opened.source)
 }
@@ -383,10 +405,9 @@ pub fn open(
         opened_by: Some(opened),
         expires_in: open_for,
     };
-    let opened_set = set_name(Kept::Opened, family, family.longest_prefix());
     let mut text = String::new();
     for (set, element) in [
-        (opened_set, opened_element(&opened)),
+        (opened_set(&opened), opened_element(&opened)),
         (grant_set(&grant), grant_element(&grant)),
     ] {
         remove(&mut text, &set, &element);
