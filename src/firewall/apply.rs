@@ -95,11 +95,12 @@ fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failu
 /// every grant. Returns how many were ended.
 fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
     let mut removed = 0;
+    let mut before = None;
     for _ in 0..5 {
         let Some(running) = nft.list()? else {
             break;
         };
-        let change = leftovers(policy, &running);
+        let change = leftovers(policy, &running, before.as_ref());
         if !change.text.is_empty() {
             nft.load(&change.text)?;
         }
@@ -108,6 +109,7 @@ fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
         if change.removed == 0 && !unowned {
             break;
         }
+        before = Some(running);
     }
     Ok(removed)
 }

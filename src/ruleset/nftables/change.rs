@@ -1,6 +1,6 @@
 //! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -118,12 +118,25 @@ pub fn shorten(carried: &[Carried], late: Duration) -> String {
 
 /// The transaction that removes grants which `policy` gives to nobody: those that came in between the
 /// listing that an apply began with and its commit, by keys that are gone now. Empty when there are
-/// none.
-pub fn leftovers(policy: &Policy, running: &Listing) -> Change {
+/// none. A grant that `before`, the listing before this one, showed without an owner too has none: its
+/// record was removed just before the grant came.
+pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -> Change {
     let rights = Rights::of(policy);
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let mut text = String::new();
-    let removed = remove_dead(&mut text, running, &rights, &sets);
+    let mut removed = remove_dead(&mut text, running, &rights, &sets);
+    let orphans = |listing: &Listing| -> HashMap<(String, String), Grant> {
+        let grants = listing.grants().into_iter();
+        let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
+        orphans.map(|grant| (in_set(&grant), grant)).collect()
+    };
+    let earlier = before.map(orphans).unwrap_or_default();
+    for (at, grant) in orphans(running) {
+        if earlier.contains_key(&at) {
+            remove_grant(&mut text, &grant, &sets);
+            removed += 1;
+        }
+    }
     let kept = running.grants().len() - removed;
     Change {
         text,
