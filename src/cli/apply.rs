@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
 use crate::firewall::Nft;
 use crate::firewall::apply::apply;
-use crate::firewall::status::missing_interfaces;
+use crate::firewall::status::interface_warnings;
 use crate::knock::display_source;
 use crate::policy::show;
 use crate::policy::{Door, DoorIndex, Interfaces, Policy};
@@ -50,10 +50,8 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     if applied.drifts.is_empty() {
         text.push_str("the kernel holds what the policy says\n");
         say(&text);
-        for name in missing_interfaces(&policy) {
-            complain(&format!(
-                "there is no interface {name} now: nothing is guarded there until it comes"
-            ));
+        for warning in interface_warnings(&policy) {
+            complain(&warning);
         }
         return Answer::Yes;
     }

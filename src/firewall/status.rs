@@ -2,6 +2,7 @@
 //! holds what the policy says.
 
 use std::fs;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub struct Status {
     pub max_sources: u32,
     /// Interfaces that the policy names and this host does not have now.
     pub missing_interfaces: Vec<String>,
+    /// Where nothing is guarded although the policy names it, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,6 +156,7 @@ fn status(
         matches_policy: drifts.is_empty(),
         applied: true,
         missing_interfaces: missing_interfaces(policy),
+        warnings: interface_warnings(policy),
         doors: doors.collect(),
         // States are only meaningful in the automaton that numbered them.
         progress: if drifts.is_empty() {
@@ -187,9 +191,44 @@ fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
     }
 }
 
+/// What an administrator should know about the interfaces that a policy names: nothing is guarded at
+/// those that are not there, nor at those whose packets arrive under another name.
+pub fn interface_warnings(policy: &Policy) -> Vec<String> {
+    let Interfaces::Only(names) = &policy.interfaces else {
+        return Vec::new();
+    };
+    let missing = missing_interfaces(policy);
+    let warning = |name: &String| {
+        if missing.contains(name) {
+            return Some(format!(
+                "there is no interface {name} now: nothing is guarded there until it comes (if it is \
+                 another name for an interface, write the name that `ip link` shows first)"
+            ));
+        }
+        let (kind, master) = master(name)?;
+        Some(format!(
+            "{name} is a part of the {kind} {master}: nothing is guarded there, its packets arrive \
+             at {master}; name that one"
+        ))
+    };
+    names.iter().filter_map(warning).collect()
+}
+
+/// The bridge or bond that takes an interface's packets over before any rule sees them.
+fn master(name: &str) -> Option<(&'static str, String)> {
+    let directory = Path::new("/sys/class/net").join(name);
+    let has = |entry: &str| directory.join(entry).exists();
+    let kind = match (has("brport"), has("bonding_slave")) {
+        (true, _) => "bridge",
+        (_, true) => "bond",
+        _ => return None,
+    };
+    let link = fs::read_link(directory.join("master")).ok()?;
+    Some((kind, link.file_name()?.to_string_lossy().into_owned()))
+}
+
 /// The interfaces that a policy names and this host (its network namespace) does not have now.
-/// Nothing is guarded there until they come.
-pub fn missing_interfaces(policy: &Policy) -> Vec<String> {
+fn missing_interfaces(policy: &Policy) -> Vec<String> {
     let Interfaces::Only(names) = &policy.interfaces else {
         return Vec::new();
     };

@@ -7,7 +7,7 @@ use std::thread;
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
-use crate::world::{SEQUENCE, World, YVES};
+use crate::world::{SEQUENCE, World, YVES, on};
 
 pub const TWO: &str = r#"
 open_for = "5m"
@@ -715,6 +715,44 @@ fn an_interface_that_is_not_there_is_named() {
         serde_json::json!(["eth9"])
     );
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+}
+
+/// The packets of a bridge's port arrive at the bridge.
+#[test]
+fn a_part_of_a_bridge_is_named() {
+    let world = World::bare();
+    let server = &world.lab.server;
+    server.ip("link add br0 type bridge").unwrap();
+    server
+        .ip("link add port type veth peer name other")
+        .unwrap();
+    server.ip("link set port master br0").unwrap();
+    let named = |interfaces: &str| {
+        let policy = format!("interfaces = {interfaces}\n{YVES}");
+        std::fs::write(world.path(), policy).unwrap();
+        // /sys shows the namespace that mounted it.
+        let with_sys =
+            "mount -t sysfs none /sys && \"$0\" apply \"$1\" && exec \"$0\" status \"$1\"";
+        let path = world.path();
+        let program = env!("CARGO_BIN_EXE_toctoc");
+        let command = ["unshare", "--mount", "sh", "-c", with_sys, program];
+        let ended = on(server, &[&command[..], &[path.to_str().unwrap()]].concat());
+        assert!(ended.succeeded(), "{}", ended.stderr);
+        (ended.stdout, ended.stderr)
+    };
+    let (status, apply) = named("[\"eth0\", \"port\"]");
+    for said in [&status, &apply] {
+        assert!(
+            said.contains("port is a part of the bridge br0") && said.contains("name that one"),
+            "{said}"
+        );
+        assert!(!said.contains("eth0 is a part"), "{said}");
+    }
+    let (status, apply) = named("[\"eth0\", \"br0\", \"other\"]");
+    assert!(
+        !status.contains("part of") && apply.is_empty(),
+        "{status}{apply}"
+    );
 }
 
 #[test]
