@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::file::Spanned;
 use super::{Closed, Log};
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, Protocol, unmapped};
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
 
@@ -230,7 +230,8 @@ impl Reader {
             let network = text
                 .parse::<IpNet>()
                 .ok()
-                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+                .map(unmapped);
             match network {
                 None => self.error(
                     Diagnostic::new(

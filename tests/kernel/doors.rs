@@ -362,6 +362,23 @@ fn trusted_sources_need_no_knock() {
     );
 }
 
+/// `::ffff:192.0.2.7` is 192.0.2.7, by hand and in `trust`.
+#[test]
+fn a_mapped_address_is_the_one_it_means() {
+    let trusting = YVES.replace("[22]", "[22]\ntrust = [\"::ffff:192.0.2.8/125\"]");
+    let world = World::with(&trusting);
+    world.listen(22);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[1], 22), Door::Silent);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    let said = world.yes(&["open", "ssh", "::ffff:192.0.2.7"]);
+    assert_eq!(said, "ssh is open to 192.0.2.7 for 1m\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(CLIENT[1], 22), Door::Silent);
+    assert_eq!(world.yes(&["close", "::ffff:192.0.2.7"]), "ended 1 grant\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+}
+
 #[test]
 fn a_rejecting_door_looks_like_a_closed_port() {
     let world = World::with(&format!("closed = \"reject\"\n{YVES}"));

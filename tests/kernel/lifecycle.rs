@@ -1,7 +1,7 @@
 //! Apply, apply again, status, close, remove: what they keep, what they end, what they never touch.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use toctoc::client::Door;
@@ -438,6 +438,28 @@ fn status_names_what_is_gone_and_apply_heals_it() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("chain opens-1 differs"), "{said}");
+}
+
+/// `toctoc status | true`: nobody reads, and the answer is what it is.
+#[test]
+fn status_answers_the_same_when_nobody_reads() {
+    let world = World::with(YVES);
+    let unread = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        command.arg("status").arg(world.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let spawn = || {
+            let mut child = command.spawn().unwrap();
+            drop(child.stdout.take());
+            child.wait_with_output().unwrap()
+        };
+        let output = world.lab.server.inside(spawn).unwrap();
+        assert!(output.stderr.is_empty());
+        output.status.code()
+    };
+    assert_eq!(unread(), Some(0));
+    world.server(&["nft", "flush", "chain", "inet", "toctoc", "judge"]);
+    assert_eq!(unread(), Some(1));
 }
 
 /// Whatever a set is declared with counts, not only its type.
