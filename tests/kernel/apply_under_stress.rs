@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -243,8 +243,8 @@ impl SlowNft {
         SlowNft(directory)
     }
 
-    /// Applies a policy; in between listing and commit something happens.
-    fn apply(&self, world: &World, policy: &str, meanwhile: impl FnOnce()) -> String {
+    /// Starts to apply a policy, and waits until the listing is done and nft is to load.
+    fn start(&self, world: &World, policy: &str) -> Child {
         let here = self.0.path();
         std::fs::write(world.path(), policy).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
@@ -253,14 +253,44 @@ impl SlowNft {
         command.stdout(Stdio::piped());
         let child = world.lab.server.inside(|| command.spawn().unwrap());
         world.until("nft waits", || here.join("waits").exists());
+        child.unwrap()
+    }
+
+    fn go(&self) {
+        std::fs::write(self.0.path().join("go"), "").unwrap();
+    }
+
+    /// Applies a policy; in between listing and commit something happens.
+    fn apply(&self, world: &World, policy: &str, meanwhile: impl FnOnce()) -> String {
+        let child = self.start(world, policy);
         meanwhile();
-        std::fs::write(here.join("go"), "").unwrap();
-        let output = child.unwrap().wait_with_output().unwrap();
-        std::fs::remove_file(here.join("waits")).unwrap();
-        std::fs::remove_file(here.join("go")).unwrap();
+        self.go();
+        let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     }
+}
+
+/// Whoever is killed leaves the lock to the nft that still works for him, and to nobody else.
+#[test]
+fn the_lock_is_held_until_the_nft_of_a_killed_apply_ends() {
+    let world = World::with(YVES);
+    let slow = SlowNft::new();
+    let mut killed = slow.start(&world, TWO);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let later = YVES.replace("[443,", "[441,");
+    thread::scope(|scope| {
+        let next = scope.spawn(|| world.apply(&later));
+        thread::sleep(Duration::from_millis(1500));
+        assert!(!next.is_finished());
+        slow.go();
+        next.join().unwrap();
+    });
+    // It came last, and it holds.
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.status()["doors"].as_array().unwrap().len(), 1);
+    world.apply(TWO);
 }
 
 /// A grant for one connection that is used up while an apply makes its set anew does not come back.
