@@ -137,6 +137,18 @@ impl GrantPrefix {
     }
 }
 
+/// An IPv4-mapped IPv6 network (`::ffff:192.0.2.7`) as the IPv4 network that it means: packets come
+/// from that one. Others stay.
+pub fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let address = mapped.addr().to_ipv4_mapped();
+    let inside = address.zip(mapped.prefix_len().checked_sub(96));
+    let inside = inside.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
+    inside.unwrap_or(network)
+}
+
 /// A network as people write it: without the length when it is one address.
 pub fn display_source(network: &IpNet) -> String {
     if network.prefix_len() == network.max_prefix_len() {

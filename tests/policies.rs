@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
+use toctoc::automaton::Automaton;
 use toctoc::policy;
 
 fn broken_files() -> Vec<PathBuf> {
@@ -139,6 +141,64 @@ fn garbage_below_the_limit_is_refused_shortly() {
         assert_eq!(code, Some(1));
         assert!(said.len() < 60_000, "{} bytes of message", said.len());
     }
+}
+
+/// `[x, a, b, y]` and `[a, b, z]`: after `a b` each of the first can go on as each of the second.
+fn shared_middles(keys: u16) -> String {
+    let mut text = String::from("[door.ssh]\nports = [22]\n");
+    for i in 0..keys {
+        let (x, y, z) = (10_000 + i, 60_000 - i, 30_000 + i);
+        text += &format!("[key.x{i}]\nopens = [\"ssh\"]\nsequence = [{x}, 7, 5, {y}]\n");
+        text += &format!("[key.z{i}]\nopens = [\"ssh\"]\nsequence = [7, 5, {z}]\n");
+    }
+    text
+}
+
+#[test]
+fn sequences_that_multiply_are_refused_at_once() {
+    let start = Instant::now();
+    let report = policy::read("p.toml", &shared_middles(8_000)).expect_err("64 million steps");
+    snapbox::Assert::new()
+        .action_env("SNAPSHOTS")
+        .normalize_paths(false)
+        .eq(
+            format!("{report}\n"),
+            snapbox::Data::read_from(Path::new("tests/golden/too-many-steps.txt"), None).raw(),
+        );
+    assert!(start.elapsed() < Duration::from_secs(20));
+    policy::read("p.toml", &shared_middles(300)).expect("90,000 steps");
+}
+
+/// Five ports each, at random, half of them with the same first knock.
+#[test]
+fn ten_thousand_ordinary_keys_are_fine() {
+    let mut text = String::from("[door.ssh]\nports = [22]\n");
+    let mut random = 1u64;
+    for key in 0..10_000 {
+        // Odd and even in turn: no port comes twice in a row.
+        let mut port = |odd: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            1000 + (random >> 33) % 30_000 * 2 + odd
+        };
+        let first = if key % 2 == 0 { 443 } else { port(1) };
+        let rest = [port(0), port(1), port(0), port(1)];
+        text += &format!(
+            "[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{first}, {}, {}, {}, {}]\n",
+            rest[0], rest[1], rest[2], rest[3]
+        );
+    }
+    let policy = policy::read("p", &text).map_err(|report| report.to_string());
+    let policy = policy.unwrap();
+    let (most, _) = Automaton::size(policy.sequences());
+    let built = Automaton::build(policy.sequences()).table().count() as u64;
+    // Done states have echoes of their own.
+    assert!(
+        (built - 10_000..=built).contains(&most),
+        "{most}, really {built}"
+    );
+    assert!(most < 200_000, "{most}");
 }
 
 #[test]

@@ -34,6 +34,32 @@ pub(super) fn build(sequences: &[&[Knock]]) -> Automaton {
     }
 }
 
+/// How many steps the machine would have, counted without making them, and the key with the state
+/// that has the most. Steps that a state has in common with its fail link are counted twice.
+pub(super) fn size(sequences: &[&[Knock]]) -> (u64, Option<KeyIndex>) {
+    let mut nodes = trie(sequences);
+    let order = breadth_first(&nodes);
+    link_failures(&mut nodes, &order);
+    let mut counts = vec![0u64; nodes.len()];
+    let (mut sum, mut most) = (0, (0, None));
+    for &at in order.iter().filter(|&&at| nodes[at].completes.is_none()) {
+        let node = &nodes[at];
+        // The count of a complete sequence stays 0; so does that of the root for those who ask it.
+        let copied = if node.fail == ROOT {
+            0
+        } else {
+            counts[node.fail]
+        };
+        let echo = u64::from(node.knock.is_some());
+        counts[at] = copied + node.children.len() as u64 + echo;
+        sum += counts[at];
+        if copied > most.0 {
+            most = (copied, node.keys.first().copied());
+        }
+    }
+    (sum, most.1)
+}
+
 /// One path for each sequence; common beginnings share their nodes.
 fn trie(sequences: &[&[Knock]]) -> Vec<Node> {
     let mut nodes = vec![Node::default()];

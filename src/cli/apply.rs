@@ -6,7 +6,7 @@ use super::status::everything_else;
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
-use crate::firewall::status::missing_interfaces;
+use crate::firewall::status::interface_warnings;
 use crate::knock::display_source;
 use crate::policy::show;
 use crate::policy::{Door, DoorIndex, Interfaces, Policy};
@@ -49,13 +49,18 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             applied.removed
         );
     }
+    if applied.ended_once > 0 {
+        let _ = writeln!(
+            text,
+            "{} for one connection ended: `max_sources`, `[grant]` or `once` changed",
+            count(applied.ended_once, "live grant")
+        );
+    }
     if applied.drifts.is_empty() {
         text.push_str("the kernel holds what the policy says\n");
         say(&text);
-        for name in missing_interfaces(&policy) {
-            complain(&format!(
-                "there is no interface {name} now: nothing is guarded there until it comes"
-            ));
+        for warning in interface_warnings(&policy) {
+            complain(&warning);
         }
         return Answer::Yes;
     }

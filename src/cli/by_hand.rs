@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{Answer, complain, count, say};
 use crate::firewall::{Failure, Firewall, by_hand};
-use crate::knock::display_source;
+use crate::knock::{display_source, unmapped};
 use crate::policy::{Backend, Name, show};
 
 #[derive(Args)]
@@ -45,6 +45,7 @@ fn source(text: &str) -> Result<IpNet, String> {
     text.parse::<IpAddr>()
         .map(IpNet::from)
         .or_else(|_| text.parse::<IpNet>().map(|net| net.trunc()))
+        .map(unmapped)
         .map_err(|_| format!("`{text}` is neither an address nor a network"))
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
-use super::{Answer, PolicyPath, complain, now, policy, say};
+use super::{Answer, PolicyPath, complain, heard, now, policy, say};
 use crate::automaton::Automaton;
 use crate::trace::explain;
 use crate::trace::parse_line;
@@ -52,7 +52,9 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         at = packet.at;
         let meaning = run.packet(packet);
         let sentence = explain::sentence(&policy, &automaton, &packet, &meaning);
-        say(&format!("{sentence}\n"));
+        if !heard(&format!("{sentence}\n")) {
+            return Answer::Yes;
+        }
     }
     say(&explain::grants(&policy, &run, at));
     Answer::Yes

@@ -136,8 +136,13 @@ fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
     })
 }
 
-/// Prints to standard output. When nobody reads it any more, that is the end and no error.
+/// Prints to standard output. When nobody reads it any more, that is no error and changes no answer.
 fn say(text: &str) {
+    let _ = heard(text);
+}
+
+/// Prints to standard output. Returns whether somebody still reads it.
+fn heard(text: &str) -> bool {
     let mut stdout = anstream::stdout();
     if let Err(error) = stdout
         .write_all(text.as_bytes())
@@ -147,8 +152,9 @@ fn say(text: &str) {
             complain(&format!("cannot write: {error}"));
             std::process::exit(2);
         }
-        std::process::exit(0);
+        return false;
     }
+    true
 }
 
 /// Prints an error.

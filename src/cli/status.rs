@@ -124,11 +124,8 @@ pub(super) fn text(status: &Status) -> String {
             );
         }
     }
-    for name in &status.missing_interfaces {
-        let _ = writeln!(
-            text,
-            "there is no interface {name} now: nothing is guarded there until it comes"
-        );
+    for warning in &status.warnings {
+        let _ = writeln!(text, "{warning}");
     }
     text
 }

@@ -1,11 +1,15 @@
 //! `Script --apply--> kernel`: check, one transaction, verify.
 
+use std::time::{Duration, Instant};
+
 use super::apply_iptables;
 use super::lock::Lock;
 use super::{Failure, Firewall, Iptables, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::{Backend, Policy};
-use crate::ruleset::nftables::{TABLE, carry, compare, leftovers, render, transaction};
+use crate::ruleset::nftables::{
+    Carried, Script, TABLE, carry, compare, leftovers, render, shorten, strange, transaction,
+};
 use crate::ruleset::{Drift, Grant};
 
 /// What an apply did.
@@ -15,6 +19,8 @@ pub struct Applied {
     pub kept: usize,
     /// Live grants that ended, their door or key being gone.
     pub removed: usize,
+    /// Live grants for one connection that ended, their set being made anew.
+    pub ended_once: usize,
     /// What differs from the policy right after: nothing, unless somebody else interfered.
     pub drifts: Vec<Drift>,
 }
@@ -32,23 +38,40 @@ pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
     };
     match policy.backend {
         Backend::Nftables => {
+            let began = Instant::now();
             let other = Iptables::has_lists();
             let moving = if other {
                 Iptables::lists()?.grants()
             } else {
                 Vec::new()
             };
-            let applied = apply_nftables(&firewall.nft, policy, &moving)?;
+            let (once, lasting): (Vec<Grant>, Vec<Grant>) =
+                moving.into_iter().partition(|grant| grant.once);
+            let mut applied = apply_nftables(&firewall.nft, policy, &lasting, began)?;
+            if !once.is_empty() {
+                // Now that both guard, none can be used up in the one and stay in the other.
+                let mut unused = Iptables::lists().map_err(changed)?.grants();
+                unused.retain(|grant| grant.once);
+                let carried = carry(policy, &unused, began.elapsed() + MARGIN);
+                firewall.nft.load(&carried.text).map_err(changed)?;
+                applied.kept += carried.kept;
+                applied.removed += carried.removed;
+            }
             if other {
                 remove_iptables(firewall, true).map_err(changed)?;
             }
             Ok(applied)
         }
         Backend::Iptables => {
+            let began = Instant::now();
             let other = firewall.nft.list_if_there()?;
             let moving = other.as_ref().map(|listing| listing.grants());
             let moving = moving.unwrap_or_default();
-            let applied = apply_iptables::apply(firewall.iptables, policy, &moving)?;
+            let again = || {
+                let listing = firewall.nft.list()?;
+                Ok(listing.map(|listing| listing.grants()).unwrap_or_default())
+            };
+            let applied = apply_iptables::apply(firewall.iptables, policy, &moving, began, again)?;
             if other.is_some() {
                 firewall
                     .nft
@@ -75,23 +98,34 @@ fn remove_iptables(firewall: &Firewall, own_too: bool) -> Result<bool, Failure> 
     Ok(any)
 }
 
-fn apply_nftables(nft: &Nft, policy: &Policy, moving: &[Grant]) -> Result<Applied, Failure> {
+/// `began` is when the grants that move were read.
+fn apply_nftables(
+    nft: &Nft,
+    policy: &Policy,
+    moving: &[Grant],
+    began: Instant,
+) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
     let running = nft.list_awake()?;
-    let mut change = transaction(policy, &script, running.as_ref());
-    let carried = carry(policy, moving);
-    change.text.push_str(&carried.text);
-    change.kept += carried.kept;
-    change.removed += carried.removed;
-    nft.check(&change.text)?;
+    let change = |late| {
+        let mut change = transaction(policy, &script, running.as_ref(), late);
+        let carried = carry(policy, moving, late);
+        change.text.push_str(&carried.text);
+        change.kept += carried.kept;
+        change.removed += carried.removed;
+        change
+    };
+    nft.check(&change(began.elapsed()).text)?;
+    let in_time = began.elapsed() + MARGIN;
+    let change = change(in_time);
     let loaded = nft.load(&change.text);
     if let Err(failure) = loaded {
         if failure.left != Left::Unknown {
             return Err(failure);
         }
         // nft died on the way; what the kernel holds tells whether its message had arrived.
-        let drifts = verify(nft, &script).map_err(|_| Failure {
+        let drifts = verify(nft, policy, &script).map_err(|_| Failure {
             left: Left::Unknown,
             message: failure.message.clone(),
         })?;
@@ -106,13 +140,36 @@ fn apply_nftables(nft: &Nft, policy: &Policy, moving: &[Grant]) -> Result<Applie
         left: Left::Changed,
         ..failure
     };
+    if began.elapsed() > in_time {
+        shortened(nft, &change.carried, began).map_err(changed)?;
+    }
     let late = sweep(nft, policy).map_err(changed)?;
-    let drifts = verify(nft, &script).map_err(changed)?;
+    let drifts = verify(nft, policy, &script).map_err(changed)?;
     Ok(Applied {
         kept: change.kept,
         removed: change.removed + late,
+        ended_once: change.ended_once,
         drifts,
     })
+}
+
+/// How long a commit may take before what it carried over is looked at again.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Takes back the time that a slow commit gave to what it carried over. Here, too, the commit comes
+/// a moment after the text is written; that moment is short, or else it is done once more.
+fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failure> {
+    for _ in 0..5 {
+        let in_time = began.elapsed() + MARGIN;
+        let text = shorten(carried, in_time);
+        if !text.is_empty() {
+            nft.load(&text)?;
+        }
+        if began.elapsed() <= in_time {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Ends grants that keys which are gone now gave after the listing and before the commit. The new
@@ -120,33 +177,37 @@ fn apply_nftables(nft: &Nft, policy: &Policy, moving: &[Grant]) -> Result<Applie
 /// every grant. Returns how many were ended.
 fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
     let mut removed = 0;
-    let mut ownerless: Vec<Grant> = Vec::new();
+    let mut before = None;
     let mut clean = 0;
     for _ in 0..8 {
         let Some(running) = nft.list()? else {
             break;
         };
-        let change = leftovers(policy, &running, &ownerless);
+        let change = leftovers(policy, &running, before.as_ref());
         if !change.text.is_empty() {
             nft.load(&change.text)?;
         }
         removed += change.removed;
-        ownerless = running.grants();
-        ownerless.retain(|grant| grant.opened_by.is_none());
-        let nothing = change.text.is_empty() && ownerless.is_empty();
+        let ownerless = running.grants().iter().any(|g| g.opened_by.is_none());
+        let nothing = change.text.is_empty() && !ownerless;
         clean = if nothing { clean + 1 } else { 0 };
         // What has just been shrunk is listed with gaps: look twice.
         if clean > usize::from(removed > 0) {
             break;
         }
+        before = Some(running);
     }
     Ok(removed)
 }
 
-fn verify(nft: &Nft, script: &crate::ruleset::nftables::Script) -> Result<Vec<Drift>, Failure> {
+fn verify(nft: &Nft, policy: &Policy, script: &Script) -> Result<Vec<Drift>, Failure> {
     let expected = nft.list_fresh(script)?;
     Ok(match nft.list()? {
-        Some(actual) => compare(&expected, &actual),
+        Some(actual) => {
+            let mut drifts = compare(&expected, &actual);
+            drifts.extend(strange(policy, &actual));
+            drifts
+        }
         None => vec![super::status::table_missing()],
     })
 }

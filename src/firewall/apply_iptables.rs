@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::apply::Applied;
 use super::iptables::Iptables;
@@ -10,7 +11,8 @@ use super::{Failure, Left};
 use crate::automaton::Automaton;
 use crate::policy::{Name, Policy};
 use crate::ruleset::iptables::{
-    GrantList, Held, Holder, Saved, Wanted, change, compare, let_go, lists_of, own_lists, render,
+    GrantList, Held, Holder, Saved, Wanted, change, compare, let_go, lists_of, names, own_lists,
+    render,
 };
 use crate::ruleset::{BY_HAND, Drift, Family, Grant};
 
@@ -23,12 +25,21 @@ struct Turn {
     held: BTreeSet<GrantList>,
 }
 
-/// Makes the policy the running one. `moving` are live grants that another backend has given.
-/// Whoever calls holds the lock.
+/// Makes the policy the running one. `moving` are live grants that another backend has given, read
+/// when it all `began`; `again` reads them again. Whoever calls holds the lock.
+///
+/// Grants for one connection move when both backends guard: by then none can be used up in the one
+/// and stay in the other.
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
-pub fn apply(iptables: Iptables, policy: &Policy, moving: &[Grant]) -> Result<Applied, Failure> {
+pub fn apply(
+    iptables: Iptables,
+    policy: &Policy,
+    moving: &[Grant],
+    began: Instant,
+    again: impl Fn() -> Result<Vec<Grant>, Failure>,
+) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let live = if Iptables::has_lists() {
         Iptables::lists()?.held()
@@ -37,7 +48,7 @@ pub fn apply(iptables: Iptables, policy: &Policy, moving: &[Grant]) -> Result<Ap
     };
     let (staying, ending): (Vec<Held>, Vec<Held>) =
         live.into_iter().partition(|held| may(policy, &held.list));
-    let moved = moved(policy, moving);
+    let moved = moved(policy, moving, began.elapsed() + MARGIN);
     let mut turns = Vec::new();
     for family in Iptables::families() {
         let before = iptables.save(family)?;
@@ -60,12 +71,21 @@ pub fn apply(iptables: Iptables, policy: &Policy, moving: &[Grant]) -> Result<Ap
             held,
         });
     }
-    carry(iptables, &turns, &moved)?;
+    let (once, lasting): (Vec<_>, Vec<_>) = moved.iter().cloned().partition(|(list, _)| list.once);
+    carry(iptables, &turns, &lasting)?;
     load(iptables, &turns)?;
     let done = |failure: Failure| Failure {
         left: Left::Changed,
         ..failure
     };
+    if !once.is_empty() {
+        let unused = again().map_err(done)?;
+        let is_unused = |(list, source): &&(GrantList, IpAddr)| {
+            let same = |g: &Grant| g.source.addr() == *source && g.door == list.door.id() && g.once;
+            unused.iter().any(same)
+        };
+        enter(once.iter().filter(is_unused)).map_err(done)?;
+    }
     for turn in turns.iter().filter(|turn| !turn.held.is_empty()) {
         iptables.restore(turn.family, &let_go()).map_err(done)?;
     }
@@ -73,6 +93,7 @@ pub fn apply(iptables: Iptables, policy: &Policy, moving: &[Grant]) -> Result<Ap
     Ok(Applied {
         kept: staying.len() + moved_in,
         removed: ending.len() + (moving.len() - moved_in.min(moving.len())),
+        ended_once: 0,
         drifts: verify(iptables, policy, &automaton).map_err(done)?,
     })
 }
@@ -101,10 +122,14 @@ fn carry(iptables: Iptables, turns: &[Turn], moved: &[(GrantList, IpAddr)]) -> R
             .restore(turn.family, &change(&turn.before, &lists))
             .map_err(back)?;
     }
+    enter(moved).map_err(back)
+}
+
+/// Puts sources on lists.
+fn enter<'m>(moved: impl IntoIterator<Item = &'m (GrantList, IpAddr)>) -> Result<(), Failure> {
     for (list, source) in moved {
-        let all = crate::ruleset::iptables::names::grants(list.family, list.prefix);
-        Iptables::add(&all, *source).map_err(back)?;
-        Iptables::add(&list.to_string(), *source).map_err(back)?;
+        Iptables::add(&names::grants(list.family, list.prefix), *source)?;
+        Iptables::add(&list.to_string(), *source)?;
     }
     Ok(())
 }
@@ -225,14 +250,14 @@ fn may(policy: &Policy, list: &GrantList) -> bool {
 /// As many lists for grants that come from elsewhere, per door and holder, at most.
 const MOST_LISTS: u64 = 64;
 
-/// Grants of another backend as entries of lists that last as long as they have left, to the second
-/// below; coarser when there are many.
-fn moved(policy: &Policy, grants: &[Grant]) -> Vec<(GrantList, IpAddr)> {
-    let longest = grants
-        .iter()
-        .map(|grant| grant.expires_in.as_secs())
-        .max()
-        .unwrap_or(0);
+/// How long it takes at most from the text to the entries that it needs.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Grants of another backend as entries of lists that last as long as they have left when they are
+/// written `late`, to the second below; coarser when there are many.
+fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, IpAddr)> {
+    let left = |grant: &Grant| grant.expires_in.saturating_sub(late).as_secs();
+    let longest = grants.iter().map(left).max().unwrap_or(0);
     let step = longest.div_ceil(MOST_LISTS).max(1);
     let doors: BTreeMap<u32, &Name> = policy
         .doors
@@ -240,7 +265,7 @@ fn moved(policy: &Policy, grants: &[Grant]) -> Vec<(GrantList, IpAddr)> {
         .map(|d| (d.name.id(), &d.name))
         .collect();
     let moved = grants.iter().filter_map(|grant| {
-        let seconds = grant.expires_in.as_secs() / step * step;
+        let seconds = left(grant) / step * step;
         let holder = match grant.opened_by.map(|opened| opened.key) {
             None | Some(BY_HAND) => Holder::ByHand,
             Some(id) => {

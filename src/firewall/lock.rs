@@ -7,12 +7,16 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::{FdFlags, fcntl_setfd};
+
 use super::Failure;
 
 /// How long a change waits for another one to finish.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Held while the firewall is being changed; released when dropped, also by a death of any kind.
+/// Held while the firewall is being changed; released when dropped, also by a death of any kind. The
+/// programs that are started meanwhile hold it too: an nft whose toctoc was killed may still be at
+/// work, and nobody else shall be before it ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -31,7 +35,10 @@ impl Lock {
         let start = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
+                Ok(()) => {
+                    fcntl_setfd(&file, FdFlags::empty()).map_err(|e| failed(e.into()))?;
+                    return Ok(Lock { _file: file });
+                }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                     thread::sleep(Duration::from_millis(20));

@@ -37,7 +37,7 @@ impl Nft {
                 listing => listing.map(Some),
             };
         }
-        if ended.stderr.contains("No such file or directory") {
+        if says_no_table(&ended.stderr) {
             return Ok(None);
         }
         if ended.signal.is_some() && self.is_dormant()? {
@@ -172,6 +172,42 @@ fn listing(ended: &Ended) -> Result<Listing, Failure> {
     Listing::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
 }
 
+/// Whether nft, of whatever release, says that there is no such table. It quotes the command in the
+/// line below its error; other files that it misses look different.
+fn says_no_table(stderr: &str) -> bool {
+    let lines: Vec<&str> = stderr.lines().collect();
+    let command = format!("list table {TABLE}");
+    lines.windows(2).any(|pair| {
+        pair[0].starts_with("Error: No such file or directory") && pair[1].trim_end() == command
+    })
+}
+
 fn table_words() -> (&'static str, &'static str) {
     TABLE.split_once(' ').unwrap_or(("inet", TABLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_no_table;
+
+    #[test]
+    fn a_missing_table_is_told_from_other_missing_things() {
+        for missing in [
+            "Error: No such file or directory\nlist table inet toctoc\n                ^^^^^^\n",
+            "Error: No such file or directory; did you mean table ‘toctoc’ in family ip?\n\
+             list table inet toctoc\n                ^^^^^^\n",
+        ] {
+            assert!(says_no_table(missing), "{missing}");
+        }
+        for other in [
+            "",
+            "nft: error while loading shared libraries: libnftables.so.1: cannot open shared object \
+             file: No such file or directory\n",
+            "In file included from /etc/nft.conf:1:1:\nError: No such file or directory\n\
+             include \"/nowhere\"\n",
+            "Error: Could not process rule: No such file or directory\nlist table inet toctoc\n",
+        ] {
+            assert!(!says_no_table(other), "{other}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! holds what the policy says.
 
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
 use crate::policy::{Backend, Interfaces, Name, Policy};
 use crate::ruleset::iptables;
-use crate::ruleset::nftables::{Listing, compare, render};
+use crate::ruleset::nftables::{Listing, compare, render, strange};
 use crate::ruleset::{Drift, Grant, Progress};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
@@ -31,6 +32,8 @@ pub struct Status {
     pub max_sources: u32,
     /// Interfaces that the policy names and this host does not have now.
     pub missing_interfaces: Vec<String>,
+    /// Where nothing is guarded although the policy names it, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,7 +122,10 @@ fn observe_nftables(
         let what = "is dormant: no door is guarded (`toctoc apply` wakes it)";
         vec![Drift::new("table inet toctoc", what)]
     } else {
-        compare(&nft.list_fresh(&render(policy, automaton))?, &listing)
+        let expected = nft.list_fresh(&render(policy, automaton))?;
+        let mut drifts = compare(&expected, &listing);
+        drifts.extend(strange(policy, &listing));
+        drifts
     };
     Ok(Observed {
         applied: !listing.dormant,
@@ -173,32 +179,19 @@ fn observe_iptables(
 
 /// What is left of the backend that the policy does not use.
 fn of_the_other(firewall: &Firewall, backend: Backend) -> Result<Option<Drift>, Failure> {
-    let (there, part) = match backend {
-        Backend::Nftables => (Iptables::has_lists(), "iptables: our chains"),
-        Backend::Iptables => (firewall.nft.list_if_there()?.is_some(), "table inet toctoc"),
+    let (there, part, what) = match backend {
+        Backend::Nftables => (
+            Iptables::has_lists(),
+            "iptables: our chains",
+            "guard too, besides nftables (`toctoc apply` removes them)",
+        ),
+        Backend::Iptables => (
+            firewall.nft.list_if_there()?.is_some(),
+            "table inet toctoc",
+            "guards too, besides iptables (`toctoc apply` removes it)",
+        ),
     };
-    let what = "guard too, besides the policy's backend (`toctoc apply` removes them)";
-    Ok(there.then(|| {
-        Drift::new(
-            part,
-            what.replace(
-                "guard",
-                if backend == Backend::Iptables {
-                    "guards"
-                } else {
-                    "guard"
-                },
-            )
-            .replace(
-                "them",
-                if backend == Backend::Iptables {
-                    "it"
-                } else {
-                    "them"
-                },
-            ),
-        )
-    }))
+    Ok(there.then(|| Drift::new(part, what)))
 }
 
 /// The difference between everything and nothing.
@@ -259,6 +252,7 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         matches_policy: drifts.is_empty(),
         applied,
         missing_interfaces: missing_interfaces(policy),
+        warnings: interface_warnings(policy),
         doors: doors.collect(),
         allowed: policy.firewall.as_ref().map(|firewall| {
             let ports = firewall.allow.iter();
@@ -298,9 +292,44 @@ fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
     }
 }
 
+/// What an administrator should know about the interfaces that a policy names: nothing is guarded at
+/// those that are not there, nor at those whose packets arrive under another name.
+pub fn interface_warnings(policy: &Policy) -> Vec<String> {
+    let Interfaces::Only(names) = &policy.interfaces else {
+        return Vec::new();
+    };
+    let missing = missing_interfaces(policy);
+    let warning = |name: &String| {
+        if missing.contains(name) {
+            return Some(format!(
+                "there is no interface {name} now: nothing is guarded there until it comes (if it is \
+                 another name for an interface, write the name that `ip link` shows first)"
+            ));
+        }
+        let (kind, master) = master(name)?;
+        Some(format!(
+            "{name} is a part of the {kind} {master}: nothing is guarded there, its packets arrive \
+             at {master}; name that one"
+        ))
+    };
+    names.iter().filter_map(warning).collect()
+}
+
+/// The bridge or bond that takes an interface's packets over before any rule sees them.
+fn master(name: &str) -> Option<(&'static str, String)> {
+    let directory = Path::new("/sys/class/net").join(name);
+    let has = |entry: &str| directory.join(entry).exists();
+    let kind = match (has("brport"), has("bonding_slave")) {
+        (true, _) => "bridge",
+        (_, true) => "bond",
+        _ => return None,
+    };
+    let link = fs::read_link(directory.join("master")).ok()?;
+    Some((kind, link.file_name()?.to_string_lossy().into_owned()))
+}
+
 /// The interfaces that a policy names and this host (its network namespace) does not have now.
-/// Nothing is guarded there until they come.
-pub fn missing_interfaces(policy: &Policy) -> Vec<String> {
+fn missing_interfaces(policy: &Policy) -> Vec<String> {
     let Interfaces::Only(names) = &policy.interfaces else {
         return Vec::new();
     };

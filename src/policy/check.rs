@@ -17,6 +17,7 @@ use super::{
     Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyIndex,
     LONGEST_SEQUENCE, Log, Name, Opening, Policy,
 };
+use crate::automaton::Automaton;
 use crate::knock::{GrantPrefix, Knock};
 
 const DEFAULT_WITHIN: Duration = Duration::from_secs(10);
@@ -42,6 +43,10 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
         return None;
     }
     let policy = policy(file, host)?;
+    steps(file, &policy, diagnostics);
+    if !diagnostics.is_empty() {
+        return None;
+    }
     sweeps(file, &policy, diagnostics);
     backend::limits(file, host, &policy, diagnostics);
     diagnostics.is_empty().then_some(policy)
@@ -478,6 +483,29 @@ fn openings(file: &File, key: &KeyEntry) -> Option<Vec<Opening>> {
             })
         })
         .collect()
+}
+
+/// Far more than ten thousand ordinary keys need; nft takes some seconds for as many.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// Refuses sequences whose machine is too large before anything builds it.
+fn steps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
+    let (steps, most) = Automaton::size(policy.sequences());
+    if steps <= MOST_STEPS {
+        return;
+    }
+    let at = most.map_or(0..0, |KeyIndex(index)| file.keys[index].name.at.clone());
+    diagnostics.push(
+        Diagnostic::new(
+            at,
+            format!("the sequences of this policy make {steps} steps, at most {MOST_STEPS} are taken"),
+        )
+        .label("most of them at keys like this one")
+        .help(
+            "many sequences have in their middle what many others begin with, and each pair of them \
+             makes a step; let sequences begin with knocks that are in no other",
+        ),
+    );
 }
 
 fn sweeps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {

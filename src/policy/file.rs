@@ -13,7 +13,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::section::Section;
-use super::values::{MAX_WITHIN, MIN_WITHIN, Reader};
+use super::values::{MAX_WITHIN, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
 use super::{Backend, Closed, Log, Name};
 use crate::knock::Knock;
 
@@ -150,7 +150,7 @@ impl Reader {
             closed: section.take(self, "closed", Reader::closed),
             log: section.take(self, "log", Reader::log),
             max_sources: section.take(self, "max_sources", |r, v| {
-                r.integer(v, 1, 1 << 20, "max_sources")
+                r.integer(v, MIN_MAX_SOURCES, 1 << 20, "max_sources")
             }),
             ..File::default()
         };

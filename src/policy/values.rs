@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::file::Spanned;
 use super::{Backend, Closed, Log};
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, Protocol, unmapped};
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
 
@@ -230,7 +230,8 @@ impl Reader {
             let network = text
                 .parse::<IpNet>()
                 .ok()
-                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+                .map(unmapped);
             match network {
                 None => self.error(
                     Diagnostic::new(
@@ -386,6 +387,9 @@ fn seconds_at_end(written: &toml::value::Datetime) -> Option<i64> {
     }
 }
 
+/// Each knock takes up room until the kernel tidies up, a second later. With less than this, one
+/// source alone could keep the others out.
+pub(super) const MIN_MAX_SOURCES: u64 = 256;
 pub(super) const MIN_WITHIN: Duration = Duration::from_millis(100);
 pub(super) const MAX_WITHIN: Duration = Duration::from_secs(3600);
 const MIN_OPEN: Duration = Duration::from_secs(1);

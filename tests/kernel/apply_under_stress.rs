@@ -1,8 +1,11 @@
 //! Apply when something is in its way: a table that somebody changed, a kill, traffic.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
@@ -211,6 +214,127 @@ fn grants_given_during_an_apply_are_kept() {
         }
     });
     assert!(knocked > 500, "only {knocked} knocked");
+}
+
+/// An nft that waits before it loads something until it is let go.
+struct SlowNft(tempfile::TempDir);
+
+impl SlowNft {
+    fn new() -> SlowNft {
+        let directory = tempfile::tempdir().unwrap();
+        let there = Command::new("sh").args(["-c", "command -v nft"]).output();
+        let there = String::from_utf8(there.unwrap().stdout).unwrap();
+        let here = directory.path().display();
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = -f ]; then\ntouch {here}/waits\n\
+             while [ ! -e {here}/go ]; do sleep 0.02; done\nfi\nexec {} \"$@\"\n",
+            there.trim()
+        );
+        let path = directory.path().join("nft");
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        SlowNft(directory)
+    }
+
+    /// Starts to apply a policy, and waits until the listing is done and nft is to load.
+    fn start(&self, world: &World, policy: &str) -> Child {
+        let here = self.0.path();
+        std::fs::write(world.path(), policy).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        let path = format!("{}:{}", here.display(), std::env::var("PATH").unwrap());
+        command.arg("apply").arg(world.path()).env("PATH", path);
+        command.stdout(Stdio::piped());
+        let child = world.lab.server.inside(|| command.spawn().unwrap());
+        world.until("nft waits", || here.join("waits").exists());
+        child.unwrap()
+    }
+
+    fn go(&self) {
+        std::fs::write(self.0.path().join("go"), "").unwrap();
+    }
+
+    /// Applies a policy; in between listing and commit something happens.
+    fn apply(&self, world: &World, policy: &str, meanwhile: impl FnOnce()) -> String {
+        let child = self.start(world, policy);
+        meanwhile();
+        self.go();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Whoever is killed leaves the lock to the nft that still works for him, and to nobody else.
+#[test]
+fn the_lock_is_held_until_the_nft_of_a_killed_apply_ends() {
+    let world = World::with(YVES);
+    let slow = SlowNft::new();
+    let mut killed = slow.start(&world, TWO);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let later = YVES.replace("[443,", "[441,");
+    thread::scope(|scope| {
+        let next = scope.spawn(|| world.apply(&later));
+        thread::sleep(Duration::from_millis(1500));
+        assert!(!next.is_finished());
+        slow.go();
+        next.join().unwrap();
+    });
+    // It came last, and it holds.
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.status()["doors"].as_array().unwrap().len(), 1);
+    world.apply(TWO);
+}
+
+/// A grant for one connection that is used up while an apply makes its set anew does not come back.
+#[test]
+fn a_grant_spent_during_an_apply_does_not_come_back() {
+    let policy = YVES.replace("50]", "50]\nonce = true");
+    let world = World::with(&policy);
+    world.listen(22);
+    for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
+        world.apply(&policy);
+        world.knock(client, &SEQUENCE);
+        world.knock(stranger, &SEQUENCE);
+        let changed = format!("max_sources = 300\n{policy}");
+        let said = SlowNft::new().apply(&world, &changed, || {
+            assert_eq!(world.connect(client, 22), Door::Open);
+        });
+        assert!(
+            said.contains("2 live grants for one connection ended"),
+            "{said}"
+        );
+        assert_eq!(world.connect(client, 22), Door::Silent);
+        assert_eq!(world.connect(stranger, 22), Door::Silent);
+        world.knock(stranger, &SEQUENCE);
+        assert_eq!(world.connect(stranger, 22), Door::Open);
+    }
+}
+
+/// However long a commit takes: what is carried over has no more time than it had, and what has
+/// ended meanwhile has ended.
+#[test]
+fn a_slow_apply_prolongs_no_grant() {
+    let world = World::with(TWO);
+    world.listen(22);
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "60s"]);
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "5s"]);
+    let start = Instant::now();
+    let before = left(&world);
+    SlowNft::new().apply(&world, &format!("max_sources = 300\n{TWO}"), || {
+        thread::sleep(Duration::from_secs(6));
+    });
+    let passed = start.elapsed().as_millis() as u64;
+    let after = left(&world);
+    assert_eq!(after.len(), 1, "{after:?}");
+    assert_eq!(after[0].0, before[0].0);
+    assert!(
+        after[0].1 + passed <= before[0].1 + 200,
+        "{before:?}, {after:?} {passed} ms later"
+    );
+    assert!(after[0].1 + passed > before[0].1 - 20_000);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
 }
 
 /// Ends a stream of packets when it goes out of scope.

@@ -2,7 +2,9 @@
 //! `closed`, `interfaces`, `expires`, `log`.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use toctoc::client::Door;
@@ -234,6 +236,100 @@ fn once_lets_the_first_packet_repeat_itself() {
     }
 }
 
+/// Exactly that packet: no other from the same port, to no other port, and not after a `close`.
+#[test]
+fn once_is_for_exactly_one_first_packet() {
+    let policy = YVES.replace("[22]", "[22, 23]");
+    let world = World::with(&policy.replace("50]", "50]\nonce = true"));
+    world.nft(
+        "table inet beside { counter seen { }\nchain c { type filter hook input priority filter; \
+         tcp dport { 22, 23 } tcp flags & (syn | ack) == syn counter name seen\n}\n}",
+    );
+    for client in CLIENT {
+        world.knock(client, &SEQUENCE);
+        let before = world.counted("seen");
+        let source = client.parse().unwrap();
+        let syn = |port, number| world.inject(|i| i.syn_numbered(source, 5000, port, number));
+        let seen = || world.counted("seen") - before;
+        syn(22, 7);
+        syn(22, 7);
+        assert_eq!(seen(), 2);
+        syn(22, 8);
+        syn(23, 7);
+        syn(23, 8);
+        assert_eq!(seen(), 2);
+        syn(22, 7);
+        assert_eq!(seen(), 3);
+        world.yes(&["close", "203.0.113.1"]);
+        syn(22, 7);
+        assert_eq!(seen(), 3);
+        // A new grant is a new claim.
+        world.knock(client, &SEQUENCE);
+        syn(22, 9);
+        syn(22, 10);
+        assert_eq!(seen(), 4);
+    }
+}
+
+/// A datagram has no number: its flow may go on before it is answered, no other flow may begin.
+#[test]
+fn once_at_a_udp_door_is_for_one_flow() {
+    let world = World::with(&UDP_DOOR.replace("920]", "920]\nonce = true"));
+    world.nft(
+        "table inet beside { counter seen { }\nchain c { type filter hook input priority filter; \
+         udp dport 5180 counter name seen\n}\n}",
+    );
+    for client in CLIENT {
+        let before = world.counted("seen");
+        let source = client.parse().unwrap();
+        world.inject(|injector| {
+            injector.tcp(source, 7, 443, SYN);
+            injector.udp(source, 7, 53);
+            injector.tcp(source, 7, 920, SYN);
+            injector.udp(source, 5000, 5180);
+            injector.udp(source, 5000, 5180);
+            injector.udp(source, 5001, 5180);
+        });
+        assert_eq!(world.counted("seen") - before, 2);
+    }
+}
+
+/// Two first packets at the same moment, on two cores if there are two: one gets through, one not.
+#[test]
+fn once_is_for_one_of_two_connections_at_the_same_moment() {
+    const ROUNDS: u32 = 1000;
+    let world = World::with(&YVES.replace("50]", "50]\nonce = true"));
+    count_syns_to(&world, 22);
+    let source = |round: u32| Ipv4Addr::from(0x0a06_0000 + round).into();
+    world.inject(|injector| {
+        for round in 1..=ROUNDS {
+            for port in SEQUENCE {
+                injector.tcp(source(round), 7, port, SYN);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(world.status()["keys"][0]["opened"], ROUNDS);
+    let ready = AtomicU32::new(0);
+    let sender = |port| {
+        world.inject(|injector| {
+            for round in 1..=ROUNDS {
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 * round {
+                    std::hint::spin_loop();
+                }
+                injector.tcp(source(round), port, 22, SYN);
+            }
+        });
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| sender(5000));
+        scope.spawn(|| sender(5001));
+    });
+    world.until("all have come", || world.nobody_is_in());
+    assert_eq!(world.counted("seen"), u64::from(ROUNDS));
+}
+
 /// Counts, in a table of the test's own, the SYNs to a port that get as far as the host's input.
 pub fn count_syns_to(world: &World, port: u16) {
     world.nft(&format!(
@@ -255,6 +351,23 @@ fn trusted_sources_need_no_knock() {
         said.contains("closed to all, trusts 192.0.2.8/29 and 2001:db8::9"),
         "{said}"
     );
+}
+
+/// `::ffff:192.0.2.7` is 192.0.2.7, by hand and in `trust`.
+#[test]
+fn a_mapped_address_is_the_one_it_means() {
+    let trusting = YVES.replace("[22]", "[22]\ntrust = [\"::ffff:192.0.2.8/125\"]");
+    let world = World::with(&trusting);
+    world.listen(22);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[1], 22), Door::Silent);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    let said = world.yes(&["open", "ssh", "::ffff:192.0.2.7"]);
+    assert_eq!(said, "ssh is open to 192.0.2.7 for 1m\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(CLIENT[1], 22), Door::Silent);
+    assert_eq!(world.yes(&["close", "::ffff:192.0.2.7"]), "ended 1 grant\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
 }
 
 #[test]

@@ -56,6 +56,16 @@ impl Injector {
         );
     }
 
+    /// A SYN with a sequence number of its own; the others have 1.
+    pub fn syn_numbered(&self, source: IpAddr, from: u16, to: u16, number: u32) {
+        let mut header = tcp_header(source, server(source), from, to, SYN);
+        header[4..8].copy_from_slice(&number.to_be_bytes());
+        header[16..18].fill(0);
+        let sum = checksum(source, server(source), 6, &header);
+        header[16..18].copy_from_slice(&sum.to_be_bytes());
+        self.ip(source, 6, &header);
+    }
+
     pub fn udp(&self, source: IpAddr, from: u16, to: u16) {
         let mut header = Vec::new();
         header.extend(from.to_be_bytes());

@@ -1,12 +1,13 @@
 //! Apply, apply again, status, close, remove: what they keep, what they end, what they never touch.
 
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
-use crate::world::{Kind, SEQUENCE, World, YVES};
+use crate::world::{Kind, SEQUENCE, World, YVES, on};
 
 pub const TWO: &str = r#"
 open_for = "5m"
@@ -183,7 +184,7 @@ fn sets_made_anew_carry_grants_over() {
         assert_eq!(world.holders("web").len(), 1);
         assert!(world.holders("ssh").iter().all(|(_, key)| key.is_some()));
     };
-    shorter(&format!("max_sources = 100\n{TWO}"));
+    shorter(&format!("max_sources = 300\n{TWO}"));
     let after = left(&world);
     for ((who, was), (same, is)) in before.iter().zip(&after) {
         assert_eq!(who, same);
@@ -193,7 +194,7 @@ fn sets_made_anew_carry_grants_over() {
         );
     }
     // Wider, and back: the addresses that opened are known, all of them.
-    shorter(&format!("max_sources = 100\n{TWO}[grant]\nprefix4 = 30\n"));
+    shorter(&format!("max_sources = 300\n{TWO}[grant]\nprefix4 = 30\n"));
     assert_eq!(world.holders("ssh")[0].0, "192.0.2.4/30");
     shorter(TWO);
     assert_eq!(world.holders("ssh")[0].0, CLIENT[0]);
@@ -206,13 +207,36 @@ fn a_spent_grant_for_once_does_not_come_back() {
     world.knock(CLIENT[0], &SEQUENCE);
     world.knock(STRANGER[0], &SEQUENCE);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
-    for changed in ["max_sources = 50", "max_sources = 60", "closed = \"drop\""] {
-        world.apply(&format!("{changed}\n{policy}[grant]\nprefix4 = 31\n"));
-        world.apply(&format!("{changed}\n{policy}"));
-        assert_eq!(world.holders("ssh").len(), 1);
+    for changed in ["closed = \"drop\"", "within = \"9s\""] {
+        let said = world.apply(&format!("{changed}\n{policy}"));
+        assert!(said.contains("1 live grant kept"), "{said}");
         assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
     }
     assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+}
+
+/// When their set is made anew, grants for one connection end: one may be used up just then.
+#[test]
+fn grants_for_once_end_with_their_set() {
+    let policy = YVES.replace("50]", "50]\nonce = true");
+    for changed in [
+        format!("max_sources = 300\n{policy}"),
+        format!("{policy}[grant]\nprefix4 = 31\n"),
+        YVES.to_string(),
+    ] {
+        let world = World::with(&policy);
+        world.listen(22);
+        world.yes(&["open", "ssh", STRANGER[0], "--for", "5m"]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        let said = world.apply(&changed);
+        let ended = "1 live grant for one connection ended";
+        assert!(
+            said.contains(ended) && said.contains("1 live grant kept, 0 ended"),
+            "{said}"
+        );
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    }
 }
 
 /// States are numbered afresh by every apply; progress under the old numbers must not open anything
@@ -375,6 +399,39 @@ fn status_names_what_is_gone_and_apply_heals_it() {
             "chain theirs is not in the policy",
         ),
         (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "grants4",
+                "{ 203.0.113.9 . be3e:ff51 }",
+            ],
+            "set grants4 has 203.0.113.9 . be3e:ff51, which never ends",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "grants6",
+                "{ 2001:db8::99 . 1:2 timeout 60s }",
+            ],
+            "set grants6 has 2001:db8::99 . 1:2, a grant for a door that the policy does not have",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "opened4",
+                "{ 203.0.113.9 . be3e:ff51 . 1:2 timeout 60s }",
+            ],
+            "set opened4 has 203.0.113.9 . be3e:ff51 . 1:2, an opening by a key that may not",
+        ),
+        (
             vec!["delete", "table", "inet", "toctoc"],
             "table inet toctoc is missing",
         ),
@@ -403,6 +460,96 @@ fn status_names_what_is_gone_and_apply_heals_it() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("chain opens-1 differs"), "{said}");
+}
+
+/// `toctoc status | true`: nobody reads, and the answer is what it is.
+#[test]
+fn status_answers_the_same_when_nobody_reads() {
+    let world = World::with(YVES);
+    let unread = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        command.arg("status").arg(world.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let spawn = || {
+            let mut child = command.spawn().unwrap();
+            drop(child.stdout.take());
+            child.wait_with_output().unwrap()
+        };
+        let output = world.lab.server.inside(spawn).unwrap();
+        assert!(output.stderr.is_empty());
+        output.status.code()
+    };
+    assert_eq!(unread(), Some(0));
+    world.server(&["nft", "flush", "chain", "inet", "toctoc", "judge"]);
+    assert_eq!(unread(), Some(1));
+}
+
+/// Whatever a set is declared with counts, not only its type.
+#[test]
+fn status_names_a_set_that_is_declared_differently() {
+    let world = World::bare();
+    std::fs::write(world.path(), YVES).unwrap();
+    let script = world.yes(&["render"]);
+    for (set, and) in [
+        ("set grants4", "gc-interval 3s"),
+        ("set opened6", "timeout 1h"),
+        ("set grants6", "policy memory"),
+        ("map ports", "policy memory"),
+    ] {
+        let changed = script.replace(&format!("{set} {{\n"), &format!("{set} {{\n\t\t{and}\n"));
+        assert_ne!(changed, script);
+        world.nft(&changed);
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{set} {and}: {said}");
+        assert!(
+            said.contains(&format!("{set} is declared differently")),
+            "{said}"
+        );
+        world.yes(&["apply"]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        world.yes(&["status"]);
+        assert_eq!(world.holders("ssh").len(), 1);
+        world.yes(&["close"]);
+    }
+}
+
+/// An nft that misses a file of its own does not say that nothing is guarded.
+#[test]
+fn what_nft_itself_lacks_is_no_missing_table() {
+    let world = World::with(YVES);
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("nft");
+    let says = "nft: error while loading shared libraries: libnftables.so.1: cannot open shared \
+                object file: No such file or directory";
+    std::fs::write(&broken, format!("#!/bin/sh\necho '{says}' >&2\nexit 127\n")).unwrap();
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let with_broken = |command: &str| {
+        let path = format!("{}:/usr/sbin:/usr/bin:/bin", directory.path().display());
+        let mut toctoc = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        toctoc.arg(command).env("PATH", path);
+        if command != "remove" {
+            toctoc.arg(world.path());
+        }
+        let output = world
+            .lab
+            .server
+            .inside(|| toctoc.output().unwrap())
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout) + &text(output.stderr),
+        )
+    };
+    for command in ["status", "apply", "remove"] {
+        let (code, said) = with_broken(command);
+        assert_eq!(code, Some(2), "{command}: {said}");
+        assert!(said.contains("libnftables.so.1"), "{command}: {said}");
+    }
+    world.yes(&["status"]);
+    world.yes(&["remove"]);
+    assert_eq!(world.toctoc(&["status"]).status.code(), Some(1));
 }
 
 /// Durations that nft's JSON rounds away are still told apart.
@@ -612,6 +759,45 @@ fn an_interface_that_is_not_there_is_named() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
 }
 
+/// The packets of a bridge's port arrive at the bridge.
+#[test]
+fn a_part_of_a_bridge_is_named() {
+    let world = World::bare();
+    let server = &world.lab.server;
+    server.ip("link add br0 type bridge").unwrap();
+    server
+        .ip("link add port type veth peer name other")
+        .unwrap();
+    server.ip("link set port master br0").unwrap();
+    let named = |interfaces: &str| {
+        let policy = format!("interfaces = {interfaces}\n{YVES}");
+        std::fs::write(world.path(), policy).unwrap();
+        // /sys shows the namespace that mounted it.
+        let with_sys =
+            "mount -t sysfs none /sys && \"$0\" apply \"$1\" && exec \"$0\" status \"$1\"";
+        let path = world.path();
+        let program = env!("CARGO_BIN_EXE_toctoc");
+        let command = ["unshare", "--mount", "sh", "-c", with_sys, program];
+        let ended = on(server, &[&command[..], &[path.to_str().unwrap()]].concat());
+        assert!(ended.succeeded(), "{}", ended.stderr);
+        (ended.stdout, ended.stderr)
+    };
+    let (status, apply) = named("[\"eth0\", \"port\"]");
+    for said in [&status, &apply] {
+        assert!(
+            said.contains("port is a part of the bridge br0") && said.contains("name that one"),
+            "{said}"
+        );
+        assert!(!said.contains("eth0 is a part"), "{said}");
+    }
+    let (status, apply) = named("[\"eth0\", \"br0\", \"other\"]");
+    assert!(
+        !status.contains("part of") && apply.is_empty(),
+        "{status}{apply}"
+    );
+}
+
+#[test]
 fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &ANNA);

@@ -2,10 +2,14 @@
 //! work beside it.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
+use crate::apply_under_stress::Stop;
 use crate::doors::count_syns_to;
 use crate::inject::{ACK, FIN, RST, SYN, tcp_header};
 use crate::world::{PATIENCE, SEQUENCE, World, YVES};
@@ -245,17 +249,17 @@ fn no_state_leaks_out_of_the_table() {
     assert_eq!(world.counted("seen"), 0);
 }
 
-/// Progress has room for 16 sources here. When strangers fill it, nobody new gets in; who is in
+/// Progress has room for 256 sources here. When strangers fill it, nobody new gets in; who is in
 /// stays in.
 #[test]
 fn a_full_progress_set_fails_closed_and_harms_no_grant() {
-    let world = World::with(&format!("max_sources = 16\nwithin = \"3s\"\n{YVES}"));
+    let world = World::with(&format!("max_sources = 256\nwithin = \"3s\"\n{YVES}"));
     world.listen(22);
     world.knock(CLIENT[0], &SEQUENCE);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
     let flood = || {
         world.inject(|injector| {
-            for i in 0..200u32 {
+            for i in 0..2_000u32 {
                 let source = Ipv4Addr::from(0x0a03_0000 + i);
                 injector.tcp(source.into(), 7, SEQUENCE[0], SYN);
             }
@@ -265,7 +269,7 @@ fn a_full_progress_set_fails_closed_and_harms_no_grant() {
     world.knock(STRANGER[0], &SEQUENCE);
     assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
-    assert!(world.status()["progress"].as_array().unwrap().len() <= 16);
+    assert!(world.status()["progress"].as_array().unwrap().len() <= 256);
     // Once the strangers are forgotten, knocking works again.
     world.until("there is room again", || {
         world.knock(STRANGER[0], &SEQUENCE);
@@ -277,7 +281,16 @@ fn a_full_progress_set_fails_closed_and_harms_no_grant() {
 /// The same for grants: no room, no grant, no count; the grants that are there stay.
 #[test]
 fn a_full_grant_set_fails_closed() {
-    let world = World::with(&format!("max_sources = 4\n{YVES}"));
+    let world = World::with(&format!("max_sources = 256\n{YVES}"));
+    let list = |rest: &str| {
+        let elements = (0..252).map(|i| format!("10.4.1.{i} . 1:2{rest} timeout 1h"));
+        elements.collect::<Vec<_>>().join(", ")
+    };
+    world.nft(&format!(
+        "add element inet toctoc grants4 {{ {} }}\nadd element inet toctoc opened4 {{ {} }}\n",
+        list(""),
+        list(" . 1:1")
+    ));
     for i in 1..=8u8 {
         world.knock(&format!("10.4.0.{i}"), &SEQUENCE);
     }
@@ -286,6 +299,73 @@ fn a_full_grant_set_fails_closed() {
     assert_eq!(world.status()["keys"][0]["opened"], holders.len());
 }
 
+/// Each step leaves a dead element behind until the kernel tidies up, a second later. A source that
+/// makes thousands of them must not take the room of the others, nor get in that way.
+#[test]
+fn a_single_source_cannot_crowd_out_the_others() {
+    let world = World::with(&format!("max_sources = 256\n{YVES}"));
+    for (flooder, other) in CLIENT.into_iter().zip(STRANGER) {
+        let stop = AtomicBool::new(false);
+        let flood = || {
+            let source = flooder.parse().unwrap();
+            world.inject(|injector| {
+                while !stop.load(Ordering::Relaxed) {
+                    for _ in 0..20 {
+                        injector.tcp(source, 7, SEQUENCE[0], SYN);
+                        injector.tcp(source, 7, 9, SYN);
+                    }
+                    for port in SEQUENCE {
+                        injector.tcp(source, 7, port, SYN);
+                    }
+                    thread::sleep(Duration::from_millis(10));
+                }
+            });
+        };
+        thread::scope(|scope| {
+            scope.spawn(flood);
+            let _stop = Stop(&stop);
+            thread::sleep(Duration::from_millis(500));
+            world.yes(&["close"]);
+            for round in 0..5 {
+                thread::sleep(Duration::from_millis(300));
+                world.knock(other, &SEQUENCE);
+                let holders = world.holders("ssh");
+                assert_eq!(holders.len(), 1, "round {round}: {holders:?}");
+                assert_eq!(holders[0].0, other);
+                world.yes(&["close"]);
+            }
+        });
+        // The flooder rests, and is somebody like others.
+        thread::sleep(Duration::from_secs(6));
+        world.knock(flooder, &SEQUENCE);
+        assert_eq!(world.holders("ssh").len(), 1);
+        world.yes(&["close"]);
+    }
+}
+
+/// The longest sequence without any pause, and the usual one a few times in a row.
+#[test]
+fn knocks_without_a_pause_open_as_ever() {
+    let ports: Vec<u16> = (0..32).map(|i| 1000 + i * 919 % 997).collect();
+    let long = YVES.replace("[443, 2387, 920, 18357, 50]", &format!("{ports:?}"));
+    for client in CLIENT {
+        let world = World::with(&long);
+        world.knock(client, &ports[1..]);
+        assert!(world.nobody_is_in());
+        world.knock(client, &ports[..1]);
+        thread::sleep(Duration::from_millis(1500));
+        world.knock(client, &ports);
+        assert_eq!(world.holders("ssh").len(), 1);
+        world.apply(YVES);
+        for round in 1..=4 {
+            world.yes(&["close"]);
+            world.knock(client, &SEQUENCE);
+            assert_eq!(world.holders("ssh").len(), 1, "round {round}");
+        }
+    }
+}
+
+#[test]
 fn one_source_does_not_move_another() {
     let world = World::with(YVES);
     world.knock(CLIENT[0], &SEQUENCE[..4]);

@@ -1,19 +1,20 @@
 //! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::compare::for_ever;
 use super::listing::{Grant, ListedSet, Listing, Opened};
 use super::script::{Script, Set, SetKind, time};
 use super::{BY_HAND, Family, Kept, TABLE, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
 
 /// A transaction, and what it means for those who hold grants.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Change {
     /// For `nft -f -`.
     pub text: String,
@@ -21,54 +22,93 @@ pub struct Change {
     pub kept: usize,
     /// Live grants that end with it, their door or key being gone.
     pub removed: usize,
+    /// Live grants for one connection that end, since their set is made anew. One of them may be used
+    /// up between listing and commit, and would come back.
+    pub ended_once: usize,
+    /// What is written into sets that are made anew.
+    pub carried: Vec<Carried>,
+}
+
+/// An element that moves from an old set to a new one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Carried {
+    set: String,
+    element: String,
+    /// When it was listed.
+    expires_in: Duration,
+}
+
+impl Carried {
+    /// What is left of it some time after the listing, to the second below. `None` if it has ended.
+    fn left(&self, after: Duration) -> Option<String> {
+        let seconds = self.expires_in.saturating_sub(after).as_secs();
+        (seconds > 0).then(|| time(Duration::from_secs(seconds)))
+    }
 }
 
 /// The transaction that makes `script` (rendered from `policy`) the running one. `running` is our
-/// table as it is now, `None` when there is none.
+/// table as it was, `None` when there was none; `late` is the time from the beginning of that listing
+/// to the commit.
 ///
 /// Kept sets are not touched, but for grants of doors and keys that are gone. A kept set whose
 /// declaration changed (`max_sources`, `[grant]`) is made anew and its live elements are carried
-/// over, to the second below.
-pub fn transaction(policy: &Policy, script: &Script, running: Option<&Listing>) -> Change {
+/// over, less `late`, but for grants for one connection.
+pub fn transaction(
+    policy: &Policy,
+    script: &Script,
+    running: Option<&Listing>,
+    late: Duration,
+) -> Change {
     let Some(running) = running else {
         return Change {
             text: script.to_string(),
-            kept: 0,
-            removed: 0,
+            ..Change::default()
         };
     };
     let rights = Rights::of(policy);
+    let endless: HashSet<_> = for_ever(running).into_iter().collect();
     let (live, dead): (Vec<Grant>, Vec<Grant>) = running
         .grants()
         .into_iter()
-        .partition(|grant| rights.hold(grant));
+        .partition(|grant| rights.hold(grant) && !endless.contains(&in_set(grant)));
 
     let mut text = String::new();
     announce_new_sets(&mut text, script, running);
     let _ = writeln!(text, "flush table {TABLE}");
     let unchanged = remove_old(&mut text, script, running);
-    let script = carry_over(script, running, &live, &rights, &unchanged);
+    let (once, live): (Vec<Grant>, Vec<Grant>) = live
+        .into_iter()
+        .partition(|grant| grant.once && !unchanged.contains(&grant_set(grant)));
+    let carried = carry_over(script, running, &live, &rights, &unchanged);
+    let mut script = script.clone();
+    for set in &mut script.sets {
+        for item in carried.iter().filter(|item| item.set == set.name) {
+            if let Some(left) = item.left(late) {
+                let element = format!("{} timeout {left}", item.element);
+                set.elements.push((element, "kept".to_string()));
+            }
+        }
+    }
     let _ = write!(text, "{script}");
     remove_dead(&mut text, running, &rights, &unchanged);
     Change {
         text,
         kept: live.len(),
         removed: dead.len(),
+        ended_once: once.len(),
+        carried,
     }
 }
 
 /// What a transaction needs besides to take in live grants that another backend has given. Those that
-/// the policy gives to nobody are left behind.
-pub fn carry(policy: &Policy, grants: &[Grant]) -> Change {
+/// the policy gives to nobody, and those that end within `late`, are left behind.
+pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
     let rights = Rights::of(policy);
-    let mut change = Change {
-        text: String::new(),
-        kept: 0,
-        removed: 0,
-    };
+    let mut change = Change::default();
     for grant in grants {
         let homeless = grant.once && !policy.has_once();
-        if grant.expires_in.is_zero() || homeless || !rights.hold(grant) {
+        let left = grant.expires_in.saturating_sub(late);
+        if left.is_zero() || homeless || !rights.hold(grant) {
             change.removed += 1;
             continue;
         }
@@ -77,7 +117,7 @@ pub fn carry(policy: &Policy, grants: &[Grant]) -> Change {
             Family::V4 => policy.grant.v4,
             Family::V6 => policy.grant.v6,
         };
-        let lasting = time(grant.expires_in);
+        let lasting = time(left);
         let network = IpNet::new(grant.source.addr(), prefix).map_or(grant.source, |n| n.trunc());
         let grant = Grant {
             source: network,
@@ -97,31 +137,50 @@ pub fn carry(policy: &Policy, grants: &[Grant]) -> Change {
     change
 }
 
+/// The transaction that gives what was carried over no more time than it had, when the commit came
+/// `late`.
+pub fn shorten(carried: &[Carried], late: Duration) -> String {
+    let mut text = String::new();
+    for item in carried {
+        let Carried { set, element, .. } = item;
+        remove(&mut text, set, element);
+        if let Some(left) = item.left(late) {
+            let _ = writeln!(
+                text,
+                "add element {TABLE} {set} {{ {element} timeout {left} }}"
+            );
+        }
+    }
+    text
+}
+
 /// The transaction that removes grants which `policy` gives to nobody: those that came in between the
 /// listing that an apply began with and its commit, by keys that are gone now. Empty when there are
-/// none.
-///
-/// `ownerless` are grants that had no owner in the listing before this one: nft lists the owners
-/// before the grants, so one that came in between has its owner now, and one that still has none had
-/// an owner that has been removed.
-pub fn leftovers(policy: &Policy, running: &Listing, ownerless: &[Grant]) -> Change {
+/// none. A grant that `before`, the listing before this one, showed without an owner too has none: its
+/// record was removed just before the grant came.
+pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -> Change {
     let rights = Rights::of(policy);
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let mut text = String::new();
     let mut removed = remove_dead(&mut text, running, &rights, &sets);
-    let same = |a: &Grant, b: &Grant| (a.source, a.door, a.once) == (b.source, b.door, b.once);
-    let still = running.grants().into_iter().filter(|grant| {
-        grant.opened_by.is_none() && ownerless.iter().any(|before| same(before, grant))
-    });
-    for grant in still {
-        remove_grant(&mut text, &grant, &sets);
-        removed += 1;
+    let orphans = |listing: &Listing| -> HashMap<(String, String), Grant> {
+        let grants = listing.grants().into_iter();
+        let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
+        orphans.map(|grant| (in_set(&grant), grant)).collect()
+    };
+    let earlier = before.map(orphans).unwrap_or_default();
+    for (at, grant) in orphans(running) {
+        if earlier.contains_key(&at) {
+            remove_grant(&mut text, &grant, &sets);
+            removed += 1;
+        }
     }
-    let kept = running.grants().len().saturating_sub(removed);
+    let kept = running.grants().len() - removed;
     Change {
         text,
         kept,
         removed,
+        ..Change::default()
     }
 }
 
@@ -135,8 +194,14 @@ fn remove_dead(
     rights: &Rights,
     sets: &HashSet<String>,
 ) -> usize {
+    let endless: HashSet<_> = for_ever(running).into_iter().collect();
+    for (set, element) in endless.iter().filter(|(set, _)| sets.contains(set)) {
+        remove(text, set, element);
+    }
     let grants = running.grants();
-    let dead = grants.iter().filter(|grant| !rights.hold(grant));
+    let dead = grants
+        .iter()
+        .filter(|grant| !rights.hold(grant) || endless.contains(&in_set(grant)));
     let removed = dead.map(|grant| remove_grant(text, grant, sets)).count();
     let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
         .opened()
@@ -164,10 +229,10 @@ fn remove_dead(
 }
 
 /// Which key may open which door, by their ids.
-struct Rights(HashSet<(u32, u32)>);
+pub(super) struct Rights(HashSet<(u32, u32)>);
 
 impl Rights {
-    fn of(policy: &Policy) -> Rights {
+    pub fn of(policy: &Policy) -> Rights {
         let by_key = policy.keys.iter().flat_map(|key| {
             let doors = key.opens.iter().map(|o| policy.door(o.door).name.id());
             doors.map(|door| (door, key.name.id()))
@@ -176,8 +241,13 @@ impl Rights {
         Rights(by_key.chain(by_hand).collect())
     }
 
-    fn include(&self, opened: &Opened) -> bool {
+    pub fn include(&self, opened: &Opened) -> bool {
         self.0.contains(&(opened.door, opened.key))
+    }
+
+    /// Whether there is such a door.
+    pub fn know(&self, door: u32) -> bool {
+        self.0.contains(&(door, BY_HAND))
     }
 
     /// A grant without a known owner stays while its door does: nft lists the owners before the
@@ -185,7 +255,7 @@ impl Rights {
     fn hold(&self, grant: &Grant) -> bool {
         match grant.opened_by {
             Some(opened) => self.include(&opened),
-            None => self.0.contains(&(grant.door, BY_HAND)),
+            None => self.know(grant.door),
         }
     }
 }
@@ -274,38 +344,47 @@ fn remove_grant(text: &mut String, grant: &Grant, sets: &HashSet<String>) {
 }
 
 fn remove_opened(text: &mut String, opened: &Opened, sets: &HashSet<String>) {
-    let family = Family::of(opened.source);
-    let set = set_name(Kept::Opened, family, family.longest_prefix());
+    let set = opened_set(opened);
     if sets.contains(&set) {
         remove(text, &set, &opened_element(opened));
     }
 }
 
-fn grant_set(grant: &Grant) -> String {
+pub(super) fn opened_set(opened: &Opened) -> String {
+    let family = Family::of(opened.source);
+    set_name(Kept::Opened, family, family.longest_prefix())
+}
+
+pub(super) fn grant_set(grant: &Grant) -> String {
     let kept = if grant.once { Kept::Once } else { Kept::Grants };
     let family = Family::of(grant.source.addr());
     set_name(kept, family, grant.source.prefix_len())
 }
 
-fn grant_element(grant: &Grant) -> String {
+/// A grant's set and its element there.
+fn in_set(grant: &Grant) -> (String, String) {
+    (grant_set(grant), grant_element(grant))
+}
+
+pub(super) fn grant_element(grant: &Grant) -> String {
     format!("{} . {}", grant.source.addr(), classid(grant.door))
 }
 
-fn opened_element(opened: &Opened) -> String {
+pub(super) fn opened_element(opened: &Opened) -> String {
     let (door, key) = (classid(opened.door), classid(opened.key));
     format!("{} . {door} . {key}", opened.source)
 }
 
-/// The script with live elements in those kept sets that are made anew.
+/// The live elements for those kept sets that are made anew.
 fn carry_over(
     script: &Script,
     running: &Listing,
     live: &[Grant],
     rights: &Rights,
     unchanged: &HashSet<String>,
-) -> Script {
-    let mut script = script.clone();
-    for set in &mut script.sets {
+) -> Vec<Carried> {
+    let mut carried = Vec::new();
+    for set in &script.sets {
         let Some((kept, family, prefix)) = parse_set_name(&set.name) else {
             continue;
         };
@@ -325,11 +404,9 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Grants | Kept::Once => {
-                let once = kept == Kept::Once;
-                let of_this_set = |grant: &&Grant| {
-                    Family::of(grant.source.addr()) == family && grant.once == once
-                };
+            Kept::Grants => {
+                let of_this_set =
+                    |grant: &&Grant| Family::of(grant.source.addr()) == family && !grant.once;
                 for grant in live.iter().filter(of_this_set) {
                     for source in resized(grant, prefix, running, rights) {
                         let element = format!("{} . {}", source.addr(), classid(grant.door));
@@ -337,27 +414,20 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Passing => {}
+            Kept::Once | Kept::Admitted => {}
         }
-        for (element, left) in elements {
-            // Under a second is left: it has ended before anyone could use it.
-            if !left.is_zero() {
-                let element = format!("{element} timeout {}", time(left));
-                set.elements.push((element, "kept".to_string()));
-            }
-        }
+        carried.extend(elements.into_iter().map(|(element, expires_in)| Carried {
+            set: set.name.clone(),
+            element,
+            expires_in,
+        }));
     }
-    script
+    carried
 }
 
-/// The networks of another length for a grant: around each address that opened it and may still, or
-/// the one that did if it is for one connection.
+/// The networks of another length for a grant: around each address that opened it and may still.
 fn resized(grant: &Grant, prefix: u8, running: &Listing, rights: &Rights) -> BTreeSet<IpNet> {
     let around = |source| IpNet::new(source, prefix).ok().map(|net| net.trunc());
-    let owner = grant.opened_by.map(|opened| opened.source);
-    if grant.once {
-        return owner.and_then(around).into_iter().collect();
-    }
     let opened = running.opened().into_iter();
     let holders = opened.filter(|opened| {
         opened.door == grant.door && grant.source.contains(&opened.source) && rights.include(opened)
@@ -406,10 +476,9 @@ pub fn open(
         opened_by: Some(opened),
         expires_in: open_for,
     };
-    let opened_set = set_name(Kept::Opened, family, family.longest_prefix());
     let mut text = String::new();
     for (set, element) in [
-        (opened_set, opened_element(&opened)),
+        (opened_set(&opened), opened_element(&opened)),
         (grant_set(&grant), grant_element(&grant)),
     ] {
         remove(&mut text, &set, &element);
@@ -422,8 +491,7 @@ pub fn open(
     Ok((text, network))
 }
 
-/// The transaction that ends grants: of one door or all, of one source or all. Empty when there are
-/// none. A source inside a granted network ends that grant.
+/// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network ends that grant.
 pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
     let touches = |network: &IpNet| {
         source.is_none_or(|source| source.contains(network) || network.contains(&source))
@@ -446,9 +514,17 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
             remove_opened(&mut text, &opened, &sets);
         }
     }
+    // What just used up a grant may not be repeated either. Which door it was for is not told apart:
+    // to somebody else it means no more than a lost packet.
+    for name in running.sets.keys() {
+        if matches!(parse_set_name(name), Some((Kept::Admitted, ..))) {
+            let _ = writeln!(text, "flush set {TABLE} {name}");
+        }
+    }
     Change {
         text,
         kept: staying.len(),
         removed: closing.len(),
+        ..Change::default()
     }
 }

@@ -8,8 +8,10 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
 use super::listing::{ListedChain, ListedSet, Listing};
-use super::parse_set_name;
+use super::{FRESH, parse_set_name};
+use crate::policy::Policy;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +57,53 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         |_, _, _, _| {},
     );
     drifts
+}
+
+/// What is in the sets that the kernel fills and cannot come from this policy: elements that never
+/// end, and grants of doors or by keys that it does not have.
+pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
+    let mut drifts = Vec::new();
+    for (set, element) in for_ever(actual) {
+        drifts.push(Drift::new(
+            format!("set {set}"),
+            format!("has {element}, which never ends"),
+        ));
+    }
+    let rights = Rights::of(policy);
+    for grant in actual.grants() {
+        if !rights.know(grant.door) {
+            drifts.push(Drift::new(
+                format!("set {}", grant_set(&grant)),
+                format!(
+                    "has {}, a grant for a door that the policy does not have",
+                    grant_element(&grant)
+                ),
+            ));
+        }
+    }
+    for opened in actual.opened() {
+        if !rights.include(&opened) {
+            drifts.push(Drift::new(
+                format!("set {}", opened_set(&opened)),
+                format!(
+                    "has {}, an opening by a key that may not",
+                    opened_element(&opened)
+                ),
+            ));
+        }
+    }
+    drifts
+}
+
+/// The elements of kept sets that never end: set and element.
+pub(super) fn for_ever(listing: &Listing) -> Vec<(String, String)> {
+    let kept = listing.sets.iter();
+    let kept = kept.filter(|(name, _)| parse_set_name(name).is_some());
+    let elements = kept.flat_map(|(name, set)| {
+        let elements = set.lasting_for_ever();
+        elements.map(|element| (name.clone(), readable(element)))
+    });
+    elements.collect()
 }
 
 /// Walks two collections side by side; what is in one alone is a difference.
@@ -135,7 +184,7 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
 }
 
 fn filled_by_kernel(name: &str) -> bool {
-    parse_set_name(name).is_some() || name == "progress4" || name == "progress6"
+    parse_set_name(name).is_some() || FRESH.contains(&name)
 }
 
 /// The elements as a person reads them, in any order.

@@ -87,6 +87,20 @@ impl fmt::Display for ListingError {
 
 impl std::error::Error for ListingError {}
 
+/// What makes a set another set: all that nft prints of its declaration.
+const DECLARED: [&str; 10] = [
+    "type",
+    "map",
+    "size",
+    "timeout",
+    "flags",
+    "gc-interval",
+    "policy",
+    "auto-merge",
+    "stmt",
+    "comment",
+];
+
 impl Listing {
     /// A table that is switched off. What it holds is not looked at.
     pub fn dormant() -> Listing {
@@ -144,8 +158,7 @@ impl Listing {
                 self.chains.entry(chain).or_default().rules.push(rule);
             }
             "set" | "map" => {
-                let declared = ["type", "map", "size", "timeout", "flags"];
-                let declared = declared
+                let declared = DECLARED
                     .iter()
                     .filter(|key| !value[**key].is_null())
                     .map(|&key| (key, value[key].clone()));
@@ -336,6 +349,20 @@ impl ListedSet {
             && self.types("type") == types
             && listed_size == Some(u64::from(size))
             && flags.is_some_and(|flags| flags.contains("\"timeout\""))
+            && self.declares_only(&["type", "size", "flags"])
+    }
+
+    fn declares_only(&self, fields: &[&str]) -> bool {
+        self.declaration.keys().all(|field| fields.contains(field))
+    }
+
+    /// The elements without any time. None of ours is so.
+    pub fn lasting_for_ever(&self) -> impl Iterator<Item = &Value> {
+        let no_time = |element: &&Value| {
+            let inner = element.get("elem").unwrap_or(element);
+            inner.get("timeout").is_none() && inner.get("expires").is_none()
+        };
+        self.elements.iter().filter(no_time)
     }
 
     /// Whether this is a plain map of `types` (`inet_proto . inet_service : verdict`).
@@ -344,6 +371,7 @@ impl ListedSet {
         self.is_map
             && format!("{} : {}", self.types("type"), self.types("map")) == types
             && flags.is_none_or(Value::is_null)
+            && self.declares_only(&["type", "map"])
     }
 
     fn types(&self, key: &str) -> String {

@@ -15,7 +15,7 @@
 //!                        |
 //!  chain arrived: sequence complete? --> chain key-NAME: grant, count, log
 //!                        | no
-//!  chain remember: store the new state, with a timeout
+//!  chain remember: too many steps of late? forget. else store the new state, with a timeout
 //! ```
 //!
 //! The state travels through `meta priority`: nft's grammar allows no map look-up inside a
@@ -27,7 +27,7 @@
 //!
 //! Grants live in sets that no apply recreates: `grants4/6` (address . door), `once4/6` likewise for
 //! grants used up by their first connection, `opened4/6` (address . door . key) for who opened, and
-//! `passing4/6` for a connection that has just used up its grant and may repeat its SYN. Doors and
+//! `admitted4/6` for the one packet that has just used up a grant and may be repeated. Doors and
 //! keys are stored as [`Name::id`](crate::policy::Name::id). Progress is recreated, since states are
 //! numbered afresh: a stale number must not mean something in the new automaton.
 
@@ -37,8 +37,8 @@ mod listing;
 mod render;
 mod script;
 
-pub use change::{Change, carry, close, leftovers, open, transaction};
-pub use compare::{Drift, compare};
+pub use change::{Carried, Change, carry, close, leftovers, open, shorten, transaction};
+pub use compare::{Drift, compare, strange};
 pub use listing::{Grant, Listing, ListingError, Opened, Progress};
 pub use render::render;
 pub use script::Script;
@@ -87,6 +87,14 @@ impl Family {
         }
     }
 
+    /// The destination address in a rule.
+    fn daddr(self) -> &'static str {
+        match self {
+            Family::V4 => "ip daddr",
+            Family::V6 => "ip6 daddr",
+        }
+    }
+
     /// The type of an address in a set.
     fn address_type(self) -> &'static str {
         match self {
@@ -109,8 +117,18 @@ pub enum Kept {
     Opened,
     Grants,
     Once,
-    Passing,
+    Admitted,
 }
+
+/// The other sets that the kernel fills. An apply makes them anew.
+const FRESH: [&str; 6] = [
+    "progress4",
+    "progress6",
+    "steady4",
+    "steady6",
+    "claim4",
+    "claim6",
+];
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.
@@ -119,7 +137,7 @@ fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
         Kept::Opened => "opened",
         Kept::Grants => "grants",
         Kept::Once => "once",
-        Kept::Passing => "passing",
+        Kept::Admitted => "admitted",
     };
     let by_prefix = matches!(kept, Kept::Grants | Kept::Once) && prefix != family.longest_prefix();
     let digit = family.digit();
@@ -145,7 +163,7 @@ fn parse_set_name(name: &str) -> Option<(Kept, Family, u8)> {
         "opened" => Kept::Opened,
         "grants" => Kept::Grants,
         "once" => Kept::Once,
-        "passing" => Kept::Passing,
+        "admitted" => Kept::Admitted,
         _ => return None,
     };
     Some((kept, family, prefix.unwrap_or(family.longest_prefix())))
@@ -186,7 +204,7 @@ mod tests {
 
     #[test]
     fn set_names_are_read_back() {
-        for kept in [Kept::Opened, Kept::Grants, Kept::Once, Kept::Passing] {
+        for kept in [Kept::Opened, Kept::Grants, Kept::Once, Kept::Admitted] {
             for family in Family::BOTH {
                 let longest = family.longest_prefix();
                 let name = set_name(kept, family, longest);

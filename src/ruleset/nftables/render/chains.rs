@@ -1,6 +1,6 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
-use super::sets::progress_name;
+use super::sets::{claim_name, progress_name, steady_name};
 use super::{prefix, source};
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
 use crate::ruleset::nftables::script::{Base, Chain};
@@ -9,9 +9,14 @@ use crate::ruleset::nftables::{Family, Kept, classid, door_chain, set_name};
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
+/// How many steps a source may make. The longest sequence is 32 knocks, and comes a few times in a
+/// row from who tries again. What one source leaves behind within a second, the time until the
+/// kernel tidies up, is less than the least `max_sources`.
+const STEADY: &str = "32/second burst 128 packets";
+
 /// How long a connection that used up its grant may repeat its first packet: the third repeat of
 /// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
-const PASSING: &str = "10s";
+const ADMITTED: &str = "10s";
 
 /// The match for "arrives on a guarded interface".
 pub(super) fn guarded(interfaces: &Interfaces) -> String {
@@ -113,12 +118,28 @@ pub(super) fn remember(policy: &Policy) -> Chain {
         "remember",
         &["Store the state. `update` alone would keep the old one and only renew its time."],
     );
+    for family in Family::BOTH {
+        let (saddr, steady) = (family.saddr(), steady_name(family));
+        chain.rule(format!(
+            "update @{steady} {{ {saddr} limit rate over {STEADY} }} goto tooquick"
+        ));
+    }
     let within = format!("comment \"within {}\"", show(policy.within));
     for family in Family::BOTH {
         let (saddr, progress) = (family.saddr(), progress_name(family));
         let element = format!("@{progress} {{ {saddr} : meta priority }}");
         chain.rule(format!("delete {element} update {element} {within}"));
     }
+    chain.rule("goto leave");
+    chain
+}
+
+pub(super) fn tooquick() -> Chain {
+    let mut chain = Chain::new(
+        "tooquick",
+        &["Too many steps from one source: each would take up room until the kernel tidies up."],
+    );
+    forget(&mut chain);
     chain.rule("goto leave");
     chain
 }
@@ -153,27 +174,63 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
         chain.rule(format!("{source} . meta priority @{grants} goto leave"));
     }
     if policy.has_once() {
-        for family in Family::BOTH {
-            once(&mut chain, policy, family);
-        }
+        once(&mut chain, policy, door);
     }
     chain.rule("goto shut");
     chain
 }
 
-/// A grant for one connection: the connection that uses it up is remembered for a few seconds, in
-/// case its first packet was lost on the way back and comes again.
-fn once(chain: &mut Chain, policy: &Policy, family: Family) {
-    let prefix = prefix(policy.grant, family);
-    let grant = format!("{} . meta priority", source(policy.grant, family));
-    let flow = format!("{} . th sport . meta priority", family.saddr());
-    let once = set_name(Kept::Once, family, prefix);
-    let passing = set_name(Kept::Passing, family, prefix);
-    chain.rule(format!("{flow} @{passing} goto leave"));
-    chain.rule(format!(
-        "{grant} @{once} update @{passing} {{ {flow} timeout {PASSING} }} \
-         delete @{once} {{ {grant} }} goto leave"
-    ));
+/// A grant for one connection. Of two packets at the same moment only one gets the claim.
+fn once(chain: &mut Chain, policy: &Policy, door: &Door) {
+    chain.note("Grants for one connection: the first packet, again; or the first to claim it.");
+    first_packet(chain);
+    for family in Family::BOTH {
+        let (flow, admitted) = (flow(family), admitted_name(family));
+        chain.rule(format!("{flow} @{admitted} goto leave"));
+    }
+    chain.rule(format!("meta priority set {}", classid(door.name.id())));
+    for family in Family::BOTH {
+        let prefix = prefix(policy.grant, family);
+        let grant = format!("{} . meta priority", source(policy.grant, family));
+        let once = set_name(Kept::Once, family, prefix);
+        let claim = claim_name(family);
+        chain.rule(format!(
+            "{grant} @{once} update @{claim} {{ {grant} limit rate 1/hour burst 1 packets }} \
+             delete @{once} {{ {grant} }} goto admit"
+        ));
+    }
+}
+
+/// What tells a first packet from another one of the same two ports: its sequence number, or 0 for
+/// UDP. Hashed, since no release of nft lets a plain number take the place of a class id.
+fn first_packet(chain: &mut Chain) {
+    chain.rule("meta priority set 0:0");
+    chain.rule("meta priority set jhash tcp sequence mod 4294967295 seed 0x1");
+}
+
+fn flow(family: Family) -> String {
+    let (saddr, daddr) = (family.saddr(), family.daddr());
+    format!("{saddr} . {daddr} . th sport . th dport . meta priority")
+}
+
+fn admitted_name(family: Family) -> String {
+    set_name(Kept::Admitted, family, family.longest_prefix())
+}
+
+pub(super) fn admit() -> Chain {
+    let mut chain = Chain::new(
+        "admit",
+        &["The first packet of the one connection: remembered, in case it has to come again."],
+    );
+    first_packet(&mut chain);
+    for family in Family::BOTH {
+        let (flow, admitted) = (flow(family), admitted_name(family));
+        chain.rule(format!(
+            "update @{admitted} {{ {flow} timeout {ADMITTED} }}"
+        ));
+    }
+    chain.rule("goto leave");
+    chain
 }
 
 pub(super) fn shut(policy: &Policy) -> Chain {

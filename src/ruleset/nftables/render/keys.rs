@@ -2,6 +2,7 @@
 //! key.
 
 use super::chains::forget;
+use super::sets::claim_name;
 use super::{prefix, source};
 use crate::automaton::State;
 use crate::policy::{Key, Log, Opening, Policy, show};
@@ -118,9 +119,14 @@ fn grant(policy: &Policy, name: String, opens: &[Opening], once: bool, then: &st
             .map(|opening| {
                 let door = classid(policy.door(opening.door).name.id());
                 let lasting = time(opening.open_for);
+                // A new grant may be claimed anew.
+                let unclaimed = match once {
+                    true => format!("delete @{} {{ {source} . {door} }} ", claim_name(family)),
+                    false => String::new(),
+                };
                 format!(
                     "update @{opened} {{ {saddr} . {door} . meta priority timeout {lasting} }} \
-                     update @{grants} {{ {source} . {door} timeout {lasting} }}"
+                     {unclaimed}update @{grants} {{ {source} . {door} timeout {lasting} }}"
                 )
             })
             .collect();

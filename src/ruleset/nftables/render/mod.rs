@@ -10,9 +10,11 @@ use super::{Family, classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::GrantPrefix;
 use crate::policy::{Policy, show};
-use chains::{arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut};
+use chains::{
+    admit, arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
+};
 use keys::{Opens, key_of};
-use sets::{arrivals, kept_sets, ports, progress, steps};
+use sets::{arrivals, claim, kept_sets, ports, progress, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -20,9 +22,12 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     if policy.judges_udp() {
         chains.push(knocks_udp(policy));
     }
-    chains.extend([judge(), arrived(), remember(policy), leave()]);
+    chains.extend([judge(), arrived(), remember(policy), tooquick(), leave()]);
     for door in &policy.doors {
         chains.push(door_of(policy, door));
+    }
+    if policy.has_once() {
+        chains.push(admit());
     }
     chains.push(shut(policy));
     if let Some(firewall) = &policy.firewall {
@@ -46,6 +51,10 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     let mut sets = kept_sets(policy);
     sets.extend(progress(policy));
+    sets.extend(steady(policy));
+    if policy.has_once() {
+        sets.extend(claim(policy));
+    }
     sets.extend([
         ports(policy),
         steps(policy, automaton),

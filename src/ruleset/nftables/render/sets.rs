@@ -1,5 +1,7 @@
 //! The sets: what the kernel remembers, and the automaton as data.
 
+use std::time::Duration;
+
 use super::prefix;
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::policy::Policy;
@@ -9,13 +11,15 @@ use crate::ruleset::nftables::{ECHO, Family, Kept, classid, door_chain, key_chai
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     let mut sets = Vec::new();
     let mut add = |kept, comment: &[&str], types: &str| {
+        // `admitted4/6` has a second address.
+        let types = |family: Family| types.replace("ADDRESS", family.address_type());
         for family in Family::BOTH {
             let first = family == Family::V4;
             let comment: Vec<String> = comment.iter().map(|c| c.to_string()).collect();
             sets.push(Set {
                 comment: if first { comment } else { Vec::new() },
                 name: set_name(kept, family, prefix(policy.grant, family)),
-                types: format!("{} . {types}", family.address_type()),
+                types: format!("{} . {}", family.address_type(), types(family)),
                 kind: SetKind::Kept {
                     size: policy.max_sources,
                 },
@@ -40,9 +44,9 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
             "classid",
         );
         add(
-            Kept::Passing,
-            &["A first connection, source . port . door, which may repeat its first packet."],
-            "inet_service . classid",
+            Kept::Admitted,
+            &["The first packet of a connection that used up its grant: it may be repeated."],
+            "ADDRESS . inet_service . inet_service . classid",
         );
     }
     sets
@@ -66,6 +70,60 @@ pub(super) fn progress(policy: &Policy) -> Vec<Set> {
         ),
         make(Family::V6, &[]),
     ]
+}
+
+pub(super) fn steady(policy: &Policy) -> Vec<Set> {
+    let comment = "How many steps a source makes: no more than it takes to knock.";
+    Family::BOTH
+        .map(|family| Set {
+            comment: first_only(family, comment),
+            name: steady_name(family),
+            types: family.address_type().to_string(),
+            kind: SetKind::Fresh {
+                size: policy.max_sources,
+                timeout: STEADY_FOR,
+            },
+            elements: Vec::new(),
+        })
+        .to_vec()
+}
+
+pub(super) fn claim(policy: &Policy) -> Vec<Set> {
+    let comment = "Who is about to use up a grant: nobody else may, in that moment.";
+    Family::BOTH
+        .map(|family| Set {
+            comment: first_only(family, comment),
+            name: claim_name(family),
+            types: format!("{} . classid", family.address_type()),
+            kind: SetKind::Fresh {
+                size: policy.max_sources,
+                timeout: CLAIM_FOR,
+            },
+            elements: Vec::new(),
+        })
+        .to_vec()
+}
+
+/// The comment of a pair of sets stands above its first.
+fn first_only(family: Family, comment: &str) -> Vec<String> {
+    match family {
+        Family::V4 => vec![comment.to_string()],
+        Family::V6 => Vec::new(),
+    }
+}
+
+/// Far longer than two packets take that look at one grant at the same moment.
+const CLAIM_FOR: Duration = Duration::from_secs(10);
+
+pub(super) fn claim_name(family: Family) -> String {
+    format!("claim{}", family.digit())
+}
+
+/// A source that rests as long as this may do all it could at first.
+const STEADY_FOR: Duration = Duration::from_secs(5);
+
+pub(super) fn steady_name(family: Family) -> String {
+    format!("steady{}", family.digit())
 }
 
 pub(super) fn progress_name(family: Family) -> String {
