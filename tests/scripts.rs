@@ -1,5 +1,5 @@
-//! Golden scripts: one named policy each, and the nft script it is compiled to. nft takes every one
-//! of them.
+//! Golden scripts: one named policy each, and what it is compiled to for nft, iptables and ip6tables.
+//! These take every one of them.
 //!
 //! `SNAPSHOTS=overwrite cargo test --test scripts` writes the scripts anew; read them then.
 
@@ -10,7 +10,9 @@ use toctoc::automaton::Automaton;
 use toctoc::firewall::run;
 use toctoc::lab::Host;
 use toctoc::policy::load::load;
+use toctoc::policy::{Backend, Host as ReadFor, Policy};
 use toctoc::ruleset::nftables::render;
+use toctoc::ruleset::{Family, iptables};
 
 fn policies(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap();
@@ -22,22 +24,87 @@ fn policies(directory: &str) -> Vec<PathBuf> {
     files
 }
 
+/// `None` when the backend cannot express the policy.
+fn read(path: &Path, backend: Backend) -> Option<Policy> {
+    let host = ReadFor {
+        backend: Some(backend),
+        ip_list_tot: None,
+    };
+    match load(path, &host) {
+        Ok(policy) => Some(policy),
+        Err(error) if backend == Backend::Iptables => {
+            assert!(error.to_string().contains("iptables"), "{error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
 fn script(path: &Path) -> String {
-    let policy = load(path, &toctoc::policy::Host::default()).unwrap();
+    let policy = read(path, Backend::Nftables).unwrap();
     render(&policy, &Automaton::build(policy.sequences())).standalone()
 }
+
+fn iptables_script(path: &Path, family: Family) -> Option<String> {
+    let policy = read(path, Backend::Iptables)?;
+    let automaton = Automaton::build(policy.sequences());
+    Some(iptables::render(&policy, &automaton, family, &[]).to_string())
+}
+
+const IPTABLES: [(Family, &str); 2] = [(Family::V4, "iptables"), (Family::V6, "ip6tables")];
 
 #[test]
 fn policies_are_compiled_to_their_scripts() {
     let policies = policies("tests/golden/scripts");
     assert!(policies.len() >= 8);
+    let mut expressed = 0;
     for path in policies {
-        let expected = snapbox::Data::read_from(&path.with_extension("nft"), None).raw();
-        snapbox::Assert::new()
-            .action_env("SNAPSHOTS")
-            .normalize_paths(false)
-            .eq(script(&path), expected);
+        golden(&path.with_extension("nft"), script(&path));
+        for (family, extension) in IPTABLES {
+            if let Some(script) = iptables_script(&path, family) {
+                golden(&path.with_extension(extension), script);
+                expressed += 1;
+            }
+        }
     }
+    assert!(expressed >= 14, "only {expressed}");
+}
+
+fn golden(path: &Path, script: String) {
+    let expected = snapbox::Data::read_from(path, None).raw();
+    snapbox::Assert::new()
+        .action_env("SNAPSHOTS")
+        .normalize_paths(false)
+        .eq(script, expected);
+}
+
+/// Both variants of iptables, each with a host of its own.
+#[test]
+fn iptables_takes_every_script_without_a_word() {
+    let golden = policies("tests/golden/scripts");
+    let mut taken = 0;
+    for path in golden.into_iter().chain(policies("examples")) {
+        for (family, stem) in IPTABLES {
+            let Some(script) = iptables_script(&path, family) else {
+                continue;
+            };
+            for variant in ["legacy", "nft"] {
+                let host = Host::new().expect("needs root");
+                let program = format!("{stem}-{variant}-restore");
+                let ended = host.inside(|| run(&[&program, "--noflush"], &script));
+                let ended = ended.unwrap().unwrap();
+                let said = format!("{}{}", ended.stdout, ended.stderr);
+                let shown = path.display();
+                assert_eq!(
+                    (ended.code, said.as_str()),
+                    (Some(0), ""),
+                    "{program} {shown}"
+                );
+                taken += 1;
+            }
+        }
+    }
+    assert!(taken >= 28, "only {taken}");
 }
 
 #[test]

@@ -178,7 +178,7 @@ impl Reader {
         let mut section = Section::new(table, "[firewall]");
         section.take(self, "default", |r, v| r.only(v, "default", "drop"));
         let allow = section.take(self, "allow", |r, v| r.ports(v).0);
-        let ping = section.take(self, "ping", Reader::boolean);
+        let ping = section.take(self, "ping", |r, v| r.boolean(v, "ping"));
         let forward = section.take(self, "forward", Reader::forward);
         section.finish(self);
         FirewallEntry {
@@ -216,7 +216,7 @@ impl Reader {
             }),
             open_for: section.take(self, "open_for", Reader::open_for),
             once: section
-                .take(self, "once", Reader::boolean)
+                .take(self, "once", |r, v| r.boolean(v, "once"))
                 .is_some_and(|once| once.value),
             expires: section.take(self, "expires", Reader::end_of),
             sequence_whole: true,

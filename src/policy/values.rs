@@ -57,10 +57,10 @@ impl Reader {
         text
     }
 
-    pub fn boolean(&mut self, value: &Value<'_>) -> Option<bool> {
+    pub fn boolean(&mut self, value: &Value<'_>, name: &str) -> Option<bool> {
         let truth = value.get_ref().as_bool();
         if truth.is_none() {
-            self.wrong_type(value, "true or false", "once = true");
+            self.wrong_type(value, "true or false", &format!("{name} = true"));
         }
         truth
     }

@@ -76,12 +76,6 @@ impl Plan<'_> {
             .map(|(from, knock)| (&self.spots[from], *knock))
             .collect();
         let here = spot_chain(spot);
-        for (from, knock) in &ways {
-            table.rule(
-                &port_chain(*knock),
-                format!("{} -g {here}", self.stands(from)),
-            );
-        }
         let echo = self
             .echoes
             .get(&to)
@@ -89,6 +83,15 @@ impl Plan<'_> {
         let Some(&echo) = echo else {
             return;
         };
+        if !spot.group.starts_with('_') {
+            table.note(format!("Knock {}, {echo}; again, it is an echo.", spot.own));
+        }
+        for (from, knock) in &ways {
+            table.rule(
+                &port_chain(*knock),
+                format!("{} -g {here}", self.stands(from)),
+            );
+        }
         let echoed = format!("{} -m comment --comment echo -j RETURN", self.stands(spot));
         table.rule(&port_chain(echo), echoed);
         self.stand_on(table, spot);
@@ -111,6 +114,10 @@ impl Plan<'_> {
     fn end(&self, table: &mut Table, index: KeyIndex, key: &Key) {
         let opens = opens_chain(&key.name);
         if let Some(last) = self.last_knock(index) {
+            table.note(format!(
+                "Knock {}, {last}: the last one.",
+                key.sequence.len()
+            ));
             for from in self.ends.get(&index).into_iter().flatten() {
                 let stands = self.stands(&self.spots[from]);
                 table.rule(&port_chain(last), format!("{stands} -g {opens}"));
