@@ -43,5 +43,8 @@ mod iptables;
 mod lifecycle;
 mod moving;
 mod programs;
+#[path = "../support/random.rs"]
+mod random;
+mod random_traces;
 mod strangers;
 mod world;
