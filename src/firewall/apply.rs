@@ -1,5 +1,6 @@
-//! `Script --apply--> kernel`: check, one transaction, verify.
+//! `Script --apply--> kernel`: one transaction, verify.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lock::Lock;
@@ -7,7 +8,8 @@ use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    Carried, Drift, Script, TABLE, compare, leftovers, render, shorten, strange, transaction,
+    Carried, Change, Drift, Listing, Script, TABLE, compare, compare_outline, leftovers, render,
+    shorten, strange, transaction,
 };
 
 /// What an apply did.
@@ -31,19 +33,45 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
     let _lock = Lock::take()?;
+    thread::scope(|scope| {
+        // What nft prints of a small script takes it a moment to say; meanwhile the rest goes on.
+        let small = !nft.is_large(&script);
+        let expected = small.then(|| scope.spawn(|| nft.list_fresh(&script)));
+        let expected = || match expected.map(|worker| worker.join()) {
+            Some(Ok(expected)) => expected.map(Some),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(None),
+        };
+        locked(nft, policy, &script, expected)
+    })
+}
+
+/// The rest of [`apply`]. `expected` is how nft lists the script, `None` if that takes too long.
+fn locked(
+    nft: &Nft,
+    policy: &Policy,
+    script: &Script,
+    expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
+) -> Result<Applied, Failure> {
     let began = Instant::now();
-    let running = nft.list_awake()?;
-    let change = |late| transaction(policy, &script, running.as_ref(), late);
-    nft.check(&change(began.elapsed()).text)?;
-    let in_time = began.elapsed() + MARGIN;
-    let change = change(in_time);
-    let loaded = nft.load(&change.text);
+    let outline = nft.outline()?;
+    let outlined = outline.is_some();
+    let running = match outline {
+        Some(outline) => Some(outline),
+        None => nft.list_awake()?,
+    };
+    let (mut change, mut in_time, mut loaded) = load(nft, policy, script, running, began);
+    if outlined && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
+        // The outline of a table that somebody changed may leave something out.
+        let running = nft.list_awake()?;
+        (change, in_time, loaded) = load(nft, policy, script, running, began);
+    }
     if let Err(failure) = loaded {
         if failure.left != Left::Unknown {
             return Err(failure);
         }
         // nft died on the way; what the kernel holds tells whether its message had arrived.
-        let drifts = verify(nft, policy, &script).map_err(|_| Failure {
+        let drifts = verify(nft, policy, script).map_err(|_| Failure {
             left: Left::Unknown,
             message: failure.message.clone(),
         })?;
@@ -61,14 +89,41 @@ pub fn apply(nft: &Nft, policy: &Policy) -> Result<Applied, Failure> {
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
-    let late = sweep(nft, policy).map_err(changed)?;
-    let drifts = verify(nft, policy, &script).map_err(changed)?;
+    let (late, running) = sweep(nft, policy, script).map_err(changed)?;
+    let expected = expected().map_err(changed)?;
+    let drifts = match running {
+        Some(running) => {
+            let mut drifts = match expected {
+                Some(expected) => compare(&expected, &running),
+                // The commit was all or nothing. What can be read in a moment is looked at again.
+                None => compare_outline(script, &running),
+            };
+            drifts.extend(strange(policy, &running));
+            drifts
+        }
+        None => vec![super::status::table_missing()],
+    };
     Ok(Applied {
         kept: change.kept,
         removed: change.removed + late,
         ended_once: change.ended_once,
         drifts,
     })
+}
+
+/// Loads the transaction from `running` to `script`. Returns it, with the time since `began` that it
+/// allows for.
+fn load(
+    nft: &Nft,
+    policy: &Policy,
+    script: &Script,
+    running: Option<Listing>,
+    began: Instant,
+) -> (Change, Duration, Result<(), Failure>) {
+    let in_time = began.elapsed() + MARGIN;
+    let change = transaction(policy, script, running.as_ref(), in_time);
+    let loaded = nft.load(&change.text);
+    (change, in_time, loaded)
 }
 
 /// How long a commit may take before what it carried over is looked at again.
@@ -92,13 +147,21 @@ fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failu
 
 /// Ends grants that keys which are gone now gave after the listing and before the commit. The new
 /// rules know those keys no more, so it is done when a listing shows none of them, and the owner of
-/// every grant. Returns how many were ended.
-fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
+/// every grant. Returns how many were ended, and the last listing: an outline if the table is large.
+fn sweep(nft: &Nft, policy: &Policy, script: &Script) -> Result<(usize, Option<Listing>), Failure> {
+    let outline = || match nft.is_large(script) {
+        true => nft.outline(),
+        false => Ok(None),
+    };
+    let list = || match outline()? {
+        Some(outline) => Ok(Some(outline)),
+        None => nft.list(),
+    };
     let mut removed = 0;
     let mut before = None;
     for _ in 0..5 {
-        let Some(running) = nft.list()? else {
-            break;
+        let Some(running) = list()? else {
+            return Ok((removed, None));
         };
         let change = leftovers(policy, &running, before.as_ref());
         if !change.text.is_empty() {
@@ -106,12 +169,12 @@ fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
         }
         removed += change.removed;
         let unowned = running.grants().iter().any(|g| g.opened_by.is_none());
-        if change.removed == 0 && !unowned {
-            break;
+        if change.text.is_empty() && !unowned {
+            return Ok((removed, Some(running)));
         }
         before = Some(running);
     }
-    Ok(removed)
+    Ok((removed, list()?))
 }
 
 fn verify(nft: &Nft, policy: &Policy, script: &Script) -> Result<Vec<Drift>, Failure> {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use serde::Serialize;
 
@@ -78,7 +79,11 @@ pub struct KeyStatus {
 pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let script = render(policy, &automaton);
-    let Some(actual) = nft.list()? else {
+    let (actual, expected) = thread::scope(|scope| {
+        let expected = scope.spawn(|| nft.list_fresh(&script));
+        (nft.list(), expected.join())
+    });
+    let Some(actual) = actual? else {
         let drifts = vec![table_missing()];
         let nothing = Listing::default();
         return Ok(Status {
@@ -94,7 +99,7 @@ pub fn observe(nft: &Nft, policy: &Policy, now: i64) -> Result<Status, Failure> 
             ..status(policy, &automaton, &actual, drifts, now)
         });
     }
-    let expected = nft.list_fresh(&script)?;
+    let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let mut drifts = compare(&expected, &actual);
     drifts.extend(strange(policy, &actual));
     Ok(status(policy, &automaton, &actual, drifts, now))
