@@ -1,15 +1,12 @@
-//! `Script --apply--> kernel`: check, one transaction, verify.
+//! `Script --apply--> kernel`, whichever backend it is and was.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::apply_iptables;
+use super::apply_nftables::MARGIN;
 use super::lock::Lock;
-use super::{Failure, Firewall, Iptables, Left, Nft};
-use crate::automaton::Automaton;
+use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
-use crate::ruleset::nftables::{
-    Carried, Script, TABLE, carry, compare, leftovers, render, shorten, strange, transaction,
-};
+use crate::ruleset::nftables::{TABLE, carry};
 use crate::ruleset::{Drift, Grant};
 
 /// What an apply did.
@@ -47,7 +44,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
             };
             let (once, lasting): (Vec<Grant>, Vec<Grant>) =
                 moving.into_iter().partition(|grant| grant.once);
-            let mut applied = apply_nftables(&firewall.nft, policy, &lasting, began)?;
+            let mut applied = apply_nftables::apply(&firewall.nft, policy, &lasting, began)?;
             if !once.is_empty() {
                 // Now that both guard, none can be used up in the one and stay in the other.
                 let mut unused = Iptables::lists().map_err(changed)?.grants();
@@ -96,120 +93,6 @@ fn remove_iptables(firewall: &Firewall, own_too: bool) -> Result<bool, Failure> 
         }
     }
     Ok(any)
-}
-
-/// `began` is when the grants that move were read.
-fn apply_nftables(
-    nft: &Nft,
-    policy: &Policy,
-    moving: &[Grant],
-    began: Instant,
-) -> Result<Applied, Failure> {
-    let automaton = Automaton::build(policy.sequences());
-    let script = render(policy, &automaton);
-    let running = nft.list_awake()?;
-    let change = |late| {
-        let mut change = transaction(policy, &script, running.as_ref(), late);
-        let carried = carry(policy, moving, late);
-        change.text.push_str(&carried.text);
-        change.kept += carried.kept;
-        change.removed += carried.removed;
-        change
-    };
-    nft.check(&change(began.elapsed()).text)?;
-    let in_time = began.elapsed() + MARGIN;
-    let change = change(in_time);
-    let loaded = nft.load(&change.text);
-    if let Err(failure) = loaded {
-        if failure.left != Left::Unknown {
-            return Err(failure);
-        }
-        // nft died on the way; what the kernel holds tells whether its message had arrived.
-        let drifts = verify(nft, policy, &script).map_err(|_| Failure {
-            left: Left::Unknown,
-            message: failure.message.clone(),
-        })?;
-        let left = if drifts.is_empty() {
-            Left::Changed
-        } else {
-            Left::Unchanged
-        };
-        return Err(Failure { left, ..failure });
-    }
-    let changed = |failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
-    if began.elapsed() > in_time {
-        shortened(nft, &change.carried, began).map_err(changed)?;
-    }
-    let late = sweep(nft, policy).map_err(changed)?;
-    let drifts = verify(nft, policy, &script).map_err(changed)?;
-    Ok(Applied {
-        kept: change.kept,
-        removed: change.removed + late,
-        ended_once: change.ended_once,
-        drifts,
-    })
-}
-
-/// How long a commit may take before what it carried over is looked at again.
-const MARGIN: Duration = Duration::from_secs(1);
-
-/// Takes back the time that a slow commit gave to what it carried over. Here, too, the commit comes
-/// a moment after the text is written; that moment is short, or else it is done once more.
-fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failure> {
-    for _ in 0..5 {
-        let in_time = began.elapsed() + MARGIN;
-        let text = shorten(carried, in_time);
-        if !text.is_empty() {
-            nft.load(&text)?;
-        }
-        if began.elapsed() <= in_time {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Ends grants that keys which are gone now gave after the listing and before the commit. The new
-/// rules know those keys no more, so it is done when a listing shows none of them, and the owner of
-/// every grant. Returns how many were ended.
-fn sweep(nft: &Nft, policy: &Policy) -> Result<usize, Failure> {
-    let mut removed = 0;
-    let mut before = None;
-    let mut clean = 0;
-    for _ in 0..8 {
-        let Some(running) = nft.list()? else {
-            break;
-        };
-        let change = leftovers(policy, &running, before.as_ref());
-        if !change.text.is_empty() {
-            nft.load(&change.text)?;
-        }
-        removed += change.removed;
-        let ownerless = running.grants().iter().any(|g| g.opened_by.is_none());
-        let nothing = change.text.is_empty() && !ownerless;
-        clean = if nothing { clean + 1 } else { 0 };
-        // What has just been shrunk is listed with gaps: look twice.
-        if clean > usize::from(removed > 0) {
-            break;
-        }
-        before = Some(running);
-    }
-    Ok(removed)
-}
-
-fn verify(nft: &Nft, policy: &Policy, script: &Script) -> Result<Vec<Drift>, Failure> {
-    let expected = nft.list_fresh(script)?;
-    Ok(match nft.list()? {
-        Some(actual) => {
-            let mut drifts = compare(&expected, &actual);
-            drifts.extend(strange(policy, &actual));
-            drifts
-        }
-        None => vec![super::status::table_missing()],
-    })
 }
 
 /// Takes what is ours out of the firewall: of one backend, or of both. Returns whether there was

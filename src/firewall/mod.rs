@@ -3,6 +3,7 @@
 
 pub mod apply;
 mod apply_iptables;
+mod apply_nftables;
 pub mod by_hand;
 mod exec;
 mod iptables;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +111,12 @@ fn observe_nftables(
     policy: &Policy,
     automaton: &Automaton,
 ) -> Result<Observed, Failure> {
-    let Some(listing) = nft.list()? else {
+    let script = render(policy, automaton);
+    let (listing, expected) = thread::scope(|scope| {
+        let expected = scope.spawn(|| nft.list_fresh(&script));
+        (nft.list(), expected.join())
+    });
+    let Some(listing) = listing? else {
         let drifts = vec![table_missing()];
         let nothing = Observed {
             drifts,
@@ -122,7 +128,7 @@ fn observe_nftables(
         let what = "is dormant: no door is guarded (`toctoc apply` wakes it)";
         vec![Drift::new("table inet toctoc", what)]
     } else {
-        let expected = nft.list_fresh(&render(policy, automaton))?;
+        let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut drifts = compare(&expected, &listing);
         drifts.extend(strange(policy, &listing));
         drifts

@@ -724,6 +724,47 @@ fn two_thousand_keys_are_applied_and_work() {
     assert_eq!(world.holders("ssh").len(), 4);
 }
 
+/// Of a large table only an outline is listed. That is enough to keep and to end grants, to wake the
+/// table, and to mend what somebody changed.
+#[test]
+fn a_large_table_is_applied_over_like_a_small_one() {
+    let keys = |from: u32| {
+        let mut policy = format!("open_for = \"10m\"\n{YVES}");
+        for key in from..from + 600 {
+            let (a, b) = (1000 + key, 60_000 - 7 * key);
+            policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7]\n");
+        }
+        policy
+    };
+    let world = World::with(&keys(0));
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.knock(STRANGER[0], &[1001, 59_993, 7]);
+    let before = left(&world);
+    assert_eq!(before.len(), 2);
+    let said = world.apply(&keys(0));
+    assert!(said.contains("2 live grants kept, 0 ended"), "{said}");
+    // A counter is gone, a chain is strange, and nothing is called.
+    world.nft(
+        "flush chain inet toctoc key-k1\ndelete counter inet toctoc opened-k1\n\
+         add chain inet toctoc strange\nflush chain inet toctoc judge\n\
+         add table inet toctoc { flags dormant\n}\n",
+    );
+    assert_eq!(world.connect(STRANGER[1], 22), Door::Open);
+    let said = world.apply(&keys(2));
+    assert!(said.contains("1 live grant kept, 1 ended"), "{said}");
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    assert_eq!(world.connect(STRANGER[1], 22), Door::Silent);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    let after = left(&world);
+    assert!(after.len() == 1 && after[0].1 <= before[0].1);
+    // Back to a small one.
+    world.apply(YVES);
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.holders("ssh").len(), 1);
+}
+
 /// Two neighbours share a grant by prefix; when grants are for single addresses again, both are in.
 #[test]
 fn narrowing_the_prefix_keeps_everyone_who_opened() {

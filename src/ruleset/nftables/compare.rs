@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
 use super::listing::{ListedChain, ListedSet, Listing};
+use super::script::{Script, SetKind};
 use super::{FRESH, parse_set_name};
 use crate::policy::Policy;
 
@@ -55,6 +56,48 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &actual.counters,
         &mut drifts,
         |_, _, _, _| {},
+    );
+    drifts
+}
+
+/// The differences that an [outline](crate::firewall::Nft::outline) shows: chains, where they are
+/// called, and sets.
+pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
+    let mut drifts = Vec::new();
+    let chains = script.chains.iter().map(|chain| {
+        let base = chain.base.map(|base| base.listed());
+        (chain.name.clone(), base)
+    });
+    let found = actual.chains.iter();
+    let found = found.map(|(name, chain)| (name.clone(), chain.base.clone()));
+    pairs(
+        "chain",
+        &chains.collect(),
+        &found.collect(),
+        &mut drifts,
+        |name, wanted, found, drifts| {
+            if wanted != found {
+                let what = "is called at another place of the packet's path";
+                drifts.push(Drift::new(format!("chain {name}"), what));
+            }
+        },
+    );
+    let sets = script.sets.iter().map(|set| (set.name.clone(), set));
+    let found = actual.sets.iter().map(|(name, set)| (name.clone(), set));
+    pairs(
+        "set",
+        &sets.collect(),
+        &found.collect(),
+        &mut drifts,
+        |name, wanted, found, drifts| {
+            let same = match wanted.kind {
+                SetKind::Kept { size } => found.is_declared(&wanted.types, size),
+                _ => found.is_map == wanted.is_map(),
+            };
+            if !same {
+                drifts.push(Drift::new(format!("set {name}"), "is declared differently"));
+            }
+        },
     );
     drifts
 }
@@ -107,12 +150,12 @@ pub(super) fn for_ever(listing: &Listing) -> Vec<(String, String)> {
 }
 
 /// Walks two collections side by side; what is in one alone is a difference.
-fn pairs<T>(
+fn pairs<T, U>(
     kind: &str,
     expected: &BTreeMap<String, T>,
-    actual: &BTreeMap<String, T>,
+    actual: &BTreeMap<String, U>,
     drifts: &mut Vec<Drift>,
-    mut both: impl FnMut(&str, &T, &T, &mut Vec<Drift>),
+    mut both: impl FnMut(&str, &T, &U, &mut Vec<Drift>),
 ) {
     for (name, wanted) in expected {
         match actual.get(name) {

@@ -177,6 +177,35 @@ impl Listing {
         }
     }
 
+    /// Adds what another listing of the same table shows.
+    pub fn merge(&mut self, other: Listing) {
+        self.chains.extend(other.chains);
+        self.sets.extend(other.sets);
+        self.counters.extend(other.counters);
+    }
+
+    /// Takes the counters to be there that the keys' chains use.
+    pub fn expect_counters(&mut self) {
+        let keys = self
+            .chains
+            .keys()
+            .filter_map(|name| name.strip_prefix("key-"));
+        let names = keys.filter_map(crate::policy::Name::new);
+        let counters = names.map(|name| (super::counter(&name), 0)).collect();
+        self.counters = counters;
+    }
+
+    pub fn chain_count(&self) -> usize {
+        self.chains.len()
+    }
+
+    /// The names of the sets that an apply keeps.
+    pub fn kept_sets(&self) -> Vec<String> {
+        let names = self.sets.keys();
+        let kept = names.filter(|name| parse_set_name(name).is_some());
+        kept.cloned().collect()
+    }
+
     /// The live grants with who opened each.
     pub fn grants(&self) -> Vec<Grant> {
         let opened = self.opened();

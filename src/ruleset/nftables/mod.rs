@@ -38,7 +38,7 @@ mod render;
 mod script;
 
 pub use change::{Carried, Change, carry, close, leftovers, open, shorten, transaction};
-pub use compare::{Drift, compare, strange};
+pub use compare::{Drift, compare, compare_outline, strange};
 pub use listing::{Grant, Listing, ListingError, Opened, Progress};
 pub use render::render;
 pub use script::Script;
