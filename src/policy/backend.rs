@@ -70,7 +70,7 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             )
             .label(format!("at most {room}"))
             .help(format!(
-                "the module xt_recent takes more when it is loaded: write `options xt_recent \
+                "leave `max_sources` out; or the module xt_recent takes more when it is loaded: write `options xt_recent \
                  ip_list_tot={}` into /etc/modprobe.d/toctoc.conf and restart, {WAY_OUT}",
                 written.value
             )),
