@@ -124,6 +124,10 @@ pub(super) fn text(status: &Status) -> String {
             );
         }
     }
+    if status.backend == "iptables" {
+        let room = status.max_sources;
+        let _ = writeln!(text, "a list of this kernel holds {room} sources");
+    }
     for warning in &status.warnings {
         let _ = writeln!(text, "{warning}");
     }

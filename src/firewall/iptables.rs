@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::exec::{Ended, run};
 use super::{Failure, Left};
 use crate::ruleset::Family;
-use crate::ruleset::iptables::{Clock, Lists, Saved, parse_list};
+use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, parse_list};
 
 /// The programs of one variant: what `iptables` is on this host, or one of the two by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Iptables {
     /// All lists whose names begin like ours, and the time.
     ///
     /// # Errors
-    /// When the kernel's clock cannot be read.
+    /// When neither the kernel's clock can be read nor guessed.
     pub fn lists() -> Result<Lists, Failure> {
         let unreadable = |path: &str, error: &dyn std::fmt::Display| {
             Failure::unchanged(format!("{path} cannot be read: {error}"))
@@ -178,9 +178,13 @@ impl Iptables {
                 entries.insert(name, parse_list(&text));
             }
         }
-        const CLOCK: &str = "/proc/timer_list";
-        let clock = fs::read_to_string(CLOCK).map_err(|error| unreadable(CLOCK, &error))?;
-        let clock = Clock::parse(&clock).ok_or_else(|| unreadable(CLOCK, &"no clock in it"))?;
+        let newest = entries
+            .values()
+            .flatten()
+            .map(|entry: &Entry| entry.last_seen)
+            .max();
+        let clock = clock(newest.unwrap_or(0));
+        let clock = clock.ok_or_else(|| unreadable(CLOCK, &"the kernel's clock is not known"))?;
         Ok(Lists { entries, clock })
     }
 
@@ -199,6 +203,20 @@ impl Iptables {
     pub fn remove(list: &str, source: IpAddr) -> Result<(), Failure> {
         write(list, &format!("-{source}\n"))
     }
+}
+
+/// Where the kernel shows its clock to root.
+const CLOCK: &str = "/proc/timer_list";
+
+/// The kernel's clock, or the next best: as root of a container one has to guess.
+fn clock(newest: u64) -> Option<Clock> {
+    let shown = fs::read_to_string(CLOCK).ok();
+    let read = shown.and_then(|text| Clock::parse(&text));
+    read.or_else(|| {
+        let since_start = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let since_start = std::time::Duration::try_from(since_start).ok()?;
+        Clock::guess(newest, since_start)
+    })
 }
 
 fn names() -> io::Result<Vec<String>> {

@@ -56,6 +56,22 @@ impl Clock {
         Some(Clock { ticks, hz })
     }
 
+    /// Without knowing the counter, from an entry that was written lately: the rate is the lowest at
+    /// which the counter has come so far. It begins some tenths of a second after the start; taken as
+    /// one second, nothing is told to have ended that has not.
+    pub fn guess(newest: u64, since_start: Duration) -> Option<Clock> {
+        let since_start = since_start.saturating_sub(Duration::from_secs(1));
+        let now = |hz: u64| {
+            let counted = since_start.as_millis() * u128::from(hz) / 1000;
+            (1u64 << 32) - BEFORE_WRAP * hz + u64::try_from(counted).unwrap_or(u64::MAX >> 1)
+        };
+        let mut rates = HZ;
+        rates.sort_unstable();
+        let hz = rates.into_iter().find(|&hz| newest <= now(hz) + 2 * hz)?;
+        let ticks = now(hz).max(newest);
+        Some(Clock { ticks, hz })
+    }
+
     /// Reads `/proc/timer_list`: `now at 11872003106759 nsecs`, `jiffies: 4297860218`.
     pub fn parse(timer_list: &str) -> Option<Clock> {
         let mut lines = timer_list.lines();
@@ -102,6 +118,18 @@ mod tests {
             assert_eq!(clock.left(ticks - 60 * hz - 1, 60), None);
         }
         assert_eq!(Clock::new(5, Duration::from_secs(1000)), None);
+    }
+
+    #[test]
+    fn the_clock_is_guessed_from_the_newest_entry() {
+        let start = Duration::from_secs(3600);
+        for hz in [100, 250, 300, 1000] {
+            let newest = (1 << 32) - 300 * hz + 3595 * hz;
+            let clock = Clock::guess(newest, start).unwrap();
+            assert_eq!(clock.hz, hz);
+            assert_eq!(clock.left(newest, 60), Some(Duration::from_secs(56)));
+        }
+        assert_eq!(Clock::guess(u64::MAX / 2, start), None);
     }
 
     #[test]
