@@ -2,7 +2,10 @@
 //! reader, nothing else: all of it is pure text and values. Running programs is
 //! [`firewall`](crate::firewall)'s part.
 
+mod family;
 pub mod iptables;
 pub mod nftables;
+mod state;
 
-pub use nftables::{BY_HAND, Drift, Family, Grant, Opened, Progress};
+pub use family::Family;
+pub use state::{BY_HAND, Drift, Grant, Opened, Progress};

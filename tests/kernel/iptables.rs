@@ -347,24 +347,7 @@ fn a_changed_time_is_for_new_grants() {
 }
 
 fn three_hundred_keys_are_applied_and_work() {
-    let port =
-        |key: u32, i: u32| (1024 + (key * 5 + i).wrapping_mul(2_654_435_761) % 64_000) as u16;
-    let mut policy = String::from("open_for = \"10m\"\n[door.ssh]\nports = [22]\n");
-    for key in 0..300u32 {
-        let sequence: Vec<String> = (0..5).map(|i| port(key, i).to_string()).collect();
-        let sequence = sequence.join(", ");
-        policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{sequence}]\n");
-    }
-    let world = World::with(&policy);
-    for (last, key) in (10u8..).zip([0, 1, 150, 299]) {
-        let ports: Vec<u16> = (0..5).map(|i| port(key, i)).collect();
-        let source = format!("10.6.0.{last}");
-        world.knock(STRANGER[0], &ports[..4]);
-        world.knock(&source, &ports);
-        let opened = (source, Some(format!("k{key}")));
-        assert!(world.holders("ssh").contains(&opened), "{opened:?}");
-    }
-    assert_eq!(world.holders("ssh").len(), 4);
+    crate::lifecycle::many_keys_are_applied_and_work(300);
 }
 
 /// A first packet that used up its grant passes once; who listens answers it again by itself.

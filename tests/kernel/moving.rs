@@ -1,13 +1,9 @@
 //! From one backend to the other: guests move along, strangers stay out, nothing stays behind.
 
-use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
-use crate::apply_under_stress::Stop;
-use crate::inject::SYN;
+use crate::apply_under_stress::while_strangers_and_a_guest_come;
 use crate::lifecycle::{ANNA, TWO};
 use crate::world::{Kind, SEQUENCE, World, YVES};
 
@@ -109,39 +105,12 @@ fn who_has_no_right_any_more_does_not_move_along() {
 fn no_stranger_gets_through_while_moving() {
     let world = World::bare();
     world.apply_with("nftables", YVES);
-    world.nft(
-        "table inet beside { counter seen { }\n counter guest { }\n chain c { \
-         type filter hook prerouting priority -299; \
-         ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n \
-         ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}\n}",
-    );
     world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
-    let stop = AtomicBool::new(false);
-    let (mut strangers, mut guests) = (0u32, 0u64);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            world.inject(|injector| {
-                let guest = CLIENT[0].parse().unwrap();
-                while !stop.load(Ordering::Relaxed) {
-                    for _ in 0..500 {
-                        strangers += 1;
-                        let source = Ipv4Addr::from(0x0a00_0000 + strangers % 60_000);
-                        injector.tcp(source.into(), 40_000, 22, SYN);
-                    }
-                    guests += 1;
-                    injector.tcp(guest, 40_000, 22, SYN);
-                }
-            });
-        });
-        let _stop = Stop(&stop);
+    while_strangers_and_a_guest_come(&world, || {
         for round in 0..12 {
             world.apply_with(["iptables", "nftables"][round % 2], YVES);
         }
     });
-    assert!(strangers > 20_000, "only {strangers} SYNs were sent");
-    assert_eq!(world.counted("seen"), 0, "of {strangers}");
-    let guest = world.counted("guest");
-    assert!(guest * 10 >= guests * 9, "{guest} of {guests}");
 }
 
 /// `remove` takes out whatever is there, of both backends, unless told which.

@@ -100,7 +100,7 @@ fn opened(running: &Saved, chain: &str) -> Option<(u64, u64)> {
 
 /// A rule that mentions a list and the list of all grants it belongs to, and does nothing.
 fn mention(list: &GrantList) -> String {
-    let mask = names::mask(list.family, list.prefix);
+    let mask = list.family.mask(list.prefix);
     let all = names::grants(list.family, list.prefix);
     let known = |name: String| format!("-m recent --name {name} --mask {mask} --rcheck");
     let (all, list) = (known(all), known(list.to_string()));

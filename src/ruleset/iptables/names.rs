@@ -16,10 +16,9 @@
 //! name of a door or key begins with `_`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::automaton::Place;
-use crate::knock::{GrantPrefix, Knock, Protocol};
+use crate::knock::{Knock, Protocol};
 use crate::policy::{Name, Policy};
 use crate::ruleset::Family;
 
@@ -166,23 +165,6 @@ fn parse_root(text: &str) -> Option<(Family, u8)> {
     (prefix <= family.longest_prefix()).then_some((family, prefix))
 }
 
-/// The length of the networks that grants of this family are for.
-pub fn prefix_of(grant: GrantPrefix, family: Family) -> u8 {
-    match family {
-        Family::V4 => grant.v4,
-        Family::V6 => grant.v6,
-    }
-}
-
-/// A prefix as an address, `255.255.255.0`.
-pub fn mask(family: Family, prefix: u8) -> IpAddr {
-    let prefix = u32::from(prefix);
-    match family {
-        Family::V4 => Ipv4Addr::from(u32::MAX.checked_shl(32 - prefix).unwrap_or(0)).into(),
-        Family::V6 => Ipv6Addr::from(u128::MAX.checked_shl(128 - prefix).unwrap_or(0)).into(),
-    }
-}
-
 /// The chain that everything begins with, and the beginning of every other chain's name.
 pub const CHAIN: &str = "toctoc";
 
@@ -296,13 +278,5 @@ mod tests {
                 .all(|chain| chain.len() == 28 && is_ours(chain))
         );
         assert_eq!(chain("door-ssh"), "toctoc-door-ssh");
-    }
-
-    #[test]
-    fn masks_are_those_of_the_prefix() {
-        let written = |family, prefix| mask(family, prefix).to_string();
-        assert_eq!(written(Family::V4, 24), "255.255.255.0");
-        assert_eq!(written(Family::V4, 32), "255.255.255.255");
-        assert_eq!(written(Family::V6, 64), "ffff:ffff:ffff:ffff::");
     }
 }

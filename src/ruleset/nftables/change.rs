@@ -8,10 +8,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::compare::for_ever;
-use super::listing::{Grant, ListedSet, Listing, Opened};
+use super::listing::{ListedSet, Listing};
 use super::script::{Script, Set, SetKind, time};
-use super::{BY_HAND, Family, Kept, TABLE, classid, parse_set_name, set_name};
+use super::{Kept, TABLE, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
+use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -113,10 +114,7 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
             continue;
         }
         let family = Family::of(grant.source.addr());
-        let prefix = match family {
-            Family::V4 => policy.grant.v4,
-            Family::V6 => policy.grant.v6,
-        };
+        let prefix = family.prefix_of(policy.grant);
         let lasting = time(left);
         let network = IpNet::new(grant.source.addr(), prefix).map_or(grant.source, |n| n.trunc());
         let grant = Grant {

@@ -4,7 +4,6 @@
 //! Comparing what one nft prints of both needs no knowledge of how each release writes a rule.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde_json::Value;
 
@@ -13,30 +12,7 @@ use super::listing::{ListedChain, ListedSet, Listing};
 use super::script::{Script, SetKind};
 use super::{FRESH, parse_set_name};
 use crate::policy::Policy;
-
-/// One difference.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Drift {
-    /// `chain judge`, `map steps`, ...
-    pub part: String,
-    /// "is missing", "has been flushed", ...
-    pub what: String,
-}
-
-impl Drift {
-    pub fn new(part: impl Into<String>, what: impl Into<String>) -> Drift {
-        Drift {
-            part: part.into(),
-            what: what.into(),
-        }
-    }
-}
-
-impl fmt::Display for Drift {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.part, self.what)
-    }
-}
+use crate::ruleset::Drift;
 
 /// The differences between what should be there and what is. Empty when there are none. What the
 /// kernel fills itself (grants, progress, counts) is no difference.

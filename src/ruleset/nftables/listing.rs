@@ -12,7 +12,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{BY_HAND, Family, Kept, parse_classid, parse_set_name};
+use super::{Kept, parse_classid, parse_set_name};
+use crate::ruleset::{Family, Grant, Opened, Progress};
 
 /// Our table as the kernel holds it.
 #[derive(Debug, Default, Clone)]
@@ -40,39 +41,6 @@ pub(super) struct ListedSet {
     pub declaration: BTreeMap<&'static str, Value>,
     pub is_map: bool,
     pub elements: Vec<Value>,
-}
-
-/// A live grant.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Grant {
-    pub source: IpNet,
-    /// [`Name::id`](crate::policy::Name::id) of the door.
-    pub door: u32,
-    /// Used up by its first connection.
-    pub once: bool,
-    /// Who opened it.
-    pub opened_by: Option<Opened>,
-    /// To the second below.
-    pub expires_in: Duration,
-}
-
-/// An element of `opened4/6`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Opened {
-    pub source: IpAddr,
-    pub door: u32,
-    /// [`Name::id`](crate::policy::Name::id) of the key, or [`BY_HAND`].
-    pub key: u32,
-    pub expires_in: Duration,
-}
-
-/// A source midway.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    pub source: IpAddr,
-    /// A state of the automaton that the kernel holds.
-    pub state: u32,
-    pub expires_in: Duration,
 }
 
 /// The text is not nft's JSON at all.
@@ -412,13 +380,6 @@ impl ListedSet {
             Some(Value::String(one)) => one.clone(),
             _ => String::new(),
         }
-    }
-}
-
-impl Opened {
-    /// Whether an administrator opened it, and no key.
-    pub fn by_hand(&self) -> bool {
-        self.key == BY_HAND
     }
 }
 

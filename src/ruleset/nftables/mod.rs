@@ -38,47 +38,22 @@ mod render;
 mod script;
 
 pub use change::{Carried, Change, carry, close, leftovers, open, shorten, transaction};
-pub use compare::{Drift, compare, compare_outline, strange};
-pub use listing::{Grant, Listing, ListingError, Opened, Progress};
+pub use compare::{compare, compare_outline, strange};
+pub use listing::{Listing, ListingError};
 pub use render::render;
 pub use script::Script;
 
 use crate::policy::Name;
+use crate::ruleset::Family;
 
 /// The table that is ours, as nft names it. Nothing else is ever read or written.
 pub const TABLE: &str = "inet toctoc";
 
-/// The key id in `opened4/6` of a grant made by hand.
-pub const BY_HAND: u32 = 1;
-
 /// Step value for "the same knock again".
 const ECHO: u32 = 0xffff_0000;
 
-/// The two address families, each with sets of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    V4,
-    V6,
-}
-
+/// How a family is written in rules and sets.
 impl Family {
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    pub fn of(address: std::net::IpAddr) -> Family {
-        if address.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        }
-    }
-
-    pub fn digit(self) -> char {
-        match self {
-            Family::V4 => '4',
-            Family::V6 => '6',
-        }
-    }
-
     /// The source address in a rule.
     fn saddr(self) -> &'static str {
         match self {
@@ -100,13 +75,6 @@ impl Family {
         match self {
             Family::V4 => "ipv4_addr",
             Family::V6 => "ipv6_addr",
-        }
-    }
-
-    pub fn longest_prefix(self) -> u8 {
-        match self {
-            Family::V4 => 32,
-            Family::V6 => 128,
         }
     }
 }

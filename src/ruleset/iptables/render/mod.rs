@@ -54,7 +54,7 @@ pub fn own_lists(policy: &Policy, family: Family) -> Vec<GrantList> {
 fn grant_list(policy: &Policy, family: Family, key: &Key, opening: &Opening) -> GrantList {
     GrantList {
         family,
-        prefix: names::prefix_of(policy.grant, family),
+        prefix: family.prefix_of(policy.grant),
         door: policy.door(opening.door).name.clone(),
         holder: Holder::Key(key.name.clone()),
         seconds: opening.open_for.as_secs(),

@@ -2,7 +2,7 @@
 
 use super::Plan;
 use crate::ruleset::Family;
-use crate::ruleset::iptables::names::{GrantList, Spot, grants, mask, midway, prefix_of};
+use crate::ruleset::iptables::names::{GrantList, Spot, grants, midway};
 
 /// Puts the source on a list, or renews its time there.
 pub(super) fn set(list: &str) -> String {
@@ -33,7 +33,7 @@ pub(super) fn masked(name: String, family: Family, prefix: u8) -> String {
     if prefix == family.longest_prefix() {
         name
     } else {
-        format!("{name} --mask {}", mask(family, prefix))
+        format!("{name} --mask {}", family.mask(prefix))
     }
 }
 
@@ -43,7 +43,7 @@ impl Plan<'_> {
     }
 
     pub(super) fn all_grants(&self) -> String {
-        let prefix = prefix_of(self.policy.grant, self.family);
+        let prefix = self.family.prefix_of(self.policy.grant);
         masked(grants(self.family, prefix), self.family, prefix)
     }
 

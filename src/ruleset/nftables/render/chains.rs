@@ -1,10 +1,11 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
 use super::sets::{claim_name, progress_name, steady_name};
-use super::{prefix, source};
+use super::source;
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
+use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Base, Chain};
-use crate::ruleset::nftables::{Family, Kept, classid, door_chain, set_name};
+use crate::ruleset::nftables::{Kept, classid, door_chain, set_name};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -170,7 +171,7 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     chain.rule(format!("meta priority set {}", classid(door.name.id())));
     for family in Family::BOTH {
         let source = source(policy.grant, family);
-        let grants = set_name(Kept::Grants, family, prefix(policy.grant, family));
+        let grants = set_name(Kept::Grants, family, family.prefix_of(policy.grant));
         chain.rule(format!("{source} . meta priority @{grants} goto leave"));
     }
     if policy.has_once() {
@@ -190,7 +191,7 @@ fn once(chain: &mut Chain, policy: &Policy, door: &Door) {
     }
     chain.rule(format!("meta priority set {}", classid(door.name.id())));
     for family in Family::BOTH {
-        let prefix = prefix(policy.grant, family);
+        let prefix = family.prefix_of(policy.grant);
         let grant = format!("{} . meta priority", source(policy.grant, family));
         let once = set_name(Kept::Once, family, prefix);
         let claim = claim_name(family);

@@ -3,11 +3,12 @@
 
 use super::chains::forget;
 use super::sets::claim_name;
-use super::{prefix, source};
+use super::source;
 use crate::automaton::State;
 use crate::policy::{Key, Log, Opening, Policy, show};
+use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Chain, time};
-use crate::ruleset::nftables::{Family, Kept, classid, counter, key_chain, set_name};
+use crate::ruleset::nftables::{Kept, classid, counter, key_chain, set_name};
 
 /// A key's own chain: who it is, what it may open, and what is counted and logged when that worked.
 pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> Chain {
@@ -107,7 +108,7 @@ fn grant(policy: &Policy, name: String, opens: &[Opening], once: bool, then: &st
     let mut chain = Chain::new(name, &[&format!("Grants {rights}{single}.")]);
     let granted = if once { Kept::Once } else { Kept::Grants };
     for family in Family::BOTH {
-        let prefix = prefix(policy.grant, family);
+        let prefix = family.prefix_of(policy.grant);
         let (opened, grants) = (
             set_name(Kept::Opened, family, prefix),
             set_name(granted, family, prefix),

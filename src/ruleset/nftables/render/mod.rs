@@ -6,10 +6,11 @@ mod keys;
 mod sets;
 
 use super::script::Script;
-use super::{Family, classid, counter};
+use super::{classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::GrantPrefix;
 use crate::policy::{Policy, show};
+use crate::ruleset::Family;
 use chains::{
     admit, arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
@@ -101,26 +102,11 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-fn prefix(grant: GrantPrefix, family: Family) -> u8 {
-    match family {
-        Family::V4 => grant.v4,
-        Family::V6 => grant.v6,
-    }
-}
-
 /// The source as grants hold it: the address, or its network.
 fn source(grant: GrantPrefix, family: Family) -> String {
-    let length = prefix(grant, family);
+    let length = family.prefix_of(grant);
     if length == family.longest_prefix() {
         return family.saddr().to_string();
     }
-    let mask = match family {
-        Family::V4 => std::net::IpAddr::from(std::net::Ipv4Addr::from(
-            u32::MAX << (32 - u32::from(length)),
-        )),
-        Family::V6 => std::net::IpAddr::from(std::net::Ipv6Addr::from(
-            u128::MAX << (128 - u32::from(length)),
-        )),
-    };
-    format!("{} & {mask}", family.saddr())
+    format!("{} & {}", family.saddr(), family.mask(length))
 }

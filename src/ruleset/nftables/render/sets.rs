@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::prefix;
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::policy::Policy;
+use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
-use crate::ruleset::nftables::{ECHO, Family, Kept, classid, door_chain, key_chain, set_name};
+use crate::ruleset::nftables::{ECHO, Kept, classid, door_chain, key_chain, set_name};
 
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     let mut sets = Vec::new();
@@ -18,7 +18,7 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
             let comment: Vec<String> = comment.iter().map(|c| c.to_string()).collect();
             sets.push(Set {
                 comment: if first { comment } else { Vec::new() },
-                name: set_name(kept, family, prefix(policy.grant, family)),
+                name: set_name(kept, family, family.prefix_of(policy.grant)),
                 types: format!("{} . {}", family.address_type(), types(family)),
                 kind: SetKind::Kept {
                     size: policy.max_sources,

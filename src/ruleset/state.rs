@@ -1,0 +1,74 @@
+//! What a kernel holds, in words that all backends share.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The key id of a grant made by hand.
+pub const BY_HAND: u32 = 1;
+
+/// A live grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    pub source: IpNet,
+    /// [`Name::id`](crate::policy::Name::id) of the door.
+    pub door: u32,
+    /// Used up by its first connection.
+    pub once: bool,
+    /// Who opened it.
+    pub opened_by: Option<Opened>,
+    /// With nftables to the second below.
+    pub expires_in: Duration,
+}
+
+/// Who opened a door, and with what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opened {
+    pub source: IpAddr,
+    pub door: u32,
+    /// [`Name::id`](crate::policy::Name::id) of the key, or [`BY_HAND`].
+    pub key: u32,
+    pub expires_in: Duration,
+}
+
+impl Opened {
+    /// Whether an administrator opened it, and no key.
+    pub fn by_hand(&self) -> bool {
+        self.key == BY_HAND
+    }
+}
+
+/// A source midway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    pub source: IpAddr,
+    /// A state of the automaton that the kernel holds.
+    pub state: u32,
+    pub expires_in: Duration,
+}
+
+/// One difference between a policy and what is in the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drift {
+    /// `chain judge`, `map steps`, `iptables raw: chain toctoc`, ...
+    pub part: String,
+    /// "is missing", "has been flushed", ...
+    pub what: String,
+}
+
+impl Drift {
+    pub fn new(part: impl Into<String>, what: impl Into<String>) -> Drift {
+        Drift {
+            part: part.into(),
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.part, self.what)
+    }
+}
