@@ -352,7 +352,7 @@ pub fn while_strangers_and_a_guest_come(world: &World, work: impl FnOnce()) {
 }
 
 /// Ends a stream of packets when it goes out of scope.
-struct Stop<'s>(&'s AtomicBool);
+pub struct Stop<'s>(pub &'s AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
