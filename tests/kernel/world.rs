@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -72,24 +73,41 @@ impl World {
             kind: KIND.get(),
             directory: tempfile::tempdir().unwrap(),
         };
-        std::fs::create_dir(world.programs()).unwrap();
-        if let Some(program) = world.variant() {
-            for name in ["iptables", "ip6tables"] {
-                for verb in ["", "-save", "-restore"] {
-                    let link = world.programs().join(format!("{name}{verb}"));
-                    std::os::unix::fs::symlink(program, link).unwrap();
-                }
-            }
-        }
+        world.install_programs();
         world
     }
 
-    /// The program that is `iptables` on this world's hosts.
-    fn variant(&self) -> Option<&str> {
-        match self.kind {
+    /// Makes `iptables` the variant of this world, and nft and iptables those of another release when
+    /// `RELEASE` names the root of one (`make verify`).
+    fn install_programs(&self) {
+        std::fs::create_dir(self.programs()).unwrap();
+        let release = std::env::var("RELEASE").ok();
+        let mut programs = vec![("nft".to_string(), "nft".to_string())];
+        let variant = match self.kind {
             Kind::Nftables => None,
-            Kind::IptablesNft => Some("/usr/sbin/xtables-nft-multi"),
-            Kind::IptablesLegacy => Some("/usr/sbin/xtables-legacy-multi"),
+            Kind::IptablesNft => Some("nft"),
+            Kind::IptablesLegacy => Some("legacy"),
+        };
+        for name in ["iptables", "ip6tables"] {
+            for verb in ["", "-save", "-restore"] {
+                let variants = variant.map(|variant| {
+                    let real = format!("{name}-{variant}{verb}");
+                    (format!("{name}{verb}"), real)
+                });
+                programs.extend(variants);
+            }
+        }
+        for (name, real) in programs {
+            let path = self.programs().join(name);
+            match &release {
+                Some(root) => {
+                    let script = format!("#!/bin/sh\nexec chroot {root} /usr/sbin/{real} \"$@\"\n");
+                    std::fs::write(&path, script).unwrap();
+                    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+                }
+                None if real == "nft" => {}
+                None => std::os::unix::fs::symlink(format!("/usr/sbin/{real}"), path).unwrap(),
+            }
         }
     }
 
@@ -108,10 +126,10 @@ impl World {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.programs().display()));
         // Tests do not wait for one another, and an ordinary user has no lock in /run.
-        command.env(
-            "XTABLES_LOCKFILE",
-            self.directory.path().join("xtables.lock"),
-        );
+        if std::env::var_os("RELEASE").is_none() {
+            let lock = self.directory.path().join("xtables.lock");
+            command.env("XTABLES_LOCKFILE", lock);
+        }
         command
     }
 
