@@ -36,7 +36,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
     match policy.backend {
         Backend::Nftables => {
             let began = Instant::now();
-            let other = Iptables::has_lists();
+            let other = Iptables::has_rules();
             let moving = if other {
                 Iptables::lists()?.grants()
             } else {
@@ -113,7 +113,8 @@ pub fn remove(firewall: &Firewall, backend: Option<Backend>) -> Result<bool, Fai
             any = true;
         }
     }
-    if backend != Some(Backend::Nftables) && (backend.is_some() || Iptables::has_lists()) {
+    // Chains that somebody has emptied mention no list any more, so it is not asked for one here.
+    if backend != Some(Backend::Nftables) {
         any |= remove_iptables(firewall, true)?;
     }
     Ok(any)

@@ -11,8 +11,8 @@ use super::{Failure, Left};
 use crate::automaton::Automaton;
 use crate::policy::{Name, Policy};
 use crate::ruleset::iptables::{
-    GrantList, Held, Holder, Saved, Wanted, change, compare, let_go, lists_of, names, own_lists,
-    render,
+    GrantList, Held, Holder, Saved, Wanted, change, compare, early, let_go, lists_of, names,
+    own_lists, render,
 };
 use crate::ruleset::{BY_HAND, Drift, Family, Grant};
 
@@ -20,7 +20,8 @@ use crate::ruleset::{BY_HAND, Drift, Family, Grant};
 struct Turn {
     family: Family,
     before: Saved,
-    wanted: Wanted,
+    /// What is loaded one after the other; the last is what shall be.
+    steps: Vec<Wanted>,
     /// Lists of grants that must not be forgotten on the way.
     held: BTreeSet<GrantList>,
 }
@@ -41,14 +42,18 @@ pub fn apply(
     again: impl Fn() -> Result<Vec<Grant>, Failure>,
 ) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
-    let live = if Iptables::has_lists() {
+    let live = if Iptables::has_rules() {
         Iptables::lists()?.held()
     } else {
         Vec::new()
     };
     let (staying, ending): (Vec<Held>, Vec<Held>) =
         live.into_iter().partition(|held| may(policy, &held.list));
-    let moved = moved(policy, moving, began.elapsed() + MARGIN);
+    let late = began.elapsed() + MARGIN;
+    let in_time = || began.elapsed() <= late;
+    let mut moved = moved(policy, moving, late);
+    let without_right = moving.len() - moved.len();
+    moved.retain(|(list, _)| list.seconds > 0);
     let mut turns = Vec::new();
     for family in Iptables::families() {
         let before = iptables.save(family)?;
@@ -64,15 +69,17 @@ pub fn apply(
         let held = lists_of(&before).into_iter().chain(kept).collect();
         let wanted = Wanted::script(&script, &before);
         iptables.check(family, &change(&before, &wanted))?;
+        let early = early(policy, &automaton, family);
+        let steps = steps(&before, wanted, &held, &early);
         turns.push(Turn {
             family,
             before,
-            wanted,
+            steps,
             held,
         });
     }
     let (once, lasting): (Vec<_>, Vec<_>) = moved.iter().cloned().partition(|(list, _)| list.once);
-    carry(iptables, &turns, &lasting)?;
+    carry(iptables, &turns, &lasting, in_time)?;
     load(iptables, &turns)?;
     let done = |failure: Failure| Failure {
         left: Left::Changed,
@@ -84,22 +91,61 @@ pub fn apply(
             let same = |g: &Grant| g.source.addr() == *source && g.door == list.door.id() && g.once;
             unused.iter().any(same)
         };
-        enter(once.iter().filter(is_unused)).map_err(done)?;
+        // Later it would be given more time than it had.
+        let once = once.iter().filter(is_unused).filter(|_| in_time());
+        enter(once).map_err(done)?;
     }
-    for turn in turns.iter().filter(|turn| !turn.held.is_empty()) {
+    for turn in &turns {
         iptables.restore(turn.family, &let_go()).map_err(done)?;
     }
-    let moved_in = moved.len();
+    let anyone = !staying.is_empty() || !moved.is_empty();
+    let kept = match anyone {
+        true => Iptables::lists().map_err(done)?.grants().len(),
+        false => 0,
+    };
     Ok(Applied {
-        kept: staying.len() + moved_in,
-        removed: ending.len() + (moving.len() - moved_in.min(moving.len())),
+        kept,
+        removed: ending.len() + without_right,
         ended_once: 0,
         drifts: verify(iptables, policy, &automaton).map_err(done)?,
     })
 }
 
+/// The way from what is there to what is wanted: doors that are let in through `[firewall]` and stay;
+/// the doors alone, so that all progress is forgotten; the lists that should be found first; all.
+fn steps(
+    before: &Saved,
+    wanted: Wanted,
+    held: &BTreeSet<GrantList>,
+    early: &[String],
+) -> Vec<Wanted> {
+    let mut steps = Vec::new();
+    let nothing = if before.is_empty() {
+        Wanted::default()
+    } else {
+        let known = wanted.clone().with_known_doors(before);
+        steps.push(
+            known
+                .clone()
+                .filter_only(Wanted::again(before))
+                .holding(held, &[]),
+        );
+        let doors_alone = known.without_progress();
+        steps.push(doors_alone.clone().holding(held, &[]));
+        doors_alone
+    };
+    steps.push(nothing.holding(held, early));
+    steps.push(wanted.holding(held, &[]));
+    steps
+}
+
 /// Puts the grants that come from elsewhere on their lists, before any rule asks for them.
-fn carry(iptables: Iptables, turns: &[Turn], moved: &[(GrantList, IpAddr)]) -> Result<(), Failure> {
+fn carry(
+    iptables: Iptables,
+    turns: &[Turn],
+    moved: &[(GrantList, IpAddr)],
+    in_time: impl Fn() -> bool,
+) -> Result<(), Failure> {
     if moved.is_empty() {
         return Ok(());
     }
@@ -117,10 +163,14 @@ fn carry(iptables: Iptables, turns: &[Turn], moved: &[(GrantList, IpAddr)]) -> R
         Failure { left, ..failure }
     };
     for turn in turns {
-        let lists = Wanted::again(&turn.before).holding(&turn.held);
+        let lists = Wanted::again(&turn.before).holding(&turn.held, &[]);
         iptables
             .restore(turn.family, &change(&turn.before, &lists))
             .map_err(back)?;
+    }
+    if !in_time() {
+        let said = "another program kept this firewall busy, and grants would move with more time than they have: try again";
+        return Err(back(Failure::unchanged(said)));
     }
     enter(moved).map_err(back)
 }
@@ -128,54 +178,68 @@ fn carry(iptables: Iptables, turns: &[Turn], moved: &[(GrantList, IpAddr)]) -> R
 /// Puts sources on lists.
 fn enter<'m>(moved: impl IntoIterator<Item = &'m (GrantList, IpAddr)>) -> Result<(), Failure> {
     for (list, source) in moved {
-        Iptables::add(&names::grants(list.family, list.prefix), *source)?;
+        Iptables::add(
+            &names::guests(list.family, list.prefix, &list.door),
+            *source,
+        )?;
         Iptables::add(&list.to_string(), *source)?;
     }
     Ok(())
 }
 
-/// Loads one family after the other. When one is refused, those before it go back to what they were.
+/// Loads step by step, in each step one family after the other. When one is refused, all go back to
+/// what they were.
 fn load(iptables: Iptables, turns: &[Turn]) -> Result<(), Failure> {
-    for (number, turn) in turns.iter().enumerate() {
-        let wanted = turn.wanted.clone().holding(&turn.held);
-        let doors_alone = wanted.clone().without_progress();
-        let step = |wanted: &Wanted| {
-            let now = iptables.save(turn.family)?;
-            iptables.restore(turn.family, &change(&now, wanted))
+    let most = turns.iter().map(|turn| turn.steps.len()).max().unwrap_or(0);
+    for number in 0..most {
+        for turn in turns {
+            let Some(step) = turn.steps.get(number) else {
+                continue;
+            };
+            let now = iptables.save(turn.family);
+            let loaded = now.and_then(|now| iptables.restore(turn.family, &change(&now, step)));
+            if let Err(failure) = loaded {
+                return Err(back(iptables, turns, turn.family, failure));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts all families back, after one of them failed.
+fn back(iptables: Iptables, turns: &[Turn], failed: Family, failure: Failure) -> Failure {
+    let mut said = failure.message;
+    let mut left = Left::Unchanged;
+    for turn in turns {
+        let put = iptables.save(turn.family).and_then(|now| {
+            if now.same_rules(&turn.before) {
+                return Ok(false);
+            }
+            let before = Wanted::again(&turn.before);
+            iptables.restore(turn.family, &change(&now, &before))?;
+            Ok(true)
+        });
+        let rules = match turn.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
         };
-        let loaded = match turn.before.is_empty() {
-            true => step(&wanted),
-            false => step(&doors_alone).and_then(|()| step(&wanted)),
-        };
-        let Err(failure) = loaded else {
-            continue;
-        };
-        let mut said = failure.message;
-        let mut left = Left::Unchanged;
-        for earlier in turns[..=number].iter().rev() {
-            let back = iptables.save(earlier.family).and_then(|now| {
-                if now.same_rules(&earlier.before) {
-                    return Ok(());
-                }
-                let before = Wanted::again(&earlier.before);
-                iptables.restore(earlier.family, &change(&now, &before))
-            });
-            if let Err(second) = back {
+        match put {
+            Ok(true) if turn.family != failed => {
+                said = format!(
+                    "{said}\nthe {rules} rules, which had been loaded, were put back as they were"
+                );
+            }
+            Ok(_) => {}
+            Err(second) => {
                 said = format!("{said}\nand going back failed: {}", second.message);
                 left = Left::Unknown;
             }
         }
-        if number > 0 && left == Left::Unchanged {
-            said = format!(
-                "{said}\nthe IPv4 rules, which had been loaded, were put back as they were"
-            );
-        }
-        return Err(Failure {
-            message: said,
-            left,
-        });
     }
-    Ok(())
+    Failure {
+        message: said,
+        left,
+    }
 }
 
 /// The differences between the kernel and the policy, in both families.
@@ -247,25 +311,27 @@ fn may(policy: &Policy, list: &GrantList) -> bool {
     }
 }
 
-/// As many lists for grants that come from elsewhere, per door and holder, at most.
-const MOST_LISTS: u64 = 64;
+/// Up to so many grants move with the second they have left; more in coarser steps, each by less than
+/// a sixty-fourth of its time.
+const MOST_LISTS: usize = 64;
 
 /// How long it takes at most from the text to the entries that it needs.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Grants of another backend as entries of lists that last as long as they have left when they are
-/// written `late`, to the second below; coarser when there are many.
+/// Grants of another backend that the policy still gives, as entries of lists that last as long as
+/// they have left when they are written `late`, to the second below. Those that end before are 0.
 fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, IpAddr)> {
-    let left = |grant: &Grant| grant.expires_in.saturating_sub(late).as_secs();
-    let longest = grants.iter().map(left).max().unwrap_or(0);
-    let step = longest.div_ceil(MOST_LISTS).max(1);
     let doors: BTreeMap<u32, &Name> = policy
         .doors
         .iter()
         .map(|d| (d.name.id(), &d.name))
         .collect();
     let moved = grants.iter().filter_map(|grant| {
-        let seconds = left(grant) / step * step;
+        let left = grant.expires_in.saturating_sub(late).as_secs();
+        let step = match grants.len() {
+            few if few <= MOST_LISTS => 1,
+            _ => (left / MOST_LISTS as u64).max(1),
+        };
         let holder = match grant.opened_by.map(|opened| opened.key) {
             None | Some(BY_HAND) => Holder::ByHand,
             Some(id) => {
@@ -278,10 +344,60 @@ fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, I
             prefix: grant.source.prefix_len(),
             door: (*doors.get(&grant.door)?).clone(),
             holder,
-            seconds,
+            seconds: left / step * step,
             once: grant.once,
         };
-        (seconds > 0 && may(policy, &list)).then_some((list, grant.source.addr()))
+        may(policy, &list).then_some((list, grant.source.addr()))
     });
     moved.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::Opened;
+
+    fn grant(door: &Name, last: u8, seconds: u64) -> Grant {
+        let source = IpAddr::from([192, 0, 2, last]);
+        let expires_in = Duration::from_secs(seconds);
+        let opened = Opened {
+            source,
+            door: door.id(),
+            key: BY_HAND,
+            expires_in,
+        };
+        Grant {
+            source: source.into(),
+            door: door.id(),
+            once: false,
+            opened_by: Some(opened),
+            expires_in,
+        }
+    }
+
+    /// A long grant does not coarsen a short one; many do, and each by little.
+    #[test]
+    fn grants_move_with_the_time_they_have_left() {
+        let policy = crate::policy::read("p", "[door.ssh]\nports = [22]\n").unwrap();
+        let door = policy.doors[0].name.clone();
+        let late = Duration::from_secs(1);
+        let seconds = |grants: &[Grant]| -> Vec<u64> {
+            let moved = moved(&policy, grants, late);
+            moved.iter().map(|(list, _)| list.seconds).collect()
+        };
+        let few = [60, 86_400, 2_592_000, 1].map(|left| grant(&door, 1, left));
+        assert_eq!(seconds(&few), [59, 86_399, 2_591_999, 0]);
+        let many: Vec<Grant> = (0..200)
+            .map(|i| grant(&door, i, 600 + u64::from(i)))
+            .collect();
+        for (grant, seconds) in many.iter().zip(seconds(&many)) {
+            let left = grant.expires_in.as_secs() - 1;
+            assert!(
+                seconds <= left && seconds > left - left / 64 - 1,
+                "{left} {seconds}"
+            );
+        }
+        let lists: BTreeSet<u64> = seconds(&many).into_iter().collect();
+        assert!(lists.len() <= 64);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::lock::Lock;
-use super::{Failure, Firewall, Iptables};
+use super::{Failure, Firewall, Iptables, Left};
 use crate::policy::{Backend, Name, nearest};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, GrantList, Holder, Saved};
@@ -79,13 +79,20 @@ fn open_iptables(
     if let Some(text) = iptables::add_list(saved, &list) {
         firewall.iptables.restore(family, &text)?;
     }
-    Iptables::add(&iptables::names::grants(family, prefix), network.addr())?;
-    Iptables::add(&list.to_string(), network.addr())?;
+    let began = |failure| Failure {
+        left: Left::Changed,
+        ..failure
+    };
+    Iptables::add(
+        &iptables::names::guests(family, prefix, door),
+        network.addr(),
+    )?;
+    Iptables::add(&list.to_string(), network.addr()).map_err(began)?;
     // The last opening counts, whether it is longer or shorter.
-    for held in Iptables::lists()?.held() {
+    for held in Iptables::lists().map_err(began)?.held() {
         let same = held.list.door == *door && held.source == network.addr() && !held.list.once;
         if same && held.list != list {
-            Iptables::remove(&held.list.to_string(), held.source)?;
+            Iptables::remove(&held.list.to_string(), held.source).map_err(began)?;
         }
     }
     Ok(network)
@@ -150,7 +157,7 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
         nftables: None,
         iptables: Vec::new(),
     };
-    let there = Iptables::has_lists();
+    let there = Iptables::has_rules();
     if backend != Some(Backend::Iptables) {
         running.nftables = match there {
             true => firewall.nft.list_if_there()?,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::exec::{Ended, run};
 use super::{Failure, Left};
 use crate::ruleset::Family;
+use crate::ruleset::iptables::names::midway;
 use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, parse_list};
 
 /// The programs of one variant: what `iptables` is on this host, or one of the two by name.
@@ -101,7 +102,7 @@ impl Iptables {
             self.program(family, "save"),
             self.program(family, "restore"),
         );
-        let load_and_save = r#""$0" --noflush && exec "$1" -c"#;
+        let load_and_save = r#""$0" --noflush --wait=20 && exec "$1" -c"#;
         let shell = ["sh", "-c", load_and_save, &restore, &save];
         let ended = start(&[&["unshare", "--net", "--"], &shell[..]].concat(), text)?;
         if ended.succeeded() {
@@ -151,12 +152,11 @@ impl Iptables {
         })
     }
 
-    /// Whether lists of ours are in the kernel, which is so while rules of ours mention them.
-    pub fn has_lists() -> bool {
+    /// Whether rules of ours are in the kernel: all of them mention lists, and one list always.
+    pub fn has_rules() -> bool {
         let names = names().unwrap_or_default();
-        names
-            .iter()
-            .any(|name| name.starts_with("toctoc4:") || name.starts_with("toctoc6:"))
+        let known = Family::BOTH.map(midway);
+        names.iter().any(|name| known.contains(name))
     }
 
     /// All lists whose names begin like ours, and the time.

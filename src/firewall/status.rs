@@ -187,7 +187,7 @@ fn observe_iptables(
 fn of_the_other(firewall: &Firewall, backend: Backend) -> Result<Option<Drift>, Failure> {
     let (there, part, what) = match backend {
         Backend::Nftables => (
-            Iptables::has_lists(),
+            Iptables::has_rules(),
             "iptables: our chains",
             "guard too, besides nftables (`toctoc apply` removes them)",
         ),

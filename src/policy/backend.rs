@@ -1,9 +1,12 @@
 //! What a backend cannot do is refused here, with the reason and the way out.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use super::diagnostic::Diagnostic;
 use super::file::{File, Spanned};
-use super::{Backend, Closed, Host, Policy, show};
-use std::time::Duration;
+use super::{Backend, Closed, Host, Name, Policy, show};
+use crate::ruleset::iptables::names;
 
 const NFTABLES_SOURCES: u32 = 65_536;
 
@@ -13,10 +16,9 @@ const DEFAULT_LIST: u32 = 100;
 /// The last second that `-m time` can name, in 2038 (`xtables-extensions(8)`).
 const LAST_MOMENT: i64 = i32::MAX as i64;
 
-/// The most states that the sequences of a policy may have with the iptables backend. Each is a list,
-/// and the kernel goes through all lists to find one: with so many, a wrong knock of a source midway
-/// costs about a millisecond.
-const MOST_STATES: usize = 2_000;
+/// The most lists that the kernel may have to go through for one wrong knock of a source midway: it
+/// compares names one after the other, some 5 ns each, while no other list is looked at.
+const MOST_COMPARED: usize = 50_000;
 
 /// How many sources may be midway, and how many may hold grants. With iptables the kernel decides, and
 /// the policy can only ask for no more.
@@ -87,21 +89,23 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             .help(format!("write an earlier date, {WAY_OUT}")),
         );
     }
-    let states = states(policy);
-    if states > MOST_STATES {
+    let compared = compared(policy);
+    if compared > MOST_COMPARED {
         let at = file
             .backend
             .as_ref()
             .map_or(0..0, |backend| backend.at.clone());
         found.push(
-            Diagnostic::new(
-                at,
-                format!("these sequences need {states} lists of the kernel"),
-            )
-            .label(format!("iptables: at most {MOST_STATES}"))
-            .help(format!("take fewer or shorter sequences, {WAY_OUT}")),
+            Diagnostic::new(at, "iptables is too slow for so many sequences")
+                .label(format!("{} keys", policy.keys.len()))
+                .help(format!(
+                    "the kernel would compare {compared} names of lists for one wrong knock, and a \
+                     stranger could keep it busy; at most {MOST_COMPARED} are accepted, which is about \
+                     a hundred keys of five knocks: take fewer or shorter ones, {WAY_OUT}"
+                )),
         );
     }
+    found.extend(same_chains(file));
     found
 }
 
@@ -118,13 +122,47 @@ fn fraction(time: &Spanned<Duration>) -> Option<Diagnostic> {
     })
 }
 
-/// The beginnings of all sequences, each counted once.
-fn states(policy: &Policy) -> usize {
+/// How many names of lists the kernel compares for the dearest wrong knock: it looks for the source in
+/// the group of each key, and takes it off each place in one of them. Lists of the other family come in
+/// between.
+fn compared(policy: &Policy) -> usize {
     let mut beginnings = std::collections::HashSet::new();
+    let mut longest = 0;
     for sequence in policy.sequences() {
+        longest = longest.max(sequence.len());
         for length in 1..sequence.len() {
             beginnings.insert(&sequence[..length]);
         }
     }
-    beginnings.len()
+    let groups = policy.keys.len() + policy.doors.len() + 1;
+    let grants: usize = policy.keys.iter().map(|key| key.opens.len()).sum();
+    groups * groups * 3 / 2 + longest * (2 * groups + 2 * beginnings.len() + grants)
+}
+
+/// Names have room for 28 letters in a chain's name; two that are cut to the same would be one.
+fn same_chains(file: &File) -> Vec<Diagnostic> {
+    let doors: Vec<_> = file.doors.iter().map(|door| &door.name).collect();
+    let keys: Vec<_> = file.keys.iter().map(|key| &key.name).collect();
+    let mut found = Vec::new();
+    for names in [doors, keys] {
+        let mut seen: HashMap<String, &Spanned<Name>> = HashMap::new();
+        for name in names {
+            let chains = names::chains_of(&name.value);
+            let other = chains.iter().find_map(|chain| seen.get(chain).copied());
+            if let Some(other) = other {
+                found.push(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!("`{}` and `{}` get the same chain", name.value, other.value),
+                    )
+                    .help(format!(
+                        "names are cut and hashed to 28 letters; rename one of the two, {WAY_OUT}"
+                    ))
+                    .also(other.at.clone(), "the other name"),
+                );
+            }
+            seen.extend(chains.into_iter().map(|chain| (chain, name)));
+        }
+    }
+    found
 }

@@ -72,7 +72,7 @@ impl Wanted {
     pub fn without_progress(mut self) -> Wanted {
         let is_progress = |word: &str| {
             let ours = word.starts_with("toctoc4") || word.starts_with("toctoc6");
-            ours && names::parse_grants(word).is_none() && GrantList::parse(word).is_none()
+            ours && names::parse_guests(word).is_none() && GrantList::parse(word).is_none()
         };
         for (_, rules) in self.0.values_mut().flat_map(|table| &mut table.chains) {
             rules.retain(|rule| !rule.split(' ').any(is_progress));
@@ -80,9 +80,44 @@ impl Wanted {
         self
     }
 
-    /// The same, and none of these lists is forgotten.
-    pub fn holding<'l>(mut self, lists: impl IntoIterator<Item = &'l GrantList>) -> Wanted {
-        let rules: Vec<String> = lists.into_iter().map(mention).collect();
+    /// The same, letting in through `[firewall]` only those door ports that the running one lets in
+    /// too. A door that comes must be guarded before it is let in, one that goes until it is not.
+    pub fn with_known_doors(mut self, running: &Saved) -> Wanted {
+        let what = |rule: &str| {
+            let words = ["-i", "-p", "--dports"].map(|word| option(rule, word).map(str::to_string));
+            (option(rule, "--comment") == Some(super::DOOR)).then_some(words)
+        };
+        let there = running.tables.get("filter").into_iter();
+        let there = there.flat_map(|table| table.chains.values().flatten());
+        let known: Vec<_> = there.filter_map(|rule| what(&rule.rule)).collect();
+        if let Some(table) = self
+            .0
+            .get_mut("filter")
+            .filter(|_| running.tables.contains_key("filter"))
+        {
+            for (_, rules) in &mut table.chains {
+                rules.retain(|rule| what(rule).is_none_or(|door| known.contains(&door)));
+            }
+        }
+        self
+    }
+
+    /// This one's filter table, and everything else of `other`.
+    pub fn filter_only(mut self, mut other: Wanted) -> Wanted {
+        other.0.remove("filter");
+        other.0.extend(self.0.remove_entry("filter"));
+        other
+    }
+
+    /// The same, and none of these lists is forgotten; `early` are made if they are not there.
+    pub fn holding<'l>(
+        mut self,
+        lists: impl IntoIterator<Item = &'l GrantList>,
+        early: &[String],
+    ) -> Wanted {
+        let hold = names::chain(HOLD);
+        let early = early.iter().map(|rule| format!("-A {hold} {rule}"));
+        let rules: Vec<String> = early.chain(lists.into_iter().map(mention)).collect();
         if !rules.is_empty() {
             let table = self.0.entry("raw".to_string()).or_default();
             table.chains.push((names::chain(HOLD), rules));
@@ -101,7 +136,7 @@ fn opened(running: &Saved, chain: &str) -> Option<(u64, u64)> {
 /// A rule that mentions a list and the list of all grants it belongs to, and does nothing.
 fn mention(list: &GrantList) -> String {
     let mask = list.family.mask(list.prefix);
-    let all = names::grants(list.family, list.prefix);
+    let all = names::guests(list.family, list.prefix, &list.door);
     let known = |name: String| format!("-m recent --name {name} --mask {mask} --rcheck");
     let (all, list) = (known(all), known(list.to_string()));
     format!("-A {} {all} {list}", names::chain(HOLD))
@@ -111,6 +146,14 @@ fn mention(list: &GrantList) -> String {
 /// there is nothing to do.
 pub fn change(running: &Saved, wanted: &Wanted) -> String {
     let names: BTreeSet<&String> = running.tables.keys().chain(wanted.0.keys()).collect();
+    // What guards comes before what lets in: raw and mangle, then filter.
+    let mut names: Vec<&String> = names.into_iter().collect();
+    names.sort_by_key(|name| {
+        ["raw", "mangle"]
+            .iter()
+            .position(|n| n == name)
+            .unwrap_or(2)
+    });
     let (no_table, nothing) = (Default::default(), WantedTable::default());
     let mut text = String::new();
     for name in names {
@@ -180,7 +223,11 @@ pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
         for (chain, rule) in &own {
             // Those lists come first, in the order of their names.
             let there = saved.chains.get(chain).map_or(&[][..], Vec::as_slice);
-            let kept = there.iter().map(|rule| &rule.rule);
+            let short = there
+                .iter()
+                .position(|rule| rule.rule.contains("! --rcheck"));
+            let first = short.map_or(0, |short| short + 1);
+            let kept = there[first..].iter().map(|rule| &rule.rule);
             let kept = kept.take_while(|rule| option(rule, "--comment") == Some(super::KEPT));
             let kept = kept.filter_map(|rule| rule.split(' ').find_map(GrantList::parse));
             let kept: Vec<GrantList> = kept.filter(|kept| !kept.once).collect();
@@ -188,7 +235,7 @@ pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
                 let before = kept
                     .iter()
                     .filter(|kept| kept.to_string() < list.to_string());
-                rules.push(format!("-I {chain} {} {rule}", before.count() + 1));
+                rules.push(format!("-I {chain} {} {rule}", first + before.count() + 1));
             }
         }
         if !rules.is_empty() {
@@ -202,7 +249,8 @@ pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
 pub fn prefix_of(running: &Saved) -> Option<u8> {
     let rules = running.rules(names::CHAIN);
     let names = rules.filter_map(|rule| option(&rule.rule, "--name"));
-    names.filter_map(names::parse_grants).next()
+    let guests = names.filter_map(names::parse_guests);
+    guests.map(|(prefix, _)| prefix).next()
 }
 
 /// Whether the rules in the kernel guard a door.

@@ -51,6 +51,12 @@ fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<D
             format!("has a rule of somebody that leads to us: {rule}"),
         ));
     }
+    for (chain, rule) in &found.passed_by {
+        drifts.push(Drift::new(
+            format!("{part} chain {chain}"),
+            format!("accepts before it jumps to us ({rule}): what it accepts we do not see"),
+        ));
+    }
     for (chain, rules) in &wanted.chains {
         let part = format!("{part} chain {chain}");
         let Some(others) = found.chains.get(chain) else {

@@ -45,15 +45,14 @@ impl Clock {
     /// From the counter and the time since the start, which it has counted all along.
     pub fn new(ticks: u64, since_start: Duration) -> Option<Clock> {
         let seconds = since_start.as_secs_f64();
-        let fits = |&hz: &u64| {
-            let counted = ticks.checked_sub((1 << 32) - BEFORE_WRAP * hz);
-            // A machine that has just started has counted little; the timer starts a little late.
-            counted.is_some_and(|counted| {
-                (counted as f64 / hz as f64 - seconds).abs() < 0.02 * seconds + 2.0
-            })
+        // The timer starts a little late.
+        let off = |hz: u64| {
+            let counted = ticks.checked_sub((1 << 32) - BEFORE_WRAP * hz)?;
+            Some((counted as f64 / hz as f64 - seconds).abs())
         };
-        let hz = HZ.into_iter().find(fits)?;
-        Some(Clock { ticks, hz })
+        let off = HZ.into_iter().filter_map(|hz| Some((hz, off(hz)?)));
+        let (hz, off) = off.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (off < 0.02 * seconds + 2.0).then_some(Clock { ticks, hz })
     }
 
     /// Without knowing the counter, from an entry that was written lately: the rate is the lowest at
@@ -84,7 +83,7 @@ impl Clock {
     /// How much is left of a time that began at a tick; `None` when it is over.
     pub fn left(self, began: u64, seconds: u64) -> Option<Duration> {
         let gone = self.ticks.saturating_sub(began);
-        let left = (seconds * self.hz).checked_sub(gone)?;
+        let left = seconds.checked_mul(self.hz)?.checked_sub(gone)?;
         Some(Duration::from_millis(left * 1000 / self.hz))
     }
 }

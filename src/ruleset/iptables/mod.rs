@@ -48,12 +48,15 @@ pub use compare::compare;
 pub use lists::{Clock, Entry, parse as parse_list};
 pub use names::{GrantList, Holder};
 pub use observe::{Held, Lists, doors, opened_count};
-pub use render::{own_lists, render};
+pub use render::{early, own_lists, render};
 pub use saved::{Saved, SavedError};
 pub use script::Script;
 
 /// The comment of rules for lists that the policy itself does not make.
 const KEPT: &str = "kept";
+
+/// The comment of rules that let in who has passed a door.
+const DOOR: &str = "door";
 
 /// The comment of the rule that counts a key's openings.
 const OPENED: &str = "opened";

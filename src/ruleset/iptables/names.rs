@@ -6,7 +6,7 @@
 //! | `toctoc4:ssh:yves:60s` | opened the door ssh with the key yves, for 60 s since they were seen |
 //! | `toctoc4:ssh:_hand:3600s` | were let in by an administrator |
 //! | `toctoc4:ssh:anna:60s:once` | may start one connection |
-//! | `toctoc4:_grants` | are in any of those lists |
+//! | `toctoc4:_door-ssh` | are in any of those lists of the door ssh |
 //! | `toctoc4:yves:3` | have made three knocks of yves's sequence |
 //! | `toctoc4:yves` | are in any of `toctoc4:yves:1` and so on |
 //! | `toctoc4:_after:50-tcp` | have just completed a sequence that ends with this knock |
@@ -45,6 +45,9 @@ pub struct GrantList {
 
 const BY_HAND: &str = "_hand";
 
+/// No grant lasts longer, in seconds: 30 days.
+const LONGEST: u64 = 30 * 86_400;
+
 impl GrantList {
     /// Reads a list's name; `None` when it is not one of ours, or not one of grants.
     pub fn parse(name: &str) -> Option<GrantList> {
@@ -67,7 +70,7 @@ impl GrantList {
             seconds: seconds.strip_suffix('s')?.parse().ok()?,
             once,
         };
-        (list.to_string() == name).then_some(list)
+        (list.to_string() == name && list.seconds <= LONGEST).then_some(list)
     }
 }
 
@@ -83,14 +86,15 @@ impl fmt::Display for GrantList {
     }
 }
 
-/// The list of all who may hold a grant.
-pub fn grants(family: Family, prefix: u8) -> String {
-    format!("{}:_grants", root(family, prefix))
+/// The list of all who may hold a grant for a door.
+pub fn guests(family: Family, prefix: u8, door: &Name) -> String {
+    format!("{}:_door-{door}", root(family, prefix))
 }
 
-/// Reads [`grants`] back: the length of the networks.
-pub fn parse_grants(name: &str) -> Option<u8> {
-    Some(parse_root(name.strip_suffix(":_grants")?)?.1)
+/// Reads [`guests`] back: the length of the networks, and the door.
+pub fn parse_guests(name: &str) -> Option<(u8, Name)> {
+    let (start, door) = name.split_once(":_door-")?;
+    Some((parse_root(start)?.1, Name::new(door)?))
 }
 
 /// The list of all who are midway.
@@ -213,6 +217,24 @@ pub fn spot_chain(spot: &Spot) -> String {
     }
 }
 
+/// All chains that are called by this name, of a door or a key.
+pub fn chains_of(name: &Name) -> Vec<String> {
+    let kinds = [
+        "door",
+        "renew",
+        "over-2592000s",
+        "opens",
+        "gives",
+        "forget",
+        "knock",
+    ];
+    let chains = kinds.iter().map(|kind| match *kind {
+        "knock" => chain(&format!("knock-{name}-31")),
+        kind => chain(&format!("{kind}-{name}")),
+    });
+    chains.collect()
+}
+
 /// The table in which packets of a protocol are judged.
 pub fn table_of(protocol: Protocol) -> &'static str {
     match protocol {
@@ -238,7 +260,8 @@ mod tests {
         }
         for other in [
             "",
-            "toctoc4:_grants",
+            "toctoc4:_door-ssh",
+            "toctoc4:ssh:yves:18446744073709551615s",
             "toctoc4:yves:3",
             "toctoc5:ssh:yves:60s",
             "toctoc4:ssh:yves:60",

@@ -1,6 +1,6 @@
 //! Grants and progress from the kernel's lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::names::{self, GrantList, Holder, Spot};
 use super::saved::{Saved, option};
 use crate::automaton::{Automaton, State};
 use crate::policy::{Name, Policy};
-use crate::ruleset::{BY_HAND, Family, Grant, Opened, Progress};
+use crate::ruleset::{BY_HAND, Grant, Opened, Progress};
 
 /// The lists of `/proc/net/xt_recent` by name, and the time by which they are read.
 #[derive(Debug, Clone)]
@@ -37,9 +37,13 @@ impl Lists {
             let Some(list) = GrantList::parse(name) else {
                 continue;
             };
+            // Who is not among the door's guests any more is not let in, whatever this list says.
+            let guests = names::guests(list.family, list.prefix, &list.door);
+            let guests = self.entries.get(&guests).map_or(&[][..], Vec::as_slice);
+            let guests: HashSet<IpAddr> = guests.iter().map(|entry| entry.source).collect();
             for entry in entries {
                 let left = self.clock.left(entry.last_seen, list.seconds);
-                if let Some(left) = left.filter(|_| Family::of(entry.source) == list.family) {
+                if let Some(left) = left.filter(|_| guests.contains(&entry.source)) {
                     let (list, source) = (list.clone(), entry.source);
                     held.push(Held { list, source, left });
                 }
@@ -128,8 +132,11 @@ fn grant(held: &Held) -> Grant {
 
 /// How often a key has opened, by the counters of its rules.
 pub fn opened_count(saved: &Saved, key: &Name) -> u64 {
-    let chain = names::opens_chain(key);
-    let rules = saved.rules(&chain);
+    let chains = [
+        names::opens_chain(key),
+        names::chain(&format!("gives-{key}")),
+    ];
+    let rules = chains.iter().flat_map(|chain| saved.rules(chain));
     let counted = rules.filter(|rule| option(&rule.rule, "--comment") == Some(OPENED));
     counted.map(|rule| rule.packets).sum()
 }

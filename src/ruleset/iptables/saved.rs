@@ -16,6 +16,8 @@ pub struct SavedTable {
     pub chains: BTreeMap<String, Vec<SavedRule>>,
     /// Rules in chains that are not ours: the chain, and the rule that jumps to us.
     pub jumps: Vec<(String, String)>,
+    /// Of those chains, the ones in which a rule before that jump accepts, with that rule.
+    pub passed_by: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +52,19 @@ impl Saved {
     pub fn parse(text: &str) -> Result<Saved, SavedError> {
         let mut saved = Saved::default();
         let mut table: Option<String> = None;
-        for line in text.lines() {
+        // The first rule that accepts, in each chain that is not ours.
+        let mut before: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
+        let mut lines = text.lines();
+        while let Some(first) = lines.next() {
+            // A comment of somebody may have line breaks in its quotes.
+            let mut line = first.to_string();
+            while is_open(&line) {
+                let Some(more) = lines.next() else {
+                    break;
+                };
+                line = format!("{line}\n{more}");
+            }
+            let line = line.as_str();
             let wrong = || SavedError(line.chars().take(80).collect());
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -73,6 +87,7 @@ impl Saved {
                 continue;
             }
             let (packets, bytes, chain, rule) = parse_rule(line).ok_or_else(wrong)?;
+            let before = before.entry((name.clone(), chain.to_string())).or_default();
             if is_ours(chain) {
                 let table = saved.tables.entry(name.clone()).or_default();
                 let rules = table.chains.entry(chain.to_string()).or_default();
@@ -84,6 +99,11 @@ impl Saved {
             } else if leads_to_us(rule) {
                 let table = saved.tables.entry(name.clone()).or_default();
                 table.jumps.push((chain.to_string(), rule.to_string()));
+                if let Some(accepting) = before.take() {
+                    table.passed_by.push((chain.to_string(), accepting));
+                }
+            } else if accepts(rule) && before.is_none() {
+                *before = Some(rule.to_string());
             }
         }
         Ok(saved)
@@ -127,6 +147,29 @@ fn parse_rule(line: &str) -> Option<(u64, u64, &str, &str)> {
     Some((packets.parse().ok()?, bytes.parse().ok()?, chain, rule))
 }
 
+/// Whether a quoted text goes on in the next line.
+fn is_open(line: &str) -> bool {
+    let mut open = false;
+    let mut bytes = line.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'"' => open = !open,
+            _ => {}
+        }
+    }
+    open && !line.starts_with('#')
+}
+
+/// Whether a packet that matches never comes to the rules behind.
+fn accepts(rule: &str) -> bool {
+    ["-j ACCEPT", "-j RETURN"]
+        .iter()
+        .any(|end| rule.ends_with(end))
+}
+
 fn leads_to_us(rule: &str) -> bool {
     let mut words = rule.split(' ').rev();
     let target = words.next().unwrap_or_default();
@@ -160,6 +203,16 @@ mod tests {
         assert_eq!(raw.chains.len(), 1);
         let rule = &raw.chains["toctoc"][0];
         assert_eq!((rule.rule.as_str(), rule.packets), ("-p tcp -j DROP", 3));
+    }
+
+    #[test]
+    fn a_comment_with_a_line_break_is_one_rule() {
+        let text = "*filter\n:INPUT ACCEPT [0:0]\n\
+                    [0:0] -A INPUT -m comment --comment \"a\n:toctoc-x - [0:0] \\\" b\" -j ACCEPT\n\
+                    [0:0] -A INPUT -j toctoc-incoming\nCOMMIT\n";
+        let filter = &Saved::parse(text).unwrap().tables["filter"];
+        assert!(filter.chains.is_empty());
+        assert_eq!((filter.jumps.len(), filter.passed_by.len()), (1, 1));
     }
 
     #[test]

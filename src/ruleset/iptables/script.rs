@@ -97,10 +97,20 @@ impl fmt::Display for Script {
     }
 }
 
+/// A comment in lines of a hundred letters: iptables-restore takes the rest of a very long one for a
+/// rule.
 fn comment(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    if text.is_empty() {
-        writeln!(f, "#")
-    } else {
-        writeln!(f, "# {text}")
+    const WIDTH: usize = 100;
+    let mut line = String::from("#");
+    for word in text.split(' ') {
+        if line.len() + word.len() >= WIDTH && line.len() > 1 {
+            writeln!(f, "{line}")?;
+            line = String::from("#");
+        }
+        if !word.is_empty() {
+            line.push(' ');
+            line.push_str(word);
+        }
     }
+    writeln!(f, "{line}")
 }

@@ -6,7 +6,7 @@ use crate::knock::{Protocol, display_source};
 use crate::policy::Door;
 use crate::ruleset::Family;
 use crate::ruleset::iptables::KEPT;
-use crate::ruleset::iptables::names::{GrantList, chain, door_chain, grants};
+use crate::ruleset::iptables::names::{GrantList, chain, door_chain, guests};
 use crate::ruleset::iptables::script::Table;
 
 impl Plan<'_> {
@@ -33,15 +33,6 @@ impl Plan<'_> {
         let ports: Vec<String> = door.ports.iter().map(|p| p.to_string()).collect();
         table.part(format!("Door {}: {}.", door.name, ports.join(", ")));
         let from = door_chain(&door.name);
-        let kept = self
-            .kept
-            .iter()
-            .copied()
-            .filter(|list| list.door == door.name);
-        let (once, lasting): (Vec<_>, Vec<_>) = kept.partition(|list| list.once);
-        for list in lasting.into_iter().chain(once) {
-            table.rule(&from, kept_rule(list));
-        }
         for network in &door.trust {
             if Family::of(network.addr()) == self.family {
                 let network = display_source(network);
@@ -51,27 +42,39 @@ impl Plan<'_> {
                 );
             }
         }
-        let own: Vec<_> = self
-            .own
-            .iter()
-            .filter(|list| list.door == door.name)
-            .collect();
-        if !own.is_empty() {
-            let nobody = known(&self.all_grants()).replace("--rcheck", "! --rcheck");
-            table.rule(&from, format!("{nobody} -g {}", chain("shut")));
+        let kept = self.kept.iter().copied();
+        let kept = kept.filter(|list| list.door == door.name);
+        let prefix = self.family.prefix_of(self.policy.grant);
+        let (kept, resized): (Vec<_>, Vec<_>) = kept.partition(|list| list.prefix == prefix);
+        for list in resized {
+            table.rule(&from, kept_rule(list));
         }
-        let (once, lasting): (Vec<_>, Vec<_>) = own.into_iter().partition(|list| list.once);
-        for list in lasting.into_iter().chain(once) {
+        let nobody = known(&self.guests(&door.name)).replace("--rcheck", "! --rcheck");
+        table.rule(&from, format!("{nobody} -g {}", chain("shut")));
+        let own = self.own.iter().filter(|list| list.door == door.name);
+        let (once, lasting): (Vec<_>, Vec<_>) = own.partition(|list| list.once);
+        let (kept_once, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|list| list.once);
+        for list in kept {
+            table.rule(&from, kept_rule(list));
+        }
+        for list in lasting {
+            table.rule(&from, admits(list, ""));
+        }
+        for list in kept_once {
+            table.rule(&from, kept_rule(list));
+        }
+        for list in once {
             table.rule(&from, admits(list, ""));
         }
         table.rule(&from, format!("-g {}", chain("shut")));
     }
 }
 
-/// The rule of a list that the policy itself does not make. It asks the list of all grants first like
-/// every other, which keeps that in the kernel too.
+/// The rule of a list that the policy itself does not make. It asks the list of all guests too, which
+/// keeps that in the kernel.
 pub fn kept_rule(list: &GrantList) -> String {
-    let all = masked(grants(list.family, list.prefix), list.family, list.prefix);
+    let guests = guests(list.family, list.prefix, &list.door);
+    let all = masked(guests, list.family, list.prefix);
     let admits = admits(list, &format!("-m comment --comment {KEPT} "));
     format!("{} {admits}", known(&all))
 }

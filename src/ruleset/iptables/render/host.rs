@@ -4,7 +4,8 @@ use super::Plan;
 use crate::knock::{Knock, Protocol};
 use crate::policy::HostFirewall;
 use crate::ruleset::Family;
-use crate::ruleset::iptables::names::chain;
+use crate::ruleset::iptables::DOOR;
+use crate::ruleset::iptables::names::{chain, midway};
 use crate::ruleset::iptables::script::Table;
 
 /// As many ports as `-m multiport` takes.
@@ -64,27 +65,28 @@ impl Plan<'_> {
             }
         }
         table.note("Who comes as far as a door's port has passed the door.");
-        let doors: Vec<Knock> = self
-            .policy
-            .doors
-            .iter()
-            .flat_map(|door| door.ports.clone())
-            .collect();
         for interface in self.guarded() {
-            for ports in ports(&doors) {
+            let doors = self.policy.doors.iter();
+            for ports in doors.flat_map(|door| ports(&door.ports)) {
                 let syn = if ports.starts_with("-p tcp") {
                     " --syn"
                 } else {
                     ""
                 };
                 let ports = ports.replacen("-p tcp", &format!("-p tcp{syn}"), 1);
-                table.rule(&from, format!("{interface} {ports} {pass}"));
+                let door = format!("-m comment --comment {DOOR}");
+                table.rule(&from, format!("{interface} {ports} {door} {pass}"));
             }
         }
         for ports in ports(&firewall.allow) {
             table.rule(&from, format!("{ports} -m comment --comment allow {pass}"));
         }
         table.rule(&from, "-j DROP");
+        table.note("While this chain is there, so is a list by which we are known.");
+        table.rule(
+            &from,
+            format!("-m recent --name {} --rcheck", midway(self.family)),
+        );
         if firewall.drop_forwarded {
             let from = chain("forwarded");
             table.part("Packets on their way to other hosts.");

@@ -128,37 +128,42 @@ impl Plan<'_> {
             Some(state) => format!("-g {}", spot_chain(&self.spots[&state])),
             None => "-j RETURN".to_string(),
         };
-        if let Some(end) = key.expires {
-            table.rule(
-                &opens,
-                format!("-m time --datestart {} {leave}", moment(end)),
-            );
-        }
-        table.rule(&opens, set(&self.all_grants()));
+        // A key that ends gives grants up to its last second, and in no case later.
+        let gives = match key.expires {
+            Some(end) => {
+                let gives = chain(&format!("gives-{}", key.name));
+                let last = moment(end - 1);
+                table.rule(&opens, format!("-m time --datestop {last} -g {gives}"));
+                table.rule(&opens, leave.clone());
+                gives
+            }
+            None => opens,
+        };
         let lists: Vec<&GrantList> = self.lists_of(key).collect();
         for (number, list) in lists.iter().enumerate() {
             for other in self.once_lists(list) {
-                table.rule(&opens, remove(&granted(other)));
+                table.rule(&gives, remove(&granted(other)));
             }
+            table.rule(&gives, set(&self.guests(&list.door)));
             let counted = match number {
                 0 => format!(" -m comment --comment {OPENED}"),
                 _ => String::new(),
             };
-            table.rule(&opens, format!("{}{counted}", set(&granted(list))));
+            table.rule(&gives, format!("{}{counted}", set(&granted(list))));
             if !list.once {
-                table.rule(&opens, format!("-j {}", renew_chain(&list.door)));
+                table.rule(&gives, format!("-j {}", renew_chain(&list.door)));
             }
             if self.longer(list).next().is_some() {
-                table.rule(&opens, format!("-j {}", over_chain(list)));
+                table.rule(&gives, format!("-j {}", over_chain(list)));
             }
         }
         for list in lists {
             if let Some(target) = self.logged(&list.door, key) {
-                table.rule(&opens, target);
+                table.rule(&gives, target);
             }
         }
         if self.after[index.0].is_some() {
-            table.rule(&opens, leave);
+            table.rule(&gives, leave);
         }
     }
 
@@ -199,10 +204,9 @@ impl Plan<'_> {
         for list in lists {
             let renew = renew_chain(&list.door);
             if done.insert(renew.clone()) {
-                let kept = self
-                    .kept
-                    .iter()
-                    .filter(|kept| kept.door == list.door && !kept.once);
+                let kept = self.kept.iter().filter(|kept| {
+                    kept.door == list.door && !kept.once && kept.prefix == list.prefix
+                });
                 for kept in kept {
                     table.rule(&renew, kept_ends(kept));
                 }

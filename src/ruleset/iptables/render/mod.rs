@@ -40,6 +40,11 @@ pub fn render(
     }
 }
 
+/// Matches for the lists that should be made before all others, of both families.
+pub fn early(policy: &Policy, automaton: &Automaton, family: Family) -> Vec<String> {
+    Plan::new(policy, automaton, family, &[]).early()
+}
+
 /// The lists of grants that the policy itself makes.
 pub fn own_lists(policy: &Policy, family: Family) -> Vec<GrantList> {
     let keys = policy.keys.iter();

@@ -1,8 +1,11 @@
 //! Matches on lists: `-m recent`.
 
+use std::collections::BTreeSet;
+
 use super::Plan;
+use crate::policy::Name;
 use crate::ruleset::Family;
-use crate::ruleset::iptables::names::{GrantList, Spot, grants, midway};
+use crate::ruleset::iptables::names::{GrantList, Spot, guests, midway};
 
 /// Puts the source on a list, or renews its time there.
 pub(super) fn set(list: &str) -> String {
@@ -42,9 +45,21 @@ impl Plan<'_> {
         midway(self.family)
     }
 
-    pub(super) fn all_grants(&self) -> String {
+    pub(super) fn guests(&self, door: &Name) -> String {
         let prefix = self.family.prefix_of(self.policy.grant);
-        masked(grants(self.family, prefix), self.family, prefix)
+        masked(guests(self.family, prefix, door), self.family, prefix)
+    }
+
+    /// The lists that strangers are looked up in, and those that a source is forgotten by.
+    pub(super) fn early(&self) -> Vec<String> {
+        let doors = self.policy.doors.iter().map(|door| self.guests(&door.name));
+        let groups: BTreeSet<String> = self
+            .spots
+            .values()
+            .map(|spot| spot.group_list(self.family))
+            .collect();
+        let lists = [self.midway()].into_iter().chain(doors).chain(groups);
+        lists.map(|list| known(&list)).collect()
     }
 
     /// The source stands on this spot. What forgets a source takes it off its group, so that counts

@@ -2,7 +2,6 @@
 
 use super::Plan;
 use super::ports::dispatch;
-use super::recent::known;
 use crate::knock::Protocol;
 use crate::policy::Interfaces;
 use crate::ruleset::Family;
@@ -62,10 +61,11 @@ impl Plan<'_> {
                 format!("{interface} {first} -m addrtype --dst-type LOCAL -j DROP"),
             );
         }
-        table.note("Nothing comes this far. The kernel finds a list by going through them in the order they");
-        table.note("were made, and asks these two most often.");
-        let (grants, midway) = (known(&self.all_grants()), known(&self.midway()));
-        table.rule(CHAIN, format!("-p tcp {grants} {midway}"));
+        table.note("These match nothing. The kernel finds a list by going through all in the order they were");
+        table.note("made; the ones that are asked most are made here.");
+        for rule in self.early() {
+            table.rule(CHAIN, format!("-p tcp {rule}"));
+        }
     }
 
     fn way_in_udp(&self, table: &mut Table) {
