@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, Host, SERVER, STRANGER};
 
+use crate::apply_under_stress::Stop;
 use crate::inject::{ACK, SYN};
 use crate::world::{Kind, PATIENCE, SEQUENCE, SHUT, World, YVES, alive, listen, on};
 
@@ -88,17 +90,22 @@ fn the_host_reaches_others_and_itself() {
     assert_eq!(world.connect(CLIENT[0], 81), Door::Silent);
 }
 
-/// A session that lives when the firewall comes, and each time it comes again.
+/// Sessions live on when the firewall comes, and each time it comes again, though the kernel tracked no
+/// connections before: who is silent until then, and who is talking.
 fn sessions_live_on() {
     let world = World::with(YVES);
     world.listen(22);
-    world.knock(CLIENT[1], &SEQUENCE);
-    // Whoever tracks connections on this host already (Docker, another firewall).
-    world.nft("table inet beside { chain c { type filter hook input priority 10; ct state established\n}\n}");
-    let mut session = world.session(CLIENT[1], 22);
-    for policy in [with(FIREWALL), YVES.to_string(), with(FIREWALL)] {
-        world.apply(&policy);
+    for client in CLIENT {
+        world.knock(client, &SEQUENCE);
+        let mut silent = world.session(client, 22);
+        let mut session = world.session(client, 22);
         assert!(alive(&mut session));
+        for policy in [with(FIREWALL), YVES.to_string(), with(FIREWALL)] {
+            world.apply(&policy);
+            assert!(alive(&mut session));
+        }
+        assert!(alive(&mut silent));
+        world.apply(YVES);
     }
 }
 
@@ -268,7 +275,47 @@ fn others_may_still_drop() {
     assert_eq!(world.status()["matches_policy"], true);
 }
 
+/// A door that comes is guarded before it is let in, one that goes is let in no more before it is
+/// unguarded: strangers' SYNs to it never get through.
+fn a_door_that_comes_or_goes_is_never_open() {
+    let two = format!("{YVES}[door.web]\nports = [8443]\n{FIREWALL}");
+    let world = World::with(&with(FIREWALL));
+    world.nft(
+        "table inet beside { counter seen { }\n counter every { }\n chain c { \
+         type filter hook prerouting priority -400; tcp dport 8443 counter name every\n}\n \
+         chain i { type filter hook input priority 10; tcp dport 8443 counter name seen\n}\n}",
+    );
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                for number in 0u32.. {
+                    let source = Ipv4Addr::from(0x0a00_0000 + number % 60_000);
+                    injector.tcp(source.into(), 40_000, 8443, SYN);
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        });
+        let _stop = Stop(&stop);
+        for _ in 0..5 {
+            world.apply(&two);
+            world.apply(&with(FIREWALL));
+        }
+    });
+    assert!(world.counted("every") > 10_000);
+    assert_eq!(world.counted("seen"), 0);
+    // The twin: who may, gets through.
+    world.apply(&two);
+    world.listen(8443);
+    world.yes(&["open", "web", CLIENT[0]]);
+    assert_eq!(world.connect(CLIENT[0], 8443), Door::Open);
+    assert!(world.counted("seen") > 0);
+}
+
 on_every_firewall!(
+    a_door_that_comes_or_goes_is_never_open,
     only_what_is_allowed_comes_in,
     datagrams_come_in_where_they_are_allowed,
     the_host_reaches_others_and_itself,

@@ -287,6 +287,155 @@ fn a_flooded_list_does_not_spare_wrong_knocks() {
     assert_eq!(world.holders("ssh").len(), 1);
 }
 
+/// Guests of one door push out no guests of another, and `status` tells who is really in.
+fn a_crowd_at_one_door_harms_no_guest_of_another() {
+    let world = World::with(TWO.replace("\"ssh\", \"web\"", "\"web\"").as_str());
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "1h"]);
+    let crowd = |ports: &[u16]| {
+        world.inject(|injector| {
+            for i in 0..120u32 {
+                let source = Ipv4Addr::from(0x0a05_0000 + i);
+                for &port in ports {
+                    injector.tcp(source.into(), 7, port, SYN);
+                }
+            }
+        });
+    };
+    crowd(&ANNA);
+    assert_eq!(world.holders("web").len(), 100);
+    assert_eq!(world.holders("ssh").len(), 2);
+    for guest in [CLIENT[0], STRANGER[0]] {
+        assert_eq!(world.connect(guest, 22), Door::Open);
+    }
+    // A crowd at the same door does, and nobody is told otherwise.
+    crowd(&SEQUENCE);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    assert_eq!(world.holders("ssh").len(), 100);
+    assert!(
+        world
+            .holders("ssh")
+            .iter()
+            .all(|(source, _)| source.starts_with("10.5.0."))
+    );
+}
+
+/// A rule of somebody that accepts before ours is named, and the next apply is first again; one that
+/// drops harms nobody.
+fn a_rule_that_accepts_before_ours_is_named() {
+    let world = World::with(YVES);
+    world.listen(22);
+    world.server(&[
+        "iptables",
+        "-t",
+        "raw",
+        "-I",
+        "PREROUTING",
+        "-p",
+        "udp",
+        "--dport",
+        "9",
+        "-j",
+        "DROP",
+    ]);
+    assert_eq!(world.status()["matches_policy"], true);
+    world.server(&[
+        "iptables",
+        "-t",
+        "raw",
+        "-I",
+        "PREROUTING",
+        "-p",
+        "tcp",
+        "-j",
+        "ACCEPT",
+    ]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+    assert!(
+        said.contains("chain PREROUTING accepts before it jumps to us (-p tcp -j ACCEPT)"),
+        "{said}"
+    );
+    world.yes(&["apply"]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    assert!(
+        world
+            .server(&["iptables-save"])
+            .contains("-A PREROUTING -p tcp -j ACCEPT")
+    );
+}
+
+/// Whatever somebody else has: chains that were emptied, lists named like ours, comments with line
+/// breaks.
+fn odd_neighbours_do_no_harm() {
+    let world = World::with(&format!("{YVES}[firewall]\nallow = [80]\n"));
+    for program in ["iptables", "ip6tables"] {
+        world.server(&[program, "-t", "raw", "-F"]);
+        world.server(&[program, "-t", "raw", "-X"]);
+    }
+    // What is left of us is still seen, and removed.
+    assert!(world.yes(&["remove"]).contains("removed"));
+    assert!(!world.server(&["iptables-save"]).contains("toctoc"));
+    world.listen(81);
+    assert_eq!(world.connect(CLIENT[0], 81), Door::Open);
+    for name in [
+        "toctoc4:ssh:yves:18446744073709551615s",
+        "toctoc4:x",
+        "toctoc6:a:b",
+    ] {
+        world.server(&[
+            "iptables", "-A", "INPUT", "-p", "tcp", "--dport", "7", "-m", "recent", "--name", name,
+            "--set",
+        ]);
+    }
+    world.server(&[
+        "iptables",
+        "-A",
+        "INPUT",
+        "-m",
+        "comment",
+        "--comment",
+        "a\n:toctoc-x - [0:0]",
+        "-p",
+        "tcp",
+        "--dport",
+        "9",
+        "-j",
+        "DROP",
+    ]);
+    world.knock(CLIENT[0], &[7]);
+    world.apply(YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    assert_eq!(
+        world.holders("ssh"),
+        [(CLIENT[0].into(), Some("yves".into()))]
+    );
+    world.apply_with("nftables", YVES);
+    assert_eq!(world.yes(&["close"]), "ended 1 grant\n");
+    world.yes(&["remove"]);
+}
+
+/// A door of a thousand ports has a long line of comment.
+fn a_door_of_many_ports_is_applied() {
+    let ports: Vec<String> = (20_000..21_200).map(|port| port.to_string()).collect();
+    let world = World::with(&YVES.replace("[22]", &format!("[{}]", ports.join(", "))));
+    world.listen(20_700);
+    assert_eq!(world.connect(CLIENT[0], 20_700), Door::Silent);
+    world.knock(CLIENT[0], &SEQUENCE);
+    assert_eq!(world.connect(CLIENT[0], 20_700), Door::Open);
+}
+
+/// Neighbours in a network that was granted stay in when one of them knocks for himself alone.
+fn an_opening_ends_no_wider_grant() {
+    let world = World::with(&format!("{YVES}[grant]\nprefix4 = 24\n"));
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.apply(YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+}
+
 /// More grants than a list holds: the last ones hold.
 fn a_hundred_guests_fit() {
     let world = World::with(YVES);
@@ -374,6 +523,11 @@ on_each_iptables!(
     what_others_have_is_never_touched,
     full_lists_fail_closed_and_harm_no_grant,
     a_flooded_list_does_not_spare_wrong_knocks,
+    a_crowd_at_one_door_harms_no_guest_of_another,
+    a_rule_that_accepts_before_ours_is_named,
+    odd_neighbours_do_no_harm,
+    a_door_of_many_ports_is_applied,
+    an_opening_ends_no_wider_grant,
     a_hundred_guests_fit,
     a_change_of_prefix_changes_no_live_grant,
     a_changed_time_is_for_new_grants,

@@ -81,6 +81,62 @@ fn guests_move_along_and_nothing_stays_behind() {
     assert!(!lists.contains("toctoc"), "{lists}");
 }
 
+/// A long grant does not coarsen a short one.
+fn a_short_grant_moves_beside_a_long_one() {
+    let world = World::bare();
+    world.listen(22);
+    world.apply_with("nftables", YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "30d"]);
+    let said = world.apply_with("iptables", YVES);
+    assert!(said.contains("2 live grants kept, 0 ended"), "{said}");
+    let left: Vec<f64> = grants(&world, "iptables")
+        .into_iter()
+        .map(|g| g.1)
+        .collect();
+    assert!(left[0] > 40.0 && left[0] <= 60.0, "{left:?}");
+    assert!(left[1] > 2_591_900.0 && left[1] <= 2_592_000.0, "{left:?}");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(CLIENT[1], 22), Door::Silent);
+}
+
+/// Another program keeps the lock of iptables: no grant moves with more time than it has.
+fn a_slow_move_prolongs_no_grant() {
+    let world = World::bare();
+    if world.kind != Kind::IptablesLegacy || std::env::var_os("RELEASE").is_some() {
+        // Only iptables-legacy has a lock.
+        return;
+    }
+    world.apply_with("nftables", YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let lock = std::fs::File::create(world.lock()).unwrap();
+    lock.lock().unwrap();
+    let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
+    command
+        .args(["apply", "--backend", "iptables"])
+        .arg(world.path());
+    let output = std::thread::scope(|scope| {
+        let apply = scope.spawn(|| {
+            world
+                .lab
+                .server
+                .inside(|| command.output().unwrap())
+                .unwrap()
+        });
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        drop(lock);
+        apply.join().unwrap()
+    });
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("kept this firewall busy") && said.contains("was not changed"),
+        "{said}"
+    );
+    assert_eq!(grants(&world, "nftables").len(), 1);
+    assert!(!world.server(&["iptables-save"]).contains("toctoc"));
+}
+
 /// Key anna is gone in the policy that the other backend gets: what she opened does not move.
 fn who_has_no_right_any_more_does_not_move_along() {
     let world = World::bare();
@@ -162,6 +218,8 @@ fn the_other_iptables_is_cleared() {
 
 on_each_iptables!(
     guests_move_along_and_nothing_stays_behind,
+    a_short_grant_moves_beside_a_long_one,
+    a_slow_move_prolongs_no_grant,
     who_has_no_right_any_more_does_not_move_along,
     no_stranger_gets_through_while_moving,
     remove_takes_out_both,

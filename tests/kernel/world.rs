@@ -127,10 +127,14 @@ impl World {
         command.env("PATH", format!("{}:{path}", self.programs().display()));
         // Tests do not wait for one another, and an ordinary user has no lock in /run.
         if std::env::var_os("RELEASE").is_none() {
-            let lock = self.directory.path().join("xtables.lock");
-            command.env("XTABLES_LOCKFILE", lock);
+            command.env("XTABLES_LOCKFILE", self.lock());
         }
         command
+    }
+
+    /// The lock of this world's iptables-legacy.
+    pub fn lock(&self) -> PathBuf {
+        self.directory.path().join("xtables.lock")
     }
 
     /// `toctoc` with its arguments, those about the policy included.

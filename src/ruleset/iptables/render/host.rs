@@ -23,6 +23,8 @@ impl Plan<'_> {
             format!("-m conntrack --ctstate ESTABLISHED,RELATED {pass}"),
         );
         table.rule(&from, format!("-i lo {pass}"));
+        table.note("Sessions from before the kernel tracked connections: those have a socket.");
+        table.rule(&from, format!("-p tcp ! --syn -m socket {pass}"));
         match self.family {
             Family::V4 => {
                 table.rule(&from, format!("-f {pass}"));

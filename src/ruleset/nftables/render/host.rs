@@ -16,6 +16,8 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
     .base(Base::Input);
     chain.rule("ct state { established, related } accept");
     chain.rule("iifname \"lo\" accept");
+    chain.note("Sessions from before the kernel tracked connections: those have a socket.");
+    chain.rule("tcp flags & (fin | syn | rst | ack) != syn socket wildcard 0 accept");
     chain.rule("ip frag-off & 0x1fff != 0 accept");
     chain.note("IPv6 cannot do without its neighbours, its routers and its errors (RFC 4890).");
     chain.rule(
