@@ -28,6 +28,7 @@ fn policies(directory: &str) -> Vec<PathBuf> {
 fn read(path: &Path, backend: Backend) -> Option<Policy> {
     let host = ReadFor {
         backend: Some(backend),
+        default: None,
         ip_list_tot: None,
     };
     match load(path, &host) {

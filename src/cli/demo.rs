@@ -202,6 +202,7 @@ impl Stage<'_> {
     fn set(lab: &Lab, backend: Backend) -> Result<Stage<'_>, Ended> {
         let host = Host {
             backend: Some(backend),
+            default: None,
             ip_list_tot: None,
         };
         let policy = policy::read_for("demo", POLICY, &host)

@@ -119,8 +119,14 @@ pub fn main() -> ExitCode {
 
 /// Reads the policy, or says on standard error why not.
 fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
+    policy_for(path, None)
+}
+
+/// The same; `default` is the backend where neither the file nor the command line names one.
+fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Answer> {
     let host = Host {
         backend: path.backend,
+        default,
         ip_list_tot: list_size(),
     };
     load(&path.path, &host).map_err(|error| match error {

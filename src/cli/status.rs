@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Answer, PolicyPath, complain, count, now, policy, say};
+use super::{Answer, PolicyPath, complain, count, now, policy_for, say};
 use crate::firewall::Firewall;
-use crate::firewall::status::{DoorStatus, GrantStatus, Status, observe};
+use crate::firewall::status::{DoorStatus, GrantStatus, Status, observe, running_backend};
 use crate::policy::show;
 
 /// More differences than this are counted: somebody looks at another policy.
@@ -35,11 +35,12 @@ impl Default for Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let policy = match policy(&arguments.policy) {
+    let firewall = Firewall::default();
+    let policy = match policy_for(&arguments.policy, running_backend(&firewall)) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
-    let status = match observe(&Firewall::default(), &policy, now()) {
+    let status = match observe(&firewall, &policy, now()) {
         Ok(status) => status,
         Err(failure) => {
             complain(&failure.message);
@@ -84,7 +85,11 @@ pub(super) fn text(status: &Status) -> String {
         }
     }
     if let Some(allowed) = &status.allowed {
-        let _ = writeln!(text, "everything else\n  {}", everything_else(allowed));
+        let everything_else = match status.matches_policy {
+            true => everything_else(allowed),
+            false => "not as the policy says, see below".to_string(),
+        };
+        let _ = writeln!(text, "everything else\n  {everything_else}");
     }
     if !status.progress.is_empty() {
         text.push_str("midway\n");
@@ -180,7 +185,12 @@ fn holder(grant: &GrantStatus) -> String {
 
 /// "41s", "1h 30m"
 fn seconds(seconds: f64) -> String {
-    show(Duration::from_secs_f64(seconds.max(0.0)))
+    // To the second below, as far as there is one.
+    let left = Duration::from_secs_f64(seconds.max(0.0));
+    match left.as_secs() {
+        0 => show(Duration::from_millis(left.as_millis() as u64)),
+        whole => show(Duration::from_secs(whole)),
+    }
 }
 
 fn some(names: &[String]) -> String {

@@ -163,11 +163,12 @@ fn observe_iptables(
         opened: vec![0; policy.keys.len()],
         ..Observed::default()
     };
+    let mut applied = true;
     for family in Iptables::families() {
         let saved = programs.save(family)?;
         let drifts = apply_iptables::differences(programs, policy, automaton, family, &saved)?;
         observed.drifts.extend(drifts);
-        observed.applied |= !saved.is_empty();
+        applied &= saved.guards();
         observed.doors.extend(iptables::doors(&saved));
         for (count, key) in observed.opened.iter_mut().zip(&policy.keys) {
             *count += iptables::opened_count(&saved, &key.name);
@@ -175,12 +176,23 @@ fn observe_iptables(
     }
     observed.doors.sort();
     observed.doors.dedup();
-    if observed.applied {
+    observed.applied = applied;
+    if Iptables::has_rules() {
         let lists = Iptables::lists()?;
         observed.grants = lists.grants();
         observed.progress = lists.progress(policy, automaton);
     }
     Ok(observed)
+}
+
+/// The backend whose rules are in the kernel, if it is one alone.
+pub fn running_backend(firewall: &Firewall) -> Option<Backend> {
+    let nftables = firewall.nft.list_if_there().ok()?.is_some();
+    match (nftables, Iptables::has_rules()) {
+        (true, false) => Some(Backend::Nftables),
+        (false, true) => Some(Backend::Iptables),
+        _ => None,
+    }
 }
 
 /// What is left of the backend that the policy does not use.
@@ -305,17 +317,21 @@ pub fn interface_warnings(policy: &Policy) -> Vec<String> {
         return Vec::new();
     };
     let missing = missing_interfaces(policy);
+    let so = match policy.firewall {
+        None => "nothing is guarded there",
+        Some(_) => "NOBODY gets to a door there, whatever he knocks",
+    };
     let warning = |name: &String| {
         if missing.contains(name) {
             return Some(format!(
-                "there is no interface {name} now: nothing is guarded there until it comes (if it is \
-                 another name for an interface, write the name that `ip link` shows first)"
+                "there is no interface {name} now: {so} until it comes (if it is another name for an \
+                 interface, write the name that `ip link` shows first)"
             ));
         }
         let (kind, master) = master(name)?;
         Some(format!(
-            "{name} is a part of the {kind} {master}: nothing is guarded there, its packets arrive \
-             at {master}; name that one"
+            "{name} is a part of the {kind} {master}: {so}, its packets arrive at {master}; name that \
+             one"
         ))
     };
     names.iter().filter_map(warning).collect()

@@ -395,7 +395,8 @@ fn same_sequence<T>(key: &KeyEntry, other: &KeyEntry, at: &Spanned<T>) -> Diagno
 /// The meaning of a file in which nothing is wrong.
 fn policy(file: &File, host: &Host) -> Option<Policy> {
     let written = file.backend.as_ref().map(|backend| backend.value);
-    let backend = host.backend.or(written).unwrap_or(Backend::Nftables);
+    let backend = host.backend.or(written).or(host.default);
+    let backend = backend.unwrap_or(Backend::Nftables);
     let doors: Vec<Door> = file
         .doors
         .iter()

@@ -43,6 +43,8 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Report> {
 pub struct Host {
     /// Instead of what the file says.
     pub backend: Option<Backend>,
+    /// Where neither the file nor this says which; otherwise nftables.
+    pub default: Option<Backend>,
     /// How many sources a list of the kernel holds (the parameter `ip_list_tot` of `xt_recent`), where
     /// that is known. Only the iptables backend asks.
     pub ip_list_tot: Option<u32>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::names::is_ours;
+use super::names::{CHAIN, chain as chain_of, is_ours};
 
 /// Our chains of one family, and the rules of others that lead to them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -111,6 +111,20 @@ impl Saved {
 
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
+    }
+
+    /// Whether packets come to our chains at all, and these hold something.
+    pub fn guards(&self) -> bool {
+        let raw = self.tables.get("raw");
+        raw.is_some_and(|raw| {
+            let decides = |chain: &str| {
+                let always = [CHAIN.to_string(), chain_of("ports"), chain_of("shut")];
+                always.iter().any(|name| name == chain) || chain.starts_with("toctoc-door-")
+            };
+            let mut deciding = raw.chains.iter().filter(|(chain, _)| decides(chain));
+            let whole = deciding.all(|(_, rules)| !rules.is_empty());
+            !raw.jumps.is_empty() && raw.passed_by.is_empty() && whole
+        })
     }
 
     /// Whether these are the same chains and rules, whatever they have counted.

@@ -87,7 +87,7 @@ impl fmt::Display for Script {
                     Line::Blank => writeln!(f)?,
                 }
             }
-            writeln!(f, "\n# Everything is in place: let packets in.")?;
+            writeln!(f, "\n# Everything is in place: send packets through it.")?;
             for (from, to) in &table.jumps {
                 writeln!(f, "-I {from} -j {to}")?;
             }

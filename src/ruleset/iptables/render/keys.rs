@@ -49,7 +49,7 @@ impl Plan<'_> {
     fn newcomers(&self, table: &mut Table, protocol: Protocol) {
         let knocks = self.knocks(protocol);
         if knocks.values().any(|&midway| midway) {
-            table.part("Who is not midway can only begin.");
+            table.part("Who is not midway can only begin; RETURN: nobody begins with this knock.");
         }
         let (midway, within) = (self.midway(), self.within());
         for (knock, _) in knocks.into_iter().filter(|&(_, midway)| midway) {

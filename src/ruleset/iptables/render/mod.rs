@@ -190,6 +190,14 @@ fn header(policy: &Policy, family: Family) -> Vec<String> {
         ),
         "Written from a policy file. Change that, not this.".to_string(),
         String::new(),
+        "This is for a host without our chains; `toctoc apply` replaces them, in both families, and"
+            .to_string(),
+        "keeps live grants.".to_string(),
+        String::new(),
+        "A packet goes: toctoc -> toctoc-ports -> toctoc-door-NAME, or toctoc-tcp-PORT ->".to_string(),
+        "toctoc-knock-KEY-N (stands there now), toctoc-opens-KEY (may pass now) or toctoc-forget."
+            .to_string(),
+        String::new(),
         "The lists are in /proc/net/xt_recent. A source is on at most one list of progress: where it"
             .to_string(),
         "stands in a sequence. Doors are let open by the lists named after them.".to_string(),
