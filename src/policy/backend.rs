@@ -17,8 +17,8 @@ const DEFAULT_LIST: u32 = 100;
 const LAST_MOMENT: i64 = i32::MAX as i64;
 
 /// The most lists that the kernel may have to go through for one wrong knock of a source midway: it
-/// compares names one after the other, some 5 ns each, while no other list is looked at.
-const MOST_COMPARED: usize = 50_000;
+/// compares names one after the other, some 10 ns each, while no other list is looked at.
+const MOST_COMPARED: usize = 25_000;
 
 /// How many sources may be midway, and how many may hold grants. With iptables the kernel decides, and
 /// the policy can only ask for no more.
