@@ -1,5 +1,6 @@
 # make demo    see it work, in namespaces of its own
 # make test    everything that shows that it works
+# make verify  the kernel tests with the nft and iptables of older and newer releases (root, half an hour)
 # make install puts the program into $(PREFIX)/bin
 # The first two install what they need when root, and say what is missing when not.
 
@@ -18,7 +19,10 @@ WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 PREFIX = /usr/local
 
-.PHONY: all install demo test packages demo-packages lint
+# nft 0.9.8, 1.0.6, 1.1.3; iptables 1.8.7, 1.8.9, 1.8.11.
+RELEASES = bullseye bookworm trixie
+
+.PHONY: all install demo test verify packages demo-packages lint
 
 all:
 	cargo build --release
@@ -32,6 +36,16 @@ demo: demo-packages all
 test: packages
 	@$(if $(ROOT),,echo "not root, so left out (sudo make test runs them): $(NEED_ROOT)")
 	$(INSIDE) cargo test --quiet $(WITHOUT)
+
+verify: packages
+	@scripts/need "debootstrap mountpoint" "debootstrap util-linux"
+	@set -e; for release in $(RELEASES); do \
+		root=$(CURDIR)/target/releases/$$release; \
+		scripts/release $$release $$root; \
+		echo "with nft and iptables of $$release:"; \
+		RELEASE=$$root cargo test --quiet --test kernel || failed="$$failed $$release"; \
+		umount $$root/proc; \
+	done; [ -z "$$failed" ] || { echo "failed with:$$failed"; exit 1; }
 
 lint:
 	cargo fmt --check

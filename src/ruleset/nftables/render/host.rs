@@ -1,8 +1,9 @@
-//! `[firewall]`: what else may come in. A packet for a door has passed it before.
+//! `[firewall]`: what else may come in, besides those who pass a door.
 
 use super::chains::{SYN, guarded};
 use crate::knock::{Knock, Protocol};
 use crate::policy::{HostFirewall, Policy};
+use crate::ruleset::nftables::door_chain;
 use crate::ruleset::nftables::script::{Base, Chain};
 
 pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
@@ -38,17 +39,20 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
         chain.rule("icmp type echo-request accept");
         chain.rule("icmpv6 type echo-request accept");
     }
-    let doors = policy.doors.iter().flat_map(|door| &door.ports);
-    let (tcp, udp) = split(doors);
-    if !tcp.is_empty() || !udp.is_empty() {
-        chain.note("Who comes as far as a door's port has passed the door.");
-    }
+    chain.note(
+        "The doors once more: a packet that was under way while the rules changed may have passed",
+    );
+    chain.note("its door when that was none yet.");
     let here = guarded(&policy.interfaces);
-    if !tcp.is_empty() {
-        chain.rule(format!("{here} {SYN} tcp dport {{ {tcp} }} accept"));
-    }
-    if !udp.is_empty() {
-        chain.rule(format!("{here} udp dport {{ {udp} }} accept"));
+    for door in &policy.doors {
+        let (tcp, udp) = split(&door.ports);
+        let name = door_chain(&door.name);
+        if !tcp.is_empty() {
+            chain.rule(format!("{here} {SYN} tcp dport {{ {tcp} }} goto {name}"));
+        }
+        if !udp.is_empty() {
+            chain.rule(format!("{here} udp dport {{ {udp} }} goto {name}"));
+        }
     }
     let (tcp, udp) = split(&firewall.allow);
     if !tcp.is_empty() {
