@@ -21,8 +21,9 @@ PREFIX = /usr/local
 
 # nft 0.9.8, 1.0.6, 1.1.3; iptables 1.8.7, 1.8.9, 1.8.11.
 RELEASES = bullseye bookworm trixie
+# Programs in another root share no lock with a test, so the one about the lock is left out.
 # nft 0.9.8 refuses a set of another type under the name of an old one, and leaves all as it was.
-WITHOUT_bullseye = -- --skip apply_heals_a_table_in_odd_shapes
+WITHOUT_bullseye = --skip apply_heals_a_table_in_odd_shapes
 
 .PHONY: all install demo test verify packages demo-packages lint
 
@@ -44,7 +45,7 @@ verify: $(addprefix verify-,$(RELEASES))
 verify-%: packages
 	@scripts/need "debootstrap mountpoint" "debootstrap util-linux"
 	@scripts/release $* $(CURDIR)/target/releases/$*
-	RELEASE=$(CURDIR)/target/releases/$* cargo test --quiet --test kernel $(WITHOUT_$*)
+	RELEASE=$(CURDIR)/target/releases/$* cargo test --quiet --test kernel -- --skip a_slow_move_prolongs_no_grant $(WITHOUT_$*)
 	@umount $(CURDIR)/target/releases/$*/proc
 
 lint:

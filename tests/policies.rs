@@ -222,3 +222,32 @@ fn a_byte_that_is_no_text_has_its_place() {
     assert!(said.contains("the byte 0xe9 is not UTF-8"), "{said}");
     assert!(said.contains("policy.toml:2:19"), "{said}");
 }
+
+/// What a list of the kernel holds is asked of the host, and only with iptables.
+#[test]
+fn more_sources_than_a_list_holds_are_refused_with_iptables() {
+    let text = "max_sources = 300\n[door.ssh]\nports = [22]\n";
+    let read = |backend, room| {
+        let host = policy::Host {
+            backend: Some(backend),
+            default: None,
+            ip_list_tot: room,
+        };
+        policy::read_for("p", text, &host)
+    };
+    let refused = read(policy::Backend::Iptables, Some(100))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("lists hold 100 sources, not 300"),
+        "{refused}"
+    );
+    let fits = read(policy::Backend::Iptables, Some(1000)).unwrap();
+    assert_eq!(fits.max_sources, 1000);
+    assert_eq!(
+        read(policy::Backend::Nftables, Some(100))
+            .unwrap()
+            .max_sources,
+        300
+    );
+}

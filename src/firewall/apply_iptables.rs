@@ -149,30 +149,20 @@ fn carry(
     if moved.is_empty() {
         return Ok(());
     }
-    let back = |failure: Failure| {
-        let undone = turns.iter().all(|turn| {
-            let held = Wanted::again(&turn.before);
-            let now = iptables.save(turn.family);
-            now.is_ok_and(|now| iptables.restore(turn.family, &change(&now, &held)).is_ok())
-        });
-        let left = if undone {
-            Left::Unchanged
-        } else {
-            Left::Unknown
-        };
-        Failure { left, ..failure }
-    };
     for turn in turns {
         let lists = Wanted::again(&turn.before).holding(&turn.held, &[]);
         iptables
             .restore(turn.family, &change(&turn.before, &lists))
-            .map_err(back)?;
+            .map_err(|failure| back(iptables, turns, None, failure))?;
     }
-    if !in_time() {
-        let said = "another program kept this firewall busy, and grants would move with more time than they have: try again";
-        return Err(back(Failure::unchanged(said)));
-    }
-    enter(moved).map_err(back)
+    let entered = match in_time() {
+        true => enter(moved),
+        false => Err(Failure::unchanged(
+            "another program kept this firewall busy, and grants would move with more time than \
+             they have: try again",
+        )),
+    };
+    entered.map_err(|failure| back(iptables, turns, None, failure))
 }
 
 /// Puts sources on lists.
@@ -199,15 +189,15 @@ fn load(iptables: Iptables, turns: &[Turn]) -> Result<(), Failure> {
             let now = iptables.save(turn.family);
             let loaded = now.and_then(|now| iptables.restore(turn.family, &change(&now, step)));
             if let Err(failure) = loaded {
-                return Err(back(iptables, turns, turn.family, failure));
+                return Err(back(iptables, turns, Some(turn.family), failure));
             }
         }
     }
     Ok(())
 }
 
-/// Puts all families back, after one of them failed.
-fn back(iptables: Iptables, turns: &[Turn], failed: Family, failure: Failure) -> Failure {
+/// Puts all families back, after the rules of one of them were refused or before any were loaded.
+fn back(iptables: Iptables, turns: &[Turn], refused: Option<Family>, failure: Failure) -> Failure {
     let mut said = failure.message;
     let mut left = Left::Unchanged;
     for turn in turns {
@@ -224,7 +214,7 @@ fn back(iptables: Iptables, turns: &[Turn], failed: Family, failure: Failure) ->
             Family::V6 => "IPv6",
         };
         match put {
-            Ok(true) if turn.family != failed => {
+            Ok(true) if refused.is_some_and(|family| family != turn.family) => {
                 said = format!(
                     "{said}\nthe {rules} rules, which had been loaded, were put back as they were"
                 );

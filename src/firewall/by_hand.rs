@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::lock::Lock;
 use super::{Failure, Firewall, Iptables, Left};
 use crate::policy::{Backend, Name, nearest};
-use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, GrantList, Holder, Saved};
 use crate::ruleset::nftables::{self, Listing};
+use crate::ruleset::{Family, granted_network};
 
 /// What is in the kernel: of each backend, if it is there.
 struct Running {
@@ -67,7 +67,7 @@ fn open_iptables(
         ));
     }
     let prefix = iptables::prefix_of(saved).unwrap_or(family.longest_prefix());
-    let network = network(source, prefix)?;
+    let network = granted_network(source, prefix).map_err(Failure::unchanged)?;
     let list = GrantList {
         family,
         prefix,
@@ -96,17 +96,6 @@ fn open_iptables(
         }
     }
     Ok(network)
-}
-
-/// The network that a grant for this source covers.
-fn network(source: IpNet, prefix: u8) -> Result<IpNet, Failure> {
-    let single = source.prefix_len() == source.max_prefix_len();
-    if !single && source.prefix_len() != prefix {
-        return Err(Failure::unchanged(format!(
-            "grants on this host are for a /{prefix}, not for {source}"
-        )));
-    }
-    Ok(IpNet::new(source.addr(), prefix).map_or(source, |net| net.trunc()))
 }
 
 /// Ends grants, of one door or all, of one source or all, of one backend or all. Returns how many.

@@ -8,4 +8,4 @@ pub mod nftables;
 mod state;
 
 pub use family::Family;
-pub use state::{BY_HAND, Drift, Grant, Opened, Progress};
+pub use state::{BY_HAND, Drift, Grant, Opened, Progress, granted_network};

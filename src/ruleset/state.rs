@@ -23,6 +23,21 @@ pub struct Grant {
     pub expires_in: Duration,
 }
 
+/// The network that a grant covers which is given to `source` on a host whose grants are of this
+/// length.
+///
+/// # Errors
+/// A sentence, when the source is a network of another length.
+pub fn granted_network(source: IpNet, prefix: u8) -> Result<IpNet, String> {
+    let single = source.prefix_len() == source.max_prefix_len();
+    if !single && source.prefix_len() != prefix {
+        return Err(format!(
+            "grants on this host are for a /{prefix}, not for {source}"
+        ));
+    }
+    Ok(IpNet::new(source.addr(), prefix).map_or(source, |net| net.trunc()))
+}
+
 /// Who opened a door, and with what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Opened {

@@ -70,6 +70,29 @@ fn datagrams_come_in_where_they_are_allowed() {
     }
 }
 
+/// Through an interface that is not there nobody comes to a door, and that is said.
+fn an_interface_that_is_not_there_shuts_the_doors() {
+    let world = World::bare();
+    world.listen(22);
+    let policy = format!("interfaces = [\"eth9\"]\n{}", with(FIREWALL));
+    std::fs::write(world.path(), policy).unwrap();
+    let output = world.toctoc(&["apply"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("NOBODY gets to a door there"), "{said}");
+    world.knock(CLIENT[0], &SEQUENCE);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+}
+
+/// A `[firewall]` that goes leaves no door unguarded that comes with the same apply.
+fn a_firewall_that_goes_leaves_no_new_door_open() {
+    let world = World::with(&with(FIREWALL));
+    world.listen(8443);
+    world.apply(&format!("{YVES}[door.web]\nports = [8443]\n"));
+    assert_eq!(world.connect(CLIENT[0], 8443), Door::Silent);
+    world.apply(YVES);
+    assert_eq!(world.connect(CLIENT[0], 8443), Door::Open);
+}
+
 /// What the host begins itself is answered; a program on the host reaches another there.
 fn the_host_reaches_others_and_itself() {
     let world = World::with(&with(FIREWALL));
@@ -315,6 +338,8 @@ fn a_door_that_comes_or_goes_is_never_open() {
 }
 
 on_every_firewall!(
+    an_interface_that_is_not_there_shuts_the_doors,
+    a_firewall_that_goes_leaves_no_new_door_open,
     a_door_that_comes_or_goes_is_never_open,
     only_what_is_allowed_comes_in,
     datagrams_come_in_where_they_are_allowed,

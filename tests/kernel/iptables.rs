@@ -159,6 +159,13 @@ fn status_names_what_is_gone_and_apply_heals_it() {
         // A list that no rule mentions any more is gone, and the grants on it.
         let flushed = damage.last() == Some(&"-F");
         assert_eq!(
+            said.contains("OPEN TO EVERYONE"),
+            flushed
+                || damage.contains(&"-F")
+                || damage.ends_with(&["-D", "PREROUTING", "-j", "toctoc"]),
+            "{damage:?}: {said}"
+        );
+        assert_eq!(
             world.holders("ssh").len(),
             usize::from(!flushed),
             "{damage:?}"

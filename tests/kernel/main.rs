@@ -46,5 +46,6 @@ mod programs;
 #[path = "../support/random.rs"]
 mod random;
 mod random_traces;
+mod status;
 mod strangers;
 mod world;

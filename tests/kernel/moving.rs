@@ -100,13 +100,15 @@ fn a_short_grant_moves_beside_a_long_one() {
     assert_eq!(world.connect(CLIENT[1], 22), Door::Silent);
 }
 
-/// Another program keeps the lock of iptables: no grant moves with more time than it has.
+/// Another program keeps the lock of iptables (only the legacy one has one): no grant moves with more
+/// time than it has.
+#[test]
 fn a_slow_move_prolongs_no_grant() {
+    crate::world::on_firewall(Kind::IptablesLegacy, slow_move);
+}
+
+fn slow_move() {
     let world = World::bare();
-    if world.kind != Kind::IptablesLegacy || std::env::var_os("RELEASE").is_some() {
-        // Only iptables-legacy has a lock.
-        return;
-    }
     world.apply_with("nftables", YVES);
     world.knock(CLIENT[0], &SEQUENCE);
     let lock = std::fs::File::create(world.lock()).unwrap();
@@ -169,6 +171,24 @@ fn no_stranger_gets_through_while_moving() {
     });
 }
 
+/// A policy that names no backend: `status` looks at the one that is running, and warns of none.
+fn status_follows_the_running_backend() {
+    let world = World::bare();
+    for backend in ["iptables", "nftables"] {
+        world.apply_with(backend, YVES);
+        let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
+        command.args(["status", "--json"]).arg(world.path());
+        let output = world
+            .lab
+            .server
+            .inside(|| command.output().unwrap())
+            .unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(status["backend"], backend);
+        assert_eq!(status["matches_policy"], true, "{status:#}");
+    }
+}
+
 /// `remove` takes out whatever is there, of both backends, unless told which.
 fn remove_takes_out_both() {
     let world = World::bare();
@@ -219,9 +239,9 @@ fn the_other_iptables_is_cleared() {
 on_each_iptables!(
     guests_move_along_and_nothing_stays_behind,
     a_short_grant_moves_beside_a_long_one,
-    a_slow_move_prolongs_no_grant,
     who_has_no_right_any_more_does_not_move_along,
     no_stranger_gets_through_while_moving,
+    status_follows_the_running_backend,
     remove_takes_out_both,
     the_other_iptables_is_cleared,
 );

@@ -102,9 +102,9 @@ impl Wanted {
         self
     }
 
-    /// This one's filter table, and everything else of `other`.
+    /// This one's filter table if it has one, and everything else of `other`. A `[firewall]` that goes
+    /// stays until the doors of the new policy are guarded.
     pub fn filter_only(mut self, mut other: Wanted) -> Wanted {
-        other.0.remove("filter");
         other.0.extend(self.0.remove_entry("filter"));
         other
     }

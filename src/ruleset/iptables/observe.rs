@@ -141,11 +141,12 @@ pub fn opened_count(saved: &Saved, key: &Name) -> u64 {
     counted.map(|rule| rule.packets).sum()
 }
 
-/// The doors that the rules in the kernel guard: those whose lists they mention, or that the names of
-/// the chains tell.
+/// The doors that the rules in the kernel guard, by the lists of their guests: a chain's name may be
+/// cut.
 pub fn doors(saved: &Saved) -> Vec<String> {
-    let chains = saved.tables.values().flat_map(|table| table.chains.keys());
-    let doors = chains.filter_map(|chain| chain.strip_prefix("toctoc-door-"));
-    let doors: std::collections::BTreeSet<String> = doors.map(str::to_string).collect();
+    let rules = saved.rules(names::CHAIN);
+    let lists = rules.filter_map(|rule| option(&rule.rule, "--name"));
+    let doors = lists.filter_map(|list| Some(names::parse_guests(list)?.1.to_string()));
+    let doors: std::collections::BTreeSet<String> = doors.collect();
     doors.into_iter().collect()
 }

@@ -12,7 +12,7 @@ use super::listing::{ListedSet, Listing};
 use super::script::{Script, Set, SetKind, time};
 use super::{Kept, TABLE, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
-use crate::ruleset::{BY_HAND, Family, Grant, Opened};
+use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -454,13 +454,7 @@ pub fn open(
             _ => None,
         })
         .ok_or("the running firewall has no set for grants; `toctoc apply` makes it")?;
-    let single = source.prefix_len() == source.max_prefix_len();
-    if !single && source.prefix_len() != prefix {
-        return Err(format!(
-            "grants on this host are for a /{prefix}, not for {source}"
-        ));
-    }
-    let network = IpNet::new(source.addr(), prefix).map_or(source, |net| net.trunc());
+    let network = granted_network(source, prefix)?;
     let opened = Opened {
         source: source.addr(),
         door: door.id(),

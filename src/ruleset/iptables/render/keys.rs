@@ -132,7 +132,7 @@ impl Plan<'_> {
         let gives = match key.expires {
             Some(end) => {
                 let gives = chain(&format!("gives-{}", key.name));
-                let last = moment(end - 1);
+                let last = moment((end - 1).max(0));
                 table.rule(&opens, format!("-m time --datestop {last} -g {gives}"));
                 table.rule(&opens, leave.clone());
                 gives

@@ -1,0 +1,334 @@
+//! `toctoc status`: what it names, what it tells, and that the next apply heals it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use toctoc::client::Door;
+use toctoc::lab::CLIENT;
+
+use crate::lifecycle::{ANNA, TWO};
+use crate::world::{Kind, SEQUENCE, World, YVES, on};
+
+fn removing_opens_the_door_to_all() {
+    let world = World::with(YVES);
+    world.listen(22);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    world.yes(&["remove"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert!(world.yes(&["remove"]).contains("nothing to remove"));
+    let output = world.toctoc(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let missing = match world.kind {
+        Kind::Nftables => "table inet toctoc is missing",
+        _ => "ip6tables: our chains are missing",
+    };
+    assert!(said.contains(missing), "{said}");
+    assert!(said.contains("OPEN TO EVERYONE"), "{said}");
+    assert_eq!(world.status()["applied"], false);
+}
+
+#[test]
+fn status_names_what_is_gone_and_apply_heals_it() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &SEQUENCE);
+    // Handles change with every apply.
+    let second_rule = || {
+        let judge = ["nft", "-a", "list", "chain", "inet", "toctoc", "judge"];
+        let listing = world.server(&judge);
+        let mut lines = listing.lines();
+        let line = lines.find(|l| l.contains("meta priority set none"));
+        line.unwrap().rsplit(' ').next().unwrap().to_string()
+    };
+    let damages: Vec<(Vec<&str>, &str)> = vec![
+        (
+            vec!["flush", "chain", "inet", "toctoc", "judge"],
+            "chain judge has been flushed",
+        ),
+        (
+            vec!["flush", "chain", "inet", "toctoc", "key-anna"],
+            "chain key-anna has been flushed",
+        ),
+        (
+            vec![
+                "delete", "rule", "inet", "toctoc", "judge", "handle", "HANDLE",
+            ],
+            "chain judge lacks 1 of its 10 rules, from rule 2 on",
+        ),
+        (
+            vec!["add", "rule", "inet", "toctoc", "shut", "accept"],
+            "chain shut has a rule too many, rule 4",
+        ),
+        (
+            vec!["insert", "rule", "inet", "toctoc", "door-ssh", "accept"],
+            "chain door-ssh",
+        ),
+        (
+            vec![
+                "delete",
+                "element",
+                "inet",
+                "toctoc",
+                "steps",
+                "{ 0:0 . tcp . 443 }",
+            ],
+            "map steps lacks none . tcp . 443 : 0:",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "steps",
+                "{ 0:0 . tcp . 7 : 0:2 }",
+            ],
+            "map steps has, besides, none . tcp . 7 : 0:2",
+        ),
+        (
+            vec!["flush", "map", "inet", "toctoc", "ports"],
+            "map ports lacks",
+        ),
+        (
+            vec!["add", "chain", "inet", "toctoc", "theirs"],
+            "chain theirs is not in the policy",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "grants4",
+                "{ 203.0.113.9 . be3e:ff51 }",
+            ],
+            "set grants4 has 203.0.113.9 . be3e:ff51, which never ends",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "grants6",
+                "{ 2001:db8::99 . 1:2 timeout 60s }",
+            ],
+            "set grants6 has 2001:db8::99 . 1:2, a grant for a door that the policy does not have",
+        ),
+        (
+            vec![
+                "add",
+                "element",
+                "inet",
+                "toctoc",
+                "opened4",
+                "{ 203.0.113.9 . be3e:ff51 . 1:2 timeout 60s }",
+            ],
+            "set opened4 has 203.0.113.9 . be3e:ff51 . 1:2, an opening by a key that may not",
+        ),
+        (
+            vec!["delete", "table", "inet", "toctoc"],
+            "table inet toctoc is missing",
+        ),
+    ];
+    for (damage, named) in damages {
+        assert_eq!(world.status()["matches_policy"], true);
+        let handle = second_rule();
+        let words = damage.iter().map(|&word| match word {
+            "HANDLE" => handle.as_str(),
+            word => word,
+        });
+        let words: Vec<&str> = std::iter::once("nft").chain(words).collect();
+        world.server(&words);
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(named), "{damage:?}: {said}");
+        world.yes(&["apply"]);
+        if damage[1] != "table" {
+            assert_eq!(world.holders("ssh").len(), 1, "{damage:?}");
+        }
+    }
+    // The kernel holds another policy than the file says.
+    std::fs::write(world.path(), TWO.replace("\"5m\"", "\"301s\"")).unwrap();
+    let output = world.toctoc(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("chain opens-1 differs"), "{said}");
+}
+
+/// `toctoc status | true`: nobody reads, and the answer is what it is.
+#[test]
+fn status_answers_the_same_when_nobody_reads() {
+    let world = World::with(YVES);
+    let unread = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        command.arg("status").arg(world.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let spawn = || {
+            let mut child = command.spawn().unwrap();
+            drop(child.stdout.take());
+            child.wait_with_output().unwrap()
+        };
+        let output = world.lab.server.inside(spawn).unwrap();
+        assert!(output.stderr.is_empty());
+        output.status.code()
+    };
+    assert_eq!(unread(), Some(0));
+    world.server(&["nft", "flush", "chain", "inet", "toctoc", "judge"]);
+    assert_eq!(unread(), Some(1));
+}
+
+/// Whatever a set is declared with counts, not only its type.
+#[test]
+fn status_names_a_set_that_is_declared_differently() {
+    let world = World::bare();
+    std::fs::write(world.path(), YVES).unwrap();
+    let script = world.yes(&["render"]);
+    for (set, and) in [
+        ("set grants4", "gc-interval 3s"),
+        ("set opened6", "timeout 1h"),
+        ("set grants6", "policy memory"),
+        ("map ports", "policy memory"),
+    ] {
+        let changed = script.replace(&format!("{set} {{\n"), &format!("{set} {{\n\t\t{and}\n"));
+        assert_ne!(changed, script);
+        world.nft(&changed);
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{set} {and}: {said}");
+        assert!(
+            said.contains(&format!("{set} is declared differently")),
+            "{said}"
+        );
+        world.yes(&["apply"]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        world.yes(&["status"]);
+        assert_eq!(world.holders("ssh").len(), 1);
+        world.yes(&["close"]);
+    }
+}
+
+/// An nft that misses a file of its own does not say that nothing is guarded.
+#[test]
+fn what_nft_itself_lacks_is_no_missing_table() {
+    let world = World::with(YVES);
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("nft");
+    let says = "nft: error while loading shared libraries: libnftables.so.1: cannot open shared \
+                object file: No such file or directory";
+    std::fs::write(&broken, format!("#!/bin/sh\necho '{says}' >&2\nexit 127\n")).unwrap();
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let with_broken = |command: &str| {
+        let path = format!("{}:/usr/sbin:/usr/bin:/bin", directory.path().display());
+        let mut toctoc = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        toctoc.arg(command).env("PATH", path);
+        if command != "remove" {
+            toctoc.arg(world.path());
+        }
+        let output = world
+            .lab
+            .server
+            .inside(|| toctoc.output().unwrap())
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout) + &text(output.stderr),
+        )
+    };
+    for command in ["status", "apply", "remove"] {
+        let (code, said) = with_broken(command);
+        assert_eq!(code, Some(2), "{command}: {said}");
+        assert!(said.contains("libnftables.so.1"), "{command}: {said}");
+    }
+    world.yes(&["status"]);
+    world.yes(&["remove"]);
+    assert_eq!(world.toctoc(&["status"]).status.code(), Some(1));
+}
+
+/// Durations that nft's JSON rounds away are still told apart.
+#[test]
+fn status_sees_a_difference_of_milliseconds() {
+    let world = World::with(&format!("within = \"1500ms\"\n{YVES}"));
+    std::fs::write(world.path(), format!("within = \"1400ms\"\n{YVES}")).unwrap();
+    assert_eq!(world.status()["matches_policy"], false);
+}
+
+fn an_interface_that_is_not_there_is_named() {
+    let world = World::bare();
+    world.listen(22);
+    std::fs::write(
+        world.path(),
+        format!("interfaces = [\"eth0\", \"eth9\"]\n{YVES}"),
+    )
+    .unwrap();
+    let output = world.toctoc(&["apply"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("there is no interface eth9 now"), "{said}");
+    assert_eq!(
+        world.status()["missing_interfaces"],
+        serde_json::json!(["eth9"])
+    );
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+}
+
+/// The packets of a bridge's port arrive at the bridge.
+#[test]
+fn a_part_of_a_bridge_is_named() {
+    let world = World::bare();
+    let server = &world.lab.server;
+    server.ip("link add br0 type bridge").unwrap();
+    server
+        .ip("link add port type veth peer name other")
+        .unwrap();
+    server.ip("link set port master br0").unwrap();
+    let named = |interfaces: &str| {
+        let policy = format!("interfaces = {interfaces}\n{YVES}");
+        std::fs::write(world.path(), policy).unwrap();
+        // /sys shows the namespace that mounted it.
+        let with_sys =
+            "mount -t sysfs none /sys && \"$0\" apply \"$1\" && exec \"$0\" status \"$1\"";
+        let path = world.path();
+        let program = env!("CARGO_BIN_EXE_toctoc");
+        let command = ["unshare", "--mount", "sh", "-c", with_sys, program];
+        let ended = on(server, &[&command[..], &[path.to_str().unwrap()]].concat());
+        assert!(ended.succeeded(), "{}", ended.stderr);
+        (ended.stdout, ended.stderr)
+    };
+    let (status, apply) = named("[\"eth0\", \"port\"]");
+    for said in [&status, &apply] {
+        assert!(
+            said.contains("port is a part of the bridge br0") && said.contains("name that one"),
+            "{said}"
+        );
+        assert!(!said.contains("eth0 is a part"), "{said}");
+    }
+    let (status, apply) = named("[\"eth0\", \"br0\", \"other\"]");
+    assert!(
+        !status.contains("part of") && apply.is_empty(),
+        "{status}{apply}"
+    );
+}
+
+#[test]
+fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
+    let world = World::with(TWO);
+    world.knock(CLIENT[0], &ANNA);
+    std::fs::write(world.path(), YVES).unwrap();
+    let status = world.status();
+    assert_eq!(status["matches_policy"], false);
+    let web = &status["doors"][1];
+    assert_eq!(
+        (&web["name"], &web["in_policy"]),
+        (&"web".into(), &false.into())
+    );
+    assert_eq!(web["grants"][0]["source"], CLIENT[0]);
+}
+
+on_every_firewall!(
+    removing_opens_the_door_to_all,
+    an_interface_that_is_not_there_is_named,
+    status_shows_the_grants_of_doors_that_only_the_kernel_knows,
+);
