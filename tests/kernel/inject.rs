@@ -1,6 +1,7 @@
 //! Packets made by hand, from any source address: raw sockets on the client.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -21,8 +22,8 @@ const RAW: i32 = 255;
 pub struct Injector {
     v4: Socket,
     v6: Socket,
-    /// Each packet of a trace is a connection of its own.
-    port: Cell<u16>,
+    /// Each packet of a trace is a connection of its own: the last port of each source.
+    ports: RefCell<BTreeMap<IpAddr, u16>>,
 }
 
 impl Injector {
@@ -33,18 +34,19 @@ impl Injector {
         Ok(Injector {
             v4,
             v6: raw(Domain::IPV6)?,
-            port: Cell::new(40_000),
+            ports: RefCell::default(),
         })
     }
 
     /// A SYN or a datagram, as the trace says.
     pub fn packet(&self, packet: &Packet) {
         let port = packet.to.port.get();
-        let from = self.port.get();
-        self.port.set(from + 1);
+        let mut ports = self.ports.borrow_mut();
+        let from = ports.entry(packet.source).or_insert(40_000);
+        *from += 1;
         match packet.to.protocol {
-            Protocol::Tcp => self.tcp(packet.source, from, port, SYN),
-            Protocol::Udp => self.udp(packet.source, from, port),
+            Protocol::Tcp => self.tcp(packet.source, *from, port, SYN),
+            Protocol::Udp => self.udp(packet.source, *from, port),
         }
     }
 

@@ -36,6 +36,7 @@ macro_rules! on_each_iptables {
 
 mod apply_under_stress;
 mod cases_on_the_kernel;
+mod differential;
 mod doors;
 mod host_firewall;
 mod inject;
@@ -43,9 +44,6 @@ mod iptables;
 mod lifecycle;
 mod moving;
 mod programs;
-#[path = "../support/random.rs"]
-mod random;
-mod random_traces;
 mod status;
 mod strangers;
 mod world;

@@ -1,0 +1,152 @@
+//! Random policies, as files that the checker accepts.
+
+use std::fmt::Write as _;
+
+use toctoc::automaton::Automaton;
+use toctoc::knock::{Knock, Protocol};
+use toctoc::policy::{Backend, Host, Policy, read_for};
+
+use super::dice::Dice;
+use crate::world::Kind;
+
+/// A policy in all its forms.
+pub struct Case {
+    pub text: String,
+    pub policy: Policy,
+    pub automaton: Automaton,
+}
+
+impl Case {
+    /// `None` when the checker refuses the text.
+    pub fn read(text: String, kind: Kind) -> Option<Case> {
+        let backend = match kind {
+            Kind::Nftables => Backend::Nftables,
+            _ => Backend::Iptables,
+        };
+        let host = Host {
+            backend: Some(backend),
+            ..Host::default()
+        };
+        let policy = read_for("policy.toml", &text, &host).ok()?;
+        let automaton = Automaton::build(policy.sequences());
+        Some(Case {
+            text,
+            policy,
+            automaton,
+        })
+    }
+
+    /// One to three doors, up to six keys over few ports, so that much is shared.
+    pub fn random(dice: &mut Dice, kind: Kind) -> Case {
+        loop {
+            if let Some(case) = Case::read(text(dice, kind), kind) {
+                return case;
+            }
+        }
+    }
+}
+
+/// `within` and the times of grants stand as far from all pauses as they can, see `BEAT`.
+pub const TIMES: [&str; 3] = ["2s", "6s", "60s"];
+
+/// Sources that the first door trusts.
+const TRUSTED: &str = r#"["10.8.0.16/28", "fd00::8:10/124"]"#;
+
+fn text(dice: &mut Dice, kind: Kind) -> String {
+    let mut text = format!("within = \"{}\"\nlog = \"off\"\n", TIMES[0]);
+    if dice.one_in(3) {
+        text += "ignore = [80]\n";
+    }
+    if dice.one_in(4) {
+        text += "interfaces = [\"eth0\"]\n";
+    }
+    if dice.one_in(4) && kind == Kind::Nftables {
+        text += "closed = \"reject\"\n";
+    }
+    if dice.one_in(3) {
+        text += "\n[grant]\nprefix4 = 31\nprefix6 = 127\n";
+    }
+    let udp = !dice.one_in(3);
+    let doors = doors(dice, udp);
+    for (index, ports) in doors.iter().enumerate() {
+        let _ = write!(text, "\n[door.door{index}]\nports = {}\n", list(ports));
+        if index == 0 && dice.one_in(2) {
+            let _ = writeln!(text, "trust = {TRUSTED}");
+        }
+        if dice.one_in(3) {
+            let _ = writeln!(text, "open_for = \"{}\"", dice.pick(&TIMES));
+        }
+    }
+    for (index, sequence) in sequences(dice, udp).iter().enumerate() {
+        let first = dice.below(doors.len());
+        let opens: Vec<String> = (0..doors.len())
+            .filter(|&door| door == first || dice.one_in(3))
+            .map(|door| format!("\"door{door}\""))
+            .collect();
+        let _ = write!(
+            text,
+            "\n[key.key{index}]\nopens = [{}]\nsequence = {}\n",
+            opens.join(", "),
+            list(sequence)
+        );
+        if dice.one_in(4) {
+            text += "once = true\n";
+        }
+        if dice.one_in(4) {
+            let _ = writeln!(text, "open_for = \"{}\"", dice.pick(&TIMES));
+        }
+        match dice.below(10) {
+            0 => text += "expires = 2020-01-31\n",
+            1 => text += "expires = 2199-01-31\n",
+            _ => {}
+        }
+    }
+    text
+}
+
+fn doors(dice: &mut Dice, udp: bool) -> Vec<Vec<Knock>> {
+    let tcp = |port| knock(Protocol::Tcp, port);
+    let third = match udp {
+        true => vec![knock(Protocol::Udp, 24), tcp(24)],
+        false => vec![tcp(24)],
+    };
+    let mut doors = vec![vec![tcp(22), tcp(222)], vec![tcp(23)], third];
+    doors.truncate(1 + dice.below(3));
+    doors
+}
+
+/// Two to six keys of two to six knocks, many of which begin like another.
+fn sequences(dice: &mut Dice, udp: bool) -> Vec<Vec<Knock>> {
+    let ports: [u16; 4] = std::array::from_fn(|_| 1000 + dice.below(60_000) as u16);
+    let mut pool: Vec<Knock> = ports.map(|port| knock(Protocol::Tcp, port)).into();
+    if udp {
+        pool.extend([ports[0], 53].map(|port| knock(Protocol::Udp, port)));
+    }
+    let mut sequences: Vec<Vec<Knock>> = Vec::new();
+    for _ in 0..2 + dice.below(5) {
+        let mut sequence = Vec::new();
+        if !sequences.is_empty() && dice.one_in(2) {
+            let other = dice.pick(&sequences);
+            sequence.extend(&other[..1 + dice.below(other.len() - 1)]);
+        }
+        for _ in 0..2 + dice.below(3) {
+            sequence.push(dice.pick(&pool));
+        }
+        sequence.dedup();
+        let inside = |part: &[Knock], whole: &[Knock]| whole.windows(part.len()).any(|w| w == part);
+        let apart = |other: &Vec<Knock>| !inside(other, &sequence) && !inside(&sequence, other);
+        if sequence.len() > 1 && sequences.iter().all(apart) {
+            sequences.push(sequence);
+        }
+    }
+    sequences
+}
+
+pub fn knock(protocol: Protocol, port: u16) -> Knock {
+    Knock::new(protocol, port).unwrap()
+}
+
+fn list(knocks: &[Knock]) -> String {
+    let words: Vec<String> = knocks.iter().map(|knock| format!("\"{knock}\"")).collect();
+    format!("[{}]", words.join(", "))
+}
