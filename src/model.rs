@@ -28,6 +28,7 @@ pub enum Outcome {
 }
 
 /// The state of everything, for all sources.
+#[derive(Clone)]
 pub struct Model<'p> {
     policy: &'p Policy,
     /// When the trace began, in seconds since 1970: for keys that expire.
@@ -39,7 +40,7 @@ pub struct Model<'p> {
 }
 
 /// What is remembered of one source.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Visitor {
     /// The counted knocks since the last pause or opening, oldest first.
     knocks: Vec<Knock>,

@@ -1,5 +1,7 @@
 //! The automaton equals the model, on random policies and traces with a hand-moved clock.
 
+#[path = "support/outcome.rs"]
+mod outcome;
 #[path = "support/random.rs"]
 mod random;
 
@@ -8,21 +10,10 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use toctoc::automaton::Automaton;
-use toctoc::model::{Model, Outcome};
-use toctoc::trace::run::{Effect, Meaning, Run};
+use toctoc::model::Model;
+use toctoc::trace::run::Run;
 
-/// What a meaning amounts to in the model's words.
-fn outcome(meaning: &Meaning) -> Outcome {
-    match *meaning {
-        Meaning::Trusted(door) | Meaning::Granted { door, .. } => Outcome::Passes(door),
-        Meaning::Knock { effect, .. } => match effect {
-            Effect::Refused(door) => Outcome::Refused(door),
-            Effect::Opens(key) => Outcome::Opens(key),
-            Effect::Nowhere | Effect::Progress(_) | Effect::Expired(_) => Outcome::Untouched,
-        },
-        Meaning::Echo | Meaning::Ignored | Meaning::NotJudged => Outcome::Untouched,
-    }
-}
+use outcome::outcome;
 
 #[test]
 fn automaton_equals_model() {

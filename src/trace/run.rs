@@ -55,6 +55,7 @@ pub enum Before {
 }
 
 /// The machine and everything it remembers, for all sources.
+#[derive(Clone)]
 pub struct Run<'p> {
     policy: &'p Policy,
     automaton: &'p Automaton,

@@ -56,11 +56,6 @@ fn the_kernel_does_what_the_model_says() {
         }
     });
     let tally = tally.into_inner().unwrap();
-    println!(
-        "{kind:?}: {} traces over {} policies equal the model, {} openings; {} traces too near a \
-         deadline; SEED={seed}",
-        tally.compared, tally.rounds, tally.openings, tally.unclear
-    );
     if let Some((case, trace, difference)) = tally.found {
         let search = Search {
             worlds: &worlds,
@@ -77,6 +72,11 @@ fn the_kernel_does_what_the_model_says() {
             difference.told, case.text
         );
     }
+    println!(
+        "{kind:?}: {} traces over {} policies equal the model, {} openings; {} traces too near a \
+         deadline; SEED={seed}",
+        tally.compared, tally.rounds, tally.openings, tally.unclear
+    );
     // Agreement over traces in which nothing happens would prove nothing.
     assert!(tally.openings as usize > traces / 4, "too few openings");
 }

@@ -1,0 +1,17 @@
+//! The automaton's answers in the model's words.
+
+use toctoc::model::Outcome;
+use toctoc::trace::run::{Effect, Meaning};
+
+/// What a meaning amounts to in the model's words.
+pub fn outcome(meaning: &Meaning) -> Outcome {
+    match *meaning {
+        Meaning::Trusted(door) | Meaning::Granted { door, .. } => Outcome::Passes(door),
+        Meaning::Knock { effect, .. } => match effect {
+            Effect::Refused(door) => Outcome::Refused(door),
+            Effect::Opens(key) => Outcome::Opens(key),
+            Effect::Nowhere | Effect::Progress(_) | Effect::Expired(_) => Outcome::Untouched,
+        },
+        Meaning::Echo | Meaning::Ignored | Meaning::NotJudged => Outcome::Untouched,
+    }
+}
