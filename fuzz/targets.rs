@@ -1,0 +1,304 @@
+//! What each reader promises for any input at all, beyond not to panic. The fuzzer calls these by way of
+//! `fuzz_targets/`; `tests/corpora.rs` runs the kept inputs through them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use toctoc::automaton::Automaton;
+use toctoc::import::import;
+use toctoc::policy::{Backend, Host, Policy, read, read_for};
+use toctoc::ruleset::iptables::{
+    self, Clock, Lists, Saved, Wanted, lists_of, opened_count, parse_list,
+};
+use toctoc::ruleset::nftables::{self, Listing, TABLE};
+use toctoc::ruleset::{Family, Grant, Progress};
+use toctoc::trace::run::{Effect, Meaning, Run};
+use toctoc::trace::{Packet, explain, parse_line};
+
+/// A promise, checked for one input.
+pub struct Target {
+    /// Its inputs are in `fuzz/corpus/NAME`.
+    pub name: &'static str,
+    pub holds: fn(&[u8]),
+    /// Other directories with inputs.
+    pub more: &'static [&'static str],
+}
+
+/// All of them, for the corpora.
+pub const ALL: [Target; 6] = [
+    target(
+        "policy",
+        policy,
+        &["tests/golden/broken", "tests/golden/scripts"],
+    ),
+    target("nft_listing", nft_listing, &[]),
+    target("xt_recent", xt_recent, &[]),
+    target("iptables_save", iptables_save, &[]),
+    target("knockd", knockd, &["tests/golden/import"]),
+    target("explain", explain_input, &[]),
+];
+
+const fn target(name: &'static str, holds: fn(&[u8]), more: &'static [&'static str]) -> Target {
+    Target { name, holds, more }
+}
+
+/// A policy is accepted or refused with a report. One that is accepted can be compiled for each backend
+/// that takes it, and every key of it that has not expired opens.
+pub fn policy(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for backend in [Backend::Nftables, Backend::Iptables] {
+        let host = Host {
+            backend: Some(backend),
+            ..Host::default()
+        };
+        let policy = match read_for("policy.toml", text, &host) {
+            Ok(policy) => policy,
+            Err(report) => {
+                assert!(!report.diagnostics().is_empty() && !report.to_string().is_empty());
+                continue;
+            }
+        };
+        let automaton = Automaton::build(policy.sequences());
+        each_key_opens(&policy, &automaton);
+        match backend {
+            Backend::Nftables => {
+                only_our_table(&nftables::render(&policy, &automaton).standalone())
+            }
+            Backend::Iptables => {
+                for family in Family::BOTH {
+                    let script = iptables::render(&policy, &automaton, family, &[]);
+                    let wanted = Wanted::script(&script, &Saved::default());
+                    only_our_chains(&iptables::change(&Saved::default(), &wanted));
+                }
+            }
+        }
+    }
+}
+
+fn each_key_opens(policy: &Policy, automaton: &Automaton) {
+    for (index, key) in policy.keys.iter().enumerate() {
+        let mut run = Run::new(policy, automaton, 0);
+        let mut last = None;
+        for &to in &key.sequence {
+            let packet = Packet {
+                at: Duration::ZERO,
+                source: [192, 0, 2, 7].into(),
+                to,
+            };
+            last = Some(run.packet(packet));
+        }
+        let opens = matches!(
+            last,
+            Some(Meaning::Knock { effect: Effect::Opens(opened) | Effect::Expired(opened), .. })
+                if opened.0 == index
+        );
+        assert!(opens, "{}: {last:?}", key.name);
+    }
+}
+
+/// Whatever nft prints is read or refused, and the transactions made of it touch our table alone.
+pub fn nft_listing(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(listing) = Listing::parse(text) else {
+        return;
+    };
+    let (policy, automaton) = &*FIXED;
+    let script = nftables::render(policy, automaton);
+    tolerable(&listing.grants(), &listing.progress());
+    let _ = listing.opened();
+    let mut drift = nftables::compare(&listing, &listing);
+    assert!(drift.is_empty(), "{drift:?}");
+    drift.extend(nftables::compare_outline(&script, &listing));
+    drift.extend(nftables::strange(policy, &listing));
+    let mut told = String::new();
+    drift.iter().for_each(|drift| {
+        let _ = write!(told, "{drift}");
+    });
+    let late = Duration::from_secs(1);
+    only_our_table(&nftables::transaction(policy, &script, Some(&listing), late).text);
+    only_our_table(&nftables::carry(policy, &listing.grants(), late).text);
+    only_our_table(&nftables::leftovers(policy, &listing, None).text);
+    only_our_table(&nftables::close(&listing, None, None).text);
+}
+
+/// Every command of a script is about our table. What stands inside braces belongs to a command.
+fn only_our_table(script: &str) {
+    let mut depth = 0i32;
+    for line in script.lines() {
+        let line = line.trim();
+        if depth == 0 && !line.is_empty() && !line.starts_with('#') {
+            let words: Vec<&str> = line.split(' ').collect();
+            let verb = ["add", "delete", "flush", "table", "destroy", "create"];
+            assert!(verb.contains(&words[0]), "{line}");
+            assert!(line.contains(TABLE), "{line}");
+        }
+        let count = |brace| line.chars().filter(|&c| c == brace).count() as i32;
+        if !line.starts_with('#') {
+            depth += count('{') - count('}');
+        }
+    }
+    assert_eq!(depth, 0, "{script}");
+}
+
+/// Lists as the kernel prints them: `/proc/timer_list` first, then for each list `= NAME` and its text.
+pub fn xt_recent(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut parts = text.split("\n= ");
+    let clock = Clock::parse(parts.next().unwrap_or_default());
+    let named = parts.map(|part| part.split_once('\n').unwrap_or((part, "")));
+    let entries: BTreeMap<String, _> = named
+        .map(|(name, list)| (name.to_string(), parse_list(list)))
+        .collect();
+    let newest = entries
+        .values()
+        .flatten()
+        .map(|entry| entry.last_seen)
+        .max();
+    let guess = || Clock::guess(newest.unwrap_or(0), Duration::from_secs(1000));
+    let Some(clock) = clock.or_else(guess) else {
+        return;
+    };
+    let lists = Lists { entries, clock };
+    let (policy, automaton) = &*FIXED;
+    let (held, grants) = (lists.held(), lists.grants());
+    assert!(grants.len() <= held.len());
+    tolerable(&grants, &lists.progress(policy, automaton));
+}
+
+/// Whatever iptables-save prints is read or refused, and the way from there touches our chains alone.
+pub fn iptables_save(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(saved) = Saved::parse(text) else {
+        return;
+    };
+    let (policy, automaton) = &*FIXED;
+    for key in &policy.keys {
+        let _ = opened_count(&saved, &key.name);
+    }
+    let lists: Vec<_> = lists_of(&saved).into_iter().collect();
+    let _ = (iptables::doors(&saved), saved.guards());
+    assert!(saved.same_rules(&saved));
+    for family in Family::BOTH {
+        assert!(
+            iptables::compare(family, &saved, &saved)
+                .iter()
+                .all(|drift| !drift.to_string().is_empty())
+        );
+        let script = iptables::render(policy, automaton, family, &lists);
+        let wanted = Wanted::script(&script, &saved);
+        let _ = iptables::compare(family, &Saved::default(), &saved);
+        only_our_chains(&iptables::change(&saved, &wanted));
+        only_our_chains(&iptables::change(&saved, &wanted.without_progress()));
+    }
+    only_our_chains(&iptables::change(&saved, &Wanted::default()));
+}
+
+/// Chains that are declared, filled or deleted are ours; in those of others stands a jump to ours.
+fn only_our_chains(text: &str) {
+    let ours = |chain: &str| chain == "toctoc" || chain.starts_with("toctoc-");
+    for line in text.lines() {
+        let line = match line
+            .strip_prefix('[')
+            .and_then(|counted| counted.split_once("] "))
+        {
+            Some((_, rule)) => rule,
+            None => line,
+        };
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[0] {
+            "COMMIT" => {}
+            "-A" | "-X" => assert!(ours(words[1]), "{line}"),
+            "-I" | "-D" => assert!(words.iter().any(|word| ours(word)), "{line}"),
+            table if table.starts_with('*') => {}
+            chain if chain.starts_with(':') => assert!(ours(&chain[1..]), "{line}"),
+            _ => assert!(line.is_empty() || line.starts_with('#'), "{line}"),
+        }
+    }
+}
+
+/// What becomes of a knockd.conf or a script is TOML, whatever the check says to it.
+pub fn knockd(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(policy) = import(&text) {
+        let table = policy.parse::<toml::Table>();
+        assert!(table.is_ok(), "{table:?}\n{policy}");
+        if let Err(report) = read("imported.toml", &policy) {
+            assert!(!report.to_string().is_empty());
+        }
+    }
+}
+
+/// Every line is a packet or an error that points into it, and every packet has its sentence.
+pub fn explain_input(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (policy, automaton) = &*FIXED;
+    let mut run = Run::new(policy, automaton, 0);
+    let mut at = Duration::ZERO;
+    for line in text.lines() {
+        match parse_line(line) {
+            Ok(None) => {}
+            Err(error) => {
+                assert!(error.column <= line.len() && line.is_char_boundary(error.column));
+            }
+            Ok(Some(packet)) => {
+                let again = parse_line(&packet.to_string()).unwrap().unwrap();
+                assert_eq!((again.source, again.to), (packet.source, packet.to));
+                if packet.at < at {
+                    continue;
+                }
+                at = packet.at;
+                let meaning = run.packet(packet);
+                assert!(!explain::sentence(policy, automaton, &packet, &meaning).contains('\n'));
+            }
+        }
+    }
+    assert!(explain::grants(policy, &run, at).ends_with('\n'));
+}
+
+fn tolerable(grants: &[Grant], progress: &[Progress]) {
+    for grant in grants {
+        assert!(grant.source.prefix_len() <= grant.source.max_prefix_len());
+    }
+    let _ = progress.len();
+}
+
+/// A policy with a bit of everything.
+static FIXED: LazyLock<(Policy, Automaton)> = LazyLock::new(|| {
+    let text = r#"
+ignore = [80]
+[grant]
+prefix4 = 24
+prefix6 = 64
+[door.ssh]
+ports = [22]
+[door.vpn]
+ports = ["51820/udp", 1194]
+open_for = "1h"
+[key.yves]
+opens = ["ssh"]
+sequence = [443, 2387, 920, 18357, 50]
+[key.anna]
+opens = ["ssh", "vpn"]
+sequence = [443, 2387, 1111, "53/udp"]
+once = true
+[key.old]
+opens = ["vpn"]
+sequence = [18357, 50, 443]
+expires = 1980-01-31
+"#;
+    let policy = read("fixed", text).expect("a valid policy");
+    let automaton = Automaton::build(policy.sequences());
+    (policy, automaton)
+});
