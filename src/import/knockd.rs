@@ -5,6 +5,7 @@
 
 use super::draft::{Draft, DraftKey};
 use crate::knock::{Knock, KnockError, Protocol};
+use crate::policy::is_interface_name;
 
 /// A section as written.
 struct Section<'t> {
@@ -72,7 +73,8 @@ fn sections(text: &str) -> Vec<Section<'_>> {
 fn options(draft: &mut Draft, section: &Section<'_>) {
     for (key, value) in &section.settings {
         match key.as_str() {
-            "interface" => draft.interfaces.push(value.to_string()),
+            "interface" if draft.interfaces.iter().any(|name| name == value) => {}
+            "interface" if is_interface_name(value) => draft.interfaces.push(value.to_string()),
             "usesyslog" => draft
                 .left_out
                 .push("UseSyslog: openings are logged by the kernel (`log`)".to_string()),

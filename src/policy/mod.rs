@@ -22,7 +22,7 @@ use ipnet::IpNet;
 pub use crate::knock::{DoorIndex, KeyIndex};
 use crate::knock::{GrantPrefix, Knock, Protocol};
 pub use diagnostic::{Diagnostic, Report};
-pub use values::{nearest, show};
+pub use values::{is_interface_name, nearest, show};
 
 /// The longest sequence a key may have.
 pub const LONGEST_SEQUENCE: usize = 32;

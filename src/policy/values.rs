@@ -405,7 +405,7 @@ pub fn show(duration: Duration) -> String {
 }
 
 /// What the kernel accepts as a name (`dev_valid_name`), less what a ruleset would quote.
-fn is_interface_name(name: &str) -> bool {
+pub fn is_interface_name(name: &str) -> bool {
     let fits = (1..=15).contains(&name.len()) && name != "." && name != "..";
     fits && name
         .bytes()
