@@ -1,6 +1,7 @@
 # make demo    see it work, in namespaces of its own
 # make test    everything that shows that it works
-# make verify  the kernel tests with the nft and iptables of older and newer releases (root, half an hour)
+# make verify  the long versions, and what else shows it: older and newer releases of nft and iptables,
+#              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
 # make install puts the program into $(PREFIX)/bin
 # The first two install what they need when root, and say what is missing when not.
 
@@ -19,12 +20,6 @@ WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 PREFIX = /usr/local
 
-# nft 0.9.8, 1.0.6, 1.1.3; iptables 1.8.7, 1.8.9, 1.8.11.
-RELEASES = bullseye bookworm trixie
-# Programs in another root share no lock with a test, so the one about the lock is left out.
-# nft 0.9.8 refuses a set of another type under the name of an old one, and leaves all as it was.
-WITHOUT_bullseye = --skip apply_heals_a_table_in_odd_shapes
-
 .PHONY: all install demo test verify packages demo-packages lint
 
 all:
@@ -40,13 +35,8 @@ test: packages
 	@$(if $(ROOT),,echo "not root, so left out (sudo make test runs them): $(NEED_ROOT)")
 	$(INSIDE) cargo test --quiet $(WITHOUT)
 
-verify: $(addprefix verify-,$(RELEASES))
-
-verify-%: packages
-	@scripts/need "debootstrap mountpoint" "debootstrap util-linux"
-	@scripts/release $* $(CURDIR)/target/releases/$*
-	RELEASE=$(CURDIR)/target/releases/$* cargo test --quiet --test kernel -- --skip a_slow_move_prolongs_no_grant $(WITHOUT_$*)
-	@umount $(CURDIR)/target/releases/$*/proc
+verify: packages
+	@scripts/verify $(STEPS)
 
 lint:
 	cargo fmt --check

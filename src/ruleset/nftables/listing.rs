@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Kept, parse_classid, parse_set_name};
+use super::{Kept, TABLE, parse_classid, parse_set_name};
 use crate::ruleset::{Family, Grant, Opened, Progress};
 
 /// Our table as the kernel holds it.
@@ -43,13 +43,29 @@ pub(super) struct ListedSet {
     pub elements: Vec<Value>,
 }
 
-/// The text is not nft's JSON at all.
+/// Why there is no listing.
 #[derive(Debug)]
-pub struct ListingError(String);
+pub enum ListingError {
+    /// The text is not nft's JSON at all.
+    NoListing(String),
+    /// What something in our table is called. Only a program that speaks to the kernel without nft can
+    /// have made it; in a script it could mean anything.
+    OddName(String),
+}
 
 impl fmt::Display for ListingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nft printed something that is no listing: {}", self.0)
+        match self {
+            ListingError::NoListing(what) => {
+                write!(f, "nft printed something that is no listing: {what}")
+            }
+            ListingError::OddName(name) => write!(
+                f,
+                "the table {TABLE} holds something called {name:?}, which nft has no way to write: \
+                 `nft delete table {TABLE}` takes the table away, and every door is open until the \
+                 next apply"
+            ),
+        }
     }
 }
 
@@ -69,6 +85,12 @@ const DECLARED: [&str; 10] = [
     "comment",
 ];
 
+/// What nft takes for the name of a chain, a set or a counter.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    !name.is_empty() && name.chars().all(fits)
+}
+
 impl Listing {
     /// A table that is switched off. What it holds is not looked at.
     pub fn dormant() -> Listing {
@@ -81,15 +103,15 @@ impl Listing {
     /// Reads what `nft -j list table` prints. Objects of other tables are passed over.
     ///
     /// # Errors
-    /// When the text is not JSON, or has no list of objects.
+    /// When the text is not JSON, has no list of objects, or a name in it that nft cannot write.
     pub fn parse(json: &str) -> Result<Listing, ListingError> {
         // 0.9.8 prints its warnings where the listing goes, before it.
         let start = json.find("{\"nftables\"").unwrap_or_default();
-        let value: Value =
-            serde_json::from_str(&json[start..]).map_err(|e| ListingError(e.to_string()))?;
+        let value: Value = serde_json::from_str(&json[start..])
+            .map_err(|e| ListingError::NoListing(e.to_string()))?;
         let objects = value["nftables"]
             .as_array()
-            .ok_or_else(|| ListingError("no `nftables` in it".to_string()))?;
+            .ok_or_else(|| ListingError::NoListing("no `nftables` in it".to_string()))?;
         let mut listing = Listing::default();
         for object in objects.iter().filter_map(Value::as_object) {
             for (kind, value) in object {
@@ -99,6 +121,14 @@ impl Listing {
                     listing.flagged = !value["flags"].is_null();
                 }
                 if table == "toctoc" && family == "inet" {
+                    for name in ["name", "chain"]
+                        .iter()
+                        .filter_map(|key| value[*key].as_str())
+                    {
+                        if !is_name(name) {
+                            return Err(ListingError::OddName(name.to_string()));
+                        }
+                    }
                     listing.add(kind, value);
                 }
             }
@@ -400,6 +430,17 @@ mod tests {
     fn what_is_no_listing_is_refused() {
         for text in ["", "{", "[]", "{\"nftables\": 5}", "warning: only"] {
             assert!(Listing::parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// Found by fuzzing: the name went into a script as it was.
+    #[test]
+    fn a_name_that_would_be_a_command_is_refused() {
+        for name in ["x; flush ruleset", "admit}", "a b", "", "\n"] {
+            let chain = serde_json::json!({"family": "inet", "table": "toctoc", "name": name});
+            let text = serde_json::json!({"nftables": [{"chain": chain}]}).to_string();
+            let error = Listing::parse(&text).unwrap_err().to_string();
+            assert!(error.contains("nft delete table inet toctoc"), "{error}");
         }
     }
 
