@@ -15,7 +15,7 @@ use targets::Target;
 const INTERESTING: &[u8] = b"\"'[]{}=,:/-. \n#\\0159a\xff\x00";
 
 /// Changed inputs for each kept one.
-const CHANGED: usize = 20;
+const CHANGED: usize = 10;
 
 #[test]
 fn kept_inputs_and_their_neighbours_hold() {
