@@ -7,7 +7,7 @@ use super::lock::Lock;
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
 use crate::ruleset::nftables::{TABLE, carry};
-use crate::ruleset::{Drift, Grant};
+use crate::ruleset::{Drift, Family, Grant};
 
 /// What an apply did.
 #[derive(Debug)]
@@ -115,7 +115,16 @@ pub fn remove(firewall: &Firewall, backend: Option<Backend>) -> Result<bool, Fai
     }
     // Chains that somebody has emptied mention no list any more, so it is not asked for one here.
     if backend != Some(Backend::Nftables) {
-        any |= remove_iptables(firewall, true)?;
+        let there = Iptables::has_rules();
+        let removed = remove_iptables(firewall, true)?;
+        if there && !removed {
+            // The kernel says that there are rules, and no program shows them.
+            firewall.iptables.save(Family::V4)?;
+        }
+        any |= removed;
+    }
+    if !any && backend.is_none() {
+        firewall.nft.installed()?;
     }
     Ok(any)
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::exec::{Ended, run};
-use super::{Failure, Left};
+use super::{Failure, Left, hint};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::names::midway;
 use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, parse_list};
@@ -18,6 +18,9 @@ use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, parse_list};
 pub struct Iptables {
     suffix: &'static str,
 }
+
+/// What a kernel needs besides the tables themselves.
+const MODULES: &str = "xt_recent, xt_addrtype, xt_comment, xt_multiport; for logging xt_LOG, for UDP xt_conntrack";
 
 /// Where the kernel shows the lists of this thread's network namespace.
 const LISTS: &str = "/proc/thread-self/net/xt_recent";
@@ -276,10 +279,7 @@ fn said(program: &str, ended: &Ended) -> String {
     }
     let lines: Vec<&str> = ended.stderr.trim().lines().take(8).collect();
     let said = lines.join("\n");
-    if said.contains("Permission denied") || said.contains("you must be root") {
-        return format!(
-            "this needs root (or CAP_NET_ADMIN): try with sudo\n{program} says: {said}"
-        );
-    }
-    format!("{program} says: {said}")
+    let hint = hint::without_rights(&said).or_else(|| hint::unable_kernel(&said, MODULES));
+    let hint = hint.map(|hint| format!("{hint}\n")).unwrap_or_default();
+    format!("{hint}{program} says: {said}")
 }

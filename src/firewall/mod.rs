@@ -6,6 +6,7 @@ mod apply_iptables;
 mod apply_nftables;
 pub mod by_hand;
 mod exec;
+mod hint;
 mod iptables;
 mod lock;
 mod nft;

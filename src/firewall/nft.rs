@@ -4,11 +4,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::exec::{Ended, run};
-use super::{Failure, Left};
+use super::{Failure, Left, hint};
 use crate::ruleset::nftables::{Listing, Script, TABLE};
 
 /// How long it takes to list names at most.
 const QUICK: Duration = Duration::from_millis(500);
+
+/// What a kernel needs besides nf_tables itself.
+const MODULES: &str = "nf_tables, nft_fib_inet, nft_limit; for logging nft_log, for UDP nft_ct, for \
+                       `closed = \"reject\"` nft_reject_inet";
 
 /// The number of chains that makes a table large.
 const LARGE: usize = 500;
@@ -67,6 +71,14 @@ impl Nft {
             Err(failure) if failure.message.contains("not supported") => Ok(None),
             listing => listing,
         }
+    }
+
+    /// That there is an nft at all: without one nobody sees what nftables holds.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn installed(&self) -> Result<(), Failure> {
+        self.run(&[&self.program, "--version"], "").map(|_| ())
     }
 
     /// Whether a script makes a table so large that only an outline of it is listed in a moment.
@@ -198,10 +210,14 @@ impl Nft {
         let said = ended.stderr.trim();
         let lines: Vec<&str> = said.lines().take(8).collect();
         let said = lines.join("\n");
-        if said.contains("Operation not permitted") || said.contains("you must be root") {
-            return format!("this needs root (or CAP_NET_ADMIN): try with sudo\nnft says: {said}");
+        let version = || run(&[&self.program, "--version"], "").map_or(String::new(), |e| e.stdout);
+        let hint = hint::without_rights(&said)
+            .or_else(|| hint::unable_nft(&said, version))
+            .or_else(|| hint::unable_kernel(&said, MODULES));
+        match hint {
+            Some(hint) => format!("{hint}\nnft says: {said}"),
+            None => said,
         }
-        said
     }
 }
 
