@@ -20,7 +20,8 @@ pub struct Iptables {
 }
 
 /// What a kernel needs besides the tables themselves.
-const MODULES: &str = "xt_recent, xt_addrtype, xt_comment, xt_multiport; for logging xt_LOG, for UDP xt_conntrack";
+const MODULES: &str =
+    "xt_recent, xt_addrtype, xt_comment, xt_multiport; for logging xt_LOG, for UDP xt_conntrack";
 
 /// Where the kernel shows the lists of this thread's network namespace.
 const LISTS: &str = "/proc/thread-self/net/xt_recent";

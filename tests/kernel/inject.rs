@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use socket2::{Domain, Protocol as Ip, Socket, Type};
 use toctoc::knock::Protocol;
@@ -84,18 +84,25 @@ impl Injector {
             (IpAddr::V4(source), IpAddr::V4(to)) => {
                 self.fragment(source, to, protocol, 0, payload);
             }
-            (IpAddr::V6(source), IpAddr::V6(to)) => {
-                let mut packet = vec![0x60, 0, 0, 0];
-                packet.extend((payload.len() as u16).to_be_bytes());
-                packet.extend([protocol, 64]);
-                packet.extend(source.octets());
-                packet.extend(to.octets());
-                packet.extend(payload);
-                let to = SocketAddr::new(to.into(), 0);
-                self.v6.send_to(&packet, &to.into()).unwrap();
+            (IpAddr::V6(_), IpAddr::V6(to)) => {
+                self.ip6(source, SocketAddrV6::new(to, 0, 0, 0), protocol, payload);
             }
             _ => unreachable!("one family"),
         }
+    }
+
+    /// The same to any IPv6 address; one of a link has its interface as scope.
+    pub fn ip6(&self, source: IpAddr, to: SocketAddrV6, protocol: u8, payload: &[u8]) {
+        let IpAddr::V6(source) = source else {
+            unreachable!("one family");
+        };
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((payload.len() as u16).to_be_bytes());
+        packet.extend([protocol, 64]);
+        packet.extend(source.octets());
+        packet.extend(to.ip().octets());
+        packet.extend(payload);
+        self.v6.send_to(&packet, &to.into()).unwrap();
     }
 
     /// An IPv4 packet whose fragment field is as told: 0x2000 is "more follow", the rest the offset

@@ -1,0 +1,105 @@
+//! While 100,000 SYNs come in each second, from as many sources.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use toctoc::client::Door;
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::apply_under_stress::Stop;
+use crate::inject::SYN;
+use crate::lifecycle::TWO;
+use crate::world::{SEQUENCE, World};
+
+/// SYNs per second that are sent if the machine can.
+const RATE: f64 = 100_000.0;
+
+/// Does something while SYNs come in, to the ports that a number gives. What the machine made of the
+/// rate is printed (`cargo test -- --nocapture`).
+fn while_flooded(world: &World, what: &str, port: impl Fn(u32) -> u16 + Sync, work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    let (mut sent, start) = (0u32, Instant::now());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.inject(|injector| {
+                while !stop.load(Ordering::Relaxed) {
+                    let due = start.elapsed().as_secs_f64() * RATE;
+                    if f64::from(sent) >= due {
+                        thread::sleep(Duration::from_micros(500));
+                        continue;
+                    }
+                    for _ in 0..100 {
+                        sent += 1;
+                        let source = Ipv4Addr::from(0x0a00_0000 + sent % 0x00ff_ffff);
+                        injector.tcp(source.into(), 40_000, port(sent), SYN);
+                    }
+                }
+            });
+        });
+        let _stop = Stop(&stop);
+        work();
+    });
+    let rate = f64::from(sent) / start.elapsed().as_secs_f64();
+    println!("{:?}, {what}: {sent} SYNs, {rate:.0} a second", world.kind);
+    assert!(sent >= 20_000, "only {sent} SYNs were sent");
+}
+
+/// `apply`, `status` and `close` end well and do what they say, whatever the flood is aimed at; strangers
+/// stay out, and who knocks in the midst of it gets in, unless the flood is at his own first knock.
+fn apply_status_and_close_work_in_a_flood() {
+    let world = World::bare();
+    world.listen(22);
+    world.nft(
+        "table inet beside { counter seen { }\n chain c { type filter hook input priority -1; \
+         ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n}\n}",
+    );
+    let anywhere = |number: u32| (number.wrapping_mul(2_654_435_761) >> 16) as u16;
+    let door = |_| 22;
+    let first = |_| SEQUENCE[0];
+    let floods: [(&str, &(dyn Fn(u32) -> u16 + Sync)); 3] = [
+        ("at any port", &anywhere),
+        ("at the door", &door),
+        ("at the first knock", &first),
+    ];
+    for (what, port) in floods {
+        world.apply(TWO);
+        world.yes(&["open", "ssh", CLIENT[0], "--for", "5m"]);
+        let changed = format!("ignore = [80]\n{TWO}[door.other]\nports = [99]\n");
+        while_flooded(&world, what, port, || {
+            let start = Instant::now();
+            let said = world.apply(&changed);
+            assert!(
+                said.contains("the kernel holds what the policy says"),
+                "{said}"
+            );
+            assert!(said.contains("1 live grant kept"), "{said}");
+            let applied = start.elapsed();
+            let status = world.status();
+            assert_eq!(status["matches_policy"], true, "{what}");
+            let grants = status["doors"][0]["grants"].as_array().unwrap();
+            assert_eq!((grants.len(), &grants[0]["source"]), (1, &CLIENT[0].into()));
+            let shown = start.elapsed() - applied;
+            let said = world.yes(&["close", "ssh", CLIENT[0]]);
+            assert_eq!(said, "ended 1 grant\n");
+            let closed = start.elapsed() - applied - shown;
+            println!("{what}: apply {applied:.1?}, status {shown:.1?}, close {closed:.1?}");
+            assert!(world.nobody_is_in());
+            assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+            assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+            if what != "at the first knock" {
+                // Such a stream makes the kernel drop a packet now and then, before any rule.
+                world.until("the client is in", || {
+                    world.knock(CLIENT[0], &SEQUENCE);
+                    world.holders("ssh").len() == 1
+                });
+                world.session(CLIENT[0], 22);
+            }
+        });
+        assert_eq!(world.counted("seen"), 0, "{what}");
+        world.yes(&["remove"]);
+    }
+}
+
+on_every_firewall!(apply_status_and_close_work_in_a_flood);

@@ -1,0 +1,196 @@
+//! Other people's rules on the same host, in odd shapes, and what reloads all of them.
+
+use toctoc::client::Door;
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::lifecycle::TWO;
+use crate::world::{Kind, SEQUENCE, World};
+
+/// The administrator's own rules, loaded as distributions do at boot: everything else is flushed.
+fn reload_everything(world: &World) {
+    if world.is_nftables() {
+        world.nft(
+            "flush ruleset\ntable inet host { chain c { type filter hook input priority filter; \
+             tcp dport 99 drop\n}\n}",
+        );
+        return;
+    }
+    let rules = world.path().with_file_name("rules");
+    let saved =
+        "*raw\nCOMMIT\n*mangle\nCOMMIT\n*filter\n-A INPUT -p tcp --dport 99 -j DROP\nCOMMIT\n";
+    std::fs::write(&rules, saved).unwrap();
+    for program in ["iptables-restore", "ip6tables-restore"] {
+        world.server(&[program, rules.to_str().unwrap()]);
+    }
+}
+
+/// A reload of the host's whole ruleset takes ours along: `status` says so, and that the doors are open;
+/// the next apply, as the boot unit's, brings it back beside the host's rules.
+fn a_reload_of_the_whole_ruleset_is_named_and_healed() {
+    let world = World::with(TWO);
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let mut reloads: Vec<fn(&World)> = vec![reload_everything];
+    if world.kind == Kind::IptablesNft {
+        reloads.push(|world| world.nft("flush ruleset"));
+    }
+    for reload in reloads {
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+        reload(&world);
+        let others = world.all_rules();
+        assert!(!others.contains("toctoc"), "{others}");
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let missing = match world.kind {
+            Kind::Nftables => &["table inet toctoc is missing"][..],
+            _ => &[
+                "iptables: our chains are missing",
+                "ip6tables: our chains are missing",
+            ],
+        };
+        for named in missing {
+            assert!(said.contains(named), "{said}");
+        }
+        assert!(said.contains("OPEN TO EVERYONE"), "{said}");
+        for by_hand in [&["open", "ssh", CLIENT[0]][..], &["close"]] {
+            let output = world.toctoc(by_hand);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains("nothing is applied yet"), "{said}");
+        }
+        let said = world.yes(&["apply"]);
+        assert!(
+            said.contains("the kernel holds what the policy says"),
+            "{said}"
+        );
+        world.yes(&["status"]);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+        // Grants went with the rules.
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+        world.knock(CLIENT[0], &SEQUENCE);
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+        let all = world.all_rules();
+        assert!(others.lines().all(|line| all.contains(line)), "{all}");
+    }
+}
+
+/// Whatever nft lets others make: all hooks and families, all sorts of sets and objects, names like
+/// ours, rules of iptables-nft that nft itself cannot print.
+const ODD: &str = r#"
+table inet empty {
+}
+table ip6 toctoc {
+	set grants4 { type ipv6_addr; }
+	chain judge { }
+}
+table arp toctoc {
+	chain c { type filter hook input priority 0; policy accept; }
+}
+table bridge toctoc {
+	chain knocks-tcp { type filter hook prerouting priority -300; policy accept; }
+}
+table netdev toctoc {
+	chain c { type filter hook ingress device "eth0" priority 0; policy accept; ip saddr 203.0.113.9 drop; }
+}
+table inet odd {
+	counter opened-yves { comment "not ours" }
+	quota much { over 5 gbytes }
+	limit slow { rate 5/minute }
+	ct helper ftp { type "ftp" protocol tcp; l3proto inet; }
+	ct timeout long { protocol tcp; l3proto ip; policy = { established: 120 } }
+	flowtable ft { hook ingress priority 0; devices = { eth0 }; }
+	set addresses { type ipv4_addr . inet_service; flags interval,timeout; elements = { 10.0.0.0/8 . 1-1000 timeout 1h comment "ä \\ €" } }
+	set texts { type ifname; elements = { "eth0", "with space" } }
+	set typed { typeof ip saddr . tcp dport . meta mark; flags dynamic,timeout; timeout 1d; counter }
+	map verdicts { type ipv4_addr . inet_proto . inet_service : verdict; elements = { 10.0.0.9 . tcp . 22 : accept } }
+	map objects { type inet_service : quota; elements = { 5 : "much" } }
+	chain eager { type filter hook prerouting priority -400; policy accept; ip protocol tcp accept; tcp dport 22 accept; }
+	chain late { type filter hook input priority 500; policy accept; tcp dport 22 accept comment "a \"rule\" of mine"; }
+	chain out { type route hook output priority -150; policy accept; meta mark set 5; }
+	chain judge { ip saddr vmap { 10.0.0.1 : drop, 10.0.0.2 : goto shut }; }
+	chain shut { limit name "slow" accept; quota name objects map @objects; }
+}
+"#;
+
+#[test]
+fn odd_tables_of_others_do_no_harm() {
+    let world = World::bare();
+    world.listen(22);
+    // Not every kernel or nft has all of it: what is not known is left out, and most is known.
+    let mut loaded = 0;
+    for line in split(ODD) {
+        let script = world.path().with_file_name("odd.nft");
+        std::fs::write(&script, &line).unwrap();
+        let mut command = world.command("nft");
+        command.arg("-f").arg(&script);
+        let output = world.lab.server.inside(|| command.output().unwrap());
+        loaded += usize::from(output.unwrap().status.success());
+    }
+    assert!(loaded >= 18, "{loaded}");
+    for words in [
+        "iptables-nft -A INPUT -m recent --name theirs --set -m comment --comment x",
+        "iptables-nft -t raw -A PREROUTING -p tcp --dport 22 -m u32 --u32 0=1 -j ACCEPT",
+        "ip6tables-nft -t mangle -A PREROUTING -p udp -j TEE --gateway 2001:db8::99",
+    ] {
+        world.server(&words.split(' ').collect::<Vec<_>>());
+    }
+    let mut many = String::new();
+    for number in 0..600 {
+        many += &format!("add chain inet empty c{number}\n");
+    }
+    world.nft(&many);
+    let others = || {
+        let all = world.server(&["nft", "-s", "-t", "list", "ruleset"]);
+        match all.find("table inet toctoc {") {
+            None => all,
+            Some(start) => {
+                let end = start + all[start..].find("\n}\n").unwrap() + 3;
+                format!("{}{}", &all[..start], &all[end..])
+            }
+        }
+    };
+    let before = others();
+    assert!(
+        before.contains("table netdev toctoc") && before.contains("theirs"),
+        "{before}"
+    );
+    world.apply(TWO);
+    for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
+        assert_eq!(world.connect(client, 22), Door::Silent);
+        world.knock(client, &SEQUENCE);
+        assert_eq!(world.connect(client, 22), Door::Open);
+        assert_eq!(world.connect(stranger, 22), Door::Silent);
+    }
+    let said = world.apply(TWO);
+    assert!(said.contains("2 live grants kept, 0 ended"), "{said}");
+    assert_eq!(world.status()["matches_policy"], true);
+    world.yes(&["close"]);
+    assert_eq!(others(), before);
+    world.yes(&["remove"]);
+    assert_eq!(others(), before);
+}
+
+/// Each line of a table as a script of its own.
+fn split(tables: &str) -> Vec<String> {
+    let mut scripts = Vec::new();
+    let mut table = "";
+    for line in tables.lines() {
+        match line.strip_prefix("table ") {
+            Some(name) => {
+                table = name.trim_end_matches(" {");
+                scripts.push(format!("table {table} {{\n}}\n"));
+            }
+            None if line.starts_with('\t') => {
+                // Bodies want line breaks.
+                let line = line.replace("; ", ";\n").replace(" }", "\n}");
+                scripts.push(format!("table {table} {{\n{line}\n}}\n"));
+            }
+            None => {}
+        }
+    }
+    scripts
+}
+
+on_every_firewall!(a_reload_of_the_whole_ruleset_is_named_and_healed);

@@ -1,0 +1,416 @@
+//! Packets in odd shapes: flags, fragments, headers, sizes, addresses. None opens, none slips through,
+//! and what is a knock is one. Each with what must still work beside it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::doors::count_syns_to;
+use crate::inject::{ACK, FIN, RST, SYN, tcp_header};
+use crate::world::{PATIENCE, SEQUENCE, SHUT, World, YVES, server_like};
+
+/// Only a packet with SYN set and ACK, RST, FIN clear is a knock or a connection: all 256 combinations of
+/// the six classic flags and the two of ECN. At a closed door these are stopped; all others, which
+/// begin nothing, go on as ever.
+fn only_a_syn_knocks() {
+    let world = World::with(YVES);
+    world.nft(
+        "table inet beside { counter seen { }\n counter others { }\n chain c { \
+         type filter hook input priority filter; tcp dport != 22 accept\n \
+         tcp flags & (fin | syn | rst | ack) == syn counter name seen accept\n \
+         counter name others\n}\n}",
+    );
+    let sources = |flags: u8| {
+        [
+            IpAddr::from([10, 2, 0, flags]),
+            IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 2, u16::from(flags)]),
+        ]
+    };
+    let is_knock = |flags: u8| flags & (SYN | ACK | RST | FIN) == SYN;
+    world.inject(|injector| {
+        for flags in 0..=255 {
+            for source in sources(flags) {
+                injector.tcp(source, 7, 22, flags);
+                for port in SEQUENCE {
+                    injector.tcp(source, 7, port, flags);
+                }
+            }
+        }
+    });
+    assert_eq!(
+        (world.counted("seen"), world.counted("others")),
+        (0, 2 * 240)
+    );
+    let holders: Vec<String> = world.holders("ssh").into_iter().map(|h| h.0).collect();
+    for flags in 0..=255 {
+        for source in sources(flags) {
+            let opened = holders.contains(&source.to_string());
+            assert_eq!(opened, is_knock(flags), "{source} flags {flags:#010b}");
+        }
+    }
+    // The twin: now those connections pass, with whatever other flags.
+    world.inject(|injector| {
+        for flags in 0..=255 {
+            for source in sources(flags) {
+                injector.tcp(source, 8, 22, flags);
+            }
+        }
+    });
+    assert_eq!(world.counted("seen"), 2 * 16);
+}
+
+/// The client's eth0, as IPv6 wants it for addresses of a link.
+fn link(world: &World) -> u32 {
+    let index = world
+        .client(&["cat", "/proc/thread-self/net/if_inet6"])
+        .stdout;
+    let line = index.lines().find(|line| line.ends_with(" eth0")).unwrap();
+    u32::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap()
+}
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+fn packets_to_others_are_no_knocks() {
+    let world = World::with(YVES);
+    let raw = |to: Ipv4Addr| {
+        world.inject(|injector| {
+            let source = Ipv4Addr::new(192, 0, 2, 7);
+            for port in SEQUENCE {
+                let header = tcp_header(source.into(), to.into(), 7, port, SYN);
+                injector.fragment(source, to, 6, 0, &header);
+            }
+        });
+    };
+    world
+        .lab
+        .client
+        .ip("route add 198.51.100.0/24 via 192.0.2.1")
+        .unwrap();
+    world
+        .lab
+        .client
+        .ip("route add 224.0.0.0/4 dev eth0")
+        .unwrap();
+    for other in [[198, 51, 100, 1], [192, 0, 2, 255], [224, 0, 0, 1]] {
+        raw(other.into());
+        assert!(world.nobody_is_in(), "{other:?}");
+    }
+    raw([192, 0, 2, 1].into());
+    assert_eq!(world.holders("ssh").len(), 1);
+    let raw = |to: Ipv6Addr| {
+        let source: IpAddr = CLIENT[1].parse().unwrap();
+        let scoped = SocketAddrV6::new(to, 0, 0, if to == ALL_NODES { link(&world) } else { 0 });
+        world.inject(|injector| {
+            for port in SEQUENCE {
+                let header = tcp_header(source, to.into(), 7, port, SYN);
+                injector.ip6(source, scoped, 6, &header);
+            }
+        });
+    };
+    raw(ALL_NODES);
+    assert_eq!(world.holders("ssh").len(), 1);
+    raw("2001:db8::1".parse().unwrap());
+    assert_eq!(world.holders("ssh").len(), 2);
+}
+
+const DATAGRAMS: &str = r#"
+open_for = "5m"
+
+[door.vpn]
+ports = ["5180/udp"]
+
+[key.k]
+opens    = ["vpn"]
+sequence = ["2001/udp", "2003/udp", "2002/udp"]
+"#;
+
+/// Datagrams to everyone on the link are no knocks; the same ones to this host are.
+fn datagrams_to_everyone_are_no_knocks() {
+    let world = World::with(DATAGRAMS);
+    world
+        .lab
+        .client
+        .ip("route add 224.0.0.0/4 dev eth0")
+        .unwrap();
+    let index = link(&world);
+    let send = |from: &str, to: IpAddr| {
+        let all = || {
+            let socket = UdpSocket::bind((from, 0)).unwrap();
+            socket.set_broadcast(true).unwrap();
+            for port in [2001, 2003, 2002] {
+                let mut to = SocketAddr::new(to, port);
+                if let SocketAddr::V6(v6) = &mut to {
+                    v6.set_scope_id(if *v6.ip() == ALL_NODES { index } else { 0 });
+                }
+                socket.send_to(b"hello", to).unwrap();
+            }
+        };
+        world.lab.client.inside(all).unwrap();
+    };
+    send(CLIENT[0], [192, 0, 2, 255].into());
+    send(CLIENT[0], [255, 255, 255, 255].into());
+    send(CLIENT[0], [224, 0, 0, 1].into());
+    send(CLIENT[1], ALL_NODES.into());
+    assert!(world.nobody_is_in());
+    assert_eq!(world.status()["progress"], serde_json::json!([]));
+    for client in CLIENT {
+        send(client, server_like(client.parse().unwrap()));
+    }
+    assert_eq!(world.holders("vpn").len(), 2);
+}
+
+/// From nothing to the largest there is: each is one knock, and a closed door lets none through.
+fn datagrams_of_every_size_are_one_knock_each() {
+    let world = World::with(DATAGRAMS);
+    let server = world.lab.server.inside(|| UdpSocket::bind(("::", 5180)));
+    let server = server.unwrap().unwrap();
+    server.set_read_timeout(Some(SHUT)).unwrap();
+    let arrives = || server.recv(&mut vec![0; 70_000]).ok();
+    let send = |from: &str, port: u16, size: usize| {
+        let to = (server_like(from.parse().unwrap()), port);
+        let send = || UdpSocket::bind((from, 0))?.send_to(&vec![1; size], to);
+        assert_eq!(world.lab.client.inside(send).unwrap().unwrap(), size);
+    };
+    let most = [0, 1500, 65_507];
+    for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
+        for size in most {
+            send(client, 5180, size);
+            assert_eq!(arrives(), None, "{client} {size}");
+        }
+        for (port, size) in [2001, 2003, 2002].into_iter().zip(most) {
+            assert!(
+                world
+                    .holders("vpn")
+                    .iter()
+                    .all(|(source, _)| source != client)
+            );
+            send(client, port, size);
+            // Put together from its parts, it is seen a moment later.
+            if port != 2002 {
+                let knocks = || {
+                    let status = world.status();
+                    let progress = status["progress"].as_array().unwrap().clone();
+                    let mut own = progress.iter().filter(|entry| entry["source"] == client);
+                    own.next().map(|entry| entry["knocks"].as_u64().unwrap())
+                };
+                let want = if port == 2001 { 1 } else { 2 };
+                world.until("the knock counts", || knocks() == Some(want));
+            }
+        }
+        world.until("the door opens", || {
+            world
+                .holders("vpn")
+                .iter()
+                .any(|(source, _)| source == client)
+        });
+        for size in most {
+            send(client, 5180, size);
+            assert_eq!(arrives(), Some(size), "{client}");
+            send(stranger, 5180, size);
+            assert_eq!(arrives(), None, "{stranger} {size}");
+        }
+    }
+}
+
+/// Datagrams whose length lies, or that end in mid-header: none arrives through a closed door, and the
+/// firewall does its work after them.
+fn broken_datagrams_do_nothing() {
+    let world = World::with(DATAGRAMS);
+    let server = world.lab.server.inside(|| UdpSocket::bind(("::", 5180)));
+    let server = server.unwrap().unwrap();
+    server.set_read_timeout(Some(SHUT)).unwrap();
+    let [high, low] = 5180u16.to_be_bytes();
+    let header = |length: u16, sum: u16| {
+        let (length, sum) = (length.to_be_bytes(), sum.to_be_bytes());
+        vec![0, 7, high, low, length[0], length[1], sum[0], sum[1]]
+    };
+    let mut broken = vec![
+        vec![],
+        vec![0],
+        vec![0, 7, high],
+        header(8, 0)[..4].to_vec(),
+    ];
+    broken.push(header(8, 0)[..7].to_vec());
+    for (length, sum) in [(0, 0), (7, 0), (9, 0), (u16::MAX, 0), (8, 1)] {
+        broken.push(header(length, sum));
+    }
+    for source in [CLIENT, STRANGER].concat() {
+        let source: IpAddr = source.parse().unwrap();
+        world.inject(|injector| {
+            for payload in &broken {
+                injector.ip(source, 17, payload);
+            }
+        });
+    }
+    assert!(server.recv(&mut [0; 64]).is_err());
+    assert!(world.nobody_is_in());
+    assert_eq!(world.status()["matches_policy"], true);
+    // The twin: whole ones knock, and arrive.
+    for client in CLIENT {
+        let client: IpAddr = client.parse().unwrap();
+        world.inject(|injector| {
+            for port in [2001, 2003, 2002, 5180] {
+                injector.udp(client, 7, port);
+            }
+        });
+        assert_eq!(server.recv(&mut [0; 64]).unwrap(), 0);
+    }
+}
+
+/// A SYN behind other headers of IPv6 is a SYN: a knock, and nothing for a closed door.
+fn a_syn_behind_ipv6_headers_is_a_syn() {
+    let world = World::with(YVES);
+    // A closed port answers; what got through shows in the answers.
+    world.nft(
+        "table inet beside { counter seen { }\n chain c { type filter hook output priority filter; \
+         tcp sport 22 counter name seen\n}\n}",
+    );
+    let server: IpAddr = "2001:db8::1".parse().unwrap();
+    // Next header, length in units of eight bytes but the first, then a padding of four.
+    let options = |next: u8| vec![next, 0, 1, 4, 0, 0, 0, 0];
+    // A routing header (type 4, RFC 8754) of which nothing is left to do is passed over.
+    let routing = |next: u8| {
+        vec![
+            next, 2, 4, 0, 0, 0, 0, 0, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+        ]
+    };
+    let (hop_by_hop, for_destination, route) = (0, 60, 43);
+    let send = |headers: &[u8], source: &str, port: u16| {
+        let source: IpAddr = source.parse().unwrap();
+        let mut payload = tcp_header(source, server, 7, port, SYN);
+        let mut next = 6;
+        for &header in headers.iter().rev() {
+            let mut with = if header == route {
+                routing(next)
+            } else {
+                options(next)
+            };
+            with.extend(payload);
+            (payload, next) = (with, header);
+        }
+        world.inject(|injector| injector.ip(source, next, &payload));
+    };
+    let all: [&[u8]; 5] = [
+        &[for_destination],
+        &[hop_by_hop],
+        &[hop_by_hop, for_destination],
+        &[
+            hop_by_hop,
+            for_destination,
+            for_destination,
+            for_destination,
+        ],
+        &[hop_by_hop, for_destination, route, for_destination],
+    ];
+    let is_in = |source: &str| {
+        world
+            .holders("ssh")
+            .iter()
+            .any(|(holder, _)| holder == source)
+    };
+    for (number, headers) in all.into_iter().enumerate() {
+        let source = format!("2001:db8::5:{number}");
+        world
+            .lab
+            .client
+            .ip(&format!("addr add {source}/64 dev eth0 nodad"))
+            .unwrap();
+        let neighbour =
+            format!("neigh add {source} lladdr 02:00:00:00:00:02 dev eth0 nud permanent");
+        world.lab.server.ip(&neighbour).unwrap();
+        let before = world.counted("seen");
+        send(headers, &source, 22);
+        assert_eq!(world.counted("seen"), before, "{headers:?}");
+        // As knocks they count like any other.
+        for port in SEQUENCE {
+            assert!(!is_in(&source));
+            send(headers, &source, port);
+        }
+        assert!(is_in(&source), "{headers:?}");
+        send(headers, &source, 22);
+        // Whether the host takes such a routing header is another matter.
+        let answered = u64::from(!headers.contains(&route));
+        assert_eq!(world.counted("seen") - before, answered, "{headers:?}");
+    }
+}
+
+/// A SYN cut so that no fragment shows its flags would be put together behind the firewall's back
+/// on a host that tracks no connections.
+fn a_syn_in_fragments_does_not_slip_through() {
+    let world = World::with(YVES);
+    count_syns_to(&world, 22);
+    let source = Ipv4Addr::new(192, 0, 2, 7);
+    let to = Ipv4Addr::new(192, 0, 2, 1);
+    let send = |cuts: &[(u16, std::ops::Range<usize>)]| {
+        let header = tcp_header(source.into(), to.into(), 7, 22, SYN);
+        world.inject(|injector| {
+            for (field, range) in cuts {
+                injector.fragment(source, to, 6, *field, &header[range.clone()]);
+            }
+        });
+    };
+    let tiny = [(0x2000, 0..8), (1, 8..20)];
+    send(&tiny);
+    send(&[tiny[1].clone(), tiny[0].clone()]);
+    send(&[(0x2000, 0..8), (0x2001, 8..16), (2, 16..20)]);
+    assert_eq!(world.counted("seen"), 0);
+    // The twin: the counter does see what gets through.
+    world.yes(&["open", "ssh", "192.0.2.7"]);
+    send(&[(0, 0..20)]);
+    assert_eq!(world.counted("seen"), 1);
+    // And fragments of other protocols pass as ever.
+    world.listen_udp(7);
+    let echoes = world.lab.client.inside(|| {
+        let socket = UdpSocket::bind("192.0.2.7:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(&[1; 4000], "192.0.2.1:7").unwrap();
+        socket.recv(&mut [0; 5000]).unwrap()
+    });
+    assert_eq!(echoes.unwrap(), 4000);
+}
+
+/// The first fragment ends before the header that says it is TCP: no rule about TCP sees it, and the
+/// kernel puts it together after prerouting.
+fn a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through() {
+    let world = World::with(YVES);
+    // IPv6 is put together after the input hook: what got through shows in the answers.
+    world.nft(
+        "table inet beside { counter seen { }\n chain c { type filter hook output priority filter; \
+         tcp sport 22 counter name seen\n}\n}",
+    );
+    let source: IpAddr = CLIENT[1].parse().unwrap();
+    let server: IpAddr = "2001:db8::1".parse().unwrap();
+    // Fragment header: next header, reserved, offset and more, identification (RFC 8200, 4.5).
+    let fragment = |next: u8, field: u16, payload: &[u8], id: u8| {
+        let [high, low] = field.to_be_bytes();
+        let mut packet = vec![next, 0, high, low, 0, 0, 0, id];
+        packet.extend(payload);
+        world.inject(|injector| injector.ip(source, 44, &packet));
+    };
+    let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+    let syn = tcp_header(source, server, 7, 22, SYN);
+    let rest = [&options(6)[..], &syn].concat();
+    let both = |id: u8| {
+        fragment(60, 1, &options(60), id);
+        fragment(60, 8, &rest, id);
+    };
+    both(1);
+    fragment(6, 1, &syn[..8], 2);
+    fragment(6, 8, &syn[8..], 2);
+    assert_eq!(world.counted("seen"), 0);
+    // The twin: without the policy the same fragments arrive.
+    world.yes(&["remove"]);
+    both(3);
+    assert_eq!(world.counted("seen"), 1);
+}
+
+on_every_firewall!(
+    only_a_syn_knocks,
+    packets_to_others_are_no_knocks,
+    datagrams_to_everyone_are_no_knocks,
+    datagrams_of_every_size_are_one_knock_each,
+    broken_datagrams_do_nothing,
+    a_syn_behind_ipv6_headers_is_a_syn,
+    a_syn_in_fragments_does_not_slip_through,
+    a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through,
+);
