@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::apply::Applied;
+use super::nft::Extent;
 use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
@@ -48,14 +49,9 @@ fn load_and_verify(
     began: Instant,
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
 ) -> Result<Applied, Failure> {
-    let outline = nft.outline()?;
-    let outlined = outline.is_some();
-    let running = match outline {
-        Some(outline) => Some(outline),
-        None => nft.list_awake()?,
-    };
+    let (running, extent) = nft.list_for_change()?;
     let (mut change, mut in_time, mut loaded) = load(nft, policy, script, running, moving, began);
-    if outlined && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
+    if extent != Extent::Whole && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
         // The outline of a table that somebody changed may leave something out.
         let running = nft.list_awake()?;
         (change, in_time, loaded) = load(nft, policy, script, running, moving, began);
@@ -83,14 +79,19 @@ fn load_and_verify(
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
-    let (late, running) = sweep(nft, policy, script).map_err(changed)?;
+    let extent = match extent {
+        Extent::Crowded => Extent::Crowded,
+        _ if nft.is_large(script) => Extent::Outline,
+        _ => Extent::Whole,
+    };
+    let (late, running) = sweep(nft, policy, extent).map_err(changed)?;
     let expected = expected().map_err(changed)?;
     let drifts = match running {
         Some(running) => {
             let mut drifts = match expected {
-                Some(expected) => compare(&expected, &running),
+                Some(expected) if extent == Extent::Whole => compare(&expected, &running),
                 // The commit was all or nothing. What can be read in a moment is looked at again.
-                None => compare_outline(script, &running),
+                _ => compare_outline(script, &running),
             };
             drifts.extend(strange(policy, &running));
             drifts
@@ -146,21 +147,13 @@ fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failu
 
 /// Ends grants that keys which are gone now gave after the listing and before the commit. The new
 /// rules know those keys no more, so it is done when a listing shows none of them, and the owner of
-/// every grant. Returns how many were ended, and the last listing: an outline if the table is large.
-fn sweep(nft: &Nft, policy: &Policy, script: &Script) -> Result<(usize, Option<Listing>), Failure> {
-    let outline = || match nft.is_large(script) {
-        true => nft.outline(),
-        false => Ok(None),
-    };
-    let list = || match outline()? {
-        Some(outline) => Ok(Some(outline)),
-        None => nft.list(),
-    };
+/// every grant. Returns how many were ended, and the last listing, of that extent.
+fn sweep(nft: &Nft, policy: &Policy, extent: Extent) -> Result<(usize, Option<Listing>), Failure> {
     let mut removed = 0;
     let mut before = None;
     let mut clean = 0;
     for _ in 0..8 {
-        let Some(running) = list()? else {
+        let Some(running) = nft.list_again(extent)? else {
             return Ok((removed, None));
         };
         let change = leftovers(policy, &running, before.as_ref());
@@ -177,7 +170,7 @@ fn sweep(nft: &Nft, policy: &Policy, script: &Script) -> Result<(usize, Option<L
         }
         before = Some(running);
     }
-    Ok((removed, list()?))
+    Ok((removed, nft.list_again(extent)?))
 }
 
 fn verify(nft: &Nft, policy: &Policy, script: &Script) -> Result<Vec<Drift>, Failure> {

@@ -38,7 +38,7 @@ pub fn open(
     if let Some(listing) = &running.nftables {
         let (text, network) =
             nftables::open(listing, door, source, open_for).map_err(Failure::unchanged)?;
-        firewall.nft.load(&text)?;
+        firewall.nft.load(&awake(&text))?;
         granted = Some(network);
     }
     if !running.iptables.is_empty() {
@@ -117,7 +117,7 @@ pub fn close(
     if let Some(listing) = &running.nftables {
         let change = nftables::close(listing, door, source);
         if !change.text.is_empty() {
-            firewall.nft.load(&change.text)?;
+            firewall.nft.load(&awake(&change.text))?;
         }
         ended += change.removed;
     }
@@ -150,7 +150,7 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
     if backend != Some(Backend::Iptables) {
         running.nftables = match there {
             true => firewall.nft.list_if_there()?,
-            false => firewall.nft.list_awake()?,
+            false => firewall.nft.list_grants()?,
         };
     }
     if backend != Some(Backend::Nftables) && there {
@@ -165,6 +165,11 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
         return Err(nothing_applied());
     }
     Ok(running)
+}
+
+/// A change that wakes the table too, should somebody have switched it off.
+fn awake(text: &str) -> String {
+    format!("add table {}\n{text}", nftables::TABLE)
 }
 
 fn nothing_applied() -> Failure {

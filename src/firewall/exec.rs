@@ -1,9 +1,11 @@
 //! The one place that starts programs.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -34,6 +36,46 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
     let Some((name, arguments)) = program.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
+    let output = command(name, arguments).stdin(whole(stdin)?).output()?;
+    Ok(ended(output.status, &output.stdout, &output.stderr))
+}
+
+/// Runs a program that only reads, without input; `None` when it takes longer than that and is ended.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_within(program: &[&str], limit: Duration) -> io::Result<Option<Ended>> {
+    let Some((name, arguments)) = program.split_first() else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // Files in memory, since a pipe that nobody reads would stop it.
+    let mut printed = [whole("")?, whole("")?];
+    let mut child = command(name, arguments)
+        .stdin(Stdio::null())
+        .stdout(printed[0].try_clone()?)
+        .stderr(printed[1].try_clone()?)
+        .spawn()?;
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    let mut texts = [Vec::new(), Vec::new()];
+    for (file, text) in printed.iter_mut().zip(&mut texts) {
+        file.rewind()?;
+        file.read_to_end(text)?;
+    }
+    Ok(Some(ended(status, &texts[0], &texts[1])))
+}
+
+fn command(name: &str, arguments: &[&str]) -> Command {
     let path = match std::env::var("PATH") {
         // An empty part would mean the current directory.
         Ok(path) => {
@@ -43,18 +85,18 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
         }
         Err(_) => SYSTEM_PATH.to_string(),
     };
-    let output = Command::new(name)
-        .args(arguments)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .stdin(whole(stdin)?)
-        .output()?;
-    Ok(Ended {
-        code: output.status.code(),
-        signal: output.status.signal(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let mut command = Command::new(name);
+    command.args(arguments).env("PATH", path).env("LC_ALL", "C");
+    command
+}
+
+fn ended(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Ended {
+    Ended {
+        code: status.code(),
+        signal: status.signal(),
+        stdout: String::from_utf8_lossy(stdout).into_owned(),
+        stderr: String::from_utf8_lossy(stderr).into_owned(),
+    }
 }
 
 /// A text as the input of a program, in memory and complete before the program starts. Through a pipe

@@ -3,12 +3,26 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::exec::{Ended, run};
+use super::exec::{Ended, run, run_within};
 use super::{Failure, Left, hint};
 use crate::ruleset::nftables::{Listing, Script, TABLE};
 
 /// How long it takes to list names at most.
 const QUICK: Duration = Duration::from_millis(500);
+
+/// How long a whole listing may take those who can do with an outline.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How much of a table a listing holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    /// A large table without its rules and without the elements that an apply makes anew.
+    Outline,
+    /// The same of a table that takes long to list, because strangers are midway by the ten thousand.
+    /// An apply forgets them, and a moment later there are as many.
+    Crowded,
+}
 
 /// What a kernel needs besides nf_tables itself.
 const MODULES: &str = "nf_tables, nft_fib_inet, nft_limit; for logging nft_log, for UDP nft_ct, for \
@@ -39,9 +53,14 @@ impl Nft {
     pub fn list(&self) -> Result<Option<Listing>, Failure> {
         let (family, table) = table_words();
         let ended = self.run(&[&self.program, "-j", "list", "table", family, table], "")?;
+        self.listed(&ended)
+    }
+
+    /// Our table as the end of nft's listing tells.
+    fn listed(&self, ended: &Ended) -> Result<Option<Listing>, Failure> {
         let dormant = || Ok(Some(Listing::dormant()));
         if ended.succeeded() {
-            return match listing(&ended) {
+            return match listing(ended) {
                 // nft up to 1.0.6 prints the flags of a table as whatever memory holds.
                 Err(_) if self.is_dormant()? => dormant(),
                 Ok(listing) if listing.flagged && self.is_dormant()? => dormant(),
@@ -54,7 +73,25 @@ impl Nft {
         if ended.signal.is_some() && self.is_dormant()? {
             return dormant();
         }
-        Err(Failure::unchanged(self.said(&ended)))
+        Err(Failure::unchanged(self.said(ended)))
+    }
+
+    /// Our table for those who are going to change it: in whole, or, when it is large or takes long to
+    /// list, in outline. A dormant one is woken.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn list_for_change(&self) -> Result<(Option<Listing>, Extent), Failure> {
+        if let Some(outline) = self.outline()? {
+            return Ok((Some(outline), Extent::Outline));
+        }
+        let (family, table) = table_words();
+        let command = [&self.program, "-j", "list", "table", family, table];
+        let ended = run_within(&command, PATIENCE).map_err(|e| self.not_started(&command, &e))?;
+        match ended {
+            None => Ok((self.list_grants()?, Extent::Crowded)),
+            Some(ended) => Ok((self.awake(self.listed(&ended)?)?, Extent::Whole)),
+        }
     }
 
     /// Like [`list`](Nft::list), for those who can do without nft: there is no table of ours where
@@ -94,10 +131,41 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn outline(&self) -> Result<Option<Listing>, Failure> {
+        self.outline_from(LARGE, QUICK)
+    }
+
+    /// A table again, to the extent to which it was listed before.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn list_again(&self, extent: Extent) -> Result<Option<Listing>, Failure> {
+        match extent {
+            Extent::Whole => self.list(),
+            Extent::Outline | Extent::Crowded => match self.outline_from(1, 4 * QUICK)? {
+                Some(outline) => Ok(Some(outline)),
+                None => self.list(),
+            },
+        }
+    }
+
+    /// What a change by hand needs to know: doors and grants. While strangers are midway by the ten
+    /// thousand, the whole table takes seconds to list, and somebody wants to close a door.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn list_grants(&self) -> Result<Option<Listing>, Failure> {
+        match self.outline_from(1, 4 * QUICK)? {
+            Some(outline) => Ok(Some(outline)),
+            None => self.list_awake(),
+        }
+    }
+
+    /// The outline of a table that has `fewest` chains at least, unless its names alone take too long.
+    fn outline_from(&self, fewest: usize, quick: Duration) -> Result<Option<Listing>, Failure> {
         let start = Instant::now();
         let mut outline = Listing::default();
         for (words, enough) in [
-            (["list", "chains", "inet"], LARGE),
+            (["list", "chains", "inet"], fewest),
             (["list", "sets", "inet"], 0),
             (["list", "maps", "inet"], 0),
         ] {
@@ -109,7 +177,7 @@ impl Nft {
                 return Ok(None);
             }
             outline.merge(listing(&ended)?);
-            if outline.chain_count() < enough || start.elapsed() > QUICK {
+            if outline.chain_count() < enough || start.elapsed() > quick {
                 return Ok(None);
             }
         }
@@ -131,7 +199,10 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn list_awake(&self) -> Result<Option<Listing>, Failure> {
-        let listing = self.list()?;
+        self.awake(self.list()?)
+    }
+
+    fn awake(&self, listing: Option<Listing>) -> Result<Option<Listing>, Failure> {
         if listing.as_ref().is_some_and(|listing| listing.dormant) {
             self.load(&format!("add table {TABLE}\n"))?;
             return self.list();
@@ -186,19 +257,20 @@ impl Nft {
     }
 
     fn run(&self, command: &[&str], stdin: &str) -> Result<Ended, Failure> {
-        run(command, stdin).map_err(|error| {
-            let program = command.first().copied().unwrap_or_default();
-            Failure::unchanged(match error.kind() {
-                io::ErrorKind::NotFound => format!(
-                    "`{program}` is not installed (Debian, Ubuntu: apt install {})",
-                    if program == "unshare" {
-                        "util-linux"
-                    } else {
-                        "nftables"
-                    }
-                ),
-                _ => format!("`{program}` could not be started: {error}"),
-            })
+        run(command, stdin).map_err(|error| self.not_started(command, &error))
+    }
+
+    fn not_started(&self, command: &[&str], error: &io::Error) -> Failure {
+        let program = command.first().copied().unwrap_or_default();
+        let package = match program {
+            "unshare" => "util-linux",
+            _ => "nftables",
+        };
+        Failure::unchanged(match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("`{program}` is not installed (Debian, Ubuntu: apt install {package})")
+            }
+            _ => format!("`{program}` could not be started: {error}"),
         })
     }
 

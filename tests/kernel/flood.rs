@@ -68,6 +68,10 @@ fn apply_status_and_close_work_in_a_flood() {
         world.yes(&["open", "ssh", CLIENT[0], "--for", "5m"]);
         let changed = format!("ignore = [80]\n{TWO}[door.other]\nports = [99]\n");
         while_flooded(&world, what, port, || {
+            if what == "at the first knock" {
+                let midway = || world.status()["progress"].as_array().unwrap().len();
+                world.until("strangers are midway", || midway() > 50);
+            }
             let start = Instant::now();
             let said = world.apply(&changed);
             assert!(
