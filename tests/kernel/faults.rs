@@ -7,7 +7,7 @@ use std::thread;
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
-use crate::lifecycle::TWO;
+use crate::lifecycle::{ANNA, TWO};
 use crate::stand_in::{StandIn, here};
 use crate::world::{Kind, SEQUENCE, World, YVES};
 
@@ -213,6 +213,29 @@ fn a_killed_nft_leaves_the_old_or_the_new() {
     let said = [killed, "the new ruleset is in the kernel"];
     could_not(&world.toctoc(&["apply"]), &said);
     drop(nft);
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
+/// Strangers who are midway by the ten thousand take nft long to list. Nobody waits for that to change
+/// something: grants are kept and ended as ever.
+#[test]
+fn a_listing_that_takes_long_is_not_waited_for() {
+    let world = guarded();
+    world.knock(STRANGER[0], &ANNA);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    // Where the policy is loaded aside, to be compared with, there is no eth0.
+    let slow = "case \"$*\" in '-j list table'*) grep -q eth0 /proc/self/net/dev && \
+                echo >> $here/slow && exec sleep 60;; esac\nexec $real \"$@\"";
+    let slow = StandIn::new(&world, "nft", slow);
+    assert_eq!(world.yes(&["close", "web"]), "ended 1 grant\n");
+    // Anna is gone in the file, and what is left of hers ends.
+    let said = world.yes(&["apply"]);
+    assert!(said.contains("1 live grant kept, 1 ended"), "{said}");
+    let waited = std::fs::read_to_string(here(&world).join("slow")).unwrap();
+    assert_eq!(waited.lines().count(), 1);
+    drop(slow);
     assert_eq!(world.status()["matches_policy"], true);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
     assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
