@@ -9,7 +9,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use toctoc::automaton::Automaton;
+use toctoc::model::{Model, Outcome};
 use toctoc::policy;
+use toctoc::trace::Packet;
 
 fn broken_files() -> Vec<PathBuf> {
     let entries = fs::read_dir("tests/golden/broken").unwrap();
@@ -250,4 +252,98 @@ fn more_sources_than_a_list_holds_are_refused_with_iptables() {
             .max_sources,
         300
     );
+}
+
+/// Sequences that lie close together, with doors and ignored ports among them: what the check accepts is
+/// opened by no sweep, and the judge of that is the model. Of what it refuses, some sweep opens it.
+#[test]
+fn no_sweep_opens_what_the_check_accepts() {
+    let mut random = 7u64;
+    let mut below = |most: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % most
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..600 {
+        let mut port = 30_000;
+        let mut sequence = Vec::new();
+        let udp = below(3);
+        let step = below(5) + 1;
+        for _ in 0..2 + below(3) {
+            port += [1, 2, step, step, below(9)][below(5) as usize];
+            sequence.push(match udp {
+                0 if below(2) == 0 => format!("\"{port}/udp\""),
+                _ => port.to_string(),
+            });
+        }
+        if below(3) == 0 {
+            sequence.reverse();
+        }
+        let (ignored, door) = (30_000 + below(12), 30_000 + below(12));
+        let text = format!(
+            "ignore = [{ignored}]\n[door.d]\nports = [{door}]\n[key.k]\nopens = [\"d\"]\nsequence = [{}]\n",
+            sequence.join(", ")
+        );
+        match policy::read("p.toml", &text) {
+            Ok(policy) => {
+                accepted += 1;
+                assert_eq!(opened_by_a_sweep(&policy), None, "{text}");
+            }
+            Err(report) if report.to_string().contains("sweep") => {
+                refused += 1;
+                let rest = text.split_once("[key.k]").unwrap().0;
+                let mut policy = policy::read("p.toml", rest).unwrap();
+                let knocks = sequence.iter().map(|knock| knock.trim_matches('"').parse());
+                policy.keys.push(policy::Key {
+                    name: policy::Name::new("k").unwrap(),
+                    opens: vec![policy::Opening {
+                        door: policy::DoorIndex(0),
+                        open_for: Duration::from_secs(60),
+                    }],
+                    sequence: knocks.collect::<Result<_, _>>().unwrap(),
+                    once: false,
+                    expires: None,
+                });
+                assert!(opened_by_a_sweep(&policy).is_some(), "{text}{report}");
+            }
+            Err(_) => {}
+        }
+    }
+    assert!(accepted > 100 && refused > 50, "{accepted} {refused}");
+}
+
+/// The sweep that opens a door: up or down, over TCP, UDP or both, and evenly stepped ones for sequences
+/// of three knocks or more (any two are evenly spaced).
+fn opened_by_a_sweep(policy: &policy::Policy) -> Option<String> {
+    use toctoc::knock::{Knock, Protocol::*};
+    let long = policy.keys[0].sequence.len() > 2;
+    let steps = if long { 9 } else { 1 };
+    for protocols in [&[Tcp][..], &[Udp], &[Tcp, Udp], &[Udp, Tcp]] {
+        for (step, down) in (1..=steps).flat_map(|step| [(step, false), (step, true)]) {
+            // Steps of more than one are swept over one protocol.
+            if step > 1 && protocols.len() > 1 {
+                continue;
+            }
+            for start in 29_990..29_990 + step {
+                let mut ports: Vec<u16> = (start..30_060).step_by(step).map(|p| p as u16).collect();
+                if down {
+                    ports.reverse();
+                }
+                let mut model = Model::new(policy, 0);
+                let knocks = ports
+                    .iter()
+                    .flat_map(|&port| protocols.iter().filter_map(move |&p| Knock::new(p, port)));
+                for to in knocks {
+                    let source = [192, 0, 2, 7].into();
+                    let at = Duration::ZERO;
+                    if let Outcome::Opens(_) = model.packet(Packet { at, source, to }) {
+                        return Some(format!("{protocols:?} in steps of {step}, down: {down}"));
+                    }
+                }
+            }
+        }
+    }
+    None
 }

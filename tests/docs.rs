@@ -1,0 +1,91 @@
+//! What the documents say about the tests is so.
+
+use std::fs;
+use std::path::Path;
+
+/// `file.rs::name`, as docs/security.md names a test.
+fn named(text: &str) -> Vec<(&str, &str)> {
+    let words = text.split('`').filter_map(|word| word.split_once(".rs::"));
+    words.collect()
+}
+
+/// The files in which a test may be, for the name of one without its ending.
+fn source(file: &str) -> Option<String> {
+    let places = [
+        format!("tests/{file}.rs"),
+        format!("tests/kernel/{file}.rs"),
+    ];
+    places
+        .iter()
+        .find_map(|place| fs::read_to_string(place).ok())
+}
+
+/// Whether a file has a test of that name: a function with `#[test]`, or one that a macro makes a test on
+/// each firewall.
+fn is_test(source: &str, name: &str) -> bool {
+    let head = format!("fn {name}()");
+    let Some(start) = source.find(&head) else {
+        return false;
+    };
+    let marked = source[..start].trim_end().ends_with("#[test]");
+    let macros = source.split("on_every_firewall!(").skip(1);
+    let mut macros = macros.chain(source.split("on_each_iptables!(").skip(1));
+    let listed = macros.any(|rest| {
+        let names = rest.split(')').next().unwrap_or_default();
+        names.split(',').any(|listed| listed.trim() == name)
+    });
+    marked || listed
+}
+
+#[test]
+fn every_test_that_the_security_document_names_exists() {
+    let text = fs::read_to_string("docs/security.md").unwrap();
+    let named = named(&text);
+    assert!(named.len() > 60, "only {} are named", named.len());
+    let missing = named
+        .iter()
+        .filter(|(file, name)| !source(file).is_some_and(|source| is_test(&source, name)));
+    let missing: Vec<String> = missing
+        .map(|(file, name)| format!("{file}.rs::{name}"))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Each bullet under "Promises" ends in a test that keeps it.
+#[test]
+fn every_promise_of_the_security_document_has_a_test() {
+    let text = fs::read_to_string("docs/security.md").unwrap();
+    let (_, rest) = text.split_once("\n## Promises\n").unwrap();
+    let (promises, _) = rest.split_once("\n## ").unwrap();
+    let bullets: Vec<&str> = promises.split("\n- ").skip(1).collect();
+    assert!(bullets.len() > 20);
+    for bullet in bullets {
+        assert!(!named(bullet).is_empty(), "no test: {bullet}");
+    }
+}
+
+/// Files that the documents lead to are there.
+#[test]
+fn links_lead_somewhere() {
+    let mut documents: Vec<_> = ["README.md", "ARCHITECTURE.md"].map(Into::into).to_vec();
+    let docs = fs::read_dir("docs").unwrap().flatten();
+    documents.extend(docs.map(|file| file.path()));
+    let mut links = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let (file, _) = target.split_once('#').unwrap_or((target, ""));
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            links += 1;
+            let path = document.parent().unwrap_or(Path::new("")).join(file);
+            assert!(path.exists(), "{}: {target}", document.display());
+        }
+    }
+    assert!(links > 5, "{links}");
+}
