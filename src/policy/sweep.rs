@@ -69,7 +69,7 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
         sweep("a descending udp and tcp sweep", &mut both().rev());
     }
     for key in &policy.keys {
-        if let Some((first, stride)) = stride(&key.sequence) {
+        if let Some((first, stride)) = kinds.stride(&key.sequence) {
             let ports = (0..).map(|i| i64::from(first.port.get()) + i * stride);
             let ports = ports.map_while(|port| u16::try_from(port).ok());
             let mut knocks = ports.map_while(|port| Knock::new(first.protocol, port));
@@ -111,6 +111,33 @@ impl Kinds {
         self.0[Kinds::index(knock)]
     }
 
+    /// The first knock and the step of a sequence whose ports are evenly spaced (three or more of them:
+    /// any two are), but for ignored ones in between. Such a one is what a scan with a step, or a human
+    /// without imagination, finds.
+    fn stride(&self, sequence: &[Knock]) -> Option<(Knock, i64)> {
+        let first = *sequence.first()?;
+        let ports = sequence.iter().map(|knock| i64::from(knock.port.get()));
+        let ports: Vec<i64> = ports.collect();
+        let gaps = || ports.windows(2).map(|pair| pair[1] - pair[0]);
+        let one_way = gaps().all(|gap| gap > 0) || gaps().all(|gap| gap < 0);
+        let same = |knock: &Knock| knock.protocol == first.protocol;
+        if sequence.len() < 3 || !one_way || !sequence.iter().all(same) {
+            return None;
+        }
+        let step = gaps().fold(0, greatest_common_divisor);
+        let step = step * gaps().next()?.signum();
+        let ignored = |port: i64| {
+            let port = u16::try_from(port).ok();
+            let knock = port.and_then(|port| Knock::new(first.protocol, port));
+            knock.is_some_and(|knock| matches!(self.kind(knock), Kind::Ignored))
+        };
+        let skipped = |pair: &[i64]| {
+            let mut between = (1..(pair[1] - pair[0]) / step).map(|i| pair[0] + i * step);
+            between.all(ignored)
+        };
+        ports.windows(2).all(skipped).then_some((first, step))
+    }
+
     fn index(knock: Knock) -> usize {
         usize::from(knock.port.get()) << 1 | usize::from(knock.protocol == Protocol::Udp)
     }
@@ -138,15 +165,9 @@ fn both_protocols(port: u16, udp_first: bool) -> [Knock; 2] {
     }
 }
 
-/// The first knock and the step of a sequence whose ports are evenly spaced (three or more of them:
-/// any two are). Such a one is what a scan with a step, or a human without imagination, finds.
-fn stride(sequence: &[Knock]) -> Option<(Knock, i64)> {
-    let step = |pair: &[Knock]| i64::from(pair[1].port.get()) - i64::from(pair[0].port.get());
-    let mut steps = sequence.windows(2).map(step);
-    let first = steps.next()?;
-    let one_protocol = sequence
-        .iter()
-        .all(|knock| knock.protocol == sequence[0].protocol);
-    let even = sequence.len() >= 3 && first != 0 && steps.all(|step| step == first);
-    (even && one_protocol).then_some((sequence[0], first))
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    match b {
+        0 => a.abs(),
+        _ => greatest_common_divisor(b, a % b),
+    }
 }

@@ -36,6 +36,7 @@ macro_rules! on_each_iptables {
 
 mod apply_under_stress;
 mod cases_on_the_kernel;
+mod datagrams;
 mod differential;
 mod doors;
 mod faults;
