@@ -1,6 +1,6 @@
 //! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -161,7 +161,7 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let mut text = String::new();
     let mut removed = remove_dead(&mut text, running, &rights, &sets);
-    let orphans = |listing: &Listing| -> HashMap<(String, String), Grant> {
+    let orphans = |listing: &Listing| -> BTreeMap<(String, String), Grant> {
         let grants = listing.grants().into_iter();
         let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
         orphans.map(|grant| (in_set(&grant), grant)).collect()
@@ -192,7 +192,7 @@ fn remove_dead(
     rights: &Rights,
     sets: &HashSet<String>,
 ) -> usize {
-    let endless: HashSet<_> = for_ever(running).into_iter().collect();
+    let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
     for (set, element) in endless.iter().filter(|(set, _)| sets.contains(set)) {
         remove(text, set, element);
     }
