@@ -33,9 +33,9 @@ pub const ALL: [Target; 6] = [
         policy,
         &["tests/golden/broken", "tests/golden/scripts"],
     ),
-    target("nft_listing", nft_listing, &[]),
-    target("xt_recent", xt_recent, &[]),
-    target("iptables_save", iptables_save, &[]),
+    target("nft_listing", nft_listing, &["tests/golden/readers"]),
+    target("xt_recent", xt_recent, &["tests/golden/readers"]),
+    target("iptables_save", iptables_save, &["tests/golden/readers"]),
     target("knockd", knockd, &["tests/golden/import"]),
     target("explain", explain_input, &[]),
 ];
@@ -146,14 +146,14 @@ fn only_our_table(script: &str) {
     assert_eq!(depth, 0, "{script}");
 }
 
-/// Lists as the kernel prints them: `/proc/timer_list` first, then for each list `= NAME` and its text.
+/// Lists as the kernel prints them, each after a line `== NAME`, and `/proc/timer_list` among them.
 pub fn xt_recent(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let mut parts = text.split("\n= ");
-    let clock = Clock::parse(parts.next().unwrap_or_default());
+    let parts = text.trim_start_matches("== ").split("\n== ");
     let named = parts.map(|part| part.split_once('\n').unwrap_or((part, "")));
+    let clock = Clock::parse(text);
     let entries: BTreeMap<String, _> = named
         .map(|(name, list)| (name.to_string(), parse_list(list)))
         .collect();

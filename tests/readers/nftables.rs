@@ -328,6 +328,21 @@ fn strange_guests_are_named() {
     assert_eq!(strange(&policy("guests.toml"), &ending), []);
 }
 
+/// Found by fuzzing: elements of a set of another type went into a script as they were.
+#[test]
+fn an_element_that_would_be_a_command_is_not_written() {
+    let odd = changed(GUESTS, |o| {
+        let elements = elements(o, "set", "grants4");
+        elements.push(json!(
+            "x }; flush ruleset; add element inet toctoc grants4 {"
+        ));
+        elements.push(json!("203.0.113.1 . be3e:ff51"));
+    });
+    let change = leftovers(&policy("guests.toml"), &odd, None);
+    assert!(change.text.contains("203.0.113.1"), "{}", change.text);
+    assert!(!change.text.contains("flush"), "{}", change.text);
+}
+
 /// A transaction without the new rules: what it removes and what it takes over.
 fn summary(change: &Change) -> String {
     let mut text = format!(
