@@ -36,11 +36,12 @@ impl Case {
         })
     }
 
-    /// One to three doors, up to six keys over few ports, so that much is shared.
+    /// One to three doors, one to six keys over few ports, so that much is shared.
     pub fn random(dice: &mut Dice, kind: Kind) -> Case {
         loop {
-            if let Some(case) = Case::read(text(dice, kind), kind) {
-                return case;
+            match Case::read(text(dice, kind), kind) {
+                Some(case) if !case.policy.keys.is_empty() => return case,
+                _ => {}
             }
         }
     }
