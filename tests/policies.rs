@@ -266,7 +266,7 @@ fn no_sweep_opens_what_the_check_accepts() {
         (random >> 33) % most
     };
     let (mut accepted, mut refused) = (0, 0);
-    for _ in 0..600 {
+    for _ in 0..240 {
         let mut port = 30_000;
         let mut sequence = Vec::new();
         let udp = below(3);
@@ -311,7 +311,7 @@ fn no_sweep_opens_what_the_check_accepts() {
             Err(_) => {}
         }
     }
-    assert!(accepted > 100 && refused > 50, "{accepted} {refused}");
+    assert!(accepted > 50 && refused > 20, "{accepted} {refused}");
 }
 
 /// The sweep that opens a door: up or down, over TCP, UDP or both, and evenly stepped ones for sequences

@@ -70,8 +70,8 @@ fn datagrams_of_every_size_are_one_knock_each() {
     for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
         for size in most {
             send(client, 5180, size);
-            assert_eq!(arrives(), None, "{client} {size}");
         }
+        assert_eq!(arrives(), None, "{client}");
         for (port, size) in [2001, 2003, 2002].into_iter().zip(most) {
             assert!(
                 world
@@ -102,8 +102,8 @@ fn datagrams_of_every_size_are_one_knock_each() {
             send(client, 5180, size);
             assert_eq!(arrives(), Some(size), "{client}");
             send(stranger, 5180, size);
-            assert_eq!(arrives(), None, "{stranger} {size}");
         }
+        assert_eq!(arrives(), None, "{stranger}");
     }
 }
 

@@ -5,7 +5,7 @@ use toctoc::lab::{CLIENT, STRANGER};
 
 use crate::apply_under_stress::while_strangers_and_a_guest_come;
 use crate::lifecycle::{ANNA, TWO};
-use crate::world::{Kind, SEQUENCE, World, YVES};
+use crate::world::{Kind, SEQUENCE, World, YVES, start_command};
 
 /// Each door, source, key and time left, as `status` for a backend shows them.
 fn grants(world: &World, backend: &str) -> Vec<(String, f64)> {
@@ -171,6 +171,41 @@ fn no_stranger_gets_through_while_moving() {
     });
 }
 
+/// Killed at any point of a move, an apply leaves the door shut to strangers and open to the guest; the
+/// next one finishes the move.
+fn a_killed_move_leaves_the_door_shut() {
+    let policy = format!("open_for = \"5m\"\n{YVES}");
+    let world = World::bare();
+    world.listen(22);
+    world.apply_with("nftables", &policy);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let mut killed = 0;
+    for round in 0..12u64 {
+        let backend = ["iptables", "nftables"][(round % 2) as usize];
+        let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
+        command
+            .args(["apply", "--backend", backend])
+            .arg(world.path());
+        let mut apply = start_command(&world.lab.server, command);
+        std::thread::sleep(std::time::Duration::from_millis(30 + round * 30));
+        killed += u32::from(apply.0.try_wait().unwrap().is_none());
+        drop(apply);
+        let right = || {
+            assert_eq!(
+                world.connect(STRANGER[0], 22),
+                Door::Silent,
+                "round {round}"
+            );
+            assert_eq!(world.connect(CLIENT[0], 22), Door::Open, "round {round}");
+        };
+        right();
+        world.apply_with(backend, &policy);
+        right();
+        assert_eq!(grants(&world, backend).len(), 1, "round {round}");
+    }
+    assert!(killed > 0);
+}
+
 /// A policy that names no backend: `status` looks at the one that is running, and warns of none.
 fn status_follows_the_running_backend() {
     let world = World::bare();
@@ -241,6 +276,7 @@ on_each_iptables!(
     a_short_grant_moves_beside_a_long_one,
     who_has_no_right_any_more_does_not_move_along,
     no_stranger_gets_through_while_moving,
+    a_killed_move_leaves_the_door_shut,
     status_follows_the_running_backend,
     remove_takes_out_both,
     the_other_iptables_is_cleared,
