@@ -65,7 +65,7 @@ fn apply_status_and_close_work_in_a_flood() {
     ];
     // So many strangers midway make a listing long enough; at the default, `status` takes a while.
     let room = if world.is_nftables() {
-        "max_sources = 8192\n"
+        "max_sources = 2048\n"
     } else {
         ""
     };

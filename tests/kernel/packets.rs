@@ -178,10 +178,11 @@ fn a_syn_behind_ipv6_headers_is_a_syn() {
         send(headers, &source, 22);
         assert_eq!(world.counted("seen"), before, "{headers:?}");
         // As knocks they count like any other.
-        for port in SEQUENCE {
-            assert!(!is_in(&source));
-            send(headers, &source, port);
+        for port in &SEQUENCE[..4] {
+            send(headers, &source, *port);
         }
+        assert!(!is_in(&source));
+        send(headers, &source, SEQUENCE[4]);
         assert!(is_in(&source), "{headers:?}");
         send(headers, &source, 22);
         // Whether the host takes such a routing header is another matter.
