@@ -3,6 +3,7 @@
 //!
 //! `SNAPSHOTS=overwrite cargo test --test scripts` writes the scripts anew; read them then.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -155,4 +156,65 @@ fn only_the_chains_of_keys_grow_with_the_keys() {
     let (chains, rules, shared) = with_keys(1);
     assert_eq!((chains, rules), (1, 2));
     assert_eq!(with_keys(100), (100, 200, shared));
+}
+
+/// Each opening is logged once for each door, however many rules that takes.
+#[test]
+fn forty_doors_are_logged_each() {
+    let names: Vec<String> = (0..40).map(|door| format!("d{door}")).collect();
+    let doors = names.iter().zip(1000..);
+    let doors: String = doors
+        .map(|(name, port)| format!("[door.{name}]\nports = [{port}]\n"))
+        .collect();
+    let key = format!("[key.all]\nopens = {names:?}\nsequence = [443, 2387, 920]\n");
+    for (log, times) in [("kernel", 1), ("off", 0)] {
+        let text = format!("log = \"{log}\"\n{doors}{key}");
+        let policy = toctoc::policy::read("p", &text).unwrap();
+        let script = render(&policy, &Automaton::build(policy.sequences())).to_string();
+        for name in &names {
+            let logged = script.matches(&format!("door={name} ")).count();
+            assert_eq!(logged, times, "{name}");
+        }
+    }
+}
+
+/// Many ports are found by range: each port's own rule stands below a range with it in.
+#[test]
+fn each_port_stands_in_its_range() {
+    let mut text = String::from("[door.ssh]\nports = [22]\n");
+    for key in 0..150 {
+        let (a, b) = (1000 + key * 7, 60_000 - key * 3);
+        text += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7, 5]\n");
+    }
+    let policy = toctoc::policy::read("p", &text).unwrap();
+    let automaton = Automaton::build(policy.sequences());
+    let script = iptables::render(&policy, &automaton, Family::V4, &[]);
+    let raw = script.tables.iter().find(|table| table.name == "raw");
+    let chains: BTreeMap<_, _> = raw.unwrap().chains().into_iter().collect();
+    let word = |rule: &str, name: &str| {
+        let mut words = rule.split(' ').skip_while(|word| *word != name);
+        words.nth(1).map(str::to_string)
+    };
+    let mut found = 0;
+    let mut open = vec![("toctoc-ports".to_string(), 1, u16::MAX)];
+    while let Some((chain, low, high)) = open.pop() {
+        for rule in &chains[chain.as_str()] {
+            let Some(ports) = word(rule, "--dport") else {
+                assert_eq!(*rule, "-g toctoc-wrong");
+                continue;
+            };
+            let (first, last) = ports.split_once(':').unwrap_or((&ports, &ports));
+            let (first, last): (u16, u16) = (first.parse().unwrap(), last.parse().unwrap());
+            assert!(
+                low <= first && first <= last && last <= high,
+                "{chain}: {rule}"
+            );
+            match ports.contains(':') {
+                true => open.push((word(rule, "-g").unwrap(), first, last)),
+                false => found += 1,
+            }
+        }
+    }
+    // Two for each key, the two they share, and the door.
+    assert_eq!(found, 303);
 }

@@ -126,13 +126,8 @@ impl Automaton {
     }
 
     /// The number of states.
-    pub fn len(&self) -> usize {
+    pub fn state_count(&self) -> usize {
         self.places.len()
-    }
-
-    /// Never: there is always the root.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
     }
 }
 

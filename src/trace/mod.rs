@@ -96,3 +96,19 @@ fn words(line: &str) -> Vec<(usize, &str)> {
         .map(|word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_read_as_it_is_written() {
+        for line in [
+            "0.000 192.0.2.7 443/tcp",
+            "1576500000.500 2001:db8::7 53/udp",
+        ] {
+            let packet = parse_line(line).unwrap().unwrap();
+            assert_eq!(packet.to_string(), line);
+        }
+    }
+}

@@ -129,6 +129,11 @@ mod tests {
             assert_eq!(clock.left(newest, 60), Some(Duration::from_secs(56)));
         }
         assert_eq!(Clock::guess(u64::MAX / 2, start), None);
+        // The lowest rate that comes so far, give or take two seconds.
+        let counted = (1 << 32) - 300 * 100 + 3599 * 100;
+        let rate = |newest| Clock::guess(newest, start).unwrap().hz;
+        assert_eq!([rate(counted + 200), rate(counted + 201)], [100, 128]);
+        assert_eq!(Clock::guess(counted, Duration::MAX).unwrap().hz, 100);
     }
 
     #[test]

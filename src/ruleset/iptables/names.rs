@@ -301,5 +301,8 @@ mod tests {
                 .all(|chain| chain.len() == 28 && is_ours(chain))
         );
         assert_eq!(chain("door-ssh"), "toctoc-door-ssh");
+        // Another release finds what this one has made.
+        let long = chain(&format!("door-{}", "d".repeat(32)));
+        assert_eq!(long, "toctoc-door-ddddddd~39b5a61f");
     }
 }

@@ -70,7 +70,7 @@ impl Lists {
     pub fn progress(&self, policy: &Policy, automaton: &Automaton) -> Vec<Progress> {
         let within = policy.within.as_secs();
         let mut states = BTreeMap::new();
-        for state in (0u32..).map(State).take(automaton.len()) {
+        for state in (0u32..).map(State).take(automaton.state_count()) {
             if let Some(spot) = automaton.place(state).and_then(|p| Spot::of(policy, p)) {
                 states.insert(spot, state);
             }

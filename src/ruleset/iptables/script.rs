@@ -114,3 +114,30 @@ fn comment(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     }
     writeln!(f, "{line}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_comments_are_broken_between_words() {
+        let script = |comment: String| Script {
+            family: Family::V4,
+            header: vec![comment],
+            tables: Vec::new(),
+        };
+        let text = script(["word"; 60].join(" ")).to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(
+            text.lines()
+                .all(|line| line.len() <= 100 && line.starts_with("# word"))
+        );
+        // What has no room anywhere stands alone, and after nothing.
+        let long = "x".repeat(120);
+        assert_eq!(
+            script(format!("{long}  y")).to_string(),
+            format!("# {long}\n# y\n")
+        );
+        assert_eq!(script(String::new()).to_string(), "#\n");
+    }
+}

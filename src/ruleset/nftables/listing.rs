@@ -429,7 +429,8 @@ mod tests {
     #[test]
     fn what_is_no_listing_is_refused() {
         for text in ["", "{", "[]", "{\"nftables\": 5}", "warning: only"] {
-            assert!(Listing::parse(text).is_err(), "{text}");
+            let error = Listing::parse(text).unwrap_err().to_string();
+            assert!(error.contains("no listing: "), "{text}: {error}");
         }
     }
 

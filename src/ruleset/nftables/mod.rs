@@ -195,6 +195,7 @@ mod tests {
             assert_eq!(parse_classid(&classid(value)), Some(value));
         }
         assert_eq!(parse_classid("none"), Some(0));
+        assert_eq!(parse_classid("root"), Some(u32::MAX));
         assert_eq!(parse_classid(":5"), Some(5));
         assert_eq!(parse_classid("x:5"), None);
     }

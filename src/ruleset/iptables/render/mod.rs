@@ -113,7 +113,7 @@ impl<'p> Plan<'p> {
             .table()
             .take_while(|(state, ..)| *state == State::ROOT);
         plan.first = from_root.map(|(_, knock, step)| (knock, step)).collect();
-        for state in (0u32..).map(State).take(automaton.len()) {
+        for state in (0u32..).map(State).take(automaton.state_count()) {
             let Some(place) = automaton.place(state) else {
                 continue;
             };

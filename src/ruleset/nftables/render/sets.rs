@@ -188,7 +188,7 @@ pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
 
 /// The number that stands for "this key's sequence is complete": after those of the states.
 fn completed(automaton: &Automaton, key: usize) -> u32 {
-    (automaton.len() + key) as u32
+    (automaton.state_count() + key) as u32
 }
 
 fn place_note(policy: &Policy, automaton: &Automaton, state: State) -> String {
