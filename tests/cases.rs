@@ -85,6 +85,8 @@ fn the_last_moment() {
             passes,
             "{pause:?} {stay:?}"
         );
+        let at = trace[3].at;
+        assert_eq!(model.grants(at).len(), usize::from(passes));
         let mut run = Run::new(&policy, &automaton, 1_800_000_000);
         let meanings = trace.map(|packet| run.packet(packet));
         assert_eq!(
@@ -92,5 +94,6 @@ fn the_last_moment() {
             passes,
             "{pause:?} {stay:?}"
         );
+        assert_eq!(run.grants(at).len(), usize::from(passes));
     }
 }

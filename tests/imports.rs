@@ -60,6 +60,9 @@ fn what_is_neither_is_refused() {
         "[]\n=\n",
         "K0P=(1 2)\n",
         "K99999999999P=(1 2)\n",
+        "=(443 2387 920)\n",
+        "declare K22P=(443 2387 920)\n",
+        "K-22=(443 2387 920)\n",
     ] {
         let said = import(text).unwrap_err().to_string();
         assert!(said.contains("neither a knockd section"), "{text}: {said}");
@@ -86,4 +89,12 @@ fn the_command_says_what_check_says() {
     );
     assert_eq!(toctoc_import("/nowhere.conf").status.code(), Some(2));
     assert_eq!(toctoc_import("Cargo.toml").status.code(), Some(1));
+}
+
+#[test]
+fn an_array_may_have_any_name_of_a_variable() {
+    for name in ["K22P", "knocks_22", "_22"] {
+        let policy = import(&format!("{name}=(443 2387 920)\n")).unwrap();
+        assert!(policy.contains("ports = [22]"), "{name}: {policy}");
+    }
 }
