@@ -244,8 +244,10 @@ fn more_sources_than_a_list_holds_are_refused_with_iptables() {
         refused.contains("lists hold 100 sources, not 300"),
         "{refused}"
     );
-    let fits = read(policy::Backend::Iptables, Some(1000)).unwrap();
-    assert_eq!(fits.max_sources, 1000);
+    for room in [300, 1000] {
+        let fits = read(policy::Backend::Iptables, Some(room)).unwrap();
+        assert_eq!(fits.max_sources, room);
+    }
     assert_eq!(
         read(policy::Backend::Nftables, Some(100))
             .unwrap()
@@ -346,4 +348,56 @@ fn opened_by_a_sweep(policy: &policy::Policy) -> Option<String> {
         }
     }
     None
+
+fn read_for_iptables(text: &str) -> Result<policy::Policy, String> {
+    let host = policy::Host {
+        backend: Some(policy::Backend::Iptables),
+        ..policy::Host::default()
+    };
+    policy::read_for("p", text, &host).map_err(|report| report.to_string())
+}
+
+/// The last keys that iptables takes, and one right too many.
+#[test]
+fn iptables_compares_so_many_names_and_no_more() {
+    let policy = |open_both: usize| {
+        let mut text = String::from("[door.a]\nports = [22]\n[door.b]\nports = [23]\n");
+        for key in 0..41 {
+            let opens = if key < open_both { "'a', 'b'" } else { "'a'" };
+            let ports = (0..16).map(|i| 1024 + (key * 5489 + i * 7919) % 60_000);
+            let ports: Vec<usize> = ports.collect();
+            text += &format!("[key.k{key}]\nopens = [{opens}]\nsequence = {ports:?}\n");
+        }
+        read_for_iptables(&text)
+    };
+    assert!(policy(22).is_ok());
+    let refused = policy(23).unwrap_err();
+    assert!(refused.contains("compare 25016 names"), "{refused}");
+}
+
+/// The last second that iptables can name.
+#[test]
+fn iptables_knows_no_later_second() {
+    let policy = |expires: &str| {
+        read_for_iptables(&format!(
+            "[door.ssh]\nports = [22]\n[key.k]\nopens = ['ssh']\nsequence = [443, 2387, 920]\n\
+             expires = {expires}\n"
+        ))
+    };
+    let key = policy("2038-01-19T03:14:07Z").unwrap().keys.remove(0);
+    assert_eq!(key.expires, Some(i64::from(i32::MAX)));
+    let refused = policy("2038-01-19T03:14:08Z").unwrap_err();
+    assert!(
+        refused.contains("no date after 19 January 2038"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_sequence_may_be_as_long_as_that() {
+    let ports: Vec<usize> = (0..32).map(|i| 1024 + i * 7919 % 60_000).collect();
+    let text =
+        format!("[door.ssh]\nports = [22]\n[key.k]\nopens = ['ssh']\nsequence = {ports:?}\n");
+    let key = policy::read("p", &text).unwrap().keys.remove(0);
+    assert_eq!(key.sequence.len(), policy::LONGEST_SEQUENCE);
 }
