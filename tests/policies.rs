@@ -348,6 +348,7 @@ fn opened_by_a_sweep(policy: &policy::Policy) -> Option<String> {
         }
     }
     None
+}
 
 fn read_for_iptables(text: &str) -> Result<policy::Policy, String> {
     let host = policy::Host {
