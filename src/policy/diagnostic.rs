@@ -252,3 +252,86 @@ fn harmless(text: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of a hundred bytes each, their ends included.
+    fn lines(number: usize) -> String {
+        let line = format!("{}\n", "x".repeat(99));
+        line.repeat(number)
+    }
+
+    #[test]
+    fn what_is_near_is_shown_with_it() {
+        let view = View::around(&lines(100), &(5010..5012));
+        assert_eq!((view.start, view.end, view.first_line), (3000, 7099, 31));
+        assert!(view.holds(&(3000..3001)) && view.holds(&(7000..7099)));
+        assert!(!view.holds(&(2999..3001)) && !view.holds(&(7000..7100)));
+        assert_eq!(view.range(&(5010..5012)), 2010..2012);
+        // A place over several lines is cut at the end of its first.
+        assert_eq!(view.range(&(5010..5800)), 2010..2099);
+        let whole = View::around(&lines(3), &(110..112));
+        assert_eq!((whole.start, whole.end, whole.first_line), (0, 300, 1));
+    }
+
+    /// A long line is shown neither beside another nor whole.
+    #[test]
+    fn long_lines_are_cut() {
+        for (length, near) in [(LONGEST_LINE - 1, true), (LONGEST_LINE, false)] {
+            let long = "y".repeat(length);
+            let text = format!("{long}\nmiddle\n{long}\nend");
+            let view = View::around(&text, &(length + 2..length + 4));
+            let shown = format!("{long}\nmiddle\n{long}\nend");
+            let alone = "middle".to_string();
+            assert_eq!(view.text, if near { shown } else { alone }, "{length}");
+        }
+        let text = "y".repeat(LONGEST_LINE);
+        assert_eq!(View::around(&text, &(90..91)).text, text);
+        let text = format!("a\n{}\nb", "y".repeat(LONGEST_LINE + 100));
+        let view = View::around(&text, &(92..94));
+        assert_eq!((view.start, view.end), (32, 32 + LONGEST_LINE));
+        assert_eq!((view.range(&(92..94)), view.first_line), (60..62, 2));
+        let begin = View::around(&text, &(5..6));
+        assert_eq!((begin.start, begin.end), (2, 2 + LONGEST_LINE));
+        let last = View::around(&text, &(LONGEST_LINE + 90..LONGEST_LINE + 91));
+        assert_eq!(
+            (last.start, last.end),
+            (LONGEST_LINE + 30, LONGEST_LINE + 102)
+        );
+    }
+
+    #[test]
+    fn a_place_far_away_is_named_by_its_line() {
+        let text = lines(100);
+        let also = |at: Range<usize>| {
+            let diagnostic = Diagnostic::new(5010..5012, "wrong").also(at, "the other");
+            Report::new("p", &text, vec![diagnostic]).to_string()
+        };
+        assert!(also(310..312).contains("note: the other in line 4"));
+        assert!(also(9910..9912).contains("note: the other in line 100"));
+        assert!(!also(4910..4912).contains("in line"));
+    }
+
+    #[test]
+    fn so_many_errors_are_shown() {
+        let report = |count: usize| {
+            let errors =
+                (0..count).map(|line| Diagnostic::new(line * 100..line * 100 + 1, "wrong"));
+            Report::new("p", &lines(count), errors.collect()).to_string()
+        };
+        let all = report(SHOWN);
+        assert_eq!(all.matches("error: wrong").count(), SHOWN);
+        assert!(all.ends_with(&format!("\n\np: {SHOWN} errors")), "{all}");
+        let more = report(SHOWN + 3);
+        let end = format!("\n\n... and 3 more\np: {} errors", SHOWN + 3);
+        assert!(more.ends_with(&end), "{more}");
+    }
+
+    #[test]
+    fn control_characters_do_no_harm() {
+        assert_eq!(harmless("a\u{1b}[1m\t\u{85}é\n"), "a?[1m\t??é\n");
+        assert_eq!([floor("aé", 2), floor("aé", 3), floor("aé", 9)], [1, 3, 3]);
+    }
+}
