@@ -3,9 +3,10 @@
 //! `SNAPSHOTS=overwrite cargo test --test policies` writes the messages anew; read them then.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use toctoc::automaton::Automaton;
@@ -401,4 +402,37 @@ fn a_sequence_may_be_as_long_as_that() {
         format!("[door.ssh]\nports = [22]\n[key.k]\nopens = ['ssh']\nsequence = {ports:?}\n");
     let key = policy::read("p", &text).unwrap().keys.remove(0);
     assert_eq!(key.sequence.len(), policy::LONGEST_SEQUENCE);
+}
+
+#[test]
+fn a_policy_may_come_through_a_pipe() {
+    for (text, code) in [("[door.ssh]\nports = [22]\n", 0), ("[door.ssh]\n", 1)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_toctoc"))
+            .args(["check", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+    }
+}
+
+#[test]
+fn a_policy_may_be_as_large_as_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("policy.toml");
+    let mut text = String::from("[door.ssh]\nports = [22]\n# ");
+    text += &"x".repeat(usize::try_from(policy::LARGEST_FILE).unwrap() - text.len());
+    for code in [Some(0), Some(2)] {
+        fs::write(&path, &text).unwrap();
+        assert_eq!(check(&path).status.code(), code);
+        text.push('x');
+    }
 }

@@ -230,3 +230,25 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::line_of;
+
+    #[test]
+    fn a_line_is_found_from_any_place_in_it() {
+        let text = "ab\ncd\n\nefg";
+        for (at, line) in [
+            (0, 0..3),
+            (2, 0..3),
+            (3, 3..6),
+            (5, 3..6),
+            (6, 6..7),
+            (7, 7..11),
+            (10, 7..11),
+            (99, 7..11),
+        ] {
+            assert_eq!(line_of(text, at), line, "{at}");
+        }
+    }
+}
