@@ -436,3 +436,22 @@ fn a_policy_may_be_as_large_as_that() {
         text.push('x');
     }
 }
+
+/// The shortest and the longest time, and the next ones.
+#[test]
+fn times_have_limits() {
+    for (setting, fits, too) in [
+        ("within", "100ms", "99ms"),
+        ("within", "1h", "1h 1ms"),
+        ("open_for", "1s", "999ms"),
+        ("open_for", "30d", "30d 1ms"),
+    ] {
+        let read = |time| {
+            let text = format!("{setting} = \"{time}\"\n[door.ssh]\nports = [22]\n");
+            policy::read("p", &text)
+        };
+        assert!(read(fits).is_ok(), "{setting} {fits}");
+        let refused = read(too).unwrap_err().to_string();
+        assert!(refused.contains("is too "), "{refused}");
+    }
+}
