@@ -219,11 +219,12 @@ fn a_nul_byte_is_shown_harmlessly() {
 fn a_byte_that_is_no_text_has_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("policy.toml");
-    fs::write(&path, b"[door.ssh]\nports = [22] # caf\xe9\n").unwrap();
+    fs::write(&path, b"[door.ssh]\nports = [22] # caf\xe9 and more\n").unwrap();
     let (code, said) = refused(&path);
     assert_eq!(code, Some(1));
     assert!(said.contains("the byte 0xe9 is not UTF-8"), "{said}");
     assert!(said.contains("policy.toml:2:19"), "{said}");
+    assert!(said.contains(" ^ not text"), "{said}");
 }
 
 /// What a list of the kernel holds is asked of the host, and only with iptables.
@@ -454,4 +455,38 @@ fn times_have_limits() {
         let refused = read(too).unwrap_err().to_string();
         assert!(refused.contains("is too "), "{refused}");
     }
+}
+
+#[test]
+fn a_group_is_written_in_digits() {
+    let read = |group| {
+        let text = format!("log = \"nflog:{group}\"\n[door.ssh]\nports = [22]\n");
+        policy::read("p", &text).map(|policy| policy.log)
+    };
+    assert_eq!(read("5").unwrap(), policy::Log::Nflog(5));
+    for group in ["", "+5", "-1", "5 ", "0x5", "65536"] {
+        let refused = read(group).unwrap_err().to_string();
+        assert!(refused.contains("is not an NFLOG group"), "{refused}");
+    }
+}
+
+#[test]
+fn a_moment_is_told_with_its_offset() {
+    let expires = |moment: &str| {
+        let text = format!(
+            "[door.ssh]\nports = [22]\n[key.k]\nopens = ['ssh']\nsequence = [443, 2387, 920]\n\
+             expires = {moment}\n"
+        );
+        policy::read("p", &text)
+            .unwrap()
+            .keys
+            .remove(0)
+            .expires
+            .unwrap()
+    };
+    let utc = expires("2027-01-31T18:07:09Z");
+    assert_eq!(utc, 1_801_418_829);
+    assert_eq!(expires("2027-01-31T20:37:09+02:30"), utc);
+    assert_eq!(expires("2027-01-31T13:07:09-05:00"), utc);
+    assert_eq!(expires("2027-01-31"), 1_801_440_000);
 }
