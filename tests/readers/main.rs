@@ -4,7 +4,7 @@
 //! `golden/readers/NAME.toml` was applied, then its guests knocked, came and waited, and everything
 //! was listed: `NAME.nft-RELEASE.json`, `NAME.iptables-RELEASE.save`, `NAME.lists` (the kernel's own
 //! lists of addresses, and its clock). Where a listing was only taken for how its release writes
-//! sets, its rules are left out.
+//! sets, its rules are left out and its map of steps is cut short; all have one object on a line.
 //!
 //! `SNAPSHOTS=overwrite cargo test --test readers` writes what is expected anew; read it then.
 
