@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::lock::Lock;
-use super::{Failure, Firewall, Iptables, Left};
+use super::{Failure, Firewall, Iptables, Left, Nft};
 use crate::policy::{Backend, Name, nearest};
 use crate::ruleset::iptables::{self, GrantList, Holder, Saved};
 use crate::ruleset::nftables::{self, Listing};
@@ -114,17 +114,47 @@ pub fn close(
         known(&running, door)?;
     }
     let mut ended = 0;
-    if let Some(listing) = &running.nftables {
-        let change = nftables::close(listing, door, source);
-        if !change.text.is_empty() {
-            firewall.nft.load(&awake(&change.text))?;
-        }
-        ended += change.removed;
+    if let Some(listing) = running.nftables {
+        ended += close_nftables(&firewall.nft, listing, door, source)?;
     }
     if !running.iptables.is_empty() {
         ended += close_iptables(door, source)?;
     }
     Ok(ended)
+}
+
+/// A set that is being tidied up, because many elements of it have expired, is listed with gaps: what is
+/// listed is ended until two listings in a row show nothing.
+fn close_nftables(
+    nft: &Nft,
+    mut listing: Listing,
+    door: Option<&Name>,
+    source: Option<IpNet>,
+) -> Result<usize, Failure> {
+    let mut ended = 0;
+    let mut clean = 0;
+    for _ in 0..20 {
+        let change = nftables::close(&listing, door, source);
+        if !change.text.is_empty() {
+            nft.load(&awake(&change.text))?;
+        }
+        ended += change.removed;
+        clean = if change.removed == 0 { clean + 1 } else { 0 };
+        if clean == 2 {
+            return Ok(ended);
+        }
+        match nft.list_grants()? {
+            Some(again) => listing = again,
+            None => return Ok(ended),
+        }
+    }
+    Err(Failure {
+        left: Left::Unknown,
+        message: format!(
+            "{ended} grants are ended, and there are new ones each time: who knocks gets in again; \
+             take away the key (in the policy, then `toctoc apply`)"
+        ),
+    })
 }
 
 fn close_iptables(door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {

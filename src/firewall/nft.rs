@@ -105,7 +105,7 @@ impl Nft {
             _ => {}
         }
         match self.list() {
-            Err(failure) if failure.message.contains("not supported") => Ok(None),
+            Err(failure) if lacks_nftables(&failure.message) => Ok(None),
             listing => listing,
         }
     }
@@ -295,6 +295,11 @@ impl Nft {
 
 fn listing(ended: &Ended) -> Result<Listing, Failure> {
     Listing::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
+}
+
+/// Whether nft says that the kernel has no nftables. That it may not ask the kernel is something else.
+fn lacks_nftables(said: &str) -> bool {
+    said.contains("not supported") && !said.contains("Address family not supported")
 }
 
 /// Whether nft, of whatever release, says that there is no such table. It quotes the command in the

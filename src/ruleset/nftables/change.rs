@@ -1,6 +1,6 @@
 //! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -386,6 +386,8 @@ fn carry_over(
     unchanged: &HashSet<String>,
 ) -> Vec<Carried> {
     let mut carried = Vec::new();
+    let opened = running.opened().into_iter();
+    let holders = Holders::of(live, opened.filter(|opened| rights.include(opened)));
     for set in &script.sets {
         let Some((kept, family, prefix)) = parse_set_name(&set.name) else {
             continue;
@@ -410,7 +412,7 @@ fn carry_over(
                 let of_this_set =
                     |grant: &&Grant| Family::of(grant.source.addr()) == family && !grant.once;
                 for grant in live.iter().filter(of_this_set) {
-                    for source in resized(grant, prefix, running, rights) {
+                    for source in holders.resized(grant, prefix) {
                         let element = format!("{} . {}", source.addr(), classid(grant.door));
                         add(element, grant.expires_in);
                     }
@@ -427,14 +429,46 @@ fn carry_over(
     carried
 }
 
-/// The networks of another length for a grant: around each address that opened it and may still.
-fn resized(grant: &Grant, prefix: u8, running: &Listing, rights: &Rights) -> BTreeSet<IpNet> {
-    let around = |source| IpNet::new(source, prefix).ok().map(|net| net.trunc());
-    let opened = running.opened().into_iter();
-    let holders = opened.filter(|opened| {
-        opened.door == grant.door && grant.source.contains(&opened.source) && rights.include(opened)
-    });
-    holders.filter_map(|opened| around(opened.source)).collect()
+/// Who opened each of some grants. There may be tens of thousands.
+struct Holders(HashMap<(u32, IpNet), Vec<IpAddr>>);
+
+impl Holders {
+    fn of(grants: &[Grant], opened: impl Iterator<Item = Opened>) -> Holders {
+        let lengths: BTreeSet<u8> = grants.iter().map(|g| g.source.prefix_len()).collect();
+        let mut holders: HashMap<(u32, IpNet), Vec<IpAddr>> = grants
+            .iter()
+            .map(|grant| ((grant.door, grant.source), Vec::new()))
+            .collect();
+        for opened in opened {
+            for &length in &lengths {
+                if let Some(network) = around(opened.source, length)
+                    && let Some(sources) = holders.get_mut(&(opened.door, network))
+                {
+                    sources.push(opened.source);
+                }
+            }
+        }
+        Holders(holders)
+    }
+
+    /// The networks of another length for a grant: around each address that opened it.
+    fn resized(&self, grant: &Grant, prefix: u8) -> BTreeSet<IpNet> {
+        let sources = self.0.get(&(grant.door, grant.source));
+        let networks = sources.into_iter().flatten();
+        networks
+            .filter_map(|&source| around(source, prefix))
+            .collect()
+    }
+
+    fn include(&self, opened: &Opened) -> bool {
+        let lengths = 0..=Family::of(opened.source).longest_prefix();
+        let mut networks = lengths.filter_map(|length| around(opened.source, length));
+        networks.any(|network| self.0.contains_key(&(opened.door, network)))
+    }
+}
+
+fn around(source: IpAddr, prefix: u8) -> Option<IpNet> {
+    IpNet::new(source, prefix).ok().map(|net| net.trunc())
 }
 
 /// The transaction that grants a source a door by hand. A grant that is there gets the new time.
@@ -502,11 +536,9 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
     for grant in &closing {
         remove_grant(&mut text, grant, &sets);
     }
+    let holders = Holders::of(&closing, std::iter::empty());
     for opened in running.opened() {
-        let closed = closing
-            .iter()
-            .any(|g| g.door == opened.door && g.source.contains(&opened.source));
-        if closed {
+        if holders.include(&opened) {
             remove_opened(&mut text, &opened, &sets);
         }
     }
