@@ -220,9 +220,9 @@ fn grants_given_during_an_apply_are_kept() {
 struct SlowNft(tempfile::TempDir);
 
 impl SlowNft {
-    fn new() -> SlowNft {
+    fn new(world: &World) -> SlowNft {
         let directory = tempfile::tempdir().unwrap();
-        let there = Command::new("sh").args(["-c", "command -v nft"]).output();
+        let there = world.command("sh").args(["-c", "command -v nft"]).output();
         let there = String::from_utf8(there.unwrap().stdout).unwrap();
         let (here, there) = (directory.path().display(), there.trim());
         // Where there is no table the same script is loaded only to be compared with.
@@ -269,7 +269,7 @@ impl SlowNft {
 #[test]
 fn the_lock_is_held_until_the_nft_of_a_killed_apply_ends() {
     let world = World::with(YVES);
-    let slow = SlowNft::new();
+    let slow = SlowNft::new(&world);
     let mut killed = slow.start(&world, TWO);
     killed.kill().unwrap();
     killed.wait().unwrap();
@@ -302,7 +302,7 @@ fn a_grant_spent_during_an_apply_does_not_come_back() {
             world.holders("ssh").len() == 2
         });
         let changed = format!("max_sources = 300\n{policy}");
-        let said = SlowNft::new().apply(&world, &changed, || {
+        let said = SlowNft::new(&world).apply(&world, &changed, || {
             assert_eq!(world.connect(client, 22), Door::Open);
         });
         assert!(
@@ -326,7 +326,7 @@ fn a_slow_apply_prolongs_no_grant() {
     world.yes(&["open", "ssh", STRANGER[0], "--for", "5s"]);
     let start = Instant::now();
     let before = left(&world);
-    SlowNft::new().apply(&world, &format!("max_sources = 300\n{TWO}"), || {
+    SlowNft::new(&world).apply(&world, &format!("max_sources = 300\n{TWO}"), || {
         thread::sleep(Duration::from_secs(6));
     });
     let passed = start.elapsed().as_millis() as u64;
