@@ -38,8 +38,8 @@ impl Injector {
         })
     }
 
-    /// A SYN or a datagram, as the trace says.
-    pub fn packet(&self, packet: &Packet) {
+    /// A SYN or a datagram, as the trace says. Returns the port it came from.
+    pub fn packet(&self, packet: &Packet) -> u16 {
         let port = packet.to.port.get();
         let mut ports = self.ports.borrow_mut();
         let from = ports.entry(packet.source).or_insert(40_000);
@@ -48,6 +48,7 @@ impl Injector {
             Protocol::Tcp => self.tcp(packet.source, *from, port, SYN),
             Protocol::Udp => self.udp(packet.source, *from, port),
         }
+        *from
     }
 
     pub fn tcp(&self, source: IpAddr, from: u16, to: u16, flags: u8) {

@@ -6,12 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use toctoc::model::Model;
+use toctoc::model::{Model, Outcome};
 use toctoc::policy::Policy;
 use toctoc::ruleset::Grant;
-use toctoc::trace::Packet;
 
-use super::play::Played;
+use super::play::{Played, Sent};
 use super::policies::Case;
 
 /// Whatever would have gone another way with all deadlines so much earlier or later is not judged.
@@ -46,15 +45,17 @@ type Granted = (String, bool);
 struct Holds {
     grants: BTreeSet<Granted>,
     midway: BTreeMap<IpAddr, usize>,
+    /// For each packet, whether it came through.
+    passed: Vec<bool>,
 }
 
 pub fn judge(case: &Case, played: &Played) -> Verdict {
     let policy = &case.policy;
     let mut verdict = Verdict::default();
-    let mut networks: BTreeMap<IpNet, Vec<Packet>> = BTreeMap::new();
-    for packet in &played.packets {
-        let network = policy.grant.around(packet.source);
-        networks.entry(network).or_default().push(*packet);
+    let mut networks: BTreeMap<IpNet, Vec<Sent>> = BTreeMap::new();
+    for sent in &played.packets {
+        let network = policy.grant.around(sent.packet.source);
+        networks.entry(network).or_default().push(*sent);
     }
     let mut differing = BTreeSet::new();
     let mut told = String::new();
@@ -75,9 +76,10 @@ pub fn judge(case: &Case, played: &Played) -> Verdict {
                 .filter(|(source, _)| network.contains(*source))
                 .map(|(&source, &knocks)| (source, knocks))
                 .collect(),
+            passed: packets.iter().map(|sent| sent.passed).collect(),
         };
         let expected = expected(policy, packets, played.seen);
-        let sources: BTreeSet<IpAddr> = packets.iter().map(|packet| packet.source).collect();
+        let sources: BTreeSet<IpAddr> = packets.iter().map(|sent| sent.packet.source).collect();
         for (sum, (least, most)) in opened.iter_mut().zip(&expected.opened) {
             *sum = (sum.0 + least, sum.1 + most);
         }
@@ -150,7 +152,7 @@ struct Expected {
 }
 
 /// What the model says, with deadlines as they are and moved by the margin.
-fn expected(policy: &Policy, packets: &[Packet], seen: [Duration; 2]) -> Expected {
+fn expected(policy: &Policy, packets: &[Sent], seen: [Duration; 2]) -> Expected {
     let shifts = [
         |time: Duration| time,
         |time: Duration| time + MARGIN,
@@ -168,9 +170,9 @@ fn expected(policy: &Policy, packets: &[Packet], seen: [Duration; 2]) -> Expecte
                 opening.open_for = lasting(opening.open_for);
             }
             let mut model = Model::new(&shifted, now);
-            packets.iter().for_each(|&packet| {
-                model.packet(packet);
-            });
+            let outcomes = packets.iter().map(|sent| model.packet(sent.packet));
+            let refused = |outcome| matches!(outcome, Outcome::Refused(_));
+            let passed: Vec<bool> = outcomes.map(|outcome| !refused(outcome)).collect();
             for ((least, most), &count) in opened.iter_mut().zip(model.opened()) {
                 (*least, *most) = (count.min(*least), count.max(*most));
             }
@@ -183,6 +185,7 @@ fn expected(policy: &Policy, packets: &[Packet], seen: [Duration; 2]) -> Expecte
                 let holds = Holds {
                     grants: grants.keys().map(name).collect(),
                     midway: model.progress(at),
+                    passed: passed.clone(),
                 };
                 all.push(holds);
                 let own = grants.iter().map(|(holding, &end)| (name(holding), end));

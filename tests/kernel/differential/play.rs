@@ -1,12 +1,14 @@
 //! A trace as real packets, and what the kernel holds afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use toctoc::automaton::{Place, State};
 use toctoc::firewall::Iptables;
+use toctoc::knock::Knock;
 use toctoc::ruleset::iptables::{GrantList, Saved, lists_of, opened_count};
 use toctoc::ruleset::nftables::Listing;
 use toctoc::ruleset::{Grant, Progress};
@@ -16,9 +18,19 @@ use super::policies::Case;
 use super::traces::{BEAT, Trace};
 use crate::world::World;
 
+/// A packet with the time at which it was really sent.
+#[derive(Clone, Copy)]
+pub struct Sent {
+    pub packet: Packet,
+    /// The port it came from: another one for each packet of a source.
+    pub from: u16,
+    /// Whether it came through all that we look at packets with.
+    pub passed: bool,
+}
+
 /// What was sent when, and what came of it.
 pub struct Played {
-    pub packets: Vec<Packet>,
+    pub packets: Vec<Sent>,
     /// When the kernel was looked at: begun and done.
     pub seen: [Duration; 2],
     pub grants: Vec<Grant>,
@@ -33,9 +45,10 @@ pub struct Played {
 pub fn play(world: &World, case: &Case, trace: &Trace) -> Played {
     for _ in 0..10 {
         world.apply(&case.text);
+        world.nft(BEHIND);
         let lost = frames_lost();
         let start = Instant::now();
-        let packets = send(world, trace, start);
+        let mut packets = send(world, trace, start);
         let begun = start.elapsed();
         let look = match world.is_nftables() {
             true => look_at_nftables,
@@ -43,7 +56,12 @@ pub fn play(world: &World, case: &Case, trace: &Trace) -> Played {
         };
         let held = look(world, case);
         let seen = [begun, held.at - start];
+        let passed = passed(world);
+        for sent in &mut packets {
+            sent.passed = passed.contains(&(sent.packet.source, sent.packet.to, sent.from));
+        }
         world.yes(&["remove"]);
+        world.nft("delete table inet behind\n");
         if frames_lost() == lost {
             return Played {
                 packets,
@@ -57,8 +75,47 @@ pub fn play(world: &World, case: &Case, trace: &Trace) -> Played {
     panic!("this machine loses packets between two namespaces");
 }
 
-/// The packets with the times at which they were really sent.
-fn send(world: &World, trace: &Trace, start: Instant) -> Vec<Packet> {
+/// Behind all places where a packet is judged, and before anybody else could drop it.
+const BEHIND: &str = "table inet behind {
+    set passed4 {
+        type ipv4_addr . inet_proto . inet_service . inet_service
+        size 65535
+        flags dynamic
+    }
+    set passed6 {
+        type ipv6_addr . inet_proto . inet_service . inet_service
+        size 65535
+        flags dynamic
+    }
+    chain passed {
+        type filter hook prerouting priority -149; policy accept;
+        iifname eth0 meta l4proto { tcp, udp } update @passed4 { ip saddr . meta l4proto . th dport . th sport }
+        iifname eth0 meta l4proto { tcp, udp } update @passed6 { ip6 saddr . meta l4proto . th dport . th sport }
+    }
+}
+";
+
+/// The packets that came so far: source, port and the port they came from.
+fn passed(world: &World) -> HashSet<(IpAddr, Knock, u16)> {
+    let mut passed = HashSet::new();
+    for set in ["passed4", "passed6"] {
+        let text = world.server(&["nft", "-j", "list", "set", "inet", "behind", set]);
+        let listing: Value = serde_json::from_str(&text).unwrap();
+        let objects = listing["nftables"].as_array().unwrap().iter();
+        let elements = objects.filter_map(|object| object["set"]["elem"].as_array());
+        for element in elements.flatten() {
+            let parts = &element["concat"];
+            let source = parts[0].as_str().unwrap().parse().unwrap();
+            let to = format!("{}/{}", parts[2], parts[1].as_str().unwrap());
+            let from = parts[3].as_u64().unwrap().try_into().unwrap();
+            passed.insert((source, to.parse().unwrap(), from));
+        }
+    }
+    passed
+}
+
+/// Sends a trace's packets, each in its beat.
+fn send(world: &World, trace: &Trace, start: Instant) -> Vec<Sent> {
     let mut sent = Vec::new();
     world.inject(|injector| {
         for (number, step) in trace.steps.iter().enumerate() {
@@ -72,8 +129,12 @@ fn send(world: &World, trace: &Trace, start: Instant) -> Vec<Packet> {
                 source: step.source,
                 to: step.to,
             };
-            injector.packet(&packet);
-            sent.push(packet);
+            let from = injector.packet(&packet);
+            sent.push(Sent {
+                packet,
+                from,
+                passed: false,
+            });
         }
     });
     wait_for(start, trace.end);
