@@ -162,8 +162,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
 fn status_answers_the_same_when_nobody_reads() {
     let world = World::with(YVES);
     let unread = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
-        command.arg("status").arg(world.path());
+        let mut command = world.toctoc_command(&["status"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawn = || {
             let mut child = command.spawn().unwrap();
