@@ -76,17 +76,20 @@ fn open_iptables(
         seconds: open_for.as_secs(),
         once: false,
     };
-    if let Some(text) = iptables::add_list(saved, &list) {
-        firewall.iptables.restore(family, &text)?;
+    let new_list = iptables::add_list(saved, &list);
+    if let Some(text) = &new_list {
+        firewall.iptables.restore(family, text)?;
     }
     let began = |failure| Failure {
         left: Left::Changed,
         ..failure
     };
-    Iptables::add(
-        &iptables::names::guests(family, prefix, door),
-        network.addr(),
-    )?;
+    let guests = iptables::names::guests(family, prefix, door);
+    let known = Iptables::add(&guests, network.addr());
+    known.map_err(|failure| match new_list {
+        Some(_) => began(failure),
+        None => failure,
+    })?;
     Iptables::add(&list.to_string(), network.addr()).map_err(began)?;
     // The last opening counts, whether it is longer or shorter.
     for held in Iptables::lists().map_err(began)?.held() {

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How a program ended, and what it printed.
 #[derive(Debug)]
@@ -40,7 +41,8 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
     Ok(ended(output.status, &output.stdout, &output.stderr))
 }
 
-/// Runs a program that only reads, without input; `None` when it takes longer than that and is ended.
+/// Runs a program that only reads, without input; `None` when it takes longer than that and is ended,
+/// with all that it has started.
 ///
 /// # Errors
 /// As for [`run`].
@@ -54,6 +56,7 @@ pub fn run_within(program: &[&str], limit: Duration) -> io::Result<Option<Ended>
         .stdin(Stdio::null())
         .stdout(printed[0].try_clone()?)
         .stderr(printed[1].try_clone()?)
+        .process_group(0)
         .spawn()?;
     let start = Instant::now();
     let status = loop {
@@ -61,7 +64,7 @@ pub fn run_within(program: &[&str], limit: Duration) -> io::Result<Option<Ended>
             break status;
         }
         if start.elapsed() > limit {
-            child.kill()?;
+            kill_process_group(Pid::from_child(&child), Signal::KILL)?;
             child.wait()?;
             return Ok(None);
         }
