@@ -83,7 +83,7 @@ fn each_key_opens(policy: &Policy, automaton: &Automaton) {
     for (index, key) in policy.keys.iter().enumerate() {
         let mut run = Run::new(policy, automaton, 0);
         let mut last = None;
-        for &to in &key.sequence {
+        for &to in key.sequences().iter().flatten() {
             let packet = Packet {
                 at: Duration::ZERO,
                 source: [192, 0, 2, 7].into(),

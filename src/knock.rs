@@ -109,9 +109,17 @@ impl FromStr for Knock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DoorIndex(pub usize);
 
-/// A key by its place in the policy, which is that of its sequence in the automaton.
+/// A key by its place in the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyIndex(pub usize);
+
+/// One of the sequences of a key: a scratch key has several, a token key none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceIndex {
+    pub key: KeyIndex,
+    /// Its place among the sequences of the key.
+    pub number: usize,
+}
 
 /// How much of an address a grant covers: the prefix lengths of the policy's `[grant]` section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,7 @@ pub mod import;
 pub mod knock;
 pub mod policy;
 pub mod ruleset;
+pub mod single_use;
 
 // The contract, and what happens over time.
 pub mod model;

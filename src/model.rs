@@ -123,14 +123,11 @@ impl<'p> Model<'p> {
         visitor.last = Some((knock, at));
         // 3. The last knocks decide.
         visitor.knocks.push(knock);
-        let sequences = self.policy.keys.iter().map(|key| &key.sequence);
-        let complete = sequences
-            .into_iter()
-            .position(|sequence| visitor.knocks.ends_with(sequence));
-        let key = KeyIndex(complete?);
+        let mut sequences = self.policy.sequences();
+        let (complete, _) = sequences.find(|(_, knocks)| visitor.knocks.ends_with(knocks))?;
         // 5. Opening, and progress is forgotten.
         visitor.knocks.clear();
-        self.open(at, source, key)
+        self.open(at, source, complete.key)
     }
 
     fn open(&mut self, at: Duration, source: IpAddr, index: KeyIndex) -> Option<KeyIndex> {
@@ -177,10 +174,8 @@ impl<'p> Model<'p> {
         (1..=knocks.len())
             .filter(|&length| {
                 let run = &knocks[knocks.len() - length..];
-                self.policy
-                    .keys
-                    .iter()
-                    .any(|key| key.sequence.starts_with(run))
+                let mut sequences = self.policy.sequences();
+                sequences.any(|(_, knocks)| knocks.starts_with(run))
             })
             .max()
             .unwrap_or(0)

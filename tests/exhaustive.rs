@@ -12,7 +12,7 @@ use std::time::Duration;
 use toctoc::automaton::Automaton;
 use toctoc::knock::Knock;
 use toctoc::model::Model;
-use toctoc::policy::read;
+use toctoc::policy::{KeyKind, read};
 use toctoc::trace::Packet;
 use toctoc::trace::run::Run;
 
@@ -114,7 +114,7 @@ impl Seen {
             let mut policy = world.clone();
             policy.keys.truncate(sequences.len());
             for (key, sequence) in policy.keys.iter_mut().zip(sequences) {
-                key.sequence = sequence.clone();
+                key.kind = KeyKind::Sequence(sequence.clone());
             }
             let automaton = Automaton::build(policy.sequences());
             let model = Model::new(&policy, 0);

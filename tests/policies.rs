@@ -234,8 +234,8 @@ fn more_sources_than_a_list_holds_are_refused_with_iptables() {
     let read = |backend, room| {
         let host = policy::Host {
             backend: Some(backend),
-            default: None,
             ip_list_tot: room,
+            ..policy::Host::default()
         };
         policy::read_for("p", text, &host)
     };
@@ -306,7 +306,7 @@ fn no_sweep_opens_what_the_check_accepts() {
                         door: policy::DoorIndex(0),
                         open_for: Duration::from_secs(60),
                     }],
-                    sequence: knocks.collect::<Result<_, _>>().unwrap(),
+                    kind: policy::KeyKind::Sequence(knocks.collect::<Result<_, _>>().unwrap()),
                     once: false,
                     expires: None,
                 });
@@ -322,7 +322,7 @@ fn no_sweep_opens_what_the_check_accepts() {
 /// of three knocks or more (any two are evenly spaced).
 fn opened_by_a_sweep(policy: &policy::Policy) -> Option<String> {
     use toctoc::knock::{Knock, Protocol::*};
-    let long = policy.keys[0].sequence.len() > 2;
+    let long = policy.keys[0].sequences()[0].len() > 2;
     let steps = if long { 9 } else { 1 };
     for protocols in [&[Tcp][..], &[Udp], &[Tcp, Udp], &[Udp, Tcp]] {
         for (step, down) in (1..=steps).flat_map(|step| [(step, false), (step, true)]) {
@@ -402,7 +402,7 @@ fn a_sequence_may_be_as_long_as_that() {
     let text =
         format!("[door.ssh]\nports = [22]\n[key.k]\nopens = ['ssh']\nsequence = {ports:?}\n");
     let key = policy::read("p", &text).unwrap().keys.remove(0);
-    assert_eq!(key.sequence.len(), policy::LONGEST_SEQUENCE);
+    assert_eq!(key.sequences()[0].len(), policy::LONGEST_SEQUENCE);
 }
 
 #[test]

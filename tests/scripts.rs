@@ -29,8 +29,7 @@ fn policies(directory: &str) -> Vec<PathBuf> {
 fn read(path: &Path, backend: Backend) -> Option<Policy> {
     let host = ReadFor {
         backend: Some(backend),
-        default: None,
-        ip_list_tot: None,
+        ..ReadFor::default()
     };
     match load(path, &host) {
         Ok(policy) => Some(policy),

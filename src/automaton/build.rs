@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{Automaton, Place, State, Step};
-use crate::knock::{KeyIndex, Knock};
+use crate::knock::{KeyIndex, Knock, SequenceIndex};
 
 /// A node while building: what stands behind a state or behind a completed sequence.
 #[derive(Default)]
@@ -13,13 +13,16 @@ struct Node {
     knock: Option<Knock>,
     depth: usize,
     keys: Vec<KeyIndex>,
-    completes: Option<KeyIndex>,
+    completes: Option<SequenceIndex>,
     fail: usize,
 }
 
 const ROOT: usize = 0;
 
-pub(super) fn build(sequences: &[&[Knock]]) -> Automaton {
+/// A sequence and whose it is.
+type Named<'s> = (SequenceIndex, &'s [Knock]);
+
+pub(super) fn build(sequences: &[Named<'_>]) -> Automaton {
     let mut nodes = trie(sequences);
     let order = breadth_first(&nodes);
     link_failures(&mut nodes, &order);
@@ -36,7 +39,7 @@ pub(super) fn build(sequences: &[&[Knock]]) -> Automaton {
 
 /// How many steps the machine would have, counted without making them, and the key with the state
 /// that has the most. Steps that a state has in common with its fail link are counted twice.
-pub(super) fn size(sequences: &[&[Knock]]) -> (u64, Option<KeyIndex>) {
+pub(super) fn size(sequences: &[Named<'_>]) -> (u64, Option<KeyIndex>) {
     let mut nodes = trie(sequences);
     let order = breadth_first(&nodes);
     link_failures(&mut nodes, &order);
@@ -61,10 +64,9 @@ pub(super) fn size(sequences: &[&[Knock]]) -> (u64, Option<KeyIndex>) {
 }
 
 /// One path for each sequence; common beginnings share their nodes.
-fn trie(sequences: &[&[Knock]]) -> Vec<Node> {
+fn trie(sequences: &[Named<'_>]) -> Vec<Node> {
     let mut nodes = vec![Node::default()];
-    for (index, sequence) in sequences.iter().enumerate() {
-        let key = KeyIndex(index);
+    for &(index, sequence) in sequences {
         let mut at = ROOT;
         for (i, &knock) in sequence.iter().enumerate() {
             at = match nodes[at].children.get(&knock) {
@@ -80,9 +82,9 @@ fn trie(sequences: &[&[Knock]]) -> Vec<Node> {
                     child
                 }
             };
-            nodes[at].keys.push(key);
+            nodes[at].keys.push(index.key);
         }
-        nodes[at].completes = Some(key);
+        nodes[at].completes = Some(index);
     }
     nodes
 }
@@ -147,7 +149,7 @@ fn flatten(
         };
         for (&knock, &child) in &node.children {
             let step = match nodes[child].completes {
-                Some(key) => Step::Complete(key),
+                Some(index) => Step::Complete(index),
                 None => Step::To(states[&child]),
             };
             own.insert(knock, step);
@@ -177,19 +179,22 @@ fn places(nodes: &[Node], order: &[usize]) -> Vec<Place> {
 
 /// One state for each knock that ends a sequence, knowing only its echo.
 fn add_done_states(
-    sequences: &[&[Knock]],
+    sequences: &[Named<'_>],
     steps: &mut Vec<BTreeMap<Knock, Step>>,
     places: &mut Vec<Place>,
-) -> Vec<State> {
+) -> BTreeMap<SequenceIndex, State> {
     let mut done: HashMap<Knock, State> = HashMap::new();
-    let mut after = Vec::with_capacity(sequences.len());
-    for last in sequences.iter().filter_map(|sequence| sequence.last()) {
+    let mut after = BTreeMap::new();
+    for (index, sequence) in sequences {
+        let Some(last) = sequence.last() else {
+            continue;
+        };
         let state = *done.entry(*last).or_insert_with(|| {
             steps.push(BTreeMap::from([(*last, Step::Echo)]));
             places.push(Place::Done(*last));
             State((places.len() - 1) as u32)
         });
-        after.push(state);
+        after.insert(*index, state);
     }
     after
 }

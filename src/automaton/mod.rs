@@ -35,7 +35,7 @@ mod build;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::knock::{KeyIndex, Knock};
+use crate::knock::{KeyIndex, Knock, SequenceIndex};
 
 /// A node of the machine. 0 is the root: no progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,8 +52,8 @@ pub enum Step {
     Echo,
     /// Progress is now this; [`State::ROOT`] means there is none.
     To(State),
-    /// The key's sequence is complete. Progress becomes [`Automaton::after`].
-    Complete(KeyIndex),
+    /// This sequence is complete. Progress becomes [`Automaton::after`].
+    Complete(SequenceIndex),
 }
 
 /// What a state stands for.
@@ -74,24 +74,28 @@ pub struct Automaton {
     /// For each state, its steps that differ from the root's.
     steps: Vec<BTreeMap<Knock, Step>>,
     places: Vec<Place>,
-    /// For each key, the state after its completion.
-    after: Vec<State>,
+    /// For each sequence, the state after its completion.
+    after: BTreeMap<SequenceIndex, State>,
 }
 
 impl Automaton {
-    /// Builds the machine of some sequences, in the order of their keys: each non-empty, none inside
+    /// Builds the machine of some sequences, in their order: each non-empty, none inside
     /// another, no knock twice in a row, as a checked policy has them. Time and size grow with the
     /// number of steps, see [`Automaton::size`].
-    pub fn build<'s>(sequences: impl IntoIterator<Item = &'s [Knock]>) -> Automaton {
-        let sequences: Vec<&[Knock]> = sequences.into_iter().collect();
+    pub fn build<'s>(
+        sequences: impl IntoIterator<Item = (SequenceIndex, &'s [Knock])>,
+    ) -> Automaton {
+        let sequences: Vec<_> = sequences.into_iter().collect();
         build::build(&sequences)
     }
 
     /// How many steps the machine of these sequences has at most, told without building it, and the
     /// key with the state that copies the most from others. Mostly that is about twice the number of
     /// knocks. When many sequences go through what many others begin with, it is a product.
-    pub fn size<'s>(sequences: impl IntoIterator<Item = &'s [Knock]>) -> (u64, Option<KeyIndex>) {
-        let sequences: Vec<&[Knock]> = sequences.into_iter().collect();
+    pub fn size<'s>(
+        sequences: impl IntoIterator<Item = (SequenceIndex, &'s [Knock])>,
+    ) -> (u64, Option<KeyIndex>) {
+        let sequences: Vec<_> = sequences.into_iter().collect();
         build::size(&sequences)
     }
 
@@ -106,9 +110,9 @@ impl Automaton {
         self.steps[state.0 as usize].get(&knock).copied()
     }
 
-    /// Where a source stands after completing a key's sequence.
-    pub fn after(&self, key: KeyIndex) -> State {
-        self.after[key.0]
+    /// Where a source stands after completing a sequence of this machine.
+    pub fn after(&self, sequence: SequenceIndex) -> State {
+        self.after.get(&sequence).copied().unwrap_or(State::ROOT)
     }
 
     /// What a state stands for; `None` for a number that is no state of this machine.
@@ -148,7 +152,9 @@ impl fmt::Debug for Automaton {
                 match step {
                     Step::Echo => write!(f, "  {knock} echo")?,
                     Step::To(state) => write!(f, "  {knock} -> {}", state.0)?,
-                    Step::Complete(key) => write!(f, "  {knock} opens key {}", key.0)?,
+                    Step::Complete(sequence) => {
+                        write!(f, "  {knock} opens key {}", sequence.key.0)?;
+                    }
                 }
             }
             writeln!(f)?;
@@ -170,7 +176,11 @@ mod tests {
     #[test]
     fn the_drawn_example_prints_as_a_table() {
         let keys = sequences(&["1 2 3", "1 2 4", "2 5"]);
-        let table = format!("{:?}", Automaton::build(keys.iter().map(Vec::as_slice)));
+        let named = keys.iter().enumerate().map(|(key, sequence)| {
+            let key = KeyIndex(key);
+            (SequenceIndex { key, number: 0 }, sequence.as_slice())
+        });
+        let table = format!("{:?}", Automaton::build(named));
         let expected = "
    0  root              1/tcp -> 1  2/tcp -> 2
    1  1 of key 0,1      1/tcp echo  2/tcp -> 3

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
+use super::refill::refilled;
 use super::status::everything_else;
 use super::{Answer, PolicyPath, complain, count, now, policy, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
 use crate::firewall::status::interface_warnings;
+use crate::firewall::tokens::clocks;
 use crate::knock::display_source;
 use crate::policy::show;
-use crate::policy::{Door, DoorIndex, Interfaces, Policy};
+use crate::policy::{Door, DoorIndex, Interfaces, KeyKind, Policy};
 
 pub(super) fn run(path: &PolicyPath) -> Answer {
     let policy = match policy(path) {
@@ -19,7 +21,7 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             return answer;
         }
     };
-    let applied = match apply(&Firewall::default(), &policy) {
+    let applied = match apply(&Firewall::default(), &policy, clocks()) {
         Ok(applied) => applied,
         Err(failure) => {
             complain(&failure.to_string());
@@ -40,6 +42,12 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     }
     if let Interfaces::Only(names) = &policy.interfaces {
         let _ = writeln!(text, "guarded on {} only", names.join(", "));
+    }
+    if let Some(done) = &applied.refilled {
+        text.push_str(&refilled(done));
+        for warning in &done.warnings {
+            complain(warning);
+        }
     }
     if applied.kept + applied.removed > 0 {
         let _ = writeln!(
@@ -79,12 +87,15 @@ fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
     let mut openers = Vec::new();
     for key in &policy.keys {
         for opening in key.opens.iter().filter(|opening| opening.door == index) {
-            let knocks = count(key.sequence.len(), "knock");
+            let with = match &key.kind {
+                KeyKind::Sequence(knocks) => count(knocks.len(), "knock"),
+                KeyKind::Token(_) => "a token".to_string(),
+            };
             let lasting = show(opening.open_for);
             let once = if key.once { " (one connection)" } else { "" };
             if !key.expired(now()) {
                 openers.push(format!(
-                    "{} opens it for {lasting}{once} with {knocks}",
+                    "{} opens it for {lasting}{once} with {with}",
                     key.name
                 ));
             }

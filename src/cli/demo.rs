@@ -17,6 +17,7 @@ use crate::client::{self, Door, Entered};
 use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
 use crate::firewall::status::{Status, observe};
+use crate::firewall::tokens::clocks;
 use crate::knock::Knock;
 use crate::lab::{CLIENT, Lab, SERVER, STRANGER};
 use crate::policy::{self, Backend, Host, Policy};
@@ -204,6 +205,7 @@ impl Stage<'_> {
             backend: Some(backend),
             default: None,
             ip_list_tot: None,
+            ..Host::default()
         };
         let policy = policy::read_for("demo", POLICY, &host)
             .map_err(|report| Ended::Could(report.to_string()))?;
@@ -216,7 +218,7 @@ impl Stage<'_> {
         let applied = self
             .lab
             .server
-            .inside(|| apply(&Firewall::default(), &self.policy))?;
+            .inside(|| apply(&Firewall::default(), &self.policy, clocks()))?;
         let applied = applied.map_err(|failure| Ended::Could(failure.to_string()))?;
         expect(
             applied.drifts.is_empty(),
@@ -253,7 +255,7 @@ impl Stage<'_> {
 
     /// Knocks with the key, and opens a session through the door.
     fn enter(&self) -> Result<TcpStream, Ended> {
-        let sequence = &self.policy.keys[0].sequence;
+        let sequence = &self.policy.keys[0].sequences()[0];
         let entered = self
             .lab
             .client

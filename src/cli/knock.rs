@@ -1,28 +1,34 @@
 //! `toctoc knock`
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{Answer, complain, count, say};
-use crate::client::{self, Door, Entered};
+use super::{Answer, complain, count, now, say};
+use crate::client::profile::{GAP, Way};
+use crate::client::{self, Door, Entered, Profile};
 use crate::knock::{Knock, Protocol};
+use crate::policy::show;
+use crate::single_use::GRACE;
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The host: a name or an address.
-    host: String,
+    /// The host, a name or an address; or, without knocks, a profile: its name, or a path with a `/`.
+    #[arg(value_name = "HOST|PROFILE")]
+    target: String,
     /// The ports to knock at, in order: 443, 443/tcp or 53/udp.
-    #[arg(required = true, value_name = "KNOCK", value_parser = knock)]
+    #[arg(value_name = "KNOCK", value_parser = knock)]
     knocks: Vec<Knock>,
     /// Connect to this port afterwards, to see whether it opened; try again slower if not. (This
     /// is a connection: it uses up the grant of a key with `once`.)
     #[arg(long, value_name = "PORT", value_parser = door)]
     door: Option<Knock>,
     /// The pause between two knocks.
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = gap)]
-    gap: Duration,
+    /// (Default: 10ms, or what the profile says.)
+    #[arg(long, value_name = "TIME", value_parser = gap)]
+    gap: Option<Duration>,
     /// Use IPv4.
     #[arg(short = '4', conflicts_with = "ipv6")]
     ipv4: bool,
@@ -56,7 +62,14 @@ fn gap(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let hosts = match resolve(arguments) {
+    let profile = match profile(arguments) {
+        Ok(profile) => profile,
+        Err(message) => {
+            complain(&message);
+            return Answer::CouldNot;
+        }
+    };
+    let hosts = match resolve(&profile.host, arguments) {
         Ok(hosts) => hosts,
         Err(message) => {
             complain(&message);
@@ -67,9 +80,9 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     // at the next one.
     let mut answer = Answer::CouldNot;
     for host in hosts {
-        answer = match arguments.door {
-            None => send(host, arguments),
-            Some(door) => enter(host, door, arguments),
+        answer = match profile.door {
+            None => send(host, &profile),
+            Some(door) => enter(host, door, &profile),
         };
         if answer == Answer::Yes {
             break;
@@ -78,20 +91,66 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     answer
 }
 
-fn send(host: SocketAddr, arguments: &Arguments) -> Answer {
-    match client::send(host, &arguments.knocks, arguments.gap) {
+/// What to do: as the arguments say, or as the profile that they name.
+fn profile(arguments: &Arguments) -> Result<Profile, String> {
+    let mut profile = match arguments.knocks.as_slice() {
+        [] => load(&arguments.target)?,
+        knocks => Profile {
+            host: arguments.target.clone(),
+            door: None,
+            way: Way::Sequence(knocks.to_vec()),
+            gap: GAP,
+        },
+    };
+    profile.door = arguments.door.map(|door| door.port).or(profile.door);
+    profile.gap = arguments.gap.unwrap_or(profile.gap);
+    Ok(profile)
+}
+
+/// The profile of a name or path.
+pub(super) fn load(name: &str) -> Result<Profile, String> {
+    let path = Profile::path(name);
+    if !path.exists() {
+        return Err(format!(
+            "there is no profile {}; for a host, name the ports to knock at: \
+             `toctoc knock {name} 443 2387 920`",
+            path.display()
+        ));
+    }
+    Profile::load(&path)
+}
+
+fn send(host: SocketAddr, profile: &Profile) -> Answer {
+    let (sent, what) = match &profile.way {
+        Way::Sequence(knocks) => (
+            client::send(host, knocks, profile.gap),
+            count(knocks.len(), "knock"),
+        ),
+        Way::Token(secret, port) => {
+            let token = client::tokens(secret, now())[0];
+            (
+                client::send_token(host, *port, &token),
+                "a token".to_string(),
+            )
+        }
+    };
+    match sent {
         Ok(()) => {
-            let knocks = count(arguments.knocks.len(), "knock");
-            say(&format!("sent {knocks} to {}\n", host.ip()));
+            say(&format!("sent {what} to {}\n", host.ip()));
             Answer::Yes
         }
         Err(error) => could_not(host, &error),
     }
 }
 
-fn enter(host: SocketAddr, door: Knock, arguments: &Arguments) -> Answer {
+fn enter(host: SocketAddr, port: NonZeroU16, profile: &Profile) -> Answer {
     let address = host.ip();
-    match client::enter(host, &arguments.knocks, door.port, arguments.gap) {
+    let door = format!("{port}/tcp");
+    let entered = match &profile.way {
+        Way::Sequence(knocks) => client::enter(host, knocks, port, profile.gap),
+        Way::Token(secret, to) => client::enter_with_token(host, secret, *to, port, now()),
+    };
+    match entered {
         Ok(Entered::Open { after, attempt }) => {
             let tries = match attempt {
                 1 => String::new(),
@@ -103,20 +162,58 @@ fn enter(host: SocketAddr, door: Knock, arguments: &Arguments) -> Answer {
             ));
             Answer::Yes
         }
-        Ok(Entered::Shut(Door::Refused)) => {
-            complain(&format!(
-                "{door} at {address} refuses: it is shut, or open with nothing listening"
-            ));
-            Answer::No
-        }
-        Ok(Entered::Shut(_)) => {
-            complain(&format!(
-                "{door} at {address} stays shut (wrong knocks, or the host does not answer)"
-            ));
+        Ok(Entered::Shut(shut)) => {
+            complain(&still_shut(&door, host, shut, &profile.way));
             Answer::No
         }
         Err(error) => could_not(host, &error),
     }
+}
+
+/// Why a door may have stayed shut.
+fn still_shut(door: &str, host: SocketAddr, shut: Door, way: &Way) -> String {
+    let address = host.ip();
+    let Way::Token(..) = way else {
+        return match shut {
+            Door::Refused => {
+                format!("{door} at {address} refuses: it is shut, or open with nothing listening")
+            }
+            _ => format!(
+                "{door} at {address} stays shut (wrong knocks, or the host does not answer)"
+            ),
+        };
+    };
+    let own = now();
+    let time = match client::time_at(host) {
+        Some(theirs) if theirs.abs_diff(own) > GRACE.as_secs() => {
+            let off = show(Duration::from_secs(theirs.abs_diff(own)));
+            let way = if theirs > own { "behind" } else { "ahead" };
+            format!(
+                "this clock is {off} {way} of what the web server there says ({}): tokens fit the time; \
+                 set it right",
+                clock(theirs)
+            )
+        }
+        Some(_) => "this clock agrees with that of the web server there, so it is not the time: \
+                    another secret, no token of this minute left, or the server has been started \
+                    less than two minutes ago"
+            .to_string(),
+        None => format!(
+            "is this clock right ({})? Tokens fit the time, to two minutes. Otherwise: another secret, \
+             no token of this minute left, the server has been started less than two minutes ago, or \
+             the host does not answer",
+            clock(own)
+        ),
+    };
+    format!("{door} at {address} stays shut, whatever token was sent\n{time}")
+}
+
+/// "20:41:03 UTC"
+fn clock(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| seconds.to_string(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 fn could_not(host: SocketAddr, error: &std::io::Error) -> Answer {
@@ -131,8 +228,7 @@ fn could_not(host: SocketAddr, error: &std::io::Error) -> Answer {
 }
 
 /// The addresses of the host, of the wanted family, in the system's order. Never empty.
-fn resolve(arguments: &Arguments) -> Result<Vec<SocketAddr>, String> {
-    let host = arguments.host.as_str();
+fn resolve(host: &str, arguments: &Arguments) -> Result<Vec<SocketAddr>, String> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let addresses = (bare.unwrap_or(host), 0)
         .to_socket_addrs()

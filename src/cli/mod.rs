@@ -4,10 +4,12 @@
 mod apply;
 mod by_hand;
 mod check;
+mod code;
 mod demo;
 mod explain;
 mod import;
 mod knock;
+mod refill;
 mod remove;
 mod render;
 mod status;
@@ -49,6 +51,8 @@ enum Command {
     Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
     Apply(PolicyPath),
+    /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
+    Refill(PolicyPath),
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
     Status(status::Arguments),
     /// Grant a source a door by hand.
@@ -59,6 +63,8 @@ enum Command {
     Remove(remove::Arguments),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
+    /// Print a token of this minute in hexadecimal, for any tool that sends bytes.
+    Code(code::Arguments),
     /// Watch it work: two hosts in namespaces, a real door, a real listener.
     Demo(demo::Arguments),
 }
@@ -107,11 +113,13 @@ pub fn main() -> ExitCode {
         Command::Explain(policy) => explain::run(&policy),
         Command::Import(arguments) => import::run(&arguments),
         Command::Apply(policy) => apply::run(&policy),
+        Command::Refill(policy) => refill::run(&policy),
         Command::Status(arguments) => status::run(&arguments),
         Command::Open(arguments) => by_hand::open(&arguments),
         Command::Close(arguments) => by_hand::close(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Knock(arguments) => knock::run(&arguments),
+        Command::Code(arguments) => code::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     answer.into()
@@ -128,6 +136,7 @@ fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Ans
         backend: path.backend,
         default,
         ip_list_tot: list_size(),
+        ..Host::default()
     };
     load(&path.path, &host).map_err(|error| match error {
         LoadError::Unreadable(message) => {

@@ -5,6 +5,7 @@ use clap::Args;
 use super::{Answer, complain, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::remove;
+use crate::firewall::tokens::clocks;
 use crate::policy::Backend;
 
 #[derive(Args)]
@@ -15,7 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    match remove(&Firewall::default(), arguments.backend) {
+    match remove(&Firewall::default(), arguments.backend, clocks()) {
         Ok(true) => say("removed: no door is guarded any more\n"),
         Ok(false) => say("there was nothing to remove\n"),
         Err(failure) => {

@@ -1,6 +1,9 @@
-//! The client: `knocks --send--> sent --verify--> open door`. Needs no privileges.
+//! The client: `profile --plan--> knocks --send--> sent --verify--> open door`. Needs no privileges.
 
+mod clock;
+pub mod profile;
 mod send;
+mod token;
 mod verify;
 
 use std::io;
@@ -9,7 +12,10 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use crate::knock::Knock;
+pub use clock::time_at;
+pub use profile::Profile;
 pub use send::send;
+pub use token::{enter_with_token, send_token, tokens};
 pub use verify::{Door, connect};
 
 /// What came of knocking at a door.

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use super::apply_nftables::MARGIN;
 use super::lock::Lock;
+use super::tokens::{Refilled, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
 use crate::ruleset::nftables::{TABLE, carry};
 use crate::ruleset::{Drift, Family, Grant};
+use crate::single_use::journal::Clocks;
 
 /// What an apply did.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Applied {
     pub ended_once: usize,
     /// What differs from the policy right after: nothing, unless somebody else interfered.
     pub drifts: Vec<Drift>,
+    /// What became of the tokens, if a key has any.
+    pub refilled: Option<Refilled>,
 }
 
 /// Makes the policy the running one. When the other backend was the running one, its live grants move
@@ -27,7 +31,7 @@ pub struct Applied {
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
-pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
+pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Applied, Failure> {
     let _lock = Lock::take()?;
     let changed = |failure| Failure {
         left: Left::Changed,
@@ -57,6 +61,10 @@ pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
             if other {
                 remove_iptables(firewall, true).map_err(changed)?;
             }
+            if policy.token_keys().next().is_some() {
+                let refilled = top_up(&firewall.nft, &firewall.state, policy, clocks);
+                applied.refilled = Some(refilled.map_err(changed)?);
+            }
             Ok(applied)
         }
         Backend::Iptables => {
@@ -70,6 +78,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy) -> Result<Applied, Failure> {
             };
             let applied = apply_iptables::apply(firewall.iptables, policy, &moving, began, again)?;
             if other.is_some() {
+                stop(&firewall.nft, &firewall.state, clocks).map_err(changed)?;
                 firewall
                     .nft
                     .load(&format!("delete table {TABLE}\n"))
@@ -100,7 +109,11 @@ fn remove_iptables(firewall: &Firewall, own_too: bool) -> Result<bool, Failure> 
 ///
 /// # Errors
 /// As for [`apply`].
-pub fn remove(firewall: &Firewall, backend: Option<Backend>) -> Result<bool, Failure> {
+pub fn remove(
+    firewall: &Firewall,
+    backend: Option<Backend>,
+    clocks: Clocks,
+) -> Result<bool, Failure> {
     let _lock = Lock::take()?;
     let mut any = false;
     if backend != Some(Backend::Iptables) {
@@ -109,6 +122,7 @@ pub fn remove(firewall: &Firewall, backend: Option<Backend>) -> Result<bool, Fai
             None => firewall.nft.list_if_there()?,
         };
         if listed.is_some() {
+            stop(&firewall.nft, &firewall.state, clocks)?;
             firewall.nft.load(&format!("delete table {TABLE}\n"))?;
             any = true;
         }

@@ -108,6 +108,7 @@ pub fn apply(
         removed: ending.len() + without_right,
         ended_once: 0,
         drifts: verify(iptables, policy, &automaton).map_err(done)?,
+        refilled: None,
     })
 }
 

@@ -103,6 +103,7 @@ fn load_and_verify(
         removed: change.removed + late,
         ended_once: change.ended_once,
         drifts,
+        refilled: None,
     })
 }
 

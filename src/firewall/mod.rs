@@ -10,19 +10,23 @@ mod hint;
 mod iptables;
 mod lock;
 mod nft;
+mod state_file;
 pub mod status;
+pub mod tokens;
 
 use std::fmt;
 
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
 pub use nft::Nft;
+pub use state_file::StateFile;
 
-/// The programs that change and list the kernel's firewall.
+/// The programs that change and list the kernel's firewall, and what is kept beside it.
 #[derive(Debug, Clone, Default)]
 pub struct Firewall {
     pub nft: Nft,
     pub iptables: Iptables,
+    pub state: StateFile,
 }
 
 /// What went wrong while talking to the kernel, and what holds now.

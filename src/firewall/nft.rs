@@ -217,6 +217,25 @@ impl Nft {
         Ok(lines.any(|line| line.starts_with("flags ") && line.contains("dormant")))
     }
 
+    /// One set or map (as `kind` says) of our table. `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn list_part(&self, kind: &str, name: &str) -> Result<Option<Listing>, Failure> {
+        let (family, table) = table_words();
+        let ended = self.run(
+            &[&self.program, "-j", "list", kind, family, table, name],
+            "",
+        )?;
+        if ended.succeeded() {
+            return listing(&ended).map(Some);
+        }
+        match ended.stderr.starts_with("Error: No such file or directory") {
+            true => Ok(None),
+            false => Err(Failure::unchanged(self.said(&ended))),
+        }
+    }
+
     /// What this nft prints of a script that has just been loaded where nothing else is: in a
     /// network namespace of its own, gone when nft ends.
     ///

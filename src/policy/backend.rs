@@ -60,6 +60,12 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             )),
         );
     }
+    let tokens = file.keys.iter().filter_map(|key| key.token.as_ref());
+    found.extend(tokens.take(1).map(|token| {
+        Diagnostic::new(token.at.clone(), "the iptables backend has no tokens")
+            .label("not with iptables")
+            .help(format!("give the key a sequence, {WAY_OUT}"))
+    }));
     let room = file.max_sources.as_ref().zip(host.ip_list_tot);
     if let Some((written, room)) = room.filter(|(written, room)| written.value > *room) {
         found.push(
@@ -128,7 +134,7 @@ fn fraction(time: &Spanned<Duration>) -> Option<Diagnostic> {
 fn compared(policy: &Policy) -> usize {
     let mut beginnings = std::collections::HashSet::new();
     let mut longest = 0;
-    for sequence in policy.sequences() {
+    for (_, sequence) in policy.sequences() {
         longest = longest.max(sequence.len());
         for length in 1..sequence.len() {
             beginnings.insert(&sequence[..length]);

@@ -2,7 +2,7 @@
 //!
 //! Everything that any later step could stumble over is refused here, with the place in the file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -14,14 +14,16 @@ use super::file::{DoorEntry, Entry, File, KeyEntry, Spanned};
 use super::nearest;
 use super::sweep;
 use super::{
-    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyIndex,
+    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyIndex, KeyKind,
     LONGEST_SEQUENCE, Log, Name, Opening, Policy,
 };
 use crate::automaton::Automaton;
-use crate::knock::{GrantPrefix, Knock};
+use crate::knock::{GrantPrefix, Knock, Protocol};
+use crate::single_use::Secret;
 
 const DEFAULT_WITHIN: Duration = Duration::from_secs(10);
 const DEFAULT_OPEN_FOR: Duration = Duration::from_secs(60);
+const DEFAULT_HORIZON: Duration = Duration::from_secs(6 * 3600);
 
 /// Judges a file. Adds to `diagnostics` what is wrong; returns the policy when nothing is.
 pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
@@ -39,10 +41,12 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
         checker.sequence(key, &guarded, &ignored);
     }
     checker.sequences_apart();
+    checker.token_port(&guarded, &ignored);
+    let secrets = checker.secrets(host);
     if !checker.diagnostics.is_empty() {
         return None;
     }
-    let policy = policy(file, host)?;
+    let policy = policy(file, host, secrets)?;
     steps(file, &policy, diagnostics);
     if !diagnostics.is_empty() {
         return None;
@@ -264,13 +268,17 @@ impl Checker<'_> {
         let name = &key.name;
         let sequence = match &key.sequence {
             Entry::Wrong => return,
+            Entry::Missing if key.token.is_some() => return,
             Entry::Missing => {
                 self.error(
                     Diagnostic::new(
                         name.at.clone(),
                         format!("key `{}` has no sequence", name.value),
                     )
-                    .help("write for example `sequence = [443, 2387, 920, 18357, 50]` below it"),
+                    .help(
+                        "write for example `sequence = [443, 2387, 920, 18357, 50]` below it, or \
+                         `token` with the file of a secret",
+                    ),
                 );
                 return;
             }
@@ -371,6 +379,111 @@ impl Checker<'_> {
         }
     }
 
+    /// Tokens arrive at a port of their own.
+    fn token_port(&mut self, guarded: &Claims, ignored: &Claims) {
+        let file = self.file;
+        let Some(Spanned { value: port, at }) = &file.token_port else {
+            let first = file.keys.iter().find_map(|key| key.token.as_ref());
+            if let Some(token) = first {
+                self.error(
+                    Diagnostic::new(token.at.clone(), "tokens need a port to go to")
+                        .label("a token key")
+                        .help("write for example `token_port = 40123` at the top of the file"),
+                );
+            }
+            return;
+        };
+        let port = Knock {
+            protocol: Protocol::Udp,
+            port: *port,
+        };
+        let in_sequences = file.keys.iter().filter_map(|key| match &key.sequence {
+            Entry::Written(sequence) => Some((key, sequence)),
+            _ => None,
+        });
+        let mut uses: Vec<(Range<usize>, String)> = Vec::new();
+        for (key, sequence) in in_sequences {
+            let knocks = sequence.value.iter().filter(|knock| knock.value == port);
+            let by = format!("a knock of `{}`", key.name.value);
+            uses.extend(knocks.map(|knock| (knock.at.clone(), by.clone())));
+        }
+        let allowed = file.firewall.iter().flat_map(|firewall| &firewall.allow);
+        let allowed = allowed.filter(|allowed| allowed.value == port);
+        uses.extend(allowed.map(|port| (port.at.clone(), "allowed".to_string())));
+        for claims in [guarded, ignored] {
+            let claim = claims.get(&port);
+            uses.extend(claim.map(|(at, by)| (at.clone(), format!("of {by}"))));
+        }
+        if let Some((place, by)) = uses.into_iter().next() {
+            self.error(
+                Diagnostic::new(at.clone(), format!("port {port} cannot be for tokens too"))
+                    .label("tokens go here")
+                    .help("whatever comes to the port for tokens is dropped; take one of its own")
+                    .also(place, by),
+            );
+        }
+    }
+
+    /// The secrets of the token keys, by the places of the keys.
+    fn secrets(&mut self, host: &Host) -> BTreeMap<usize, Secret> {
+        let mut secrets: BTreeMap<usize, Secret> = BTreeMap::new();
+        let file = self.file;
+        for (index, key) in file.keys.iter().enumerate() {
+            let Some(Spanned { value: path, at }) = &key.token else {
+                continue;
+            };
+            if let Entry::Written(sequence) = &key.sequence {
+                self.error(
+                    Diagnostic::new(
+                        at.clone(),
+                        format!("key `{}` has a token and a sequence", key.name.value),
+                    )
+                    .label("the token")
+                    .help("make two keys of them, or leave one out")
+                    .also(sequence.at.clone(), "the sequence"),
+                );
+                continue;
+            }
+            let read = match host.secrets.0 {
+                Some(read) => read(path),
+                None => Err(format!("{path} cannot be read here")),
+            };
+            let secret = match read {
+                Ok(secret) => secret,
+                Err(message) => {
+                    self.error(
+                        Diagnostic::new(at.clone(), message)
+                            .label("the file of the secret")
+                            .help(
+                                "a file of 64 hexadecimal digits that nobody else may read \
+                                 (0600), beside the policy; `toctoc key new` makes it",
+                            ),
+                    );
+                    continue;
+                }
+            };
+            let same = secrets.iter().find(|(_, other)| other.id() == secret.id());
+            if let Some((&other, _)) = same {
+                let other = &file.keys[other];
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        at.clone(),
+                        format!(
+                            "`{}` and `{}` have the same secret",
+                            other.name.value, key.name.value
+                        ),
+                    )
+                    .label("the same secret")
+                    .help("the log could not tell them apart; make a new one")
+                    .also(other.name.at.clone(), "the other key"),
+                );
+                continue;
+            }
+            secrets.insert(index, secret);
+        }
+        secrets
+    }
+
     /// Whether an error was reported inside this range, so that a follow-up would only repeat it.
     fn already_wrong(&self, at: &Range<usize>) -> bool {
         self.diagnostics
@@ -393,7 +506,7 @@ fn same_sequence<T>(key: &KeyEntry, other: &KeyEntry, at: &Spanned<T>) -> Diagno
 }
 
 /// The meaning of a file in which nothing is wrong.
-fn policy(file: &File, host: &Host) -> Option<Policy> {
+fn policy(file: &File, host: &Host, mut secrets: BTreeMap<usize, Secret>) -> Option<Policy> {
     let written = file.backend.as_ref().map(|backend| backend.value);
     let backend = host.backend.or(written).or(host.default);
     let backend = backend.unwrap_or(Backend::Nftables);
@@ -412,11 +525,16 @@ fn policy(file: &File, host: &Host) -> Option<Policy> {
     let keys = file
         .keys
         .iter()
-        .map(|key| {
+        .enumerate()
+        .map(|(index, key)| {
+            let kind = match secrets.remove(&index) {
+                Some(secret) => KeyKind::Token(secret),
+                None => KeyKind::Sequence(values(&key.sequence)?),
+            };
             Some(Key {
                 name: key.name.value.clone(),
                 opens: openings(file, key)?,
-                sequence: values(&key.sequence)?,
+                kind,
                 once: key.once,
                 expires: key.expires.as_ref().map(|s| s.value),
             })
@@ -445,6 +563,11 @@ fn policy(file: &File, host: &Host) -> Option<Policy> {
                 .as_ref()
                 .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
         },
+        token_port: file.token_port.as_ref().map(|port| port.value),
+        token_horizon: file
+            .token_horizon
+            .as_ref()
+            .map_or(DEFAULT_HORIZON, |s| s.value),
         firewall: file.firewall.as_ref().map(|written| HostFirewall {
             allow: written.allow.iter().map(|port| port.value).collect(),
             ping: written.ping,

@@ -4,6 +4,7 @@
 //! and left out of the [`File`]; what only makes sense together is judged by
 //! [`check`](super::check). Reading never stops at a mistake.
 
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::section::Section;
-use super::values::{MAX_WITHIN, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
+use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
 use super::{Backend, Closed, Log, Name};
 use crate::knock::Knock;
 
@@ -35,6 +36,8 @@ pub struct File {
     pub closed: Option<Spanned<Closed>>,
     pub log: Option<Spanned<Log>>,
     pub max_sources: Option<Spanned<u32>>,
+    pub token_port: Option<Spanned<NonZeroU16>>,
+    pub token_horizon: Option<Spanned<Duration>>,
     pub prefix4: Option<Spanned<u8>>,
     pub prefix6: Option<Spanned<u8>>,
     pub firewall: Option<FirewallEntry>,
@@ -69,6 +72,8 @@ pub struct KeyEntry {
     pub sequence: Entry<Vec<Spanned<Knock>>>,
     /// Whether each element of the list could be read: a list with holes proves nothing.
     pub sequence_whole: bool,
+    /// The file of a token key's secret.
+    pub token: Option<Spanned<String>>,
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
     pub expires: Option<Spanned<i64>>,
@@ -152,6 +157,10 @@ impl Reader {
             max_sources: section.take(self, "max_sources", |r, v| {
                 r.integer(v, MIN_MAX_SOURCES, 1 << 20, "max_sources")
             }),
+            token_port: section.take(self, "token_port", Reader::token_port),
+            token_horizon: section.take(self, "token_horizon", |r, v| {
+                r.duration(v, MIN_HORIZON, MAX_HORIZON, "6h")
+            }),
             ..File::default()
         };
         if let Some(grant) = section.table(self, "grant", "prefix4 = 24") {
@@ -169,7 +178,6 @@ impl Reader {
         if let Some(table) = section.table(self, "firewall", "default = \"drop\"") {
             file.firewall = Some(self.firewall(table));
         }
-        section.later("token_port");
         section.finish(self);
         file
     }
@@ -214,6 +222,9 @@ impl Reader {
                 sequence_whole = whole;
                 ports
             }),
+            token: section.take(self, "token", |r, v| {
+                r.string(v, "token = \"alice.secret\"").map(str::to_string)
+            }),
             open_for: section.take(self, "open_for", Reader::open_for),
             once: section
                 .take(self, "once", |r, v| r.boolean(v, "once"))
@@ -221,7 +232,6 @@ impl Reader {
             expires: section.take(self, "expires", Reader::end_of),
             sequence_whole: true,
         };
-        section.later("token");
         section.later("scratch");
         section.finish(self);
         KeyEntry {

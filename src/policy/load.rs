@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::diagnostic::Diagnostic;
-use super::{Host, LARGEST_FILE, Policy, Report};
+use super::{Host, LARGEST_FILE, Policy, Report, Secrets};
+use crate::single_use::Secret;
 
 /// Why there is no policy.
 #[derive(Debug)]
@@ -38,11 +42,11 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
         |what: &dyn fmt::Display| LoadError::Unreadable(format!("{shown} cannot be read: {what}"));
     let mut bytes = Vec::new();
     // `-` is standard input, as for many programs.
-    let path = match path.as_os_str().as_encoded_bytes() {
+    let opened = match path.as_os_str().as_encoded_bytes() {
         b"-" => Path::new("/dev/stdin"),
         _ => path,
     };
-    File::open(path)
+    File::open(opened)
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > LARGEST_FILE {
@@ -70,5 +74,47 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
             )));
         }
     };
-    super::read_for(&shown, &text, host).map_err(LoadError::Wrong)
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let secret = |name: &str| secret(&directory.join(name));
+    let host = Host {
+        secrets: Secrets(Some(&secret)),
+        ..*host
+    };
+    super::read_for(&shown, &text, &host).map_err(LoadError::Wrong)
+}
+
+/// Reads the file of a secret.
+///
+/// # Errors
+/// A sentence, when it cannot be read, others can read or change it, or holds no secret. Nothing of
+/// what it holds is told.
+pub fn secret(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path);
+    let file = file.map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
+    let user = rustix::process::geteuid().as_raw();
+    if !found.is_file() {
+        return Err(format!("{shown} is no file"));
+    }
+    if found.uid() != user && found.uid() != 0 {
+        return Err(format!("{shown} belongs to another user"));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(format!(
+            "{shown} can be read or changed by others (mode {:04o}): `chmod 600 {shown}`",
+            found.mode() & 0o7777
+        ));
+    }
+    let room = Secret::LONGEST_FILE as usize + 1;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    file.take(Secret::LONGEST_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    Secret::parse(&text).map_err(|error| format!("{shown}: {error}"))
 }

@@ -15,12 +15,14 @@ mod sweep;
 mod values;
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use crate::knock::{DoorIndex, KeyIndex};
+pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, Protocol};
+use crate::single_use::Secret;
 pub use diagnostic::{Diagnostic, Report};
 pub use values::{is_interface_name, nearest, show};
 
@@ -40,7 +42,7 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Report> {
 
 /// What a policy is read for, besides its text.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Host {
+pub struct Host<'f> {
     /// Instead of what the file says.
     pub backend: Option<Backend>,
     /// Where neither the file nor this says which; otherwise nftables.
@@ -48,6 +50,18 @@ pub struct Host {
     /// How many sources a list of the kernel holds (the parameter `ip_list_tot` of `xt_recent`), where
     /// that is known. Only the iptables backend asks.
     pub ip_list_tot: Option<u32>,
+    /// Reads the files that a policy names. Without it, they cannot be read.
+    pub secrets: Secrets<'f>,
+}
+
+/// How the file of a secret is read: from its name in the policy, or a sentence why not.
+#[derive(Clone, Copy, Default)]
+pub struct Secrets<'f>(pub Option<&'f dyn Fn(&str) -> Result<Secret, String>>);
+
+impl fmt::Debug for Secrets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets(..)")
+    }
 }
 
 /// Reads a policy from text, for a host. `path` names it in error messages.
@@ -74,6 +88,10 @@ pub struct Policy {
     /// How many sources may be midway, and how many may hold grants, per family.
     pub max_sources: u32,
     pub grant: GrantPrefix,
+    /// Where tokens arrive, as UDP datagrams. Always there when a key has a token.
+    pub token_port: Option<NonZeroU16>,
+    /// How far ahead tokens are loaded.
+    pub token_horizon: Duration,
     /// `None` when what is no door stays as it is.
     pub firewall: Option<HostFirewall>,
     /// In the order of the file; never empty. Indexed by [`DoorIndex`].
@@ -98,12 +116,20 @@ pub struct Key {
     pub name: Name,
     /// Never empty, each door once.
     pub opens: Vec<Opening>,
-    /// 1 to [`LONGEST_SEQUENCE`] knocks.
-    pub sequence: Vec<Knock>,
+    pub kind: KeyKind,
     /// Each grant of this key is used up by its first connection.
     pub once: bool,
     /// From this moment on (seconds since 1970, UTC) the key opens nothing.
     pub expires: Option<i64>,
+}
+
+/// What a key opens doors with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeyKind {
+    /// 1 to [`LONGEST_SEQUENCE`] knocks, again and again.
+    Sequence(Vec<Knock>),
+    /// Tokens made of a secret, each good for one opening.
+    Token(Secret),
 }
 
 /// A door that a key opens, and for how long.
@@ -182,8 +208,28 @@ impl Policy {
     }
 
     /// The sequences of the keys, in their order.
-    pub fn sequences(&self) -> impl Iterator<Item = &[Knock]> {
-        self.keys.iter().map(|key| key.sequence.as_slice())
+    pub fn sequences(&self) -> impl Iterator<Item = (SequenceIndex, &[Knock])> {
+        let keys = self.key_indices().zip(&self.keys);
+        keys.flat_map(|(index, key)| {
+            let sequences = key.sequences().iter().enumerate();
+            sequences.map(move |(number, knocks)| {
+                let index = SequenceIndex { key: index, number };
+                (index, knocks.as_slice())
+            })
+        })
+    }
+
+    /// The knocks of one of them.
+    pub fn sequence(&self, index: SequenceIndex) -> &[Knock] {
+        &self.key(index.key).sequences()[index.number]
+    }
+
+    /// The keys whose secrets make tokens, with them.
+    pub fn token_keys(&self) -> impl Iterator<Item = (&Key, &Secret)> {
+        self.keys.iter().filter_map(|key| match &key.kind {
+            KeyKind::Token(secret) => Some((key, secret)),
+            KeyKind::Sequence(_) => None,
+        })
     }
 
     /// The door that guards this port.
@@ -198,7 +244,7 @@ impl Policy {
     pub fn judges_udp(&self) -> bool {
         let udp = |knock: &Knock| knock.protocol == Protocol::Udp;
         self.doors.iter().any(|door| door.ports.iter().any(udp))
-            || self.keys.iter().any(|key| key.sequence.iter().any(udp))
+            || self.sequences().any(|(_, knocks)| knocks.iter().any(udp))
     }
 
     /// Whether some key has `once`.
@@ -208,6 +254,14 @@ impl Policy {
 }
 
 impl Key {
+    /// The sequences that this key opens with.
+    pub fn sequences(&self) -> &[Vec<Knock>] {
+        match &self.kind {
+            KeyKind::Sequence(sequence) => std::slice::from_ref(sequence),
+            KeyKind::Token(_) => &[],
+        }
+    }
+
     /// Whether the key has expired at `now`, in seconds since 1970.
     pub fn expired(&self, now: i64) -> bool {
         self.expires.is_some_and(|end| now >= end)

@@ -29,9 +29,10 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
             state = match automaton.step(state, knock) {
                 Step::Echo => state,
                 Step::To(next) => next,
-                Step::Complete(key) => {
+                Step::Complete(sequence) => {
+                    let key = sequence.key;
                     opened.entry(key).or_insert_with(|| name.to_string());
-                    automaton.after(key)
+                    automaton.after(sequence)
                 }
             };
         }
@@ -68,8 +69,8 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
         sweep("a descending tcp and udp sweep", &mut reversed().rev());
         sweep("a descending udp and tcp sweep", &mut both().rev());
     }
-    for key in &policy.keys {
-        if let Some((first, stride)) = kinds.stride(&key.sequence) {
+    for (_, sequence) in policy.sequences() {
+        if let Some((first, stride)) = kinds.stride(sequence) {
             let ports = (0..).map(|i| i64::from(first.port.get()) + i * stride);
             let ports = ports.map_while(|port| u16::try_from(port).ok());
             let mut knocks = ports.map_while(|port| Knock::new(first.protocol, port));

@@ -1,6 +1,7 @@
 //! The leaves of the file: each value read as what it should be, or reported where it stands.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -133,6 +134,24 @@ impl Reader {
             return None;
         }
         Some(duration)
+    }
+
+    /// The port that tokens go to, always UDP.
+    pub fn token_port(&mut self, value: &Value<'_>) -> Option<NonZeroU16> {
+        let udp = match value.get_ref() {
+            DeValue::String(text) => text.ends_with("/udp"),
+            _ => true,
+        };
+        let port = self.port(value)?;
+        if !udp {
+            self.error(
+                Diagnostic::new(value.span(), "tokens are UDP datagrams")
+                    .label("not a UDP port")
+                    .help(format!("write `token_port = {}`", port.port)),
+            );
+            return None;
+        }
+        Some(port.port)
     }
 
     pub fn open_for(&mut self, value: &Value<'_>) -> Option<Duration> {
@@ -394,6 +413,10 @@ pub(super) const MIN_WITHIN: Duration = Duration::from_millis(100);
 pub(super) const MAX_WITHIN: Duration = Duration::from_secs(3600);
 const MIN_OPEN: Duration = Duration::from_secs(1);
 const MAX_OPEN: Duration = Duration::from_secs(30 * 86_400);
+/// A timer that comes every quarter of an hour may fail twice.
+pub(super) const MIN_HORIZON: Duration = Duration::from_secs(3600);
+/// A token is remembered as spent for longer than this.
+pub(super) const MAX_HORIZON: Duration = Duration::from_secs(24 * 3600);
 
 fn too(short: bool) -> &'static str {
     if short { "short" } else { "long" }

@@ -159,10 +159,10 @@ impl<'p> Run<'p> {
                 self.visitors.insert(source, (state, at));
                 Effect::Progress(state)
             }
-            Step::Complete(key) => {
-                let after = self.automaton.after(key);
+            Step::Complete(sequence) => {
+                let after = self.automaton.after(sequence);
                 self.visitors.insert(source, (after, at));
-                self.open(at, source, key)
+                self.open(at, source, sequence.key)
             }
         }
     }

@@ -88,13 +88,15 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                                 open_for: open_for * (1 + door as u32),
                             })
                             .collect(),
-                        sequence,
+                        kind: KeyKind::Sequence(sequence),
                         once,
                         expires: past.then_some(30),
                     }
                 },
             );
             Policy {
+                token_port: None,
+                token_horizon: Duration::from_secs(3600),
                 backend: toctoc::policy::Backend::Nftables,
                 firewall: None,
                 within: WITHIN,

@@ -322,7 +322,9 @@ enum Stays {
 
 fn stays(new: &Set, old: &ListedSet) -> Stays {
     match new.kind {
-        SetKind::Kept { size } if old.is_declared(&new.types, size) => Stays::Filled,
+        SetKind::Kept { size } | SetKind::Loaded { size } if old.is_declared(&new.types, size) => {
+            Stays::Filled
+        }
         SetKind::Refilled if old.is_map_of(&new.types) => Stays::Empty,
         _ => Stays::Not,
     }

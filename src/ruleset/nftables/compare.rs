@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
 use super::listing::{ListedChain, ListedSet, Listing};
 use super::script::{Script, SetKind};
-use super::{FRESH, parse_set_name};
+use super::{FRESH, SPENT, TOKENS, parse_set_name};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -67,7 +67,9 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
         &mut drifts,
         |name, wanted, found, drifts| {
             let same = match wanted.kind {
-                SetKind::Kept { size } => found.is_declared(&wanted.types, size),
+                SetKind::Kept { size } | SetKind::Loaded { size } => {
+                    found.is_declared(&wanted.types, size)
+                }
                 _ => found.is_map == wanted.is_map(),
             };
             if !same {
@@ -203,7 +205,7 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
 }
 
 fn filled_by_kernel(name: &str) -> bool {
-    parse_set_name(name).is_some() || FRESH.contains(&name)
+    parse_set_name(name).is_some() || FRESH.contains(&name) || [TOKENS, SPENT].contains(&name)
 }
 
 /// The elements as a person reads them, in any order.

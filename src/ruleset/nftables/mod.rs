@@ -23,6 +23,18 @@
 //! belongs to others. It is set before it is read (an ingress VLAN map could have set it, which a
 //! sender could exploit) and back to 0 before the packet leaves the table.
 //!
+//! # Tokens
+//!
+//! Only if a key has a token. Datagrams to the port for tokens are judged in a chain of their own at
+//! raw and always dropped:
+//!
+//! ```text
+//!  prerouting, raw
+//!  chain knocks-token: our port? ---> chain judge-token: spent? drop.
+//!                                       whose is it (map tokens); add to spent, take from tokens
+//!                                     chain arrived-token --> chain key-NAME: grant, count, log, drop
+//! ```
+//!
 //! # What is kept over an apply
 //!
 //! Grants live in sets that no apply recreates: `grants4/6` (address . door), `once4/6` likewise for
@@ -36,12 +48,14 @@ mod compare;
 mod listing;
 mod render;
 mod script;
+mod tokens;
 
 pub use change::{Carried, Change, carry, close, leftovers, open, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
 pub use script::Script;
+pub use tokens::{change as change_tokens, loaded, spent_and_life};
 
 use crate::policy::Name;
 use crate::ruleset::Family;
@@ -97,6 +111,13 @@ const FRESH: [&str; 6] = [
     "claim4",
     "claim6",
 ];
+
+/// The map of tokens that open, loaded from user space.
+pub const TOKENS: &str = "tokens";
+
+/// The set of tokens that have opened. The kernel adds to it; it also holds the table's
+/// [life](crate::single_use::Journal), as an element that never ends.
+pub const SPENT: &str = "spent";
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.

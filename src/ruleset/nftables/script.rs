@@ -19,7 +19,8 @@ pub struct Script {
 pub struct Set {
     pub comment: Vec<String>,
     pub name: String,
-    /// `ipv4_addr . classid`, or `ipv4_addr : classid` for a map.
+    /// `ipv4_addr . classid`, or `ipv4_addr : classid` for a map; or what its keys are taken from,
+    /// `@th,64,128`.
     pub types: String,
     pub kind: SetKind,
     /// Each with a comment (may be empty).
@@ -36,6 +37,8 @@ pub enum SetKind {
     Refilled,
     /// The kernel; kept over an apply. Elements carry their own timeouts.
     Kept { size: u32 },
+    /// Whoever loads it, and the kernel takes from it; kept over an apply, with timeouts of its own.
+    Loaded { size: u32 },
     /// The kernel; made anew by every apply.
     Fresh { size: u32, timeout: Duration },
 }
@@ -111,12 +114,22 @@ impl Set {
 
     /// What the declaration says, line by line.
     fn details(&self) -> Vec<String> {
-        let mut lines = vec![format!("type {}", self.types)];
+        // What is no field of a protocol has no type that nft could name.
+        let word = if self.types.starts_with('@') {
+            "typeof"
+        } else {
+            "type"
+        };
+        let mut lines = vec![format!("{word} {}", self.types)];
         match self.kind {
             SetKind::Fixed | SetKind::Refilled => {}
             SetKind::Kept { size } => {
                 lines.push(format!("size {size}"));
                 lines.push("flags dynamic,timeout".to_string());
+            }
+            SetKind::Loaded { size } => {
+                lines.push(format!("size {size}"));
+                lines.push("flags timeout".to_string());
             }
             SetKind::Fresh { size, timeout } => {
                 lines.push(format!("size {size}"));

@@ -88,7 +88,7 @@ fn one(dice: &mut Dice, case: &Case, source: IpAddr) -> Vec<Step> {
 /// A few knocks that mean something together.
 fn piece(dice: &mut Dice, case: &Case, last: Option<Knock>) -> Vec<Knock> {
     let policy = &case.policy;
-    let sequence = |dice: &mut Dice| dice.pick(&policy.keys).sequence;
+    let sequence = |dice: &mut Dice| dice.pick(&policy.keys).sequences()[0].clone();
     match dice.below(16) {
         0..5 => sequence(dice),
         5 => {
@@ -141,7 +141,7 @@ fn any(dice: &mut Dice, case: &Case) -> Knock {
         2 => knock(Protocol::Tcp, 5),
         3 => knock(Protocol::Udp, 53),
         _ => {
-            let sequence = dice.pick(&case.policy.keys).sequence;
+            let sequence = dice.pick(&case.policy.keys).sequences()[0].clone();
             dice.pick(&sequence)
         }
     }

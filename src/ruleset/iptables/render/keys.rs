@@ -21,7 +21,8 @@ impl Plan<'_> {
         self.newcomers(table, protocol);
         for index in self.policy.key_indices() {
             let key = self.policy.key(index);
-            let sequence: Vec<String> = key.sequence.iter().map(|k| k.to_string()).collect();
+            let sequence = key.sequences().iter().flatten();
+            let sequence: Vec<String> = sequence.map(|knock| knock.to_string()).collect();
             let doors = key.opens.iter().map(|opening| {
                 let door = &self.policy.door(opening.door).name;
                 format!("{door} for {}", show(opening.open_for))
@@ -116,7 +117,7 @@ impl Plan<'_> {
         if let Some(last) = self.last_knock(index) {
             table.note(format!(
                 "Knock {}, {last}: the last one.",
-                key.sequence.len()
+                key.sequences().first().map_or(0, Vec::len)
             ));
             for from in self.ends.get(&index).into_iter().flatten() {
                 let stands = self.stands(&self.spots[from]);
@@ -269,7 +270,7 @@ impl Plan<'_> {
     /// Where a first knock leads.
     fn target(&self, step: Step) -> String {
         match step {
-            Step::Complete(key) => opens_chain(&self.policy.key(key).name),
+            Step::Complete(sequence) => opens_chain(&self.policy.key(sequence.key).name),
             Step::To(state) => spot_chain(&self.spots[&state]),
             Step::Echo => chain("wrong"),
         }

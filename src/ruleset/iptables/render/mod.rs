@@ -133,10 +133,12 @@ impl<'p> Plan<'p> {
                     plan.echoes.insert(state, knock);
                 }
                 Step::To(to) => plan.ways.entry(to).or_default().push((state, knock)),
-                Step::Complete(key) => plan.ends.entry(key).or_default().push(state),
+                Step::Complete(sequence) => {
+                    plan.ends.entry(sequence.key).or_default().push(state);
+                }
             }
         }
-        let after = policy.key_indices().map(|key| automaton.after(key));
+        let after = policy.sequences().map(|(index, _)| automaton.after(index));
         plan.after = after
             .map(|state| plan.spots.contains_key(&state).then_some(state))
             .collect();
@@ -168,7 +170,8 @@ impl<'p> Plan<'p> {
     }
 
     fn last_knock(&self, key: KeyIndex) -> Option<Knock> {
-        self.policy.key(key).sequence.last().copied()
+        let sequence = self.policy.key(key).sequences().first()?;
+        sequence.last().copied()
     }
 
     fn within(&self) -> u64 {

@@ -5,13 +5,23 @@ use super::chains::forget;
 use super::sets::claim_name;
 use super::source;
 use crate::automaton::State;
-use crate::policy::{Key, Log, Opening, Policy, show};
+use crate::policy::{Key, KeyKind, Log, Opening, Policy, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Chain, time};
 use crate::ruleset::nftables::{Kept, classid, counter, key_chain, set_name};
 
 /// A key's own chain: who it is, what it may open, and what is counted and logged when that worked.
 pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> Chain {
+    let done = format!("meta priority set {} goto remember", classid(after.0));
+    chain_of(policy, key, opens, &done)
+}
+
+/// The same for a token: what has opened is dropped.
+pub(super) fn token_key_of(policy: &Policy, key: &Key, opens: &str) -> Chain {
+    chain_of(policy, key, opens, "drop")
+}
+
+fn chain_of(policy: &Policy, key: &Key, opens: &str, done: &str) -> Chain {
     let doors: Vec<&str> = key
         .opens
         .iter()
@@ -19,7 +29,6 @@ pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> C
         .collect();
     let about = format!("Key {}: opens {}.", key.name, doors.join(" and "));
     let mut chain = Chain::new(key_chain(&key.name), &[&about]);
-    let done = format!("meta priority set {} goto remember", classid(after.0));
     if let Some(end) = key.expires {
         chain.note(format!("Expired from {} on.", moment(end)));
         chain.rule(format!("meta time >= {end} {done}"));
@@ -49,16 +58,28 @@ pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> C
 const LOGS_PER_RULE: usize = 32;
 
 /// What keys open, and how: keys with the same rights share one chain.
-pub(super) struct Opens<'p>(pub Vec<(&'p [Opening], bool)>);
+pub(super) struct Opens<'p>(pub Vec<Rights<'p>>);
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Rights<'p> {
+    opens: &'p [Opening],
+    once: bool,
+    /// Whether the packet was a token, which never goes on.
+    token: bool,
+}
 
 impl<'p> Opens<'p> {
     pub fn of(policy: &'p Policy) -> (Opens<'p>, Vec<usize>) {
-        let mut kinds: Vec<(&[Opening], bool)> = Vec::new();
+        let mut kinds: Vec<Rights<'p>> = Vec::new();
         let numbers = policy
             .keys
             .iter()
             .map(|key| {
-                let kind = (key.opens.as_slice(), key.once);
+                let kind = Rights {
+                    opens: &key.opens,
+                    once: key.once,
+                    token: matches!(key.kind, KeyKind::Token(_)),
+                };
                 kinds.iter().position(|k| *k == kind).unwrap_or_else(|| {
                     kinds.push(kind);
                     kinds.len() - 1
@@ -76,8 +97,8 @@ impl<'p> Opens<'p> {
     /// (a full set ends a rule) nothing more is granted, and nothing counted or logged. Many doors
     /// take a chain for every few of them, each going on to the next.
     pub fn chains(&self, number: usize, policy: &Policy) -> Vec<Chain> {
-        let (opens, once) = self.0[number];
-        let parts: Vec<&[Opening]> = opens.chunks(DOORS_PER_RULE).collect();
+        let rights = self.0[number];
+        let parts: Vec<&[Opening]> = rights.opens.chunks(DOORS_PER_RULE).collect();
         let name = |part: usize| match part {
             0 => Opens::name(number),
             part => format!("{}-{}", Opens::name(number), part + 1),
@@ -87,7 +108,7 @@ impl<'p> Opens<'p> {
                 true => "return".to_string(),
                 false => format!("goto {}", name(index + 1)),
             };
-            grant(policy, name(index), part, once, &then)
+            grant(policy, name(index), part, rights, &then)
         });
         chains.collect()
     }
@@ -98,7 +119,13 @@ impl<'p> Opens<'p> {
 const DOORS_PER_RULE: usize = 2;
 
 /// Grants some doors and goes on with `then`, or forgets and leaves.
-fn grant(policy: &Policy, name: String, opens: &[Opening], once: bool, then: &str) -> Chain {
+fn grant(
+    policy: &Policy,
+    name: String,
+    opens: &[Opening],
+    Rights { once, token, .. }: Rights<'_>,
+    then: &str,
+) -> Chain {
     let rights: Vec<String> = opens
         .iter()
         .map(|o| format!("{} for {}", policy.door(o.door).name, show(o.open_for)))
@@ -135,8 +162,12 @@ fn grant(policy: &Policy, name: String, opens: &[Opening], once: bool, then: &st
         chain.rule(format!("{updates} {then} comment \"{rights}\""));
     }
     chain.note("No room: nothing is granted.");
-    forget(&mut chain);
-    chain.rule("goto leave");
+    if token {
+        chain.rule("drop");
+    } else {
+        forget(&mut chain);
+        chain.rule("goto leave");
+    }
     chain
 }
 

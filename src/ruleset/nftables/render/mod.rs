@@ -4,17 +4,18 @@ mod chains;
 mod host;
 mod keys;
 mod sets;
+mod tokens;
 
 use super::script::Script;
 use super::{classid, counter};
 use crate::automaton::Automaton;
-use crate::knock::GrantPrefix;
-use crate::policy::{Policy, show};
+use crate::knock::{GrantPrefix, SequenceIndex};
+use crate::policy::{KeyKind, Policy, show};
 use crate::ruleset::Family;
 use chains::{
     admit, arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
-use keys::{Opens, key_of};
+use keys::{Opens, key_of, token_key_of};
 use sets::{arrivals, claim, kept_sets, ports, progress, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
@@ -24,6 +25,16 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(knocks_udp(policy));
     }
     chains.extend([judge(), arrived(), remember(policy), tooquick(), leave()]);
+    let token_port = policy
+        .token_port
+        .filter(|_| policy.token_keys().next().is_some());
+    if let Some(port) = token_port {
+        chains.extend([
+            tokens::knocks_token(policy, port),
+            tokens::judge_token(),
+            tokens::arrived_token(),
+        ]);
+    }
     for door in &policy.doors {
         chains.push(door_of(policy, door));
     }
@@ -42,15 +53,22 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.extend(opens.chains(number, policy));
     }
     for (index, number) in policy.key_indices().zip(numbers) {
-        let after = automaton.after(index);
-        chains.push(key_of(
-            policy,
-            policy.key(index),
-            after,
-            &Opens::name(number),
-        ));
+        let (key, opens) = (policy.key(index), Opens::name(number));
+        chains.push(match key.kind {
+            KeyKind::Sequence(_) => {
+                let after = automaton.after(SequenceIndex {
+                    key: index,
+                    number: 0,
+                });
+                key_of(policy, key, after, &opens)
+            }
+            KeyKind::Token(_) => token_key_of(policy, key, &opens),
+        });
     }
     let mut sets = kept_sets(policy);
+    if token_port.is_some() {
+        sets.extend(tokens::sets(policy));
+    }
     sets.extend(progress(policy));
     sets.extend(steady(policy));
     if policy.has_once() {

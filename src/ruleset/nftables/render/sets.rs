@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::automaton::{Automaton, Place, State, Step};
-use crate::policy::Policy;
+use crate::policy::{KeyIndex, KeyKind, Policy};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
 use crate::ruleset::nftables::{ECHO, Kept, classid, door_chain, key_chain, set_name};
@@ -159,9 +159,9 @@ pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
             let (next, note) = match step {
                 Step::Echo => (ECHO, "echo".to_string()),
                 Step::To(next) => (next.0, place_note(policy, automaton, next)),
-                Step::Complete(key) => (
-                    completed(automaton, key.0),
-                    format!("{} complete", policy.key(key).name),
+                Step::Complete(sequence) => (
+                    completed(automaton, sequence.key),
+                    format!("{} complete", policy.key(sequence.key).name),
                 ),
             };
             let element = format!(
@@ -187,8 +187,8 @@ pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
 }
 
 /// The number that stands for "this key's sequence is complete": after those of the states.
-fn completed(automaton: &Automaton, key: usize) -> u32 {
-    (automaton.state_count() + key) as u32
+fn completed(automaton: &Automaton, key: KeyIndex) -> u32 {
+    (automaton.state_count() + key.0) as u32
 }
 
 fn place_note(policy: &Policy, automaton: &Automaton, state: State) -> String {
@@ -199,7 +199,8 @@ fn place_note(policy: &Policy, automaton: &Automaton, state: State) -> String {
                 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
-            format!("{} {knocks}/{}{more}", first.name, first.sequence.len())
+            let length = first.sequences().first().map_or(0, Vec::len);
+            format!("{} {knocks}/{length}{more}", first.name)
         }
         _ => String::new(),
     }
@@ -210,16 +211,16 @@ pub(super) fn arrivals(policy: &Policy, automaton: &Automaton) -> Set {
         format!("{} : goto leave", classid(ECHO)),
         "echo".to_string(),
     )];
-    for index in policy.key_indices() {
-        let element = format!(
-            "{} : goto {}",
-            classid(completed(automaton, index.0)),
-            key_chain(&policy.key(index).name)
-        );
+    for (index, key) in policy.key_indices().zip(&policy.keys) {
+        let arrival = match &key.kind {
+            KeyKind::Sequence(_) => completed(automaton, index),
+            KeyKind::Token(secret) => secret.id(),
+        };
+        let element = format!("{} : goto {}", classid(arrival), key_chain(&key.name));
         elements.push((element, String::new()));
     }
     Set {
-        comment: vec!["What a step can be besides progress.".to_string()],
+        comment: vec!["What a step can be besides progress, and whose a token is.".to_string()],
         name: "arrivals".to_string(),
         types: "classid : verdict".to_string(),
         kind: SetKind::Fixed,

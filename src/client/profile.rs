@@ -1,0 +1,262 @@
+//! A profile: what a client needs to know to get through one door.
+//!
+//! `~/.config/toctoc/NAME.toml` (`$XDG_CONFIG_HOME` counts). It holds a secret: nobody else may read it.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, Read};
+use std::num::NonZeroU16;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::knock::{Knock, Protocol};
+use crate::single_use::Secret;
+
+/// What a profile says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// A name or an address.
+    pub host: String,
+    /// A TCP port to connect to, to see whether it opened.
+    pub door: Option<NonZeroU16>,
+    pub way: Way,
+    /// The pause between two knocks.
+    pub gap: Duration,
+}
+
+/// How the door is opened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Way {
+    Sequence(Vec<Knock>),
+    /// The secret, and the UDP port that tokens go to.
+    Token(Secret, NonZeroU16),
+}
+
+/// The pause between two knocks, unless something else is asked for.
+pub const GAP: Duration = Duration::from_millis(10);
+
+/// Far more than any profile has.
+const LARGEST: u64 = 64 << 10;
+
+/// As the file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    host: String,
+    door: Option<NonZeroU16>,
+    sequence: Option<Vec<WrittenKnock>>,
+    token: Option<Wiped>,
+    token_port: Option<NonZeroU16>,
+    gap: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenKnock {
+    Port(u16),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+struct Wiped(String);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Profile {
+    /// Reads the text of a profile.
+    ///
+    /// # Errors
+    /// What is wrong and where, without showing a secret.
+    pub fn parse(text: &str) -> Result<Profile, String> {
+        let written: Written = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |at| {
+                text.as_bytes()[..at.start.min(text.len())]
+                    .iter()
+                    .filter(|&&byte| byte == b'\n')
+                    .count()
+                    + 1
+            });
+            format!("line {line}: {}", error.message())
+        })?;
+        let way = match (written.sequence, written.token) {
+            (Some(_), Some(_)) => {
+                return Err("it has a `sequence` and a `token`: one of them".to_string());
+            }
+            (None, None) => {
+                return Err("it needs a `sequence` of ports or a `token`".to_string());
+            }
+            (Some(sequence), None) => {
+                let knocks = sequence.into_iter().map(knock);
+                let knocks = knocks.collect::<Result<Vec<Knock>, String>>()?;
+                if knocks.is_empty() {
+                    return Err("its `sequence` is empty".to_string());
+                }
+                Way::Sequence(knocks)
+            }
+            (None, Some(token)) => {
+                let secret =
+                    Secret::parse(&token.0).map_err(|error| format!("`token`: {error}"))?;
+                let port = written.token_port;
+                let port = port.ok_or("a `token` needs the `token_port` of the server")?;
+                Way::Token(secret, port)
+            }
+        };
+        let gap = match written.gap.as_deref() {
+            None => GAP,
+            Some("0") => Duration::ZERO,
+            Some(text) => humantime::parse_duration(text)
+                .ok()
+                .filter(|gap| *gap <= Duration::from_secs(60))
+                .ok_or_else(|| format!("`gap`: `{text}` is not a pause: write 0, 10ms or 1s"))?,
+        };
+        if written.host.is_empty() {
+            return Err("its `host` is empty".to_string());
+        }
+        Ok(Profile {
+            host: written.host,
+            door: written.door,
+            way,
+            gap,
+        })
+    }
+
+    /// As [`parse`](Profile::parse) reads it. Holds the secret.
+    pub fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(1024));
+        text.push_str(&format!(
+            "host = {}\n",
+            toml_edit::Value::from(self.host.as_str())
+        ));
+        if let Some(door) = self.door {
+            text.push_str(&format!("door = {door}\n"));
+        }
+        match &self.way {
+            Way::Sequence(knocks) => {
+                let knocks = knocks.iter().map(|knock| match knock.protocol {
+                    Protocol::Tcp => knock.port.to_string(),
+                    Protocol::Udp => format!("\"{knock}\""),
+                });
+                let knocks: Vec<String> = knocks.collect();
+                text.push_str(&format!("sequence = [{}]\n", knocks.join(", ")));
+            }
+            Way::Token(secret, port) => {
+                text.push_str("token = \"");
+                text.push_str(&secret.hex());
+                text.push_str(&format!("\"\ntoken_port = {port}\n"));
+            }
+        }
+        text
+    }
+
+    /// The file of a name: a path as it is, or a file in the directory of profiles.
+    pub fn path(name: &str) -> PathBuf {
+        if name.contains('/') {
+            return PathBuf::from(name);
+        }
+        directory().join(format!("{name}.toml"))
+    }
+
+    /// Reads a profile file.
+    ///
+    /// # Errors
+    /// A sentence, when it cannot be read, others can read it, or something is wrong with it.
+    pub fn load(path: &Path) -> Result<Profile, String> {
+        let shown = path.display();
+        let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
+        let file = File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.mode();
+        if mode & 0o077 != 0 {
+            return Err(format!(
+                "{shown} can be read or changed by others (mode {:04o}): `chmod 600 {shown}`",
+                mode & 0o7777
+            ));
+        }
+        let mut text = Zeroizing::new(String::with_capacity(LARGEST as usize));
+        file.take(LARGEST)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        Profile::parse(&text).map_err(|error| format!("{shown}: {error}"))
+    }
+}
+
+fn knock(written: WrittenKnock) -> Result<Knock, String> {
+    match written {
+        WrittenKnock::Port(port) => Knock::new(Protocol::Tcp, port)
+            .ok_or_else(|| format!("no port is {port}: ports go from 1 to 65535")),
+        WrittenKnock::Text(text) => text.parse().map_err(|error| format!("`sequence`: {error}")),
+    }
+}
+
+/// Where profiles are.
+pub fn directory() -> PathBuf {
+    let told = |name| {
+        env::var_os(name)
+            .filter(|told| !told.is_empty())
+            .map(PathBuf::from)
+    };
+    let config = told("XDG_CONFIG_HOME")
+        .or_else(|| told("HOME").map(|home| home.join(".config")))
+        .unwrap_or_default();
+    config.join("toctoc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    #[test]
+    fn profiles_are_read_back() {
+        for text in [
+            format!(
+                "host = \"server.example\"\ndoor = 22\ntoken = \"{SECRET}\"\ntoken_port = 40123\n"
+            ),
+            "host = \"2001:db8::1\"\nsequence = [443, \"53/udp\", 920]\n".to_string(),
+        ] {
+            let profile = Profile::parse(&text).unwrap();
+            assert_eq!(profile.text().as_str(), text);
+        }
+        let paced = Profile::parse("host = \"a\"\nsequence = [5]\ngap = \"1s\"").unwrap();
+        assert_eq!(paced.gap, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_secret() {
+        for (text, wanted) in [
+            ("host = \"a\"", "needs a `sequence`"),
+            ("host = \"a\"\nsequence = []", "is empty"),
+            ("host = \"a\"\nsequence = [0]", "no port is 0"),
+            (
+                "host = \"a\"\nsequence = [5]\nport = 5",
+                "line 3: unknown field",
+            ),
+            (
+                "host = \"a\"\ntoken = \"0011\"\ntoken_port = 5",
+                "64 hexadecimal",
+            ),
+            (&format!("host = \"a\"\ntoken = \"{SECRET}\""), "token_port"),
+            (
+                &format!("host = \"a\"\nsequence = [5]\ntoken = \"{SECRET}\""),
+                "one of them",
+            ),
+            (&format!("host = \"a\"\ntoken = {SECRET}\n"), "line 2"),
+            (
+                "host = \"a\"\nsequence = [5]\ngap = \"2h\"",
+                "is not a pause",
+            ),
+        ] {
+            let error = Profile::parse(text).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+            assert!(!error.contains(&SECRET[2..]), "{error}");
+        }
+    }
+}

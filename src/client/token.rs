@@ -1,0 +1,109 @@
+//! Opening a door with a token: one datagram, and the next one if the door stays shut.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use super::{Door, Entered, connect};
+use crate::single_use::{Secret, TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
+
+/// The most random bytes after a token: so that its length says nothing.
+const PADDING: usize = 64;
+
+/// The tokens to try at a moment, in order: those of this window, and two of the next. Which of its own
+/// window comes first changes every quarter of a minute, so that who opens twice begins with one that
+/// has not been spent.
+pub fn tokens(secret: &Secret, now: i64) -> Vec<Token> {
+    let window = Window::at(now);
+    let length = WINDOW.as_secs() as i64;
+    let quarter = now.rem_euclid(length) * i64::from(TOKENS_PER_WINDOW) / length;
+    let own = (0..TOKENS_PER_WINDOW).map(|number| (window, number));
+    let mut order: Vec<(Window, u32)> = own.collect();
+    order.rotate_left(quarter as usize);
+    let next = Window(window.0 + 1);
+    order.extend([(next, 0), (next, 1)]);
+    let tokens = order
+        .into_iter()
+        .map(|(window, number)| token(secret, window, number));
+    tokens.collect()
+}
+
+/// Sends one token. The port of `host` is not used.
+///
+/// # Errors
+/// When the datagram could not be sent, or there are no random numbers.
+pub fn send_token(host: SocketAddr, port: NonZeroU16, token: &Token) -> io::Result<()> {
+    let mut datagram = [0; 16 + PADDING];
+    getrandom::fill(&mut datagram).map_err(io::Error::other)?;
+    let length = 16 + usize::from(datagram[0]) % (PADDING + 1);
+    datagram[..16].copy_from_slice(&token.0);
+    let any: SocketAddr = match host {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let mut address = host;
+    address.set_port(port.get());
+    UdpSocket::bind(any)?.send_to(&datagram[..length], address)?;
+    Ok(())
+}
+
+/// How long to wait for the door after the first token, and after each other one. Shorter than the
+/// second after which a SYN is repeated.
+const WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(900)];
+
+/// Sends a token and connects to the door; goes on to the next token if it stays shut. The port of
+/// `host` is not used, `now` is in seconds since 1970.
+///
+/// # Errors
+/// When packets cannot be sent at all.
+pub fn enter_with_token(
+    host: SocketAddr,
+    secret: &Secret,
+    port: NonZeroU16,
+    door: NonZeroU16,
+    now: i64,
+) -> io::Result<Entered> {
+    let mut address = host;
+    address.set_port(door.get());
+    let mut last = Door::Silent;
+    for (index, token) in tokens(secret, now).iter().enumerate() {
+        let start = Instant::now();
+        send_token(host, port, token)?;
+        match connect(address, WAITS[index.min(1)])? {
+            Door::Open => {
+                return Ok(Entered::Open {
+                    after: start.elapsed(),
+                    attempt: index + 1,
+                });
+            }
+            shut => last = shut,
+        }
+    }
+    Ok(Entered::Shut(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_token_changes_within_a_minute_and_all_are_different() {
+        let bytes: [u8; 32] = std::array::from_fn(|i| i as u8);
+        let secret = Secret::new(bytes.into());
+        let minute = 1_783_350_000;
+        let first: Vec<Token> = (0..4)
+            .map(|i| tokens(&secret, minute + 15 * i)[0])
+            .collect();
+        let window = Window::at(minute);
+        let wanted: Vec<Token> = (0..4).map(|n| token(&secret, window, n)).collect();
+        assert_eq!(first, wanted);
+        for second in 0..60 {
+            let mut all = tokens(&secret, minute + second);
+            assert_eq!(all.len(), 6);
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), 6, "{second}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The journal of single-use keys on disk: `/var/lib/toctoc/state.json`, written whole or not at all.
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use crate::single_use::Journal;
+
+/// Where the journal is.
+#[derive(Debug, Clone)]
+pub struct StateFile {
+    directory: PathBuf,
+}
+
+/// A week of tokens takes a fraction of this.
+const LARGEST: u64 = 64 << 20;
+
+/// `$STATE_DIRECTORY` as systemd sets it, or `/var/lib/toctoc`.
+impl Default for StateFile {
+    fn default() -> StateFile {
+        let told = env::var_os("STATE_DIRECTORY").filter(|told| !told.is_empty());
+        StateFile {
+            directory: told.map_or_else(|| PathBuf::from("/var/lib/toctoc"), PathBuf::from),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Kept {
+    Nothing,
+    Journal(Journal),
+    /// There is a file, and it cannot be read or is no journal: a sentence.
+    Broken(String),
+}
+
+impl StateFile {
+    fn path(&self) -> PathBuf {
+        self.directory.join("state.json")
+    }
+
+    /// Reads it. What cannot be read is as good as lost, and that is told.
+    pub fn read(&self) -> Kept {
+        let shown = self.path().display().to_string();
+        let mut text = String::new();
+        let read =
+            File::open(self.path()).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Nothing,
+            Err(error) => Kept::Broken(format!("{shown} cannot be read: {error}")),
+            Ok(_) => match Journal::parse(&text) {
+                Some(journal) => Kept::Journal(journal),
+                None => Kept::Broken(format!("{shown} is damaged")),
+            },
+        }
+    }
+
+    /// Writes it. After a power cut there is the old file or the new one.
+    ///
+    /// # Errors
+    /// A sentence, when it could not be written.
+    pub fn write(&self, journal: &Journal) -> Result<(), String> {
+        let failed =
+            |error: io::Error| format!("{} cannot be written: {error}", self.path().display());
+        let text = serde_json::to_string(journal).map_err(|error| failed(error.into()))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .map_err(failed)?;
+        let new = self.directory.join("state.json.new");
+        let write = || {
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut options = File::options();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, self.path())?;
+            File::open(&self.directory)?.sync_all()
+        };
+        write().map_err(failed)
+    }
+}

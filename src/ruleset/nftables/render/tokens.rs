@@ -1,0 +1,89 @@
+//! Tokens: datagrams that are judged where they arrive, before connection tracking, and always dropped.
+
+use std::num::NonZeroU16;
+
+use super::chains::guarded;
+use crate::policy::Policy;
+use crate::ruleset::nftables::script::{Base, Chain, Set, SetKind};
+use crate::ruleset::nftables::{SPENT, TOKENS};
+use crate::single_use::{GRACE, TOKENS_PER_WINDOW, WINDOW};
+
+/// The first 16 bytes after the UDP header. A shorter datagram ends the rule.
+const TOKEN: &str = "@th,64,128";
+
+/// How long a spent token is remembered in the kernel: longer than any is loaded ahead.
+const SPENT_FOR: &str = "25h";
+
+/// How many are remembered. Only tokens that were good get in.
+const MOST_SPENT: u32 = 65_536;
+
+pub(super) fn sets(policy: &Policy) -> [Set; 2] {
+    let comment = |text: &str| vec![text.to_string()];
+    [
+        Set {
+            comment: comment(
+                "Tokens that open: the first 16 bytes of the datagram -> whose it is.",
+            ),
+            name: TOKENS.to_string(),
+            types: format!("{TOKEN} : meta priority"),
+            kind: SetKind::Loaded { size: room(policy) },
+            elements: Vec::new(),
+        },
+        Set {
+            comment: comment("Tokens that have opened, and never will again."),
+            name: SPENT.to_string(),
+            types: TOKEN.to_string(),
+            kind: SetKind::Kept { size: MOST_SPENT },
+            elements: Vec::new(),
+        },
+    ]
+}
+
+/// Room for twice the tokens that are loaded at once, in powers of two: to make the set anew is
+/// seldom needed.
+fn room(policy: &Policy) -> u32 {
+    let windows = (policy.token_horizon + GRACE).as_secs() / WINDOW.as_secs() + 2;
+    let tokens = windows * u64::from(TOKENS_PER_WINDOW) * policy.token_keys().count() as u64;
+    let room = (2 * tokens).next_power_of_two().max(4096);
+    u32::try_from(room).unwrap_or(1 << 31)
+}
+
+pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
+    let here = guarded(&policy.interfaces);
+    let mut chain = Chain::new(
+        "knocks-token",
+        &["Datagrams to the port for tokens. None goes on, so that nothing answers."],
+    )
+    .base(Base::Raw);
+    chain.rule(format!(
+        "meta l4proto udp th dport {port} {here} fib daddr type local goto judge-token"
+    ));
+    chain
+}
+
+/// `add` lets only the first of several equal tokens through that come at one moment, whatever the
+/// processor; a token that was loaded again although it is spent finds itself spent.
+pub(super) fn judge_token() -> Chain {
+    let mut chain = Chain::new(
+        "judge-token",
+        &["A token opens once: it is looked up, remembered as spent, and taken away."],
+    );
+    chain.rule(format!("{TOKEN} @{SPENT} drop"));
+    chain.rule(format!(
+        "meta priority set {TOKEN} map @{TOKENS} \
+         add @{SPENT} {{ {TOKEN} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
+         delete @{TOKENS} {{ {TOKEN} : meta priority }} goto arrived-token"
+    ));
+    chain.rule("drop");
+    chain
+}
+
+pub(super) fn arrived_token() -> Chain {
+    let mut chain = Chain::new(
+        "arrived-token",
+        &["`meta priority` is whose the token was."],
+    );
+    chain.rule("meta priority vmap @arrivals");
+    chain.rule("drop");
+    chain
+}

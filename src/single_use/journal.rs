@@ -1,0 +1,289 @@
+//! What has to be known about single-use keys beyond the life of the kernel's table, and what follows
+//! from it. Pure; `firewall/journal_file` keeps it on disk.
+//!
+//! The kernel's table holds the number of its *life*; the journal holds the same. As long as both
+//! agree, the kernel and the journal together know every token that was spent. After a clean stop the
+//! journal alone does. After any other end, or when the journal is lost, nobody knows what was spent
+//! last: then the windows up to the next one are barred, which clients could have used.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Token, Window};
+
+/// What the state file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    pub version: u32,
+    /// The table whose keys these are.
+    pub life: u64,
+    /// The table was taken down in good order, and all that was spent is in here.
+    pub clean: bool,
+    /// When this was written, in seconds since 1970.
+    pub saved: i64,
+    /// Seconds since 1970 less seconds since the start of the machine: a step of the clock changes it.
+    pub clock: i64,
+    /// No token of a window up to this one is loaded.
+    pub barred: Option<u64>,
+    /// The clock is behind what it was: nothing is loaded before it is this late again.
+    pub waiting_for: Option<i64>,
+    /// Tokens that were spent, in hexadecimal, with the time at which they were first seen here.
+    pub spent: BTreeMap<String, i64>,
+}
+
+/// What clocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Since the start of the machine, suspended or not.
+    pub since_start: Duration,
+}
+
+impl Clocks {
+    fn offset(self) -> i64 {
+        let since_start = i64::try_from(self.since_start.as_secs()).unwrap_or(i64::MAX);
+        self.now.saturating_sub(since_start)
+    }
+}
+
+/// The version of the file that this program writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// How long it is remembered that a token was spent: what a clock may step back by.
+const REMEMBERED: i64 = 7 * 86_400;
+
+/// A clock that goes by more than this at once was set.
+const STEP: i64 = 60;
+
+/// A journal that is further ahead than this was written by a wrong clock.
+const BELIEVED: i64 = 86_400;
+
+/// How a refill found things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The table of the journal.
+    Same,
+    /// A new table after a clean stop.
+    AfterCleanStop,
+    /// A new table after anything else, or a journal that is not that of the table.
+    AfterUncleanStop,
+}
+
+impl Journal {
+    /// The journal to go on with. `life` is that of the kernel's table, `None` where it has none yet;
+    /// `new_life` is random.
+    pub fn go_on(
+        before: Option<Journal>,
+        life: Option<u64>,
+        new_life: u64,
+        clocks: Clocks,
+    ) -> (Journal, Found) {
+        let found = match (&before, life) {
+            (Some(journal), Some(life)) if journal.life == life => Found::Same,
+            (Some(journal), None) if journal.clean => Found::AfterCleanStop,
+            _ => Found::AfterUncleanStop,
+        };
+        let now = clocks.now;
+        let mut journal = before.unwrap_or(Journal {
+            version: VERSION,
+            life: new_life,
+            clean: false,
+            saved: now,
+            clock: clocks.offset(),
+            barred: None,
+            waiting_for: None,
+            spent: BTreeMap::new(),
+        });
+        let stepped = clocks.offset().abs_diff(journal.clock) > STEP.unsigned_abs();
+        match found {
+            Found::Same => {
+                // What was barred was reckoned by a clock that was wrong.
+                if stepped && journal.barred.is_some() && journal.waiting_for.is_none() {
+                    journal.bar(now);
+                }
+            }
+            Found::AfterCleanStop => {}
+            Found::AfterUncleanStop => {
+                let latest = journal.waiting_for.unwrap_or(i64::MIN).max(journal.saved);
+                let behind = latest.saturating_sub(now);
+                journal.waiting_for = (behind > 0 && behind < BELIEVED).then_some(latest);
+                journal.bar(now);
+            }
+        }
+        if journal
+            .waiting_for
+            .is_some_and(|at| now >= at || at - now >= BELIEVED)
+        {
+            journal.waiting_for = None;
+            journal.bar(now);
+        }
+        if found != Found::Same {
+            journal.life = new_life;
+        }
+        journal.clean = false;
+        journal.saved = now;
+        journal.clock = clocks.offset();
+        journal
+            .spent
+            .retain(|_, seen| now.saturating_sub(*seen) < REMEMBERED);
+        (journal, found)
+    }
+
+    /// Clients use the current window and the next one.
+    fn bar(&mut self, now: i64) {
+        self.barred = Some(Window::at(now).0 + 1);
+    }
+
+    /// The window up to which nothing is loaded.
+    pub fn barred(&self) -> Option<Window> {
+        match self.waiting_for {
+            Some(_) => Some(Window(u64::MAX)),
+            None => self.barred.map(Window),
+        }
+    }
+
+    /// Takes in what the kernel knows to be spent.
+    pub fn remember(&mut self, spent: impl IntoIterator<Item = Token>, now: i64) {
+        for token in spent {
+            self.spent.entry(token.hex()).or_insert(now);
+        }
+    }
+
+    /// All that is known to be spent.
+    pub fn spent(&self) -> impl Iterator<Item = Token> {
+        self.spent.keys().filter_map(|text| Token::from_hex(text))
+    }
+
+    /// Reads the text of a state file. `None` when it is not one that this program wrote.
+    pub fn parse(text: &str) -> Option<Journal> {
+        let journal: Journal = serde_json::from_str(text).ok()?;
+        let whole = journal
+            .spent
+            .keys()
+            .all(|hex| Token::from_hex(hex).is_some());
+        (journal.version == VERSION && whole).then_some(journal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_783_350_030;
+
+    fn clocks(now: i64, since_start: u64) -> Clocks {
+        Clocks {
+            now,
+            since_start: Duration::from_secs(since_start),
+        }
+    }
+
+    fn window(now: i64) -> Option<Window> {
+        Some(Window(Window::at(now).0 + 1))
+    }
+
+    fn begun() -> Journal {
+        let (journal, found) = Journal::go_on(None, None, 7, clocks(NOW, 100));
+        assert_eq!((journal.life, found), (7, Found::AfterUncleanStop));
+        assert_eq!(journal.barred(), window(NOW));
+        journal
+    }
+
+    #[test]
+    fn in_one_life_nothing_is_barred_again() {
+        let begun = begun();
+        let (journal, found) =
+            Journal::go_on(Some(begun.clone()), Some(7), 8, clocks(NOW + 900, 1000));
+        assert_eq!((journal.life, found), (7, Found::Same));
+        assert_eq!(journal.barred(), begun.barred());
+    }
+
+    #[test]
+    fn after_a_clean_stop_all_goes_on() {
+        let mut stopped = begun();
+        stopped.clean = true;
+        let token = Token([1; 16]);
+        stopped.remember([token], NOW + 5);
+        let (journal, found) =
+            Journal::go_on(Some(stopped.clone()), None, 8, clocks(NOW + 900, 20));
+        assert_eq!(
+            (journal.life, journal.clean, found),
+            (8, false, Found::AfterCleanStop)
+        );
+        assert_eq!(journal.barred(), stopped.barred());
+        assert_eq!(journal.spent().collect::<Vec<_>>(), [token]);
+        // Once: who starts twice from it has had no clean stop in between.
+        let (_, found) = Journal::go_on(Some(journal), None, 9, clocks(NOW + 901, 21));
+        assert_eq!(found, Found::AfterUncleanStop);
+    }
+
+    #[test]
+    fn after_any_other_end_the_windows_that_clients_used_are_barred() {
+        let later = NOW + 900;
+        for (before, life) in [
+            (Some(begun()), None),
+            (Some(begun()), Some(6)),
+            (None, None),
+            (None, Some(7)),
+        ] {
+            let (journal, found) = Journal::go_on(before, life, 8, clocks(later, 20));
+            assert_eq!((journal.life, found), (8, Found::AfterUncleanStop));
+            assert_eq!(journal.barred(), window(later));
+        }
+        // A clean journal is not that of a table that lives.
+        let mut clean = begun();
+        clean.clean = true;
+        let (_, found) = Journal::go_on(Some(clean), Some(6), 8, clocks(later, 20));
+        assert_eq!(found, Found::AfterUncleanStop);
+    }
+
+    /// A small computer without a clock of its own starts an hour too early.
+    #[test]
+    fn a_clock_that_is_behind_is_waited_for() {
+        let (journal, _) = Journal::go_on(Some(begun()), None, 8, clocks(NOW - 3600, 20));
+        assert_eq!(journal.barred(), Some(Window(u64::MAX)));
+        let (journal, _) = Journal::go_on(Some(journal), Some(8), 9, clocks(NOW - 1800, 1820));
+        assert_eq!(journal.barred(), Some(Window(u64::MAX)));
+        // Another fall in between changes nothing.
+        let (journal, _) = Journal::go_on(Some(journal), None, 9, clocks(NOW - 1700, 10));
+        assert_eq!(journal.barred(), Some(Window(u64::MAX)));
+        let (journal, found) = Journal::go_on(Some(journal), Some(9), 9, clocks(NOW + 60, 40));
+        assert_eq!(found, Found::Same);
+        assert_eq!(journal.barred(), window(NOW + 60));
+    }
+
+    #[test]
+    fn a_clock_that_steps_after_an_unclean_stop_bars_anew() {
+        for step in [-7200, 7200] {
+            let (journal, _) = Journal::go_on(Some(begun()), Some(7), 8, clocks(NOW + step, 101));
+            assert_eq!(journal.barred(), window(NOW + step), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_journal_from_a_far_future_keeps_nobody_out() {
+        let far = NOW + 4 * 365 * 86_400;
+        let (journal, _) = Journal::go_on(None, None, 7, clocks(far, 20));
+        let (journal, _) = Journal::go_on(Some(journal), None, 8, clocks(NOW, 20));
+        assert_eq!(journal.barred(), window(NOW));
+    }
+
+    #[test]
+    fn what_is_no_journal_is_none() {
+        let journal = begun();
+        let text = serde_json::to_string(&journal).unwrap();
+        assert_eq!(Journal::parse(&text), Some(journal));
+        for broken in [
+            "",
+            "{}",
+            &text[..text.len() - 1],
+            &text.replace("\"version\":1", "\"version\":2"),
+            &text.replace("\"spent\":{}", "\"spent\":{\"x\":1}"),
+        ] {
+            assert_eq!(Journal::parse(broken), None, "{broken}");
+        }
+    }
+}

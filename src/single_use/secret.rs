@@ -1,0 +1,163 @@
+//! The secret that a server and one device share: 32 bytes, written as 64 hexadecimal digits.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::token::mac;
+
+/// 32 secret bytes. Wiped from memory when dropped; never printed, not even by `Debug`.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<[u8; Secret::LENGTH]>);
+
+/// Why a text is no secret. Says nothing of what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretError {
+    /// It has another number of characters than 64.
+    Length(usize),
+    /// A character that is no hexadecimal digit, at this place (from 1).
+    Digit(usize),
+    /// So few different bytes do not come from a random source.
+    Guessable,
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretError::Length(found) => {
+                write!(
+                    f,
+                    "a secret is 64 hexadecimal digits, not {found} characters"
+                )
+            }
+            SecretError::Digit(at) => {
+                write!(
+                    f,
+                    "a secret is 64 hexadecimal digits; character {at} is none"
+                )
+            }
+            SecretError::Guessable => f.write_str(
+                "the secret can be guessed; take a random one, as `toctoc key new` makes it",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+impl Secret {
+    /// In bytes.
+    pub const LENGTH: usize = 32;
+
+    /// The length of a file that holds one, with room for white space around it.
+    pub const LONGEST_FILE: u64 = 256;
+
+    /// Takes random bytes.
+    pub fn new(bytes: Zeroizing<[u8; Secret::LENGTH]>) -> Secret {
+        Secret(bytes)
+    }
+
+    /// Reads 64 hexadecimal digits; white space around them does not count.
+    ///
+    /// # Errors
+    /// When the text is anything else, or nothing that a random source gives.
+    pub fn parse(text: &str) -> Result<Secret, SecretError> {
+        let text = text.trim();
+        let length = text.chars().count();
+        if length != 2 * Secret::LENGTH {
+            return Err(SecretError::Length(length));
+        }
+        if let Some(at) = text.chars().position(|c| !c.is_ascii_hexdigit()) {
+            return Err(SecretError::Digit(at + 1));
+        }
+        let digit = |byte: u8| (char::from(byte)).to_digit(16).unwrap_or_default() as u8;
+        let mut bytes = Zeroizing::new([0; Secret::LENGTH]);
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = digit(pair[0]) << 4 | digit(pair[1]);
+        }
+        let mut seen = bytes.to_vec();
+        seen.sort_unstable();
+        seen.dedup();
+        let different = seen.len();
+        zeroize::Zeroize::zeroize(&mut seen);
+        if different < 8 {
+            return Err(SecretError::Guessable);
+        }
+        Ok(Secret(bytes))
+    }
+
+    /// As [`parse`](Secret::parse) reads it.
+    pub fn hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(2 * Secret::LENGTH));
+        for byte in self.0.iter() {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        }
+        text
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; Secret::LENGTH] {
+        &self.0
+    }
+
+    /// The number that says in the kernel whose a token is. It is made of the secret, not of the key's
+    /// name: what was loaded for an older secret of the same key leads nowhere. As for
+    /// [`Name::id`](crate::policy::Name::id), its upper half is never 0 or ffff.
+    pub fn id(&self) -> u32 {
+        let hash = mac(self, &[b"toctoc key id v1"]);
+        let id = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        match id >> 16 {
+            0 | 0xffff => id ^ 0x5555_0000,
+            _ => id,
+        }
+    }
+}
+
+/// Takes the same time whatever is in them.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    #[test]
+    fn a_secret_is_read_back_and_never_shown() {
+        let secret = Secret::parse(&format!(" {}\n", TEXT.to_uppercase())).unwrap();
+        assert_eq!(secret.hex().as_str(), TEXT);
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_ne!(secret, Secret::parse(&TEXT.replace("1f", "1e")).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_without_showing_it() {
+        let error = |text: &str| Secret::parse(text).unwrap_err();
+        assert_eq!(error(""), SecretError::Length(0));
+        assert_eq!(error(&TEXT[1..]), SecretError::Length(63));
+        assert_eq!(error(&TEXT.replace("1f", "1g")), SecretError::Digit(64));
+        assert_eq!(error(&TEXT.replace("00", "é0")), SecretError::Digit(1));
+        assert_eq!(error(&"0".repeat(64)), SecretError::Guessable);
+        assert_eq!(
+            error(&"0011223344556677".repeat(0).to_string()),
+            SecretError::Length(0)
+        );
+        assert_eq!(
+            error(&"00112233445566".repeat(5)[..64]),
+            SecretError::Guessable
+        );
+    }
+}
