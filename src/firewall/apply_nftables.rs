@@ -1,5 +1,6 @@
 //! `Script --apply--> kernel` for the nftables backend: one transaction, verify.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,11 @@ use super::nft::Extent;
 use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
+use crate::ruleset::Grant;
 use crate::ruleset::nftables::{
     Carried, Change, Listing, Script, carry, compare, compare_outline, leftovers, render, shorten,
-    strange, transaction,
+    strange, transaction, without_strangers,
 };
-use crate::ruleset::{Drift, Grant};
 
 /// Makes the policy the running one. `moving` are live grants that another backend has given, read
 /// when it all `began`. Whoever calls holds the lock.
@@ -31,11 +32,7 @@ pub fn apply(
         // What nft prints of a small script takes it a moment to say; meanwhile the rest goes on.
         let small = !nft.is_large(&script);
         let expected = small.then(|| scope.spawn(|| nft.list_fresh(&script)));
-        let expected = || match expected.map(|worker| worker.join()) {
-            Some(Ok(expected)) => expected.map(Some),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(None),
-        };
+        let expected = || expected.map(join).transpose();
         load_and_verify(nft, policy, &script, moving, began, expected)
     })
 }
@@ -49,27 +46,25 @@ fn load_and_verify(
     began: Instant,
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
 ) -> Result<Applied, Failure> {
-    let (running, extent) = nft.list_for_change()?;
-    let (mut change, mut in_time, mut loaded) = load(nft, policy, script, running, moving, began);
+    let (mut running, extent) = nft.list_for_change()?;
+    let ((mut change, mut in_time, mut loaded), mut counters) = thread::scope(|scope| {
+        // As long as the commit of a large table takes, nft takes to tell its counters.
+        let worker =
+            (extent == Extent::Outline).then(|| scope.spawn(|| nft.counters(Extent::Outline)));
+        let loaded = load(nft, policy, script, running.as_ref(), moving, began);
+        (loaded, worker.map(join))
+    });
     if extent != Extent::Whole && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
         // The outline of a table that somebody changed may leave something out.
-        let running = nft.list_awake()?;
-        (change, in_time, loaded) = load(nft, policy, script, running, moving, began);
+        running = nft.list_awake()?;
+        (change, in_time, loaded) = load(nft, policy, script, running.as_ref(), moving, began);
     }
     if let Err(failure) = loaded {
         if failure.left != Left::Unknown {
             return Err(failure);
         }
-        // nft died on the way; what the kernel holds tells whether its message had arrived.
-        let drifts = verify(nft, policy, script).map_err(|_| Failure {
-            left: Left::Unknown,
-            message: failure.message.clone(),
-        })?;
-        let left = if drifts.is_empty() {
-            Left::Changed
-        } else {
-            Left::Unchanged
-        };
+        let before = (extent == Extent::Whole).then_some(running.as_ref());
+        let left = left_by_a_killed(nft, policy, script, before);
         return Err(Failure { left, ..failure });
     }
     let changed = |failure| Failure {
@@ -79,12 +74,26 @@ fn load_and_verify(
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
+    if extent == Extent::Crowded {
+        // They are not midway any more.
+        counters = Some(nft.counters(extent));
+    }
+    if let Some(counters) = counters.transpose().map_err(changed)?.flatten() {
+        let text = without_strangers(script, running.as_ref(), &counters);
+        if !text.is_empty() {
+            nft.load(&text).map_err(changed)?;
+        }
+    }
     let extent = match extent {
         Extent::Crowded => Extent::Crowded,
         _ if nft.is_large(script) => Extent::Outline,
         _ => Extent::Whole,
     };
     let (late, running) = sweep(nft, policy, extent).map_err(changed)?;
+    let place = |grant: &Grant| (grant.source, grant.door, grant.once);
+    let staying: HashSet<_> = change.staying.iter().map(place).collect();
+    let late_staying = late.iter().map(place).filter(|at| staying.contains(at));
+    let late_staying = late_staying.collect::<HashSet<_>>().len();
     let expected = expected().map_err(changed)?;
     let drifts = match running {
         Some(running) => {
@@ -99,8 +108,8 @@ fn load_and_verify(
         None => vec![super::status::table_missing()],
     };
     Ok(Applied {
-        kept: change.kept,
-        removed: change.removed + late,
+        kept: change.kept.saturating_sub(late_staying),
+        removed: change.removed + late.len(),
         ended_once: change.ended_once,
         drifts,
         refilled: None,
@@ -113,12 +122,12 @@ fn load(
     nft: &Nft,
     policy: &Policy,
     script: &Script,
-    running: Option<Listing>,
+    running: Option<&Listing>,
     moving: &[Grant],
     began: Instant,
 ) -> (Change, Duration, Result<(), Failure>) {
     let in_time = began.elapsed() + MARGIN;
-    let mut change = transaction(policy, script, running.as_ref(), in_time);
+    let mut change = transaction(policy, script, running, in_time);
     let carried = carry(policy, moving, in_time);
     change.text.push_str(&carried.text);
     change.kept += carried.kept;
@@ -148,40 +157,69 @@ fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failu
 
 /// Ends grants that keys which are gone now gave after the listing and before the commit. The new
 /// rules know those keys no more, so it is done when a listing shows none of them, and the owner of
-/// every grant. Returns how many were ended, and the last listing, of that extent.
-fn sweep(nft: &Nft, policy: &Policy, extent: Extent) -> Result<(usize, Option<Listing>), Failure> {
-    let mut removed = 0;
+/// every grant. Returns those that were ended, and the last listing, of that extent.
+fn sweep(
+    nft: &Nft,
+    policy: &Policy,
+    extent: Extent,
+) -> Result<(Vec<Grant>, Option<Listing>), Failure> {
+    let mut ended = Vec::new();
     let mut before = None;
     let mut clean = 0;
     for _ in 0..8 {
         let Some(running) = nft.list_again(extent)? else {
-            return Ok((removed, None));
+            return Ok((ended, None));
         };
         let change = leftovers(policy, &running, before.as_ref());
         if !change.text.is_empty() {
             nft.load(&change.text)?;
         }
-        removed += change.removed;
+        ended.extend(change.ended);
         let unowned = running.grants().iter().any(|g| g.opened_by.is_none());
         let nothing = change.text.is_empty() && !unowned;
         clean = if nothing { clean + 1 } else { 0 };
         // What has just been shrunk is listed with gaps: look twice.
-        if clean > usize::from(removed > 0) {
-            return Ok((removed, Some(running)));
+        if clean > usize::from(!ended.is_empty()) {
+            return Ok((ended, Some(running)));
         }
         before = Some(running);
     }
-    Ok((removed, nft.list_again(extent)?))
+    Ok((ended, nft.list_again(extent)?))
 }
 
-fn verify(nft: &Nft, policy: &Policy, script: &Script) -> Result<Vec<Drift>, Failure> {
-    let expected = nft.list_fresh(script)?;
-    Ok(match nft.list()? {
-        Some(actual) => {
-            let mut drifts = compare(&expected, &actual);
-            drifts.extend(strange(policy, &actual));
-            drifts
-        }
-        None => vec![super::status::table_missing()],
-    })
+/// What nft left that died on the way: what the kernel holds tells whether its message had arrived.
+/// `before` is the table as it was, if the whole of it was listed. That nothing was changed is said only
+/// of a table that is as it was, and not as it was to be.
+fn left_by_a_killed(
+    nft: &Nft,
+    policy: &Policy,
+    script: &Script,
+    before: Option<Option<&Listing>>,
+) -> Left {
+    let (Ok(expected), Ok(actual)) = (nft.list_fresh(script), nft.list()) else {
+        return Left::Unknown;
+    };
+    let Some(actual) = actual else {
+        return match before {
+            Some(None) => Left::Unchanged,
+            _ => Left::Unknown,
+        };
+    };
+    if compare(&expected, &actual).is_empty() {
+        return match strange(policy, &actual).as_slice() {
+            [] => Left::Changed,
+            _ => Left::Unknown,
+        };
+    }
+    match before {
+        Some(Some(before)) if compare(before, &actual).is_empty() => Left::Unchanged,
+        _ => Left::Unknown,
+    }
+}
+
+fn join<T>(worker: thread::ScopedJoinHandle<'_, T>) -> T {
+    match worker.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }

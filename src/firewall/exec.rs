@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
+    /// What it was killed by.
     pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -94,9 +95,11 @@ fn command(name: &str, arguments: &[&str]) -> Command {
 }
 
 fn ended(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Ended {
+    // A shell in front of the program tells its signal so.
+    let told = || status.code().filter(|code| (129..=192).contains(code));
     Ended {
         code: status.code(),
-        signal: status.signal(),
+        signal: status.signal().or_else(|| told().map(|code| code - 128)),
         stdout: String::from_utf8_lossy(stdout).into_owned(),
         stderr: String::from_utf8_lossy(stderr).into_owned(),
     }

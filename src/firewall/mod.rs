@@ -43,7 +43,8 @@ pub enum Left {
     Unchanged,
     /// The new ruleset is in; something after it failed.
     Changed,
-    /// The program that writes was cut off, and reading back failed too.
+    /// The program that writes was cut off, and what was read back does not tell; or only a part was
+    /// done.
     Unknown,
 }
 

@@ -477,18 +477,52 @@ pub fn many_keys_are_applied_and_work(keys: u32) {
     assert_eq!(world.holders("ssh").len(), 4);
 }
 
+/// Yves and six hundred others, from that number on: a large table.
+fn keys(from: u32) -> String {
+    let mut policy = format!("open_for = \"10m\"\n{YVES}");
+    for key in from..from + 600 {
+        let (a, b) = (1000 + key, 60_000 - 7 * key);
+        policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7]\n");
+    }
+    policy
+}
+
+/// A counter that somebody has added is in no outline, and is taken away all the same: `apply` and
+/// `status` say the same.
+#[test]
+fn a_strange_counter_in_a_large_table_is_taken_away() {
+    let world = World::with(&keys(0));
+    for next in [keys(0), keys(2), YVES.to_string()] {
+        world.nft("add counter inet toctoc theirs\nadd counter inet toctoc opened-nobody\n");
+        let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+        let strange = "counter theirs is not in the policy's ruleset";
+        assert!(said.contains(strange), "{said}");
+        let said = world.apply(&next);
+        assert!(said.contains("the kernel holds"), "{said}");
+        world.yes(&["status"]);
+        if next != YVES {
+            world.apply(&keys(0));
+        }
+    }
+}
+
+/// A grant that nobody opened is kept at first and ended when it is looked at again: it is counted once.
+#[test]
+fn a_grant_that_is_ended_late_was_not_kept() {
+    let world = World::with(TWO);
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "1h"]);
+    world.nft("flush set inet toctoc opened4");
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "1h"]);
+    let said = world.yes(&["apply"]);
+    assert!(said.contains("1 live grant kept, 1 ended"), "{said}");
+    assert_eq!(world.holders("ssh"), [(STRANGER[0].into(), None)]);
+}
+
 /// Of a large table only an outline is listed. That is enough to keep and to end grants, to wake the
 /// table, and to mend what somebody changed.
 #[test]
 fn a_large_table_is_applied_over_like_a_small_one() {
-    let keys = |from: u32| {
-        let mut policy = format!("open_for = \"10m\"\n{YVES}");
-        for key in from..from + 600 {
-            let (a, b) = (1000 + key, 60_000 - 7 * key);
-            policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7]\n");
-        }
-        policy
-    };
     let world = World::with(&keys(0));
     world.listen(22);
     world.knock(CLIENT[0], &SEQUENCE);

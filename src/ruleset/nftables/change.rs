@@ -21,8 +21,12 @@ pub struct Change {
     pub text: String,
     /// Live grants that stay.
     pub kept: usize,
+    /// Those of them that were in our table.
+    pub staying: Vec<Grant>,
     /// Live grants that end with it, their door or key being gone.
     pub removed: usize,
+    /// Those of them that were in our table.
+    pub ended: Vec<Grant>,
     /// Live grants for one connection that end, since their set is made anew. One of them may be used
     /// up between listing and commit, and would come back.
     pub ended_once: usize,
@@ -95,7 +99,9 @@ pub fn transaction(
     Change {
         text,
         kept: live.len(),
+        staying: live,
         removed: dead.len(),
+        ended: dead,
         ended_once: once.len(),
         carried,
     }
@@ -160,7 +166,7 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
     let rights = Rights::of(policy);
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let mut text = String::new();
-    let mut removed = remove_dead(&mut text, running, &rights, &sets);
+    let mut ended = remove_dead(&mut text, running, &rights, &sets);
     let orphans = |listing: &Listing| -> BTreeMap<(String, String), Grant> {
         let grants = listing.grants().into_iter();
         let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
@@ -170,19 +176,32 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
     for (at, grant) in orphans(running) {
         if earlier.contains_key(&at) {
             remove_grant(&mut text, &grant, &sets);
-            removed += 1;
+            ended.push(grant);
         }
     }
+    let removed = ended.len();
     let kept = running.grants().len() - removed;
     Change {
         text,
         kept,
         removed,
+        ended,
         ..Change::default()
     }
 }
 
-/// Removes grants, and records of openings, that nobody has a right to. Returns how many grants.
+/// The transaction that takes away the counters which the one from `running` to `script` did not know
+/// of. Empty when there are none.
+pub fn without_strangers(script: &Script, running: Option<&Listing>, counters: &Listing) -> String {
+    let known: BTreeSet<&String> = script.counters.iter().collect();
+    let gone = |name: &&String| running.is_some_and(|r| r.counters.contains_key(*name));
+    let strange = counters.counters.keys();
+    let strange = strange.filter(|name| !known.contains(name) && !gone(name));
+    let lines = strange.map(|name| format!("delete counter {TABLE} {name}\n"));
+    lines.collect()
+}
+
+/// Removes grants, and records of openings, that nobody has a right to. Returns the grants.
 ///
 /// A record goes with its grant even if that was not listed: the kernel lists a set that is just being
 /// filled with gaps, and without its record nobody would know whose the grant was.
@@ -191,7 +210,7 @@ fn remove_dead(
     running: &Listing,
     rights: &Rights,
     sets: &HashSet<String>,
-) -> usize {
+) -> Vec<Grant> {
     let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
     for (set, element) in endless.iter().filter(|(set, _)| sets.contains(set)) {
         // In a set of a type that somebody else has chosen an element could be any text.
@@ -204,7 +223,10 @@ fn remove_dead(
     let dead = grants
         .iter()
         .filter(|grant| !rights.hold(grant) || endless.contains(&in_set(grant)));
-    let removed = dead.map(|grant| remove_grant(text, grant, sets)).count();
+    let ended: Vec<Grant> = dead.cloned().collect();
+    for grant in &ended {
+        remove_grant(text, grant, sets);
+    }
     let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
         .opened()
         .into_iter()
@@ -227,7 +249,7 @@ fn remove_dead(
             }
         }
     }
-    removed
+    ended
 }
 
 /// Which key may open which door, by their ids.
