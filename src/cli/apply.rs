@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::refill::refilled;
 use super::status::everything_else;
-use super::{Answer, PolicyPath, complain, count, now, policy, say};
-use crate::firewall::Firewall;
+use super::{Answer, PolicyPath, complain, count, now, policy, report};
 use crate::firewall::apply::apply;
 use crate::firewall::status::interface_warnings;
+use crate::firewall::Firewall;
 use crate::firewall::tokens::clocks;
 use crate::knock::display_source;
 use crate::policy::show;
@@ -66,18 +66,27 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     }
     if applied.drifts.is_empty() {
         text.push_str("the kernel holds what the policy says\n");
-        say(&text);
+    }
+    let written = report(&text);
+    if applied.drifts.is_empty() {
         for warning in interface_warnings(&policy) {
             complain(&warning);
         }
-        return Answer::Yes;
+        return if written {
+            Answer::Yes
+        } else {
+            Answer::CouldNot
+        };
     }
-    say(&text);
     for drift in &applied.drifts {
         complain(&format!("differs from the policy: {drift}"));
     }
     complain("somebody else changed the table while it was applied; apply again");
-    Answer::No
+    if written {
+        Answer::No
+    } else {
+        Answer::CouldNot
+    }
 }
 
 /// "  ssh  22/tcp  closed; yves opens it for 1m with 5 knocks"

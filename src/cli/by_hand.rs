@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 
-use super::{Answer, complain, count, say};
+use super::{Answer, complain, count, reported, say};
 use crate::firewall::{Failure, Firewall, by_hand};
 use crate::knock::{display_source, unmapped};
 use crate::policy::{Backend, Name, show};
@@ -68,8 +68,7 @@ pub(super) fn open(arguments: &Open) -> Answer {
     match by_hand::open(&Firewall::default(), door, *source, *open_for) {
         Ok(network) => {
             let (source, lasting) = (display_source(&network), show(*open_for));
-            say(&format!("{door} is open to {source} for {lasting}\n"));
-            Answer::Yes
+            reported(&format!("{door} is open to {source} for {lasting}\n"))
         }
         Err(failure) => could_not(&failure),
     }
@@ -95,11 +94,13 @@ pub(super) fn close(arguments: &Close) -> Answer {
         source,
         arguments.backend,
     ) {
-        Ok(0) => say("no such grant was there\n"),
-        Ok(number) => say(&format!("ended {}\n", count(number, "grant"))),
-        Err(failure) => return could_not(&failure),
+        Ok(0) => {
+            say("no such grant was there\n");
+            Answer::Yes
+        }
+        Ok(number) => reported(&format!("ended {}\n", count(number, "grant"))),
+        Err(failure) => could_not(&failure),
     }
-    Answer::Yes
 }
 
 fn could_not(failure: &Failure) -> Answer {

@@ -158,18 +158,44 @@ fn say(text: &str) {
 
 /// Prints to standard output. Returns whether somebody still reads it.
 fn heard(text: &str) -> bool {
-    let mut stdout = anstream::stdout();
-    if let Err(error) = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        if error.kind() != io::ErrorKind::BrokenPipe {
+    match print(text) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+        Err(error) => {
             complain(&format!("cannot write: {error}"));
             std::process::exit(2);
         }
-        return false;
     }
-    true
+}
+
+/// Prints what was done to the firewall. Returns whether it could be written; when nobody reads it any
+/// more, that is no error.
+fn report(text: &str) -> bool {
+    match print(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!(
+                "cannot write: {error}\nthe running firewall was changed; only the report could not be \
+                 written"
+            ));
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The answer of a command that has nothing more to say than its report.
+fn reported(text: &str) -> Answer {
+    if report(text) {
+        Answer::Yes
+    } else {
+        Answer::CouldNot
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Prints an error.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Answer, complain, say};
+use super::{Answer, complain, reported, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::remove;
 use crate::firewall::tokens::clocks;
@@ -17,12 +17,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     match remove(&Firewall::default(), arguments.backend, clocks()) {
-        Ok(true) => say("removed: no door is guarded any more\n"),
-        Ok(false) => say("there was nothing to remove\n"),
+        Ok(true) => reported("removed: no door is guarded any more\n"),
+        Ok(false) => {
+            say("there was nothing to remove\n");
+            Answer::Yes
+        }
         Err(failure) => {
             complain(&failure.to_string());
-            return Answer::CouldNot;
+            Answer::CouldNot
         }
     }
-    Answer::Yes
 }

@@ -178,6 +178,45 @@ fn status_answers_the_same_when_nobody_reads() {
     assert_eq!(unread(), Some(1));
 }
 
+/// A full disk where the report goes: what was done is done, and it is said.
+#[test]
+fn a_report_that_cannot_be_written_is_no_failed_change() {
+    let world = World::bare();
+    std::fs::write(world.path(), YVES).unwrap();
+    let full = |arguments: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = world.toctoc_command(arguments);
+        command.stdout(full.unwrap());
+        let output = world.lab.server.inside(|| command.output().unwrap());
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("cannot write: No space left"), "{said}");
+        said
+    };
+    let changed = "the running firewall was changed; only the report could not be written";
+    for arguments in [&["apply"][..], &["open", "ssh", CLIENT[0]], &["close"]] {
+        let said = full(arguments);
+        assert!(said.contains(changed), "{arguments:?}: {said}");
+        world.yes(&["status"]);
+    }
+    for arguments in [&["close"][..], &["status"]] {
+        assert!(!full(arguments).contains(changed), "{arguments:?}");
+    }
+    assert!(full(&["remove"]).contains(changed));
+    assert_eq!(world.toctoc(&["status"]).status.code(), Some(1));
+    // Nobody reading is something else.
+    let mut command = world.toctoc_command(&["apply"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let spawn = || {
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait_with_output().unwrap()
+    };
+    let output = world.lab.server.inside(spawn).unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
 /// Whatever a set is declared with counts, not only its type.
 #[test]
 fn status_names_a_set_that_is_declared_differently() {
