@@ -7,7 +7,7 @@ use super::status::everything_else;
 use super::{Answer, PolicyPath, complain, count, now, policy, report};
 use crate::firewall::apply::apply;
 use crate::firewall::status::interface_warnings;
-use crate::firewall::Firewall;
+use crate::firewall::{Firewall, list_size};
 use crate::firewall::tokens::clocks;
 use crate::knock::display_source;
 use crate::policy::show;
@@ -68,6 +68,14 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         text.push_str("the kernel holds what the policy says\n");
     }
     let written = report(&text);
+    if applied.pushed_out > 0 {
+        let room = list_size().map_or(String::new(), |size| format!(" (it holds {size} sources)"));
+        complain(&format!(
+            "{} could not be moved: a list of iptables was full{room}; those with the least time left \
+             ended",
+            count(applied.pushed_out, "live grant")
+        ));
+    }
     if applied.drifts.is_empty() {
         for warning in interface_warnings(&policy) {
             complain(&warning);

@@ -20,6 +20,8 @@ pub struct Applied {
     pub removed: usize,
     /// Live grants for one connection that ended, their set being made anew.
     pub ended_once: usize,
+    /// Live grants of the other backend for which a list of iptables had no room.
+    pub pushed_out: usize,
     /// What differs from the policy right after: nothing, unless somebody else interfered.
     pub drifts: Vec<Drift>,
     /// What became of the tokens, if a key has any.
@@ -130,7 +132,14 @@ pub fn remove(
     // Chains that somebody has emptied mention no list any more, so it is not asked for one here.
     if backend != Some(Backend::Nftables) {
         let there = Iptables::has_rules();
-        let removed = remove_iptables(firewall, true)?;
+        let half = |failure: Failure| match any {
+            true => Failure {
+                left: Left::Unknown,
+                ..failure
+            },
+            false => failure,
+        };
+        let removed = remove_iptables(firewall, true).map_err(half)?;
         if there && !removed {
             // The kernel says that there are rules, and no program shows them.
             firewall.iptables.save(Family::V4)?;

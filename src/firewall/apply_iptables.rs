@@ -54,6 +54,8 @@ pub fn apply(
     let mut moved = moved(policy, moving, late);
     let without_right = moving.len() - moved.len();
     moved.retain(|(list, _)| list.seconds > 0);
+    // The last ones push out the first when a list is full.
+    moved.sort_by_key(|(list, _)| list.seconds);
     let mut turns = Vec::new();
     for family in Iptables::families() {
         let before = iptables.save(family)?;
@@ -85,6 +87,7 @@ pub fn apply(
         left: Left::Changed,
         ..failure
     };
+    let mut entered = lasting;
     if !once.is_empty() {
         let unused = again().map_err(done)?;
         let is_unused = |(list, source): &&(GrantList, IpAddr)| {
@@ -93,18 +96,28 @@ pub fn apply(
         };
         // Later it would be given more time than it had.
         let once = once.iter().filter(is_unused).filter(|_| in_time());
-        enter(once).map_err(done)?;
+        let once: Vec<_> = once.cloned().collect();
+        enter(&once).map_err(done)?;
+        entered.extend(once);
     }
     for turn in &turns {
         iptables.restore(turn.family, &let_go()).map_err(done)?;
     }
     let anyone = !staying.is_empty() || !moved.is_empty();
-    let kept = match anyone {
-        true => Iptables::lists().map_err(done)?.grants().len(),
-        false => 0,
+    let (kept, pushed_out) = match anyone {
+        true => {
+            let lists = Iptables::lists().map_err(done)?;
+            let out = entered.iter().filter(|(list, source)| {
+                let guests = names::guests(list.family, list.prefix, &list.door);
+                !lists.has(&guests, *source)
+            });
+            (lists.grants().len(), out.count())
+        }
+        false => (0, 0),
     };
     Ok(Applied {
         kept,
+        pushed_out,
         removed: ending.len() + without_right,
         ended_once: 0,
         drifts: verify(iptables, policy, &automaton).map_err(done)?,

@@ -111,6 +111,7 @@ fn load_and_verify(
         kept: change.kept.saturating_sub(late_staying),
         removed: change.removed + late.len(),
         ended_once: change.ended_once,
+        pushed_out: 0,
         drifts,
         refilled: None,
     })

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::lock::Lock;
-use super::{Failure, Firewall, Iptables, Left, Nft};
+use super::{Failure, Firewall, Iptables, Left, Nft, list_size};
 use crate::policy::{Backend, Name, nearest};
-use crate::ruleset::iptables::{self, GrantList, Holder, Saved};
+use crate::ruleset::iptables::{self, GrantList, Holder, Room, Saved};
 use crate::ruleset::nftables::{self, Listing};
 use crate::ruleset::{Family, granted_network};
 
@@ -42,7 +42,14 @@ pub fn open(
         granted = Some(network);
     }
     if !running.iptables.is_empty() {
-        granted = Some(open_iptables(firewall, &running, door, source, open_for)?);
+        let opened = open_iptables(firewall, &running, door, source, open_for);
+        granted = Some(opened.map_err(|failure| match granted {
+            Some(_) => Failure {
+                left: Left::Changed,
+                ..failure
+            },
+            None => failure,
+        })?);
     }
     granted.ok_or_else(nothing_applied)
 }
@@ -76,6 +83,8 @@ fn open_iptables(
         seconds: open_for.as_secs(),
         once: false,
     };
+    let guests = iptables::names::guests(family, prefix, door);
+    let to_go = make_room(&[&guests, &list.to_string()], door, network.addr())?;
     let new_list = iptables::add_list(saved, &list);
     if let Some(text) = &new_list {
         firewall.iptables.restore(family, text)?;
@@ -84,8 +93,10 @@ fn open_iptables(
         left: Left::Changed,
         ..failure
     };
-    let guests = iptables::names::guests(family, prefix, door);
-    let known = Iptables::add(&guests, network.addr());
+    let known = to_go
+        .iter()
+        .try_for_each(|(name, gone)| Iptables::remove(name, *gone))
+        .and_then(|()| Iptables::add(&guests, network.addr()));
     known.map_err(|failure| match new_list {
         Some(_) => began(failure),
         None => failure,
@@ -99,6 +110,36 @@ fn open_iptables(
         }
     }
     Ok(network)
+}
+
+/// Whose grants have ended and who must leave these lists, so that one more source finds room.
+///
+/// # Errors
+/// When a list is full of guests who are in.
+fn make_room(
+    names: &[&str],
+    door: &Name,
+    source: IpAddr,
+) -> Result<Vec<(String, IpAddr)>, Failure> {
+    let Some(size) = list_size() else {
+        return Ok(Vec::new());
+    };
+    let lists = Iptables::lists()?;
+    let mut to_go = Vec::new();
+    for name in names {
+        match lists.room(name, source, size as usize) {
+            Room::Free => {}
+            Room::InsteadOf(ended) => to_go.push((name.to_string(), ended)),
+            Room::Full => {
+                return Err(Failure::unchanged(format!(
+                    "the list of the guests of `{door}` is full: it holds {size}, and all of them are \
+                     in; end a grant first (`toctoc close {door} SOURCE`), wait until one ends, or \
+                     make the lists longer (`ip_list_tot`, see docs/iptables.md)"
+                )));
+            }
+        }
+    }
+    Ok(to_go)
 }
 
 /// Ends grants, of one door or all, of one source or all, of one backend or all. Returns how many.
@@ -146,7 +187,11 @@ fn close_nftables(
         if clean == 2 {
             return Ok(ended);
         }
-        match nft.list_grants()? {
+        let left = match ended {
+            0 => Left::Unchanged,
+            _ => Left::Unknown,
+        };
+        match nft.list_grants().map_err(|f| Failure { left, ..f })? {
             Some(again) => listing = again,
             None => return Ok(ended),
         }

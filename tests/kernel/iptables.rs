@@ -333,31 +333,13 @@ fn a_crowd_at_one_door_harms_no_guest_of_another() {
 fn a_rule_that_accepts_before_ours_is_named() {
     let world = World::with(YVES);
     world.listen(22);
-    world.server(&[
-        "iptables",
-        "-t",
-        "raw",
-        "-I",
-        "PREROUTING",
-        "-p",
-        "udp",
-        "--dport",
-        "9",
-        "-j",
-        "DROP",
-    ]);
+    let insert = |rule: &str| {
+        let command = format!("iptables -t raw -I PREROUTING {rule}");
+        world.server(&command.split(' ').collect::<Vec<_>>());
+    };
+    insert("-p udp --dport 9 -j DROP");
     assert_eq!(world.status()["matches_policy"], true);
-    world.server(&[
-        "iptables",
-        "-t",
-        "raw",
-        "-I",
-        "PREROUTING",
-        "-p",
-        "tcp",
-        "-j",
-        "ACCEPT",
-    ]);
+    insert("-p tcp -j ACCEPT");
     assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
     let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
     assert!(
@@ -460,6 +442,69 @@ fn a_hundred_guests_fit() {
     assert_eq!(world.status()["keys"][0]["opened"], 120);
 }
 
+/// Lets so many in, from addresses of `10.4.0.0/24`.
+fn crowd_in(world: &World, guests: u32) {
+    for first in (0..guests).step_by(20) {
+        world.inject(|injector| {
+            for i in first..guests.min(first + 20) {
+                let source = Ipv4Addr::from(0x0a04_0000 + i);
+                for port in SEQUENCE {
+                    injector.tcp(source.into(), 7, port, SYN);
+                }
+            }
+        });
+    }
+}
+
+/// The administrator lets nobody in for whom another guest would have to go, and is told so.
+fn a_full_list_takes_nobody_by_hand() {
+    let world = World::with(&format!("open_for = \"10m\"\n{YVES}"));
+    world.listen(22);
+    crowd_in(&world, 100);
+    let before = world.holders("ssh");
+    assert_eq!(before.len(), 100);
+    let rules = world.all_rules();
+    let output = world.toctoc(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for words in [
+        "the list of the guests of `ssh` is full: it holds 100",
+        "`toctoc close ssh SOURCE`",
+        "the running firewall was not changed",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(world.all_rules(), rules);
+    assert_eq!(world.holders("ssh"), before);
+    // Who is in already may stay longer, and the other family has its own list.
+    world.yes(&["open", "ssh", "10.4.0.3", "--for", "1h"]);
+    world.yes(&["open", "ssh", CLIENT[1], "--for", "1h"]);
+    assert_eq!(world.holders("ssh").len(), 101);
+    assert_eq!(world.yes(&["close", "ssh", "10.4.0.7"]), "ended 1 grant\n");
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.holders("ssh").len(), 101);
+}
+
+/// A list keeps those whose grants have ended. They make room for one who is let in by hand, before
+/// any who is in and came earlier.
+fn who_is_in_no_more_makes_room() {
+    let world = World::with(&format!("open_for = \"2s\"\n{YVES}"));
+    world.listen(22);
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "1h"]);
+    crowd_in(&world, 99);
+    let list = "/proc/thread-self/net/xt_recent/toctoc4:_door-ssh";
+    assert_eq!(world.server(&["cat", list]).lines().count(), 100);
+    world.until("their grants have ended", || {
+        world.holders("ssh").len() == 1
+    });
+    assert_eq!(world.server(&["cat", list]).lines().count(), 100);
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    for guest in [STRANGER[0], CLIENT[0]] {
+        assert_eq!(world.connect(guest, 22), Door::Open);
+    }
+}
+
 /// A grant is for whom it was given: a wider prefix makes it no wider, a narrower one no narrower.
 fn a_change_of_prefix_changes_no_live_grant() {
     let world = World::with(TWO);
@@ -536,6 +581,8 @@ on_each_iptables!(
     a_door_of_many_ports_is_applied,
     an_opening_ends_no_wider_grant,
     a_hundred_guests_fit,
+    a_full_list_takes_nobody_by_hand,
+    who_is_in_no_more_makes_room,
     a_change_of_prefix_changes_no_live_grant,
     a_changed_time_is_for_new_grants,
     a_hundred_keys_are_applied_and_work,

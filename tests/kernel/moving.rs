@@ -1,25 +1,35 @@
 //! From one backend to the other: guests move along, strangers stay out, nothing stays behind.
 
+use std::net::Ipv4Addr;
+use std::process::Output;
+
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
 
 use crate::apply_under_stress::while_strangers_and_a_guest_come;
+use crate::inject::SYN;
 use crate::lifecycle::{ANNA, TWO};
 use crate::world::{Kind, SEQUENCE, World, YVES, start_command};
 
-/// Each door, source, key and time left, as `status` for a backend shows them.
-fn grants(world: &World, backend: &str) -> Vec<(String, f64)> {
+/// A command about the policy, with no `--backend` but what is written here.
+fn run(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
-    command
-        .args(["status", "--json", "--backend", backend])
-        .arg(world.path());
-    let output = world
-        .lab
-        .server
-        .inside(|| command.output().unwrap())
-        .unwrap();
+    command.args(arguments).arg(world.path());
+    let output = world.lab.server.inside(|| command.output().unwrap());
+    output.unwrap()
+}
+
+/// What `status` shows; the kernel holds what the policy says.
+fn status(world: &World, arguments: &[&str]) -> serde_json::Value {
+    let output = run(world, &[&["status", "--json"], arguments].concat());
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["matches_policy"], true, "{status:#}");
+    status
+}
+
+/// Each door, source, key and time left, as `status` for a backend shows them.
+fn grants(world: &World, backend: &str) -> Vec<(String, f64)> {
+    let status = status(world, &["--backend", backend]);
     let mut grants = Vec::new();
     for door in status["doors"].as_array().unwrap() {
         for grant in door["grants"].as_array().unwrap() {
@@ -98,6 +108,41 @@ fn a_short_grant_moves_beside_a_long_one() {
     assert!(left[1] > 2_591_900.0 && left[1] <= 2_592_000.0, "{left:?}");
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
     assert_eq!(world.connect(CLIENT[1], 22), Door::Silent);
+}
+
+/// A list holds a hundred guests of a door. It is said how many found no room; those with the most time
+/// left did.
+fn more_guests_than_a_list_holds_are_counted() {
+    let world = World::bare();
+    world.listen(22);
+    world.apply_with("nftables", &format!("open_for = \"10m\"\n{YVES}"));
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    world.until("all are in", || {
+        world.inject(|injector| {
+            for i in 0..120u32 {
+                let source = Ipv4Addr::from(0x0a04_0000 + i);
+                for port in SEQUENCE {
+                    injector.tcp(source.into(), 7, port, SYN);
+                }
+            }
+        });
+        grants(&world, "nftables").len() == 121
+    });
+    let output = run(&world, &["apply", "--backend", "iptables"]);
+    assert_eq!(output.status.code(), Some(0));
+    let [said, warned] = [output.stdout, output.stderr].map(|s| String::from_utf8(s).unwrap());
+    assert!(said.contains("100 live grants kept, 0 ended"), "{said}");
+    let full =
+        "21 live grants could not be moved: a list of iptables was full (it holds 100 sources)";
+    assert!(warned.contains(full), "{warned}");
+    assert_eq!(grants(&world, "iptables").len(), 100);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    // The twin: all of them find room.
+    let output = run(&world, &["apply", "--backend", "nftables"]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let output = run(&world, &["apply", "--backend", "iptables"]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(grants(&world, "iptables").len(), 100);
 }
 
 /// Another program keeps the lock of iptables (only the legacy one has one): no grant moves with more
@@ -211,16 +256,7 @@ fn status_follows_the_running_backend() {
     let world = World::bare();
     for backend in ["iptables", "nftables"] {
         world.apply_with(backend, YVES);
-        let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
-        command.args(["status", "--json"]).arg(world.path());
-        let output = world
-            .lab
-            .server
-            .inside(|| command.output().unwrap())
-            .unwrap();
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(status["backend"], backend);
-        assert_eq!(status["matches_policy"], true, "{status:#}");
+        assert_eq!(status(&world, &[])["backend"], backend);
     }
 }
 
@@ -274,6 +310,7 @@ fn the_other_iptables_is_cleared() {
 on_each_iptables!(
     guests_move_along_and_nothing_stays_behind,
     a_short_grant_moves_beside_a_long_one,
+    more_guests_than_a_list_holds_are_counted,
     who_has_no_right_any_more_does_not_move_along,
     no_stranger_gets_through_while_moving,
     a_killed_move_leaves_the_door_shut,

@@ -29,7 +29,44 @@ pub struct Held {
     pub left: Duration,
 }
 
+/// What it takes to put one more source on a list, so that nobody who is in is pushed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    Free,
+    /// This one, whose grant has ended, goes first.
+    InsteadOf(IpAddr),
+    Full,
+}
+
 impl Lists {
+    /// Whether a source is on a list, live grant or not.
+    pub fn has(&self, list: &str, source: IpAddr) -> bool {
+        let entries = self.entries.get(list);
+        entries.is_some_and(|entries| entries.iter().any(|entry| entry.source == source))
+    }
+
+    /// The room for a source on a list of grants, or of a door's guests, that holds `size` sources.
+    pub fn room(&self, list: &str, source: IpAddr, size: usize) -> Room {
+        let entries = self.entries.get(list).map_or(&[][..], Vec::as_slice);
+        if entries.len() < size || self.has(list, source) {
+            return Room::Free;
+        }
+        let held = self.held().into_iter().filter(|held| {
+            let GrantList {
+                family,
+                prefix,
+                door,
+                ..
+            } = &held.list;
+            held.list.to_string() == list || names::guests(*family, *prefix, door) == list
+        });
+        let live: HashSet<IpAddr> = held.map(|held| held.source).collect();
+        let mut ended = entries.iter().filter(|e| !live.contains(&e.source));
+        ended
+            .next()
+            .map_or(Room::Full, |entry| Room::InsteadOf(entry.source))
+    }
+
     /// All live grants, one for each list a source is on.
     pub fn held(&self) -> Vec<Held> {
         let mut held = Vec::new();
