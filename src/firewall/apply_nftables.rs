@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::ruleset::Grant;
 use crate::ruleset::nftables::{
     Carried, Change, Listing, Script, carry, compare, compare_outline, leftovers, render, shorten,
-    strange, transaction, without_strangers,
+    strange, transaction,
 };
 
 /// Makes the policy the running one. `moving` are live grants that another backend has given, read
@@ -47,13 +47,8 @@ fn load_and_verify(
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
 ) -> Result<Applied, Failure> {
     let (mut running, extent) = nft.list_for_change()?;
-    let ((mut change, mut in_time, mut loaded), mut counters) = thread::scope(|scope| {
-        // As long as the commit of a large table takes, nft takes to tell its counters.
-        let worker =
-            (extent == Extent::Outline).then(|| scope.spawn(|| nft.counters(Extent::Outline)));
-        let loaded = load(nft, policy, script, running.as_ref(), moving, began);
-        (loaded, worker.map(join))
-    });
+    let (mut change, mut in_time, mut loaded) =
+        load(nft, policy, script, running.as_ref(), moving, began);
     if extent != Extent::Whole && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
         // The outline of a table that somebody changed may leave something out.
         running = nft.list_awake()?;
@@ -73,16 +68,6 @@ fn load_and_verify(
     };
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
-    }
-    if extent == Extent::Crowded {
-        // They are not midway any more.
-        counters = Some(nft.counters(extent));
-    }
-    if let Some(counters) = counters.transpose().map_err(changed)?.flatten() {
-        let text = without_strangers(script, running.as_ref(), &counters);
-        if !text.is_empty() {
-            nft.load(&text).map_err(changed)?;
-        }
     }
     let extent = match extent {
         Extent::Crowded => Extent::Crowded,

@@ -160,25 +160,6 @@ impl Nft {
         }
     }
 
-    /// The counters of our table, which an outline leaves out: nft reads every rule to tell them. `None`
-    /// when that takes long in a crowd.
-    ///
-    /// # Errors
-    /// As for [`list`](Nft::list).
-    pub fn counters(&self, extent: Extent) -> Result<Option<Listing>, Failure> {
-        let command = [&self.program, "-j", "-t", "list", "counters", "inet"];
-        let ended = match extent {
-            Extent::Crowded => {
-                run_within(&command, PATIENCE).map_err(|e| self.not_started(&command, &e))?
-            }
-            Extent::Whole | Extent::Outline => Some(self.run(&command, "")?),
-        };
-        match ended {
-            Some(ended) if !ended.succeeded() => Err(Failure::unchanged(self.said(&ended))),
-            ended => ended.as_ref().map(listing).transpose(),
-        }
-    }
-
     /// The outline of a table that has `fewest` chains at least, unless its names alone take too long.
     fn outline_from(&self, fewest: usize, quick: Duration) -> Result<Option<Listing>, Failure> {
         let start = Instant::now();

@@ -487,23 +487,22 @@ fn keys(from: u32) -> String {
     policy
 }
 
-/// A counter that somebody has added is in no outline, and is taken away all the same: `apply` and
-/// `status` say the same.
+/// A counter that somebody has added is in no outline, and no rule of ours uses it: `apply` and `status`
+/// say the same, in a small table and in a large one. One of ours that is gone is another matter.
 #[test]
-fn a_strange_counter_in_a_large_table_is_taken_away() {
-    let world = World::with(&keys(0));
-    for next in [keys(0), keys(2), YVES.to_string()] {
+fn a_strange_counter_is_no_difference_and_a_missing_one_is() {
+    for policy in [YVES.to_string(), keys(0)] {
+        let world = World::with(&policy);
         world.nft("add counter inet toctoc theirs\nadd counter inet toctoc opened-nobody\n");
-        let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
-        let strange = "counter theirs is not in the policy's ruleset";
-        assert!(said.contains(strange), "{said}");
-        let said = world.apply(&next);
+        world.yes(&["status"]);
+        let said = world.apply(&policy);
         assert!(said.contains("the kernel holds"), "{said}");
         world.yes(&["status"]);
-        if next != YVES {
-            world.apply(&keys(0));
-        }
     }
+    let world = World::with(YVES);
+    world.nft("flush chain inet toctoc key-yves\ndelete counter inet toctoc opened-yves\n");
+    let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+    assert!(said.contains("counter opened-yves is missing"), "{said}");
 }
 
 /// A grant that nobody opened is kept at first and ended when it is looked at again: it is counted once.

@@ -190,17 +190,6 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
     }
 }
 
-/// The transaction that takes away the counters which the one from `running` to `script` did not know
-/// of. Empty when there are none.
-pub fn without_strangers(script: &Script, running: Option<&Listing>, counters: &Listing) -> String {
-    let known: BTreeSet<&String> = script.counters.iter().collect();
-    let gone = |name: &&String| running.is_some_and(|r| r.counters.contains_key(*name));
-    let strange = counters.counters.keys();
-    let strange = strange.filter(|name| !known.contains(name) && !gone(name));
-    let lines = strange.map(|name| format!("delete counter {TABLE} {name}\n"));
-    lines.collect()
-}
-
 /// Removes grants, and records of openings, that nobody has a right to. Returns the grants.
 ///
 /// A record goes with its grant even if that was not listed: the kernel lists a set that is just being

@@ -50,9 +50,7 @@ mod render;
 mod script;
 mod tokens;
 
-pub use change::{
-    Carried, Change, carry, close, leftovers, open, shorten, transaction, without_strangers,
-};
+pub use change::{Carried, Change, carry, close, leftovers, open, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
