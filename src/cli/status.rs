@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::{Answer, PolicyPath, complain, count, now, policy_for, say};
 use crate::firewall::Firewall;
-use crate::firewall::status::{DoorStatus, GrantStatus, Status, observe, running_backend};
+use crate::firewall::status::{
+    DoorStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
+};
 use crate::policy::show;
 
 /// More differences than this are counted: somebody looks at another policy.
@@ -58,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     } else {
         say(&text(&status));
     }
-    if status.matches_policy {
+    if status.matches_policy && !status.tokens_low() {
         Answer::Yes
     } else {
         Answer::No
@@ -112,7 +114,8 @@ pub(super) fn text(status: &Status) -> String {
             times => format!("opened {times} times"),
         };
         let expired = if key.expired { ", expired" } else { "" };
-        let _ = writeln!(text, "  {:<12} {opened}{expired}", key.name);
+        let tokens = key.tokens.as_ref().map_or(String::new(), tokens);
+        let _ = writeln!(text, "  {:<12} {opened}{expired}{tokens}", key.name);
     }
     if status.matches_policy {
         text.push_str("the kernel holds what the policy says\n");
@@ -137,6 +140,27 @@ pub(super) fn text(status: &Status) -> String {
         let _ = writeln!(text, "{warning}");
     }
     text
+}
+
+/// ", tokens for 5h 58m"
+fn tokens(tokens: &TokenStatus) -> String {
+    let lasting = match tokens.loaded {
+        0 => ", NO TOKENS".to_string(),
+        _ => format!(", tokens for {}", minutes(tokens.last_for)),
+    };
+    match tokens.low {
+        true => format!("{lasting} only: `toctoc refill` loads more, is its timer running?"),
+        false => lasting,
+    }
+}
+
+/// "5h 58m": the seconds only if that is all there is.
+fn minutes(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    show(Duration::from_secs(match whole {
+        0..60 => whole,
+        _ => whole / 60 * 60,
+    }))
 }
 
 /// "dropped, but for 80/tcp 443/tcp"

@@ -27,6 +27,15 @@ impl Default for StateFile {
     }
 }
 
+impl StateFile {
+    /// Somewhere else.
+    pub fn within(directory: impl Into<PathBuf>) -> StateFile {
+        StateFile {
+            directory: directory.into(),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub enum Kept {

@@ -1,18 +1,20 @@
 //! `kernel --observe--> Status`: doors, grants, progress, openings, and whether the kernel still
 //! holds what the policy says.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Firewall, Iptables, Nft, apply_iptables};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
-use crate::policy::{Backend, Interfaces, Name, Policy};
+use crate::policy::{Backend, Interfaces, Key, KeyKind, Name, Policy};
 use crate::ruleset::iptables;
-use crate::ruleset::nftables::{Listing, compare, render, strange};
+use crate::ruleset::nftables::{Listing, compare, loaded, render, strange};
 use crate::ruleset::{Drift, Grant, Progress};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
@@ -76,6 +78,26 @@ pub struct KeyStatus {
     /// How often it has opened since the table was made.
     pub opened: u64,
     pub expired: bool,
+    /// `null` for a key without tokens.
+    pub tokens: Option<TokenStatus>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TokenStatus {
+    /// How many the kernel holds, of this minute and later ones.
+    pub loaded: usize,
+    /// Seconds until the last of them ends.
+    pub last_for: f64,
+    /// They last for less than a quarter of what they should: the timer has not come for hours.
+    pub low: bool,
+}
+
+impl Status {
+    /// Whether some key is about to run out of tokens.
+    pub fn tokens_low(&self) -> bool {
+        let mut tokens = self.keys.iter().filter_map(|key| key.tokens.as_ref());
+        tokens.any(|tokens| tokens.low)
+    }
 }
 
 /// What the kernel holds, of whatever backend.
@@ -88,6 +110,8 @@ struct Observed {
     progress: Vec<Progress>,
     /// How often each key of the policy has opened, in its order.
     opened: Vec<u64>,
+    /// How many tokens each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
+    tokens: HashMap<u32, (usize, Duration)>,
 }
 
 /// Reads the kernel and holds it against the policy. `now` is in seconds since 1970.
@@ -150,8 +174,39 @@ fn nftables(policy: &Policy, listing: &Listing) -> Observed {
         grants: listing.grants(),
         progress: listing.progress(),
         opened: opened.collect(),
+        tokens: tokens(listing),
         ..Observed::default()
     }
+}
+
+/// How many tokens the kernel holds of each secret, and how long the last of them lasts.
+fn tokens(listing: &Listing) -> HashMap<u32, (usize, Duration)> {
+    let mut tokens: HashMap<u32, (usize, Duration)> = HashMap::new();
+    for token in loaded(listing).unwrap_or_default().values() {
+        let (number, last) = tokens.entry(token.id).or_default();
+        *number += 1;
+        *last = token.expires_in.unwrap_or_default().max(*last);
+    }
+    tokens
+}
+
+/// The tokens of a key, if it has any; `end` is when it expires, in seconds from now.
+fn token_status(
+    policy: &Policy,
+    key: &Key,
+    loaded: &HashMap<u32, (usize, Duration)>,
+    end: Option<Duration>,
+) -> Option<TokenStatus> {
+    let KeyKind::Token(secret) = &key.kind else {
+        return None;
+    };
+    let (number, last) = loaded.get(&secret.id()).copied().unwrap_or_default();
+    let wanted = policy.token_horizon / 4;
+    Some(TokenStatus {
+        loaded: number,
+        last_for: last.as_secs_f64(),
+        low: last < end.map_or(wanted, |end| end.min(wanted)),
+    })
 }
 
 fn observe_iptables(
@@ -229,6 +284,7 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         grants,
         progress: entries,
         opened,
+        tokens,
     } = observed;
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
@@ -290,11 +346,18 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
                 name: key.name.to_string(),
                 opened,
                 expired: key.expired(now),
+                tokens: token_status(policy, key, &tokens, left_of(key, now)),
             })
             .collect(),
         drift: drifts.iter().map(Drift::to_string).collect(),
         max_sources: policy.max_sources,
     }
+}
+
+/// How long it is until a key expires.
+fn left_of(key: &Key, now: i64) -> Option<Duration> {
+    let left = key.expires?.saturating_sub(now);
+    Some(Duration::from_secs(u64::try_from(left).unwrap_or(0)))
 }
 
 fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {

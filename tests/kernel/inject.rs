@@ -70,12 +70,18 @@ impl Injector {
     }
 
     pub fn udp(&self, source: IpAddr, from: u16, to: u16) {
+        self.datagram(source, from, to, &[]);
+    }
+
+    pub fn datagram(&self, source: IpAddr, from: u16, to: u16, payload: &[u8]) {
         let mut header = Vec::new();
         header.extend(from.to_be_bytes());
         header.extend(to.to_be_bytes());
-        header.extend([0, 8, 0, 0]);
+        header.extend((8 + payload.len() as u16).to_be_bytes());
+        header.extend([0, 0]);
+        header.extend(payload);
         let sum = checksum(source, server(source), 17, &header);
-        header[6..].copy_from_slice(&sum.to_be_bytes());
+        header[6..8].copy_from_slice(&sum.to_be_bytes());
         self.ip(source, 17, &header);
     }
 

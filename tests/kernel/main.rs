@@ -52,4 +52,5 @@ mod programs;
 mod stand_in;
 mod status;
 mod strangers;
+mod tokens;
 mod world;

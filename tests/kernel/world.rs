@@ -129,11 +129,25 @@ impl World {
         let mut command = Command::new(program);
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.programs().display()));
+        command.env("STATE_DIRECTORY", self.state_directory());
         // Tests do not wait for one another, and an ordinary user has no lock in /run.
         if std::env::var_os("RELEASE").is_none() {
             command.env("XTABLES_LOCKFILE", self.lock());
         }
         command
+    }
+
+    /// Where this world remembers which tokens were spent.
+    pub fn state_directory(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Writes a file beside the policy that only its owner may read.
+    pub fn private_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        path
     }
 
     /// The lock of this world's iptables-legacy.
@@ -145,7 +159,10 @@ impl World {
     pub fn toctoc_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_toctoc"));
         command.args(arguments);
-        if matches!(arguments[0], "apply" | "status" | "render" | "check") {
+        if matches!(
+            arguments[0],
+            "apply" | "refill" | "status" | "render" | "check"
+        ) {
             if !self.is_nftables() {
                 command.args(["--backend", "iptables"]);
             }
