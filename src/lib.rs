@@ -30,5 +30,6 @@ pub mod trace;
 // The edges.
 pub mod cli;
 pub mod client;
+pub mod enrol;
 pub mod firewall;
 pub mod lab;

@@ -8,7 +8,9 @@ mod code;
 mod demo;
 mod explain;
 mod import;
+mod key;
 mod knock;
+mod profile;
 mod refill;
 mod remove;
 mod render;
@@ -51,6 +53,8 @@ enum Command {
     Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
     Apply(PolicyPath),
+    /// Make, list and revoke keys.
+    Key(key::Arguments),
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
     Refill(PolicyPath),
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
@@ -63,6 +67,8 @@ enum Command {
     Remove(remove::Arguments),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
+    /// Take in what a client needs to know.
+    Profile(profile::Arguments),
     /// Print a token of this minute in hexadecimal, for any tool that sends bytes.
     Code(code::Arguments),
     /// Watch it work: two hosts in namespaces, a real door, a real listener.
@@ -119,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Close(arguments) => by_hand::close(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Knock(arguments) => knock::run(&arguments),
+        Command::Key(arguments) => key::run(&arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Code(arguments) => code::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
@@ -132,13 +140,22 @@ fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
 
 /// The same; `default` is the backend where neither the file nor the command line names one.
 fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Answer> {
-    let host = Host {
+    load(&path.path, &host(path, default)).map_err(could_not_read)
+}
+
+/// What a policy is read for.
+fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static> {
+    Host {
         backend: path.backend,
         default,
         ip_list_tot: list_size(),
         ..Host::default()
-    };
-    load(&path.path, &host).map_err(|error| match error {
+    }
+}
+
+/// Says why there is no policy.
+fn could_not_read(error: LoadError) -> Answer {
+    match error {
         LoadError::Unreadable(message) => {
             complain(&message);
             Answer::CouldNot
@@ -148,7 +165,7 @@ fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Ans
             let _ = writeln!(stderr, "{}", report.render(Style::Coloured));
             Answer::No
         }
-    })
+    }
 }
 
 /// Prints to standard output. When nobody reads it any more, that is no error and changes no answer.

@@ -156,6 +156,81 @@ impl Profile {
         text
     }
 
+    /// The profile as one line, for a QR code or a message: `toctoc://HOST/?door=22&token=...`. Holds
+    /// the secret.
+    pub fn link(&self) -> Zeroizing<String> {
+        let mut link = Zeroizing::new(String::with_capacity(1024));
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        link.push_str(&format!("toctoc://{host}/?"));
+        match &self.way {
+            Way::Sequence(knocks) => {
+                let knocks = knocks.iter().map(|knock| match knock.protocol {
+                    Protocol::Tcp => knock.port.to_string(),
+                    Protocol::Udp => knock.to_string(),
+                });
+                link.push_str("sequence=");
+                link.push_str(&knocks.collect::<Vec<_>>().join(","));
+            }
+            Way::Token(secret, port) => {
+                link.push_str("token=");
+                link.push_str(&secret.hex());
+                link.push_str(&format!("&token_port={port}"));
+            }
+        }
+        if let Some(door) = self.door {
+            link.push_str(&format!("&door={door}"));
+        }
+        link
+    }
+
+    /// Reads [`link`](Profile::link) back.
+    ///
+    /// # Errors
+    /// What is wrong with it, without showing a secret.
+    pub fn parse_link(link: &str) -> Result<Profile, String> {
+        let rest = link.trim().strip_prefix("toctoc://");
+        let rest = rest.ok_or("a link begins with toctoc://")?;
+        let (host, settings) = rest
+            .split_once("/?")
+            .ok_or("it has no `/?` after the host")?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        // As the file would have it: one reader for both.
+        let mut text = Zeroizing::new(String::with_capacity(1024));
+        text.push_str(&format!("host = {}\n", toml_edit::Value::from(host)));
+        for setting in settings.split('&') {
+            let (name, value) = setting.split_once('=').ok_or("a setting has no `=`")?;
+            match name {
+                "door" | "token_port" => {
+                    let port: NonZeroU16 =
+                        value.parse().map_err(|_| format!("`{name}` is no port"))?;
+                    text.push_str(&format!("{name} = {port}\n"));
+                }
+                "token" => {
+                    Secret::parse(value).map_err(|error| format!("`token`: {error}"))?;
+                    text.push_str("token = \"");
+                    text.push_str(value);
+                    text.push_str("\"\n");
+                }
+                "sequence" => {
+                    let knocks = value.split(',').map(str::parse::<Knock>);
+                    let knocks: Result<Vec<Knock>, _> = knocks.collect();
+                    let knocks = knocks.map_err(|error| format!("`sequence`: {error}"))?;
+                    let knocks: Vec<String> =
+                        knocks.iter().map(|knock| format!("\"{knock}\"")).collect();
+                    text.push_str(&format!("sequence = [{}]\n", knocks.join(", ")));
+                }
+                _ => return Err(format!("it has an unknown setting `{name}`")),
+            }
+        }
+        Profile::parse(&text)
+    }
+
     /// The file of a name: a path as it is, or a file in the directory of profiles.
     pub fn path(name: &str) -> PathBuf {
         if name.contains('/') {
@@ -224,9 +299,29 @@ mod tests {
         ] {
             let profile = Profile::parse(&text).unwrap();
             assert_eq!(profile.text().as_str(), text);
+            assert_eq!(Profile::parse_link(&profile.link()).as_ref(), Ok(&profile));
         }
         let paced = Profile::parse("host = \"a\"\nsequence = [5]\ngap = \"1s\"").unwrap();
         assert_eq!(paced.gap, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn links_that_are_none_are_refused() {
+        for link in [
+            "",
+            "https://a/?sequence=5",
+            "toctoc://a",
+            "toctoc://a/?",
+            "toctoc://a/?sequence=0",
+            "toctoc://a/?sequence=5&door=x",
+            "toctoc://a/?sequence=5&run=rm",
+            "toctoc:///?sequence=5",
+            "toctoc://a/?token=55&token_port=5",
+        ] {
+            assert!(Profile::parse_link(link).is_err(), "{link}");
+        }
+        let link = "toctoc://[2001:db8::1]/?sequence=443,53/udp&door=22\n";
+        assert_eq!(Profile::parse_link(link).unwrap().host, "2001:db8::1");
     }
 
     #[test]

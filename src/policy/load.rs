@@ -74,13 +74,22 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
             )));
         }
     };
+    load_text(path, &text, host)
+}
+
+/// Checks a text as that of a policy file at `path`: beside it are the files that it names.
+///
+/// # Errors
+/// When it has mistakes.
+pub fn load_text(path: &Path, text: &str, host: &Host) -> Result<Policy, LoadError> {
+    let shown = path.display().to_string();
     let directory = path.parent().unwrap_or(Path::new(""));
     let secret = |name: &str| secret(&directory.join(name));
     let host = Host {
         secrets: Secrets(Some(&secret)),
         ..*host
     };
-    super::read_for(&shown, &text, &host).map_err(LoadError::Wrong)
+    super::read_for(&shown, text, &host).map_err(LoadError::Wrong)
 }
 
 /// Reads the file of a secret.

@@ -6,7 +6,9 @@
 
 mod backend;
 pub mod check;
+pub mod choose;
 pub mod diagnostic;
+pub mod edit;
 pub mod file;
 pub mod load;
 mod scanned_ports;

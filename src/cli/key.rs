@@ -1,0 +1,262 @@
+//! `toctoc key`: make, list and revoke keys
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use qrcode::QrCode;
+use qrcode::render::{svg, unicode};
+
+use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
+use crate::client::Profile;
+use crate::enrol::{EnrolError, Kind, keys, new_key, revoke, write_new};
+use crate::firewall::status::running_backend;
+use crate::firewall::tokens::clocks;
+use crate::firewall::{Firewall, apply};
+use crate::policy::{LONGEST_SEQUENCE, Name};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a key: a secret or random ports, in the policy and in a profile for the client.
+    New(New),
+    /// List the keys of a policy. Secrets are not shown.
+    List(PolicyPath),
+    /// Take a key away: out of the policy, and with all its grants out of the kernel.
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+struct New {
+    /// What the key is called.
+    #[arg(value_parser = name)]
+    name: Name,
+    #[command(flatten)]
+    policy: PolicyPath,
+    /// A door that it opens; may come several times. (Default: the only door.)
+    #[arg(long, value_name = "DOOR")]
+    opens: Vec<String>,
+    /// It opens with tokens, each good once (the default).
+    #[arg(long, conflicts_with = "sequence")]
+    token: bool,
+    /// It opens with a sequence of so many random ports.
+    #[arg(long, value_name = "N", value_parser = length)]
+    sequence: Option<usize>,
+    /// How the client reaches this host (default: this host's own name).
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Where to write the profile (default: NAME.profile.toml beside the policy).
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Show the profile as a QR code, and write no file.
+    #[arg(long, conflicts_with = "profile")]
+    qr: bool,
+    /// Write the profile as a QR code into this SVG file.
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Revoke {
+    /// The key.
+    #[arg(value_parser = name)]
+    name: Name,
+    #[command(flatten)]
+    policy: PolicyPath,
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).ok_or_else(|| {
+        format!(
+            "`{text}` is no name: 1 to {} letters (a-z), digits, `-`, `_` or `.`, the first a letter or \
+             digit",
+            Name::LONGEST
+        )
+    })
+}
+
+fn length(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|length| (3..=LONGEST_SEQUENCE).contains(length))
+        .ok_or_else(|| format!("`{text}` is not a number of knocks from 3 to {LONGEST_SEQUENCE}"))
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    match &arguments.command {
+        Command::New(new) => make(new),
+        Command::List(path) => list(path),
+        Command::Revoke(revoke) => take_away(revoke),
+    }
+}
+
+fn make(new: &New) -> Answer {
+    let path = &new.policy.path;
+    let kind = new.sequence.map_or(Kind::Token, Kind::Sequence);
+    let profile_path = match &new.profile {
+        Some(path) => path.clone(),
+        None => path.with_file_name(format!("{}.profile.toml", new.name)),
+    };
+    let to_file = !new.qr && new.svg.is_none();
+    if to_file && profile_path.symlink_metadata().is_ok() {
+        complain(&format!(
+            "{} is there already: remove it, or name another file with --profile",
+            profile_path.display()
+        ));
+        return Answer::CouldNot;
+    }
+    let own = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let server = new.host.clone().unwrap_or_else(own);
+    let made = new_key(
+        path,
+        &host(&new.policy, None),
+        &new.name,
+        &new.opens,
+        kind,
+        &server,
+    );
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => return failed(error),
+    };
+    let with = match &made.secret {
+        Some(secret) => format!("tokens; the secret is in {}", secret.display()),
+        None => "a sequence".to_string(),
+    };
+    let opens = made.opens.join(" and ");
+    say(&format!(
+        "added key {} to {}: it opens {opens} with {with}\n",
+        new.name,
+        path.display()
+    ));
+    let mut written = Ok(());
+    if to_file {
+        written = write_new(&profile_path, made.profile.text().as_bytes());
+        if written.is_ok() {
+            say(&format!(
+                "the client's profile is {}; there it goes to ~/.config/toctoc/\n",
+                profile_path.display()
+            ));
+        }
+    }
+    if let Some(path) = &new.svg {
+        written = code(&made.profile).and_then(|code| {
+            let picture = code.render::<svg::Color>().min_dimensions(400, 400).build();
+            write_new(path, picture.as_bytes())
+        });
+        if written.is_ok() {
+            say(&format!("its QR code is {}\n", path.display()));
+        }
+    }
+    if new.qr && written.is_ok() {
+        written = code(&made.profile).map(|code| show(&code));
+    }
+    say("it opens from the next `toctoc apply` on\n");
+    match written {
+        Ok(()) => Answer::Yes,
+        Err(message) => {
+            complain(&message);
+            complain(&format!(
+                "the key is made, its profile is not: `toctoc key revoke {}` takes it back",
+                new.name
+            ));
+            Answer::CouldNot
+        }
+    }
+}
+
+fn code(profile: &Profile) -> Result<QrCode, String> {
+    QrCode::new(profile.link().as_bytes()).map_err(|error| format!("no QR code: {error}"))
+}
+
+/// Dark on light, whatever the terminal's colours: readers want it so.
+fn show(code: &QrCode) {
+    let picture = code
+        .render::<unicode::Dense1x2>()
+        .dark_color(unicode::Dense1x2::Light)
+        .light_color(unicode::Dense1x2::Dark)
+        .build();
+    say(&format!("{picture}\n"));
+}
+
+fn list(path: &PolicyPath) -> Answer {
+    let policy = match policy(path) {
+        Ok(policy) => policy,
+        Err(answer) => return answer,
+    };
+    let keys = keys(&policy);
+    if keys.is_empty() {
+        say("no keys\n");
+    }
+    for (name, kind, doors) in keys {
+        say(&format!(
+            "{name:<12} {kind:<10} opens {}\n",
+            doors.join(" and ")
+        ));
+    }
+    Answer::Yes
+}
+
+fn take_away(arguments: &Revoke) -> Answer {
+    let Revoke { name, policy: path } = arguments;
+    let firewall = Firewall::default();
+    let backend = running_backend(&firewall);
+    let secret = match revoke(&path.path, &host(path, backend), name) {
+        Ok(secret) => secret,
+        Err(error) => return failed(error),
+    };
+    say(&format!("took key {name} out of {}\n", path.path.display()));
+    if let Some(secret) = &secret {
+        forget(secret);
+    }
+    if backend.is_none() {
+        say("no policy is applied here, so nothing else had to be done\n");
+        return Answer::Yes;
+    }
+    let policy = match super::policy_for(path, backend) {
+        Ok(policy) => policy,
+        Err(answer) => return answer,
+    };
+    match apply::apply(&firewall, &policy, clocks()) {
+        Ok(applied) => {
+            let ended = count(applied.removed, "live grant");
+            say(&format!("applied the rest; {ended} ended\n"));
+            Answer::Yes
+        }
+        Err(failure) => {
+            complain(&failure.to_string());
+            complain(&format!(
+                "key {name} is out of the policy, and maybe not out of the kernel: `toctoc apply`"
+            ));
+            Answer::CouldNot
+        }
+    }
+}
+
+fn forget(secret: &Path) {
+    match std::fs::remove_file(secret) {
+        Ok(()) => say(&format!("removed {}\n", secret.display())),
+        Err(error) => complain(&format!("{} cannot be removed: {error}", secret.display())),
+    }
+}
+
+fn failed(error: EnrolError) -> Answer {
+    let answer = match error {
+        EnrolError::Failed(message) => {
+            complain(&message);
+            Answer::CouldNot
+        }
+        EnrolError::Policy(error) => could_not_read(error),
+    };
+    complain("nothing was changed");
+    answer
+}

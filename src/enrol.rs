@@ -1,0 +1,324 @@
+//! Making and revoking keys: the policy file, the secret beside it, and the client's profile. Effects on
+//! files only; the kernel is changed by `apply`.
+//!
+//! A policy that would not be accepted is never written, and files are there whole or not at all.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::num::NonZeroU16;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::client::Profile;
+use crate::client::profile::{GAP, Way};
+use crate::knock::{Knock, Protocol};
+use crate::policy::choose::{free_ports, pick};
+use crate::policy::edit::{NewKey, add_key, remove_key};
+use crate::policy::load::{LoadError, load, load_text};
+use crate::policy::{Host, KeyKind, Name, Policy};
+use crate::single_use::Secret;
+
+/// What kind of key to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Token,
+    /// A sequence of so many knocks.
+    Sequence(usize),
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Enrolled {
+    pub opens: Vec<String>,
+    /// The file of the secret, of a token key.
+    pub secret: Option<PathBuf>,
+    pub profile: Profile,
+}
+
+/// Why no key was made or revoked.
+#[derive(Debug)]
+pub enum EnrolError {
+    /// A sentence.
+    Failed(String),
+    /// The policy is wrong as it is, or would be with the key.
+    Policy(LoadError),
+}
+
+impl fmt::Display for EnrolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EnrolError::Failed(message) => f.write_str(message),
+            EnrolError::Policy(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EnrolError {}
+
+impl From<String> for EnrolError {
+    fn from(message: String) -> EnrolError {
+        EnrolError::Failed(message)
+    }
+}
+
+/// A sequence of random ports may be one that the check refuses; hardly ever twice.
+const TRIES: usize = 50;
+
+/// Adds a key to a policy file, with a secret or a sequence that nobody can guess. `opens` may be empty
+/// where there is one door only. `server` is how the client reaches this host.
+///
+/// # Errors
+/// When the policy is wrong, has such a key, or a file cannot be written. Then nothing was changed.
+pub fn new_key(
+    path: &Path,
+    host: &Host<'_>,
+    name: &Name,
+    opens: &[String],
+    kind: Kind,
+    server: &str,
+) -> Result<Enrolled, EnrolError> {
+    let text = read(path)?;
+    let policy = load(path, host).map_err(EnrolError::Policy)?;
+    let opens = match (opens, policy.doors.as_slice()) {
+        ([], [door]) => vec![door.name.to_string()],
+        ([], doors) => {
+            let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
+            let names = names.join(", ");
+            return Err(
+                format!("which doors shall `{name}` open (--opens)? There are: {names}").into(),
+            );
+        }
+        (opens, _) => opens.to_vec(),
+    };
+    let (text, way, secret) = match kind {
+        Kind::Token => token_key(path, host, &policy, &text, name, &opens)?,
+        Kind::Sequence(length) => {
+            let (text, knocks) = sequence_key(path, host, &policy, &text, name, &opens, length)?;
+            (text, Way::Sequence(knocks), None)
+        }
+    };
+    if let Err(message) = replace(path, &text) {
+        if let Some(secret) = &secret {
+            let _ = fs::remove_file(secret);
+        }
+        return Err(message.into());
+    }
+    let ports = policy
+        .doors
+        .iter()
+        .filter(|door| opens.contains(&door.name.to_string()));
+    let mut ports = ports.flat_map(|door| &door.ports);
+    let door = ports
+        .find(|port| port.protocol == Protocol::Tcp)
+        .map(|port| port.port);
+    Ok(Enrolled {
+        opens,
+        secret,
+        profile: Profile {
+            host: server.to_string(),
+            door,
+            way,
+            gap: GAP,
+        },
+    })
+}
+
+fn token_key(
+    path: &Path,
+    host: &Host<'_>,
+    policy: &Policy,
+    text: &str,
+    name: &Name,
+    opens: &[String],
+) -> Result<(String, Way, Option<PathBuf>), EnrolError> {
+    let file = format!("{name}.secret");
+    let secret_path = path.with_file_name(&file);
+    if secret_path.symlink_metadata().is_ok() {
+        let shown = secret_path.display();
+        return Err(format!("{shown} is there already: remove it, or take another name").into());
+    }
+    let mut bytes = Zeroizing::new([0; Secret::LENGTH]);
+    getrandom::fill(&mut *bytes).map_err(|error| format!("no random numbers: {error}"))?;
+    let secret = Secret::new(bytes);
+    let port = match policy.token_port {
+        Some(port) => port,
+        None => free_port(policy)?,
+    };
+    let text = add_key(text, name, opens, NewKey::Token(&file, port))
+        .map_err(|message| format!("{}: {message}", path.display()))?;
+    let mut line = secret.hex();
+    line.push('\n');
+    write_new(&secret_path, line.as_bytes())?;
+    if let Err(error) = load_text(path, &text, host) {
+        let _ = fs::remove_file(&secret_path);
+        return Err(EnrolError::Policy(error));
+    }
+    Ok((text, Way::Token(secret, port), Some(secret_path)))
+}
+
+fn sequence_key(
+    path: &Path,
+    host: &Host<'_>,
+    policy: &Policy,
+    text: &str,
+    name: &Name,
+    opens: &[String],
+    length: usize,
+) -> Result<(String, Vec<Knock>), EnrolError> {
+    let free = free_ports(policy, &listening());
+    let mut refused = None;
+    for _ in 0..TRIES {
+        let knocks = random_knocks(free.clone(), length)?;
+        let text = add_key(text, name, opens, NewKey::Sequence(&knocks))
+            .map_err(|message| format!("{}: {message}", path.display()))?;
+        match load_text(path, &text, host) {
+            Ok(_) => return Ok((text, knocks)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(match refused {
+        Some(error) => EnrolError::Policy(error),
+        None => "no sequence was found".to_string().into(),
+    })
+}
+
+fn free_port(policy: &Policy) -> Result<NonZeroU16, String> {
+    let knocks = random_knocks(free_ports(policy, &listening()), 1)?;
+    let knock = knocks.first().ok_or("no port is free for tokens")?;
+    Ok(knock.port)
+}
+
+fn random_knocks(free: Vec<Knock>, count: usize) -> Result<Vec<Knock>, String> {
+    let mut failed = None;
+    let random = || {
+        getrandom::u64().unwrap_or_else(|error| {
+            failed = Some(error);
+            0
+        })
+    };
+    let knocks = pick(free, count, random);
+    match failed {
+        Some(error) => Err(format!("no random numbers: {error}")),
+        None if knocks.len() < count => Err(format!("there are not {count} free ports")),
+        None => Ok(knocks),
+    }
+}
+
+/// Takes a key out of a policy file, and its secret away. Returns the path of the secret that is to be
+/// removed once the kernel knows the key no more.
+///
+/// # Errors
+/// When there is no such key, or the file cannot be written. Then nothing was changed.
+pub fn revoke(path: &Path, host: &Host<'_>, name: &Name) -> Result<Option<PathBuf>, EnrolError> {
+    let text = read(path)?;
+    let rest =
+        remove_key(&text, name).map_err(|message| format!("{}: {message}", path.display()))?;
+    let policy = load_text(path, &rest, host).map_err(EnrolError::Policy)?;
+    // Only a file that `new_key` has made: another one is the administrator's.
+    let made = path.with_file_name(format!("{name}.secret"));
+    let ours = text.contains(&format!("\"{name}.secret\"")) && made.is_file();
+    let kept = rest.contains(&format!("\"{name}.secret\""));
+    drop(policy);
+    replace(path, &rest)?;
+    Ok((ours && !kept).then_some(made))
+}
+
+/// The names and kinds of the keys of a policy, with the doors that each opens.
+pub fn keys(policy: &Policy) -> Vec<(String, String, Vec<String>)> {
+    let keys = policy.keys.iter().map(|key| {
+        let kind = match &key.kind {
+            KeyKind::Sequence(knocks) => format!("{} knocks", knocks.len()),
+            KeyKind::Token(_) => "token".to_string(),
+        };
+        let doors = key
+            .opens
+            .iter()
+            .map(|opening| policy.door(opening.door).name.to_string());
+        (key.name.to_string(), kind, doors.collect())
+    });
+    keys.collect()
+}
+
+fn read(path: &Path) -> Result<String, EnrolError> {
+    fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
+}
+
+/// Writes a file that only its owner may read, and that was not there.
+///
+/// # Errors
+/// A sentence.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        let _ = fs::remove_file(path);
+        failed(error)
+    })
+}
+
+/// Puts a new text in the place of a file's, with its owner and mode. After a power cut there is the one
+/// or the other.
+fn replace(path: &Path, text: &str) -> Result<(), String> {
+    let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
+    // What a link points to is replaced, not the link.
+    let path = path.canonicalize().map_err(failed)?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let new = path.with_file_name(format!(".{name}.new"));
+    let before = fs::metadata(&path).map_err(failed)?;
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    write_new(&new, text.as_bytes())?;
+    let swap = || {
+        let now = fs::metadata(&new)?;
+        if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+            chown(&new, Some(before.uid()), Some(before.gid()))?;
+        }
+        fs::set_permissions(&new, fs::Permissions::from_mode(before.mode() & 0o7777))?;
+        fs::rename(&new, &path)?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    };
+    swap().map_err(|error| {
+        let _ = fs::remove_file(&new);
+        failed(error)
+    })
+}
+
+/// The ports on which something listens here, TCP and UDP (`/proc/net/tcp` and the like: the second
+/// field is the local address, the fourth the state, 0A for listening; UDP sockets have 07).
+fn listening() -> HashSet<u16> {
+    let files = ["tcp", "tcp6", "udp", "udp6"];
+    let texts = files.map(|name| fs::read_to_string(format!("/proc/self/net/{name}")));
+    let lines: Vec<String> = texts
+        .into_iter()
+        .flatten()
+        .flat_map(|text| text.lines().map(str::to_string).collect::<Vec<_>>())
+        .collect();
+    let port = |line: &String| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (_, port) = fields.next()?.split_once(':')?;
+        let state = fields.nth(1)?;
+        ["0A", "07"]
+            .contains(&state)
+            .then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    lines.iter().filter_map(port).collect()
+}

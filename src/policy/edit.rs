@@ -1,0 +1,153 @@
+//! Changing a policy file as its owner would: a key more, a key less. Comments, order and layout of
+//! everything else stay. Pure: text in, text out; whether the result is a policy is for `check` to say.
+
+use std::num::NonZeroU16;
+
+use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
+
+use super::Name;
+use crate::knock::{Knock, Protocol};
+
+/// What a new key opens with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NewKey<'n> {
+    Sequence(&'n [Knock]),
+    /// The file of the secret, and the port for tokens, written if the file names none yet.
+    Token(&'n str, NonZeroU16),
+}
+
+/// Adds a key at the end.
+///
+/// # Errors
+/// A sentence, when the text is not TOML, has a key of this name, or `key` is something else in it.
+pub fn add_key(
+    text: &str,
+    name: &Name,
+    opens: &[String],
+    new: NewKey<'_>,
+) -> Result<String, String> {
+    let mut document = parse(text)?;
+    if let NewKey::Token(_, port) = new
+        && !document.contains_key("token_port")
+    {
+        document.insert("token_port", value(i64::from(port.get())));
+    }
+    let keys = document.entry("key").or_insert_with(|| {
+        let mut keys = Table::new();
+        keys.set_implicit(true);
+        Item::Table(keys)
+    });
+    let keys = keys
+        .as_table_like_mut()
+        .ok_or("`key` is no section in it")?;
+    if keys.contains_key(name.as_str()) {
+        return Err(format!("there is a key `{name}` already"));
+    }
+    let mut key = Table::new();
+    key.decor_mut().set_prefix("\n");
+    key.insert("opens", value(Array::from_iter(opens)));
+    match new {
+        NewKey::Sequence(knocks) => {
+            let knocks = knocks.iter().map(|knock| match knock.protocol {
+                Protocol::Tcp => Value::from(i64::from(knock.port.get())),
+                Protocol::Udp => Value::from(knock.to_string()),
+            });
+            key.insert("sequence", value(Array::from_iter(knocks)));
+        }
+        NewKey::Token(file, _) => {
+            key.insert("token", value(file));
+        }
+    }
+    keys.insert(name.as_str(), Item::Table(key));
+    Ok(document.to_string())
+}
+
+/// Takes a key out, with the comments right above it. Returns the rest.
+///
+/// # Errors
+/// A sentence, when the text is not TOML or has no such key.
+pub fn remove_key(text: &str, name: &Name) -> Result<String, String> {
+    let mut document = parse(text)?;
+    let keys = document.get_mut("key").and_then(Item::as_table_like_mut);
+    let removed = keys.and_then(|keys| keys.remove(name.as_str()));
+    removed.ok_or_else(|| format!("there is no key `{name}`"))?;
+    Ok(document.to_string())
+}
+
+fn parse(text: &str) -> Result<DocumentMut, String> {
+    text.parse::<DocumentMut>()
+        .map_err(|error| format!("it is not TOML: {}", error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "# The gate.\nwithin = \"5s\" # quick\n\n# ssh\n[door.ssh]\nports = [22] # the door\n\n\
+                          # Yves's own\n[key.yves]\nopens = [\"ssh\"]\nsequence = [443, 2387, 920]\n";
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_added_at_the_end_and_taken_away_again() {
+        let port = NonZeroU16::new(40_123).unwrap();
+        let opens = ["ssh".to_string()];
+        let new = NewKey::Token("alice.secret", port);
+        let added = add_key(POLICY, &name("alice"), &opens, new.clone()).unwrap();
+        let head = POLICY.replace("# quick\n", "# quick\ntoken_port = 40123\n");
+        let tail = "\n[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice.secret\"\n";
+        assert_eq!(added, format!("{head}{tail}"));
+        assert_eq!(remove_key(&added, &name("alice")).unwrap(), head);
+        assert!(
+            add_key(&added, &name("alice"), &opens, new.clone())
+                .unwrap_err()
+                .contains("already")
+        );
+        // The port that is there stays.
+        let other = NewKey::Token("bob.secret", NonZeroU16::MIN);
+        assert!(
+            add_key(&added, &name("bob"), &opens, other)
+                .unwrap()
+                .contains("token_port = 40123")
+        );
+        let knocks = ["443".parse().unwrap(), "53/udp".parse().unwrap()];
+        let added = add_key(
+            "[door.ssh]\nports = [22]\n",
+            &name("a.b"),
+            &opens,
+            NewKey::Sequence(&knocks),
+        );
+        let wanted = "\n[key.\"a.b\"]\nopens = [\"ssh\"]\nsequence = [443, \"53/udp\"]\n";
+        assert_eq!(
+            added.unwrap(),
+            format!("[door.ssh]\nports = [22]\n{wanted}")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_told() {
+        let opens = ["ssh".to_string()];
+        let new = NewKey::Sequence(&[]);
+        assert!(
+            add_key("a = [", &name("x"), &opens, new.clone())
+                .unwrap_err()
+                .contains("not TOML")
+        );
+        assert!(
+            add_key("key = 5", &name("x"), &opens, new)
+                .unwrap_err()
+                .contains("no section")
+        );
+        assert!(
+            remove_key(POLICY, &name("bob"))
+                .unwrap_err()
+                .contains("no key `bob`")
+        );
+        assert_eq!(
+            remove_key(POLICY, &name("yves")).unwrap(),
+            POLICY.split("\n# Yves").next().unwrap()
+        );
+    }
+}
