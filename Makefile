@@ -2,12 +2,13 @@
 # make test    everything that shows that it works
 # make verify  the long versions, and what else shows it: older and newer releases of nft and iptables,
 #              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
-# make install puts the program into $(PREFIX)/bin
+# make install puts the program into $(PREFIX)/bin, and the systemd units below $(PREFIX)/lib
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
-           openssh-client tcpdump iputils-ping
-PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping
+           openssh-client tcpdump iputils-ping python3 systemd
+PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
+           setpriv python3 systemd-analyze
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
@@ -25,8 +26,15 @@ PREFIX = /usr/local
 all:
 	cargo build --release
 
+UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
+
 install:
 	install -D -m 755 target/release/toctoc $(DESTDIR)$(PREFIX)/bin/toctoc
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(UNITS); do \
+	    sed 's,/usr/bin/,$(PREFIX)/bin/,' packaging/$$unit \
+	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
+	done
 
 demo: demo-packages all
 	target/release/toctoc demo

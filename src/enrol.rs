@@ -28,6 +28,8 @@ pub enum Kind {
     Token,
     /// A sequence of so many knocks.
     Sequence(usize),
+    /// So many sequences that open once.
+    Scratch(usize),
 }
 
 /// What was made.
@@ -36,8 +38,15 @@ pub struct Enrolled {
     pub opens: Vec<String>,
     /// The file of the secret, of a token key.
     pub secret: Option<PathBuf>,
-    pub profile: Profile,
+    /// None for a scratch key: that is for other people's machines.
+    pub profile: Option<Profile>,
+    /// The sequences of a scratch key.
+    pub scratch: Vec<Vec<Knock>>,
+    pub door: Option<NonZeroU16>,
 }
+
+/// The knocks of a scratch sequence: 64 bits, and short enough to type.
+const SCRATCH_KNOCKS: usize = 4;
 
 /// Why no key was made or revoked.
 #[derive(Debug)]
@@ -94,11 +103,21 @@ pub fn new_key(
         }
         (opens, _) => opens.to_vec(),
     };
+    let mut scratch = Vec::new();
     let (text, way, secret) = match kind {
-        Kind::Token => token_key(path, host, &policy, &text, name, &opens)?,
-        Kind::Sequence(length) => {
-            let (text, knocks) = sequence_key(path, host, &policy, &text, name, &opens, length)?;
-            (text, Way::Sequence(knocks), None)
+        Kind::Token => {
+            let (text, way, secret) = token_key(path, host, &policy, &text, name, &opens)?;
+            (text, Some(way), secret)
+        }
+        Kind::Sequence(_) => {
+            let found = sequences(path, host, &policy, &text, name, &opens, kind)?;
+            let (text, mut found) = found;
+            (text, found.pop().map(Way::Sequence), None)
+        }
+        Kind::Scratch(_) => {
+            let (text, found) = sequences(path, host, &policy, &text, name, &opens, kind)?;
+            scratch = found;
+            (text, None, None)
         }
     };
     if let Err(message) = replace(path, &text) {
@@ -118,12 +137,14 @@ pub fn new_key(
     Ok(Enrolled {
         opens,
         secret,
-        profile: Profile {
+        profile: way.map(|way| Profile {
             host: server.to_string(),
             door,
             way,
             gap: GAP,
-        },
+        }),
+        scratch,
+        door,
     })
 }
 
@@ -160,23 +181,36 @@ fn token_key(
     Ok((text, Way::Token(secret, port), Some(secret_path)))
 }
 
-fn sequence_key(
+/// The sequence or sequences of a new key.
+fn sequences(
     path: &Path,
     host: &Host<'_>,
     policy: &Policy,
     text: &str,
     name: &Name,
     opens: &[String],
-    length: usize,
-) -> Result<(String, Vec<Knock>), EnrolError> {
+    kind: Kind,
+) -> Result<(String, Vec<Vec<Knock>>), EnrolError> {
+    let (number, length, scratch) = match kind {
+        Kind::Sequence(length) => (1, length, false),
+        Kind::Scratch(number) => (number, SCRATCH_KNOCKS, true),
+        Kind::Token => (0, 0, false),
+    };
     let free = free_ports(policy, &listening());
     let mut refused = None;
     for _ in 0..TRIES {
-        let knocks = random_knocks(free.clone(), length)?;
-        let text = add_key(text, name, opens, NewKey::Sequence(&knocks))
+        let found: Result<Vec<Vec<Knock>>, String> = (0..number)
+            .map(|_| random_knocks(free.clone(), length))
+            .collect();
+        let found = found?;
+        let new = match found.as_slice() {
+            [knocks] if !scratch => NewKey::Sequence(knocks),
+            several => NewKey::Scratch(several),
+        };
+        let text = add_key(text, name, opens, new)
             .map_err(|message| format!("{}: {message}", path.display()))?;
         match load_text(path, &text, host) {
-            Ok(_) => return Ok((text, knocks)),
+            Ok(_) => return Ok((text, found)),
             Err(error) => refused = Some(error),
         }
     }
@@ -233,6 +267,7 @@ pub fn keys(policy: &Policy) -> Vec<(String, String, Vec<String>)> {
         let kind = match &key.kind {
             KeyKind::Sequence(knocks) => format!("{} knocks", knocks.len()),
             KeyKind::Token(_) => "token".to_string(),
+            KeyKind::Scratch(sequences) => format!("{} scratch", sequences.len()),
         };
         let doors = key
             .opens

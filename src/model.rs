@@ -6,12 +6,12 @@
 //! 1. A grant comes first. 2. Echoes do not count. 3. The last knocks decide. 4. Time.
 //! 5. Opening. 6. Closed means closed. 7. Nothing else changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::knock::{Knock, Protocol};
-use crate::policy::{DoorIndex, Key, KeyIndex, Policy};
+use crate::policy::{DoorIndex, Key, KeyIndex, KeyKind, Policy, SequenceIndex};
 use crate::trace::{Holding, Packet};
 
 /// What becomes of a packet.
@@ -37,6 +37,8 @@ pub struct Model<'p> {
     /// Each grant and the time it ends.
     grants: BTreeMap<Holding, Duration>,
     opened: Vec<u64>,
+    /// Scratch sequences that have opened.
+    burnt: BTreeSet<SequenceIndex>,
 }
 
 /// What is remembered of one source.
@@ -56,6 +58,7 @@ impl<'p> Model<'p> {
             visitors: BTreeMap::new(),
             grants: BTreeMap::new(),
             opened: vec![0; policy.keys.len()],
+            burnt: BTreeSet::new(),
         }
     }
 
@@ -127,13 +130,18 @@ impl<'p> Model<'p> {
         let (complete, _) = sequences.find(|(_, knocks)| visitor.knocks.ends_with(knocks))?;
         // 5. Opening, and progress is forgotten.
         visitor.knocks.clear();
-        self.open(at, source, complete.key)
+        self.open(at, source, complete)
     }
 
-    fn open(&mut self, at: Duration, source: IpAddr, index: KeyIndex) -> Option<KeyIndex> {
+    fn open(&mut self, at: Duration, source: IpAddr, which: SequenceIndex) -> Option<KeyIndex> {
+        let index = which.key;
         let key: &Key = self.policy.key(index);
         let now = self.began + i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
         if key.expired(now) {
+            return None;
+        }
+        // A scratch sequence opens once.
+        if matches!(key.kind, KeyKind::Scratch(_)) && !self.burnt.insert(which) {
             return None;
         }
         for opening in &key.opens {

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use toctoc::automaton::Automaton;
 use toctoc::firewall::run;
 use toctoc::lab::Host;
-use toctoc::policy::load::load;
-use toctoc::policy::{Backend, Host as ReadFor, Policy};
+use toctoc::policy::{Backend, Host as ReadFor, Policy, Secrets, read_for};
 use toctoc::ruleset::nftables::render;
 use toctoc::ruleset::{Family, iptables};
+use toctoc::single_use::Secret;
 
 fn policies(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap();
@@ -27,11 +27,19 @@ fn policies(directory: &str) -> Vec<PathBuf> {
 
 /// `None` when the backend cannot express the policy.
 fn read(path: &Path, backend: Backend) -> Option<Policy> {
+    // A secret of the tests is no secret, and git keeps no modes.
+    let directory = path.parent().unwrap();
+    let secret = |name: &str| {
+        let text = fs::read_to_string(directory.join(name)).map_err(|e| e.to_string())?;
+        Secret::parse(&text).map_err(|e| e.to_string())
+    };
     let host = ReadFor {
         backend: Some(backend),
+        secrets: Secrets(Some(&secret)),
         ..ReadFor::default()
     };
-    match load(path, &host) {
+    let text = fs::read_to_string(path).unwrap();
+    match read_for(&path.display().to_string(), &text, &host) {
         Ok(policy) => Some(policy),
         Err(error) if backend == Backend::Iptables => {
             assert!(error.to_string().contains("iptables"), "{error}");

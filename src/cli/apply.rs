@@ -44,7 +44,9 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         let _ = writeln!(text, "guarded on {} only", names.join(", "));
     }
     if let Some(done) = &applied.refilled {
-        text.push_str(&refilled(done));
+        if policy.token_keys().next().is_some() {
+            text.push_str(&refilled(&policy, done));
+        }
         for warning in &done.warnings {
             complain(warning);
         }
@@ -107,6 +109,7 @@ fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
             let with = match &key.kind {
                 KeyKind::Sequence(knocks) => count(knocks.len(), "knock"),
                 KeyKind::Token(_) => "a token".to_string(),
+                KeyKind::Scratch(_) => "a scratch sequence".to_string(),
             };
             let lasting = show(opening.open_for);
             let once = if key.once { " (one connection)" } else { "" };

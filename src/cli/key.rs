@@ -8,7 +8,7 @@ use qrcode::render::{svg, unicode};
 
 use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
 use crate::client::Profile;
-use crate::enrol::{EnrolError, Kind, keys, new_key, revoke, write_new};
+use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke, write_new};
 use crate::firewall::status::running_backend;
 use crate::firewall::tokens::clocks;
 use crate::firewall::{Firewall, apply};
@@ -46,6 +46,9 @@ struct New {
     /// It opens with a sequence of so many random ports.
     #[arg(long, value_name = "N", value_parser = length)]
     sequence: Option<usize>,
+    /// It has so many sequences of four random ports, each good once, to carry on paper.
+    #[arg(long, value_name = "N", value_parser = number, conflicts_with_all = ["token", "sequence", "qr", "svg", "profile"])]
+    scratch: Option<usize>,
     /// How the client reaches this host (default: this host's own name).
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -86,6 +89,14 @@ fn length(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is not a number of knocks from 3 to {LONGEST_SEQUENCE}"))
 }
 
+fn number(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=100).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number of sequences from 1 to 100"))
+}
+
 pub(super) fn run(arguments: &Arguments) -> Answer {
     match &arguments.command {
         Command::New(new) => make(new),
@@ -96,12 +107,16 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 
 fn make(new: &New) -> Answer {
     let path = &new.policy.path;
-    let kind = new.sequence.map_or(Kind::Token, Kind::Sequence);
+    let kind = match (new.sequence, new.scratch) {
+        (Some(length), _) => Kind::Sequence(length),
+        (_, Some(number)) => Kind::Scratch(number),
+        _ => Kind::Token,
+    };
     let profile_path = match &new.profile {
         Some(path) => path.clone(),
         None => path.with_file_name(format!("{}.profile.toml", new.name)),
     };
-    let to_file = !new.qr && new.svg.is_none();
+    let to_file = !new.qr && new.svg.is_none() && new.scratch.is_none();
     if to_file && profile_path.symlink_metadata().is_ok() {
         complain(&format!(
             "{} is there already: remove it, or name another file with --profile",
@@ -130,6 +145,7 @@ fn make(new: &New) -> Answer {
     };
     let with = match &made.secret {
         Some(secret) => format!("tokens; the secret is in {}", secret.display()),
+        None if !made.scratch.is_empty() => count(made.scratch.len(), "scratch sequence"),
         None => "a sequence".to_string(),
     };
     let opens = made.opens.join(" and ");
@@ -138,9 +154,13 @@ fn make(new: &New) -> Answer {
         new.name,
         path.display()
     ));
+    let Some(profile) = &made.profile else {
+        say(&on_paper(&made, &server));
+        return Answer::Yes;
+    };
     let mut written = Ok(());
     if to_file {
-        written = write_new(&profile_path, made.profile.text().as_bytes());
+        written = write_new(&profile_path, profile.text().as_bytes());
         if written.is_ok() {
             say(&format!(
                 "the client's profile is {}; there it goes to ~/.config/toctoc/\n",
@@ -149,7 +169,7 @@ fn make(new: &New) -> Answer {
         }
     }
     if let Some(path) = &new.svg {
-        written = code(&made.profile).and_then(|code| {
+        written = code(profile).and_then(|code| {
             let picture = code.render::<svg::Color>().min_dimensions(400, 400).build();
             write_new(path, picture.as_bytes())
         });
@@ -158,7 +178,7 @@ fn make(new: &New) -> Answer {
         }
     }
     if new.qr && written.is_ok() {
-        written = code(&made.profile).map(|code| show(&code));
+        written = code(profile).map(|code| show(&code));
     }
     say("it opens from the next `toctoc apply` on\n");
     match written {
@@ -172,6 +192,27 @@ fn make(new: &New) -> Answer {
             Answer::CouldNot
         }
     }
+}
+
+/// What to carry along: each line works anywhere.
+fn on_paper(made: &Enrolled, server: &str) -> String {
+    let mut text = String::from(
+        "they are shown this once; each opens once, in any order, from the next `toctoc apply` on\n\n",
+    );
+    for (number, knocks) in made.scratch.iter().enumerate() {
+        let ports: Vec<String> = knocks.iter().map(|knock| knock.port.to_string()).collect();
+        text.push_str(&format!("  {:>2}  {}\n", number + 1, ports.join(" ")));
+    }
+    let first: Vec<String> = made.scratch[0]
+        .iter()
+        .map(|knock| knock.port.to_string())
+        .collect();
+    text.push_str(&format!(
+        "\nwith nothing but nmap:\n  for p in {}; do nmap -Pn -n --max-retries 0 --host-timeout 200ms \
+         -p $p {server}; done\n",
+        first.join(" ")
+    ));
+    text
 }
 
 fn code(profile: &Profile) -> Result<QrCode, String> {

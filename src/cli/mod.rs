@@ -56,7 +56,7 @@ enum Command {
     /// Make, list and revoke keys.
     Key(key::Arguments),
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
-    Refill(PolicyPath),
+    Refill(refill::Arguments),
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
     Status(status::Arguments),
     /// Grant a source a door by hand.
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
         Command::Explain(policy) => explain::run(&policy),
         Command::Import(arguments) => import::run(&arguments),
         Command::Apply(policy) => apply::run(&policy),
-        Command::Refill(policy) => refill::run(&policy),
+        Command::Refill(arguments) => refill::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Open(arguments) => by_hand::open(&arguments),
         Command::Close(arguments) => by_hand::close(&arguments),

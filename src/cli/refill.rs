@@ -1,10 +1,27 @@
 //! `toctoc refill`
 
+use clap::Args;
+
 use super::{Answer, PolicyPath, complain, count, policy, say};
 use crate::firewall::Firewall;
-use crate::firewall::tokens::{Refilled, clocks, refill};
+use crate::firewall::tokens::{Refilled, clocks, halt, refill};
+use crate::policy::Policy;
 
-pub(super) fn run(path: &PolicyPath) -> Answer {
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    policy: PolicyPath,
+    /// Before a reboot: save what was used up, and load nothing. Nothing that opens once does until the
+    /// next apply; doors stay shut and grants stay.
+    #[arg(long)]
+    stop: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    if arguments.stop {
+        return stop();
+    }
+    let path = &arguments.policy;
     let policy = match policy(path) {
         Ok(policy) => policy,
         Err(answer) => {
@@ -12,13 +29,13 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             return answer;
         }
     };
-    if policy.token_keys().next().is_none() {
-        say("no key of this policy has a token: nothing to refill\n");
+    if !policy.is_single_use() {
+        say("no key of this policy opens only once: nothing to refill\n");
         return Answer::Yes;
     }
     match refill(&Firewall::default(), &policy, clocks()) {
         Ok(done) => {
-            say(&refilled(&done));
+            say(&refilled(&policy, &done));
             for warning in &done.warnings {
                 complain(warning);
             }
@@ -31,8 +48,25 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     }
 }
 
+fn stop() -> Answer {
+    match halt(&Firewall::default(), clocks()) {
+        Ok(true) => {
+            say("saved what was used up; nothing that opens once does until the next apply\n")
+        }
+        Ok(false) => say("nothing that opens once is in the running firewall\n"),
+        Err(failure) => {
+            complain(&failure.to_string());
+            return Answer::CouldNot;
+        }
+    }
+    Answer::Yes
+}
+
 /// "loaded 60 tokens; the first opens at 20:41 UTC"
-pub(super) fn refilled(done: &Refilled) -> String {
+pub(super) fn refilled(policy: &Policy, done: &Refilled) -> String {
+    if !policy.token_keys().any(|_| true) {
+        return "saved which scratch sequences are used up\n".to_string();
+    }
     let mut text = match done.added {
         0 => "no token had to be loaded".to_string(),
         added => format!("loaded {}", count(added, "token")),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::apply_nftables::MARGIN;
 use super::lock::Lock;
-use super::tokens::{Refilled, stop, top_up};
+use super::tokens::{Refilled, burnt_before, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
 use crate::ruleset::nftables::{TABLE, carry};
@@ -48,9 +48,11 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
             } else {
                 Vec::new()
             };
+            let burnt = burnt_before(&firewall.state, policy)?;
             let (once, lasting): (Vec<Grant>, Vec<Grant>) =
                 moving.into_iter().partition(|grant| grant.once);
-            let mut applied = apply_nftables::apply(&firewall.nft, policy, &lasting, began)?;
+            let mut applied =
+                apply_nftables::apply(&firewall.nft, policy, &lasting, began, &burnt)?;
             if !once.is_empty() {
                 // Now that both guard, none can be used up in the one and stay in the other.
                 let mut unused = Iptables::lists().map_err(changed)?.grants();
@@ -63,7 +65,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
             if other {
                 remove_iptables(firewall, true).map_err(changed)?;
             }
-            if policy.token_keys().next().is_some() {
+            if policy.is_single_use() {
                 let refilled = top_up(&firewall.nft, &firewall.state, policy, clocks);
                 applied.refilled = Some(refilled.map_err(changed)?);
             }

@@ -1,6 +1,6 @@
 //! `Script --apply--> kernel` for the nftables backend: one transaction, verify.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use crate::ruleset::nftables::{
 };
 
 /// Makes the policy the running one. `moving` are live grants that another backend has given, read
-/// when it all `began`. Whoever calls holds the lock.
+/// when it all `began`; `burnt` are scratch sequences that were used up before. Whoever calls holds
+/// the lock.
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
@@ -25,9 +26,11 @@ pub fn apply(
     policy: &Policy,
     moving: &[Grant],
     began: Instant,
+    burnt: &BTreeSet<u32>,
 ) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
-    let script = render(policy, &automaton);
+    let mut script = render(policy, &automaton);
+    script.burn(burnt);
     thread::scope(|scope| {
         // What nft prints of a small script takes it a moment to say; meanwhile the rest goes on.
         let small = !nft.is_large(&script);

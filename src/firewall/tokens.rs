@@ -1,5 +1,6 @@
-//! Tokens into the kernel, and what was spent out of it.
+//! Tokens into the kernel, and what was spent out of it; the same for scratch sequences.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::lock::Lock;
@@ -7,13 +8,15 @@ use super::nft::Nft;
 use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
-use crate::ruleset::nftables::{SPENT, TABLE, TOKENS, change_tokens, loaded, spent_and_life};
+use crate::ruleset::nftables::{
+    BURNT, SPENT, TABLE, TOKENS, burnt, change_tokens, loaded, spent_and_life,
+};
 use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
 use crate::single_use::plan::{Known, Source, plan};
 
 /// What a refill did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Refilled {
     /// Tokens that were loaded, or loaded again with another time.
     pub added: usize,
@@ -47,6 +50,16 @@ pub fn refill(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Re
     top_up(&firewall.nft, &firewall.state, policy, clocks)
 }
 
+/// Saves what was spent, for a clean stop: from now to the next apply nothing that opens once does.
+/// Returns whether there was anything to save. Doors stay shut, and grants stay.
+///
+/// # Errors
+/// As for [`refill`].
+pub fn halt(firewall: &Firewall, clocks: Clocks) -> Result<bool, Failure> {
+    let _lock = Lock::take()?;
+    stop(&firewall.nft, &firewall.state, clocks)
+}
+
 /// The same for who holds the lock.
 pub(super) fn top_up(
     nft: &Nft,
@@ -59,11 +72,20 @@ pub(super) fn top_up(
             "the running firewall has no place for tokens: apply the policy first (`toctoc apply`)",
         )
     };
+    let has_tokens = policy.token_keys().next().is_some();
     // What is spent after this stays spent: the kernel refuses it even if it is loaded again.
-    let listing = nft.list_part("map", TOKENS)?.ok_or_else(missing)?;
-    let tokens = loaded(&listing).ok_or_else(missing)?;
-    let listing = nft.list_part("set", SPENT)?.ok_or_else(missing)?;
-    let (spent, life) = spent_and_life(&listing).ok_or_else(missing)?;
+    let (mut tokens, mut spent, mut life) = Default::default();
+    if has_tokens {
+        let listing = nft.list_part("map", TOKENS)?.ok_or_else(missing)?;
+        tokens = loaded(&listing).ok_or_else(missing)?;
+        let listing = nft.list_part("set", SPENT)?.ok_or_else(missing)?;
+        (spent, life) = spent_and_life(&listing).ok_or_else(missing)?;
+    }
+    let mut used_up = BTreeSet::new();
+    if policy.has_scratch() {
+        let listing = nft.list_part("set", BURNT)?.ok_or_else(missing)?;
+        used_up = burnt(&listing).ok_or_else(missing)?;
+    }
     let mut warnings = Vec::new();
     let before = match state.read() {
         Kept::Journal(journal) => Some(journal),
@@ -79,8 +101,15 @@ pub(super) fn top_up(
     }
     let (mut journal, _) = Journal::go_on(before, life, random()?, clocks);
     journal.remember(spent, clocks.now);
+    journal.burnt.append(&mut used_up);
     // First on disk: should this end here, the kernel's table has another life, or none.
     state.write(&journal).map_err(Failure::unchanged)?;
+    if !has_tokens {
+        return Ok(Refilled {
+            warnings,
+            ..Refilled::default()
+        });
+    }
     let known = Known {
         loaded: tokens,
         spent: journal.spent().collect(),
@@ -113,35 +142,61 @@ pub(super) fn top_up(
     })
 }
 
-/// Before the table is taken away: nobody can spend a token any more, and what was spent is saved, so
-/// that a later start loads exactly the others.
-pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<(), Failure> {
-    let Some(listing) = nft.list_part("set", SPENT)? else {
-        return Ok(());
-    };
-    let Some((_, Some(life))) = spent_and_life(&listing) else {
-        return Ok(());
-    };
-    let Kept::Journal(before) = state.read() else {
-        return Ok(());
-    };
-    if before.life != life {
-        return Ok(());
+/// The scratch sequences that were used up under an earlier table. They have to be in the new one from
+/// its first moment.
+pub(super) fn burnt_before(state: &StateFile, policy: &Policy) -> Result<BTreeSet<u32>, Failure> {
+    if !policy.has_scratch() {
+        return Ok(BTreeSet::new());
     }
-    nft.load(&format!("flush map {TABLE} {TOKENS}\n"))?;
+    Ok(match state.read() {
+        Kept::Journal(journal) => journal.burnt,
+        Kept::Nothing | Kept::Broken(_) => BTreeSet::new(),
+    })
+}
+
+/// Before the table is taken away: nobody can spend anything any more, and what was spent is saved, so
+/// that a later start knows it. Returns whether there was anything to save.
+pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool, Failure> {
+    let spent = nft.list_part("set", SPENT)?;
+    let scratch = nft.list_part("set", BURNT)?;
+    let mut last = String::new();
+    if spent.is_some() {
+        last.push_str(&format!("flush map {TABLE} {TOKENS}\n"));
+    }
+    if scratch.is_some() {
+        last.push_str(&format!("flush map {TABLE} arrivals\n"));
+    }
+    if last.is_empty() {
+        return Ok(false);
+    }
+    let before = match state.read() {
+        Kept::Journal(journal) => Some(journal),
+        Kept::Nothing | Kept::Broken(_) => None,
+    };
+    nft.load(&last)?;
     let changed = |failure| Failure {
         left: Left::Changed,
         ..failure
     };
+    // Now that all stands still.
     let listing = nft.list_part("set", SPENT).map_err(changed)?;
-    let spent = listing.as_ref().and_then(spent_and_life);
-    let (mut journal, _) = Journal::go_on(Some(before), Some(life), life, clocks);
-    journal.remember(spent.into_iter().flat_map(|(spent, _)| spent), clocks.now);
-    journal.clean = true;
+    let (spent, life) = listing
+        .as_ref()
+        .and_then(spent_and_life)
+        .unwrap_or_default();
+    let listing = nft.list_part("set", BURNT).map_err(changed)?;
+    let known = before.is_some() && (life.is_none() || before.as_ref().map(|b| b.life) == life);
+    let (mut journal, _) = Journal::go_on(before, life, random()?, clocks);
+    journal.remember(spent, clocks.now);
+    journal
+        .burnt
+        .extend(listing.as_ref().and_then(burnt).unwrap_or_default());
+    journal.clean = known && life.is_some();
     state.write(&journal).map_err(|message| Failure {
-        message: format!("{message}; the rules are still there, the tokens are not"),
+        message: format!("{message}; the rules are still there, and nothing that opens once works"),
         left: Left::Changed,
-    })
+    })?;
+    Ok(true)
 }
 
 /// A random number.

@@ -66,6 +66,15 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             .label("not with iptables")
             .help(format!("give the key a sequence, {WAY_OUT}"))
     }));
+    let scratch = file.keys.iter().filter_map(|key| key.scratch.as_ref());
+    found.extend(scratch.take(1).map(|scratch| {
+        Diagnostic::new(
+            scratch.at.clone(),
+            "the iptables backend has no scratch sequences",
+        )
+        .label("not with iptables")
+        .help(format!("give the key a sequence, {WAY_OUT}"))
+    }));
     let room = file.max_sources.as_ref().zip(host.ip_list_tot);
     if let Some((written, room)) = room.filter(|(written, room)| written.value > *room) {
         found.push(

@@ -38,7 +38,7 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     checker.ids();
     for key in &file.keys {
         checker.opens(key);
-        checker.sequence(key, &guarded, &ignored);
+        checker.means(key, &guarded, &ignored);
     }
     checker.sequences_apart();
     checker.token_port(&guarded, &ignored);
@@ -264,28 +264,67 @@ impl Checker<'_> {
         }
     }
 
-    fn sequence(&mut self, key: &KeyEntry, guarded: &Claims, ignored: &Claims) {
+    /// What a key opens with: one of three things.
+    fn means(&mut self, key: &KeyEntry, guarded: &Claims, ignored: &Claims) {
         let name = &key.name;
         let sequence = match &key.sequence {
-            Entry::Wrong => return,
-            Entry::Missing if key.token.is_some() => return,
-            Entry::Missing => {
-                self.error(
-                    Diagnostic::new(
-                        name.at.clone(),
-                        format!("key `{}` has no sequence", name.value),
-                    )
-                    .help(
-                        "write for example `sequence = [443, 2387, 920, 18357, 50]` below it, or \
-                         `token` with the file of a secret",
-                    ),
-                );
-                return;
-            }
-            Entry::Written(sequence) => sequence,
+            Entry::Written(sequence) => Some(sequence.at.clone()),
+            _ => None,
         };
+        let written = [
+            ("a sequence", sequence),
+            (
+                "scratch sequences",
+                key.scratch.as_ref().map(|s| s.at.clone()),
+            ),
+            ("a token", key.token.as_ref().map(|s| s.at.clone())),
+        ];
+        let mut written = written
+            .into_iter()
+            .filter_map(|(what, at)| Some((what, at?)));
+        match (written.next(), written.next()) {
+            (Some((one, first)), Some((other, second))) => self.error(
+                Diagnostic::new(second, format!("key `{}` has {other} and {one}", name.value))
+                    .label(other)
+                    .help("make two keys of them, or leave one out")
+                    .also(first, one),
+            ),
+            (None, None) if matches!(key.sequence, Entry::Missing) => self.error(
+                Diagnostic::new(
+                    name.at.clone(),
+                    format!("key `{}` has no sequence", name.value),
+                )
+                .help(
+                    "write for example `sequence = [443, 2387, 920, 18357, 50]` below it, or `token` \
+                     with the file of a secret, or `scratch` with a list of sequences that open once",
+                ),
+            ),
+            _ => {}
+        }
+        if let Some(scratch) = key.scratch.as_ref().filter(|s| s.value.is_empty()) {
+            self.error(
+                Diagnostic::new(
+                    scratch.at.clone(),
+                    "a scratch key has at least one sequence",
+                )
+                .label("empty")
+                .help("all used up? Take the key out; `toctoc key new` makes another"),
+            );
+        }
+        for (sequence, whole) in key.sequences() {
+            self.sequence(sequence, whole, guarded, ignored);
+        }
+    }
+
+    fn sequence(
+        &mut self,
+        sequence: &Spanned<Vec<Spanned<Knock>>>,
+        whole: bool,
+        guarded: &Claims,
+        ignored: &Claims,
+    ) {
         let length = sequence.value.len();
-        if length == 0 && key.sequence_whole {
+        if length == 0 && whole {
             self.error(
                 Diagnostic::new(sequence.at.clone(), "a sequence has at least one knock")
                     .label("empty"),
@@ -316,7 +355,7 @@ impl Checker<'_> {
                 );
             }
         }
-        if !key.sequence_whole {
+        if !whole {
             return;
         }
         for pair in sequence.value.windows(2) {
@@ -339,20 +378,19 @@ impl Checker<'_> {
         let mut lengths = HashSet::new();
         let mut readable = Vec::new();
         for key in &self.file.keys {
-            let Entry::Written(sequence) = &key.sequence else {
-                continue;
-            };
-            if !key.sequence_whole || !(1..=LONGEST_SEQUENCE).contains(&sequence.value.len()) {
-                continue;
+            for (sequence, is_whole) in key.sequences() {
+                if !is_whole || !(1..=LONGEST_SEQUENCE).contains(&sequence.value.len()) {
+                    continue;
+                }
+                let knocks: Vec<Knock> = sequence.value.iter().map(|k| k.value).collect();
+                lengths.insert(knocks.len());
+                if let Some(other) = whole.get(&knocks) {
+                    self.diagnostics.push(same_sequence(key, other, sequence));
+                    continue;
+                }
+                whole.insert(knocks.clone(), key);
+                readable.push((key, sequence, knocks));
             }
-            let knocks: Vec<Knock> = sequence.value.iter().map(|k| k.value).collect();
-            lengths.insert(knocks.len());
-            if let Some(other) = whole.get(&knocks) {
-                self.diagnostics.push(same_sequence(key, other, sequence));
-                continue;
-            }
-            whole.insert(knocks.clone(), key);
-            readable.push((key, sequence, knocks));
         }
         for (key, sequence, knocks) in readable {
             let shorter = lengths.iter().filter(|&&length| length < knocks.len());
@@ -397,9 +435,9 @@ impl Checker<'_> {
             protocol: Protocol::Udp,
             port: *port,
         };
-        let in_sequences = file.keys.iter().filter_map(|key| match &key.sequence {
-            Entry::Written(sequence) => Some((key, sequence)),
-            _ => None,
+        let in_sequences = file.keys.iter().flat_map(|key| {
+            let sequences = key.sequences();
+            sequences.map(move |(sequence, _)| (key, sequence))
         });
         let mut uses: Vec<(Range<usize>, String)> = Vec::new();
         for (key, sequence) in in_sequences {
@@ -432,16 +470,8 @@ impl Checker<'_> {
             let Some(Spanned { value: path, at }) = &key.token else {
                 continue;
             };
-            if let Entry::Written(sequence) = &key.sequence {
-                self.error(
-                    Diagnostic::new(
-                        at.clone(),
-                        format!("key `{}` has a token and a sequence", key.name.value),
-                    )
-                    .label("the token")
-                    .help("make two keys of them, or leave one out")
-                    .also(sequence.at.clone(), "the sequence"),
-                );
+            if key.sequences().next().is_some() {
+                // That is a mistake, and it has been reported.
                 continue;
             }
             let read = match host.secrets.0 {
@@ -529,7 +559,13 @@ fn policy(file: &File, host: &Host, mut secrets: BTreeMap<usize, Secret>) -> Opt
         .map(|(index, key)| {
             let kind = match secrets.remove(&index) {
                 Some(secret) => KeyKind::Token(secret),
-                None => KeyKind::Sequence(values(&key.sequence)?),
+                None => match &key.scratch {
+                    Some(list) => {
+                        let sequences = list.value.iter().map(|s| knocks_of(&s.knocks));
+                        KeyKind::Scratch(sequences.collect())
+                    }
+                    None => KeyKind::Sequence(values(&key.sequence)?),
+                },
             };
             Some(Key {
                 name: key.name.value.clone(),
@@ -576,6 +612,10 @@ fn policy(file: &File, host: &Host, mut secrets: BTreeMap<usize, Secret>) -> Opt
         doors,
         keys,
     })
+}
+
+fn knocks_of(written: &Spanned<Vec<Spanned<Knock>>>) -> Vec<Knock> {
+    written.value.iter().map(|knock| knock.value).collect()
 }
 
 fn values<T: Clone>(entry: &Entry<Vec<Spanned<T>>>) -> Option<Vec<T>> {
@@ -633,9 +673,9 @@ fn steps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
 }
 
 fn sweeps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
-    for (KeyIndex(index), sweep) in sweep::opened_by_sweeps(policy) {
-        let key = &file.keys[index];
-        if let Entry::Written(sequence) = &key.sequence {
+    for (index, sweep) in sweep::opened_by_sweeps(policy) {
+        let key = &file.keys[index.key.0];
+        if let Some((sequence, _)) = key.sequences().nth(index.number) {
             diagnostics.push(
                 Diagnostic::new(
                     sequence.at.clone(),

@@ -12,6 +12,7 @@ use crate::knock::{Knock, Protocol};
 #[derive(Debug, Clone, PartialEq)]
 pub enum NewKey<'n> {
     Sequence(&'n [Knock]),
+    Scratch(&'n [Vec<Knock>]),
     /// The file of the secret, and the port for tokens, written if the file names none yet.
     Token(&'n str, NonZeroU16),
 }
@@ -48,11 +49,16 @@ pub fn add_key(
     key.insert("opens", value(Array::from_iter(opens)));
     match new {
         NewKey::Sequence(knocks) => {
-            let knocks = knocks.iter().map(|knock| match knock.protocol {
-                Protocol::Tcp => Value::from(i64::from(knock.port.get())),
-                Protocol::Udp => Value::from(knock.to_string()),
-            });
-            key.insert("sequence", value(Array::from_iter(knocks)));
+            key.insert("sequence", value(array(knocks)));
+        }
+        NewKey::Scratch(sequences) => {
+            let mut list = Array::from_iter(sequences.iter().map(|knocks| array(knocks)));
+            for line in list.iter_mut() {
+                line.decor_mut().set_prefix("\n    ");
+            }
+            list.set_trailing("\n");
+            list.set_trailing_comma(true);
+            key.insert("scratch", value(list));
         }
         NewKey::Token(file, _) => {
             key.insert("token", value(file));
@@ -72,6 +78,14 @@ pub fn remove_key(text: &str, name: &Name) -> Result<String, String> {
     let removed = keys.and_then(|keys| keys.remove(name.as_str()));
     removed.ok_or_else(|| format!("there is no key `{name}`"))?;
     Ok(document.to_string())
+}
+
+fn array(knocks: &[Knock]) -> Array {
+    let knocks = knocks.iter().map(|knock| match knock.protocol {
+        Protocol::Tcp => Value::from(i64::from(knock.port.get())),
+        Protocol::Udp => Value::from(knock.to_string()),
+    });
+    Array::from_iter(knocks)
 }
 
 fn parse(text: &str) -> Result<DocumentMut, String> {

@@ -72,11 +72,32 @@ pub struct KeyEntry {
     pub sequence: Entry<Vec<Spanned<Knock>>>,
     /// Whether each element of the list could be read: a list with holes proves nothing.
     pub sequence_whole: bool,
+    /// The sequences of a scratch key.
+    pub scratch: Option<Spanned<Vec<WrittenSequence>>>,
     /// The file of a token key's secret.
     pub token: Option<Spanned<String>>,
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
     pub expires: Option<Spanned<i64>>,
+}
+
+/// A sequence of a key, and whether each element of the list could be read.
+#[derive(Debug)]
+pub struct WrittenSequence {
+    pub knocks: Spanned<Vec<Spanned<Knock>>>,
+    pub whole: bool,
+}
+
+impl KeyEntry {
+    /// All sequences of the key, each with whether it could be read whole.
+    pub fn sequences(&self) -> impl Iterator<Item = (&Spanned<Vec<Spanned<Knock>>>, bool)> {
+        let own = match &self.sequence {
+            Entry::Written(knocks) => Some((knocks, self.sequence_whole)),
+            Entry::Missing | Entry::Wrong => None,
+        };
+        let scratch = self.scratch.iter().flat_map(|list| &list.value);
+        own.into_iter().chain(scratch.map(|s| (&s.knocks, s.whole)))
+    }
 }
 
 /// A setting that must be there.
@@ -222,6 +243,7 @@ impl Reader {
                 sequence_whole = whole;
                 ports
             }),
+            scratch: section.take(self, "scratch", Reader::sequences),
             token: section.take(self, "token", |r, v| {
                 r.string(v, "token = \"alice.secret\"").map(str::to_string)
             }),
@@ -232,7 +254,6 @@ impl Reader {
             expires: section.take(self, "expires", Reader::end_of),
             sequence_whole: true,
         };
-        section.later("scratch");
         section.finish(self);
         KeyEntry {
             sequence_whole,

@@ -58,7 +58,10 @@ pub struct Host<'f> {
 
 /// How the file of a secret is read: from its name in the policy, or a sentence why not.
 #[derive(Clone, Copy, Default)]
-pub struct Secrets<'f>(pub Option<&'f dyn Fn(&str) -> Result<Secret, String>>);
+pub struct Secrets<'f>(pub Option<&'f ReadSecret<'f>>);
+
+/// See [`Secrets`].
+pub type ReadSecret<'f> = dyn Fn(&str) -> Result<Secret, String> + 'f;
 
 impl fmt::Debug for Secrets<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +135,8 @@ pub enum KeyKind {
     Sequence(Vec<Knock>),
     /// Tokens made of a secret, each good for one opening.
     Token(Secret),
+    /// Sequences, each good for one opening. Never empty.
+    Scratch(Vec<Vec<Knock>>),
 }
 
 /// A door that a key opens, and for how long.
@@ -230,7 +235,7 @@ impl Policy {
     pub fn token_keys(&self) -> impl Iterator<Item = (&Key, &Secret)> {
         self.keys.iter().filter_map(|key| match &key.kind {
             KeyKind::Token(secret) => Some((key, secret)),
-            KeyKind::Sequence(_) => None,
+            KeyKind::Sequence(_) | KeyKind::Scratch(_) => None,
         })
     }
 
@@ -249,6 +254,17 @@ impl Policy {
             || self.sequences().any(|(_, knocks)| knocks.iter().any(udp))
     }
 
+    /// Whether some key has sequences that open once.
+    pub fn has_scratch(&self) -> bool {
+        let scratch = |key: &Key| matches!(key.kind, KeyKind::Scratch(_));
+        self.keys.iter().any(scratch)
+    }
+
+    /// Whether some key has what opens once: then it matters what was spent before.
+    pub fn is_single_use(&self) -> bool {
+        self.has_scratch() || self.token_keys().next().is_some()
+    }
+
     /// Whether some key has `once`.
     pub fn has_once(&self) -> bool {
         self.keys.iter().any(|key| key.once)
@@ -261,6 +277,7 @@ impl Key {
         match &self.kind {
             KeyKind::Sequence(sequence) => std::slice::from_ref(sequence),
             KeyKind::Token(_) => &[],
+            KeyKind::Scratch(sequences) => sequences,
         }
     }
 
@@ -291,18 +308,29 @@ impl Name {
         &self.0
     }
 
+    /// The number that stands for a scratch sequence of the key of this name: the same for the same
+    /// knocks, wherever they stand in the file.
+    pub fn id_of(&self, knocks: &[Knock]) -> u32 {
+        let knocks: Vec<String> = knocks.iter().map(Knock::to_string).collect();
+        id(&format!("{self} {}", knocks.join(" ")))
+    }
+
     /// The number that stands for this name in the kernel's sets: the same wherever and whenever it
     /// is computed, so that what a set holds keeps its meaning when the policy changes. FNV-1a
     /// (draft-eastlake-fnv) of the name, its upper half never 0 or ffff: nft prints those specially,
     /// and small numbers are the automaton's states. `check` refuses two names with one id.
     pub fn id(&self) -> u32 {
-        let hash = self.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        match hash >> 16 {
-            0 | 0xffff => hash ^ 0x5555_0000,
-            _ => hash,
-        }
+        id(&self.0)
+    }
+}
+
+fn id(text: &str) -> u32 {
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    match hash >> 16 {
+        0 | 0xffff => hash ^ 0x5555_0000,
+        _ => hash,
     }
 }
 

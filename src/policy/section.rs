@@ -13,7 +13,6 @@ pub(super) struct Section<'t, 'i> {
     table: &'t DeTable<'i>,
     what: &'static str,
     known: Vec<&'static str>,
-    later: Vec<&'static str>,
 }
 
 impl<'t, 'i> Section<'t, 'i> {
@@ -22,7 +21,6 @@ impl<'t, 'i> Section<'t, 'i> {
             table,
             what,
             known: Vec::new(),
-            later: Vec::new(),
         }
     }
 
@@ -111,25 +109,10 @@ impl<'t, 'i> Section<'t, 'i> {
         named
     }
 
-    /// A setting that is planned and not there yet.
-    pub fn later(&mut self, name: &'static str) {
-        self.later.push(name);
-    }
-
     pub fn finish(self, reader: &mut Reader) {
         for (name, _) in self.table {
             let written: &str = name.get_ref();
             if self.known.contains(&written) {
-                continue;
-            }
-            if self.later.contains(&written) {
-                reader.error(
-                    Diagnostic::new(
-                        name.span(),
-                        format!("this version of toctoc has no `{written}` yet"),
-                    )
-                    .help("leave it out"),
-                );
                 continue;
             }
             let diagnostic =

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::scanned_ports;
-use super::{KeyIndex, Policy};
+use super::{Policy, SequenceIndex};
 use crate::automaton::{Automaton, State, Step};
 use crate::knock::{Knock, Protocol};
 
-/// The keys that a sweep opens, each with the name of the first sweep that does.
-pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
+/// The sequences that a sweep knocks, each with the name of the first sweep that does.
+pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<SequenceIndex, String> {
     let automaton = Automaton::build(policy.sequences());
     let kinds = Kinds::of(policy);
     let mut opened = BTreeMap::new();
@@ -30,8 +30,7 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<KeyIndex, String> {
                 Step::Echo => state,
                 Step::To(next) => next,
                 Step::Complete(sequence) => {
-                    let key = sequence.key;
-                    opened.entry(key).or_insert_with(|| name.to_string());
+                    opened.entry(sequence).or_insert_with(|| name.to_string());
                     automaton.after(sequence)
                 }
             };

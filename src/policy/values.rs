@@ -9,7 +9,7 @@ use toml::Spanned as Located;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
-use super::file::Spanned;
+use super::file::{Spanned, WrittenSequence};
 use super::{Backend, Closed, Log};
 use crate::knock::{Knock, Protocol, unmapped};
 
@@ -182,6 +182,22 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// A list of sequences.
+    pub fn sequences(&mut self, value: &Value<'_>) -> Option<Vec<WrittenSequence>> {
+        let array = self.array(value, "[[2387, 920, 18357], [7101, 640, 5223]]")?;
+        let sequences = array.iter().filter_map(|element| {
+            let (knocks, whole) = self.ports(element);
+            Some(WrittenSequence {
+                knocks: Spanned {
+                    value: knocks?,
+                    at: element.span(),
+                },
+                whole,
+            })
+        });
+        Some(sequences.collect())
     }
 
     /// A list of ports, and whether each of them could be read.

@@ -6,7 +6,7 @@
 //! journal alone does. After any other end, or when the journal is lost, nobody knows what was spent
 //! last: then the windows up to the next one are barred, which clients could have used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct Journal {
     pub waiting_for: Option<i64>,
     /// Tokens that were spent, in hexadecimal, with the time at which they were first seen here.
     pub spent: BTreeMap<String, i64>,
+    /// Scratch sequences that have opened, by their numbers in the kernel.
+    #[serde(default)]
+    pub burnt: BTreeSet<u32>,
 }
 
 /// What clocks say.
@@ -96,6 +99,7 @@ impl Journal {
             barred: None,
             waiting_for: None,
             spent: BTreeMap::new(),
+            burnt: BTreeSet::new(),
         });
         let stepped = clocks.offset().abs_diff(journal.clock) > STEP.unsigned_abs();
         match found {

@@ -113,6 +113,10 @@ impl Words<'_> {
                 }
             }
             Effect::Opens(key) => self.opens(key),
+            Effect::Burnt(key) => format!(
+                "last knock of {}, used up by an earlier opening: opens nothing",
+                self.key(key)
+            ),
             Effect::Expired(key) => {
                 format!(
                     "last knock of {}, which has expired: opens nothing",

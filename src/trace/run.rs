@@ -1,13 +1,13 @@
 //! The machine at work on a trace: the automaton plus time and grants, and the reason for each step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Holding, Packet};
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::Protocol;
-use crate::policy::{DoorIndex, KeyIndex, Policy};
+use crate::policy::{DoorIndex, KeyIndex, KeyKind, Policy, SequenceIndex};
 
 /// What a packet was, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,8 @@ pub enum Effect {
     Opens(KeyIndex),
     /// The sequence of a key that has expired.
     Expired(KeyIndex),
+    /// A scratch sequence that has opened before.
+    Burnt(KeyIndex),
 }
 
 /// What a knock found.
@@ -63,6 +65,7 @@ pub struct Run<'p> {
     visitors: BTreeMap<IpAddr, (State, Duration)>,
     grants: BTreeMap<Holding, (Duration, KeyIndex)>,
     opened: Vec<u64>,
+    burnt: BTreeSet<SequenceIndex>,
 }
 
 impl<'p> Run<'p> {
@@ -75,6 +78,7 @@ impl<'p> Run<'p> {
             visitors: BTreeMap::new(),
             grants: BTreeMap::new(),
             opened: vec![0; policy.keys.len()],
+            burnt: BTreeSet::new(),
         }
     }
 
@@ -162,16 +166,20 @@ impl<'p> Run<'p> {
             Step::Complete(sequence) => {
                 let after = self.automaton.after(sequence);
                 self.visitors.insert(source, (after, at));
-                self.open(at, source, sequence.key)
+                self.open(at, source, sequence)
             }
         }
     }
 
-    fn open(&mut self, at: Duration, source: IpAddr, index: KeyIndex) -> Effect {
+    fn open(&mut self, at: Duration, source: IpAddr, sequence: SequenceIndex) -> Effect {
+        let index = sequence.key;
         let key = self.policy.key(index);
         let now = self.began + i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
         if key.expired(now) {
             return Effect::Expired(index);
+        }
+        if matches!(key.kind, KeyKind::Scratch(_)) && !self.burnt.insert(sequence) {
+            return Effect::Burnt(index);
         }
         for opening in &key.opens {
             let holding = self.holding(source, opening.door, key.once);

@@ -10,7 +10,9 @@ pub fn outcome(meaning: &Meaning) -> Outcome {
         Meaning::Knock { effect, .. } => match effect {
             Effect::Refused(door) => Outcome::Refused(door),
             Effect::Opens(key) => Outcome::Opens(key),
-            Effect::Nowhere | Effect::Progress(_) | Effect::Expired(_) => Outcome::Untouched,
+            Effect::Nowhere | Effect::Progress(_) | Effect::Expired(_) | Effect::Burnt(_) => {
+                Outcome::Untouched
+            }
         },
         Meaning::Echo | Meaning::Ignored | Meaning::NotJudged => Outcome::Untouched,
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
 use super::listing::{ListedChain, ListedSet, Listing};
 use super::script::{Script, SetKind};
-use super::{FRESH, SPENT, TOKENS, parse_set_name};
+use super::{BURNING, BURNT, FRESH, SPENT, TOKENS, parse_set_name};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -202,7 +202,9 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
 }
 
 fn filled_by_kernel(name: &str) -> bool {
-    parse_set_name(name).is_some() || FRESH.contains(&name) || [TOKENS, SPENT].contains(&name)
+    parse_set_name(name).is_some()
+        || FRESH.contains(&name)
+        || [TOKENS, SPENT, BURNT, BURNING].contains(&name)
 }
 
 /// The elements as a person reads them, in any order.

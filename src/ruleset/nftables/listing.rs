@@ -188,6 +188,8 @@ impl Listing {
             .chains
             .keys()
             .filter_map(|name| name.strip_prefix("key-"));
+        // Each sequence of a scratch key has a chain: `key-paper/1`.
+        let keys = keys.map(|name| name.split('/').next().unwrap_or(name));
         let names = keys.filter_map(crate::policy::Name::new);
         let counters = names.map(|name| (super::counter(&name), 0)).collect();
         self.counters = counters;

@@ -55,7 +55,7 @@ pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
 pub use script::Script;
-pub use tokens::{change as change_tokens, loaded, spent_and_life};
+pub use tokens::{burnt, change as change_tokens, loaded, spent_and_life};
 
 use crate::policy::Name;
 use crate::ruleset::Family;
@@ -119,6 +119,12 @@ pub const TOKENS: &str = "tokens";
 /// [life](crate::single_use::Journal), as an element that never ends.
 pub const SPENT: &str = "spent";
 
+/// The set of scratch sequences that have opened. The kernel adds to it.
+pub const BURNT: &str = "burnt";
+
+/// The set of those that are opening: of several at one moment it lets the first one through.
+pub const BURNING: &str = "burning";
+
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.
 fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
@@ -164,6 +170,16 @@ fn door_chain(name: &Name) -> String {
 
 fn key_chain(name: &Name) -> String {
     format!("key-{name}")
+}
+
+/// The chain that sees whether one of the sequences of a scratch key is used up. A key's name has no `/`.
+fn scratch_chain(name: &Name, number: usize) -> String {
+    format!("scratch-{name}/{}", number + 1)
+}
+
+/// The chain of one of the sequences of a scratch key.
+fn scratch_key_chain(name: &Name, number: usize) -> String {
+    format!("{}/{}", key_chain(name), number + 1)
 }
 
 fn counter(name: &Name) -> String {

@@ -1,9 +1,10 @@
 //! An nft script as data: sets, counters and chains with their comments, in the order they print.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::TABLE;
+use super::{BURNT, TABLE, classid};
 
 /// Our whole table.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,6 +174,14 @@ impl Chain {
 }
 
 impl Script {
+    /// Makes scratch sequences used up from the start, by their numbers.
+    pub fn burn(&mut self, burnt: &BTreeSet<u32>) {
+        for set in self.sets.iter_mut().filter(|set| set.name == BURNT) {
+            let elements = burnt.iter().map(|&id| (classid(id), String::new()));
+            set.elements = elements.collect();
+        }
+    }
+
     /// A script that makes the table anew whatever was there: what `render` prints. Live grants are
     /// forgotten; [`transaction`](super::transaction) keeps them.
     pub fn standalone(&self) -> String {

@@ -1,12 +1,12 @@
 //! Tokens in the kernel: what is there, and the transaction that changes it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::listing::Listing;
 use super::script::time;
-use super::{SPENT, TABLE, TOKENS, classid, parse_classid};
+use super::{BURNT, SPENT, TABLE, TOKENS, classid, parse_classid};
 use crate::single_use::Token;
 use crate::single_use::plan::{Loaded, Plan};
 
@@ -52,6 +52,16 @@ pub fn spent_and_life(listing: &Listing) -> Option<(HashSet<Token>, Option<u64>)
         }
     }
     Some((spent, life))
+}
+
+/// The scratch sequences that the kernel knows to be used up. `None` when there is no such set.
+pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
+    let set = listing.sets.get(BURNT)?;
+    let ids = set.elements.iter().filter_map(|element| {
+        let value = element.pointer("/elem/val").unwrap_or(element);
+        parse_classid(value.as_str()?)
+    });
+    Some(ids.collect())
 }
 
 fn hex(text: &str) -> &str {

@@ -5,10 +5,13 @@ use super::chains::forget;
 use super::sets::claim_name;
 use super::source;
 use crate::automaton::State;
+use crate::knock::Knock;
 use crate::policy::{Key, KeyKind, Log, Opening, Policy, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Chain, time};
-use crate::ruleset::nftables::{Kept, classid, counter, key_chain, set_name};
+use crate::ruleset::nftables::{
+    BURNING, BURNT, Kept, classid, counter, key_chain, scratch_chain, scratch_key_chain, set_name,
+};
 
 /// A key's own chain: who it is, what it may open, and what is counted and logged when that worked.
 pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> Chain {
@@ -19,6 +22,38 @@ pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> C
 /// The same for a token: what has opened is dropped.
 pub(super) fn token_key_of(policy: &Policy, key: &Key, opens: &str) -> Chain {
     chain_of(policy, key, opens, "drop")
+}
+
+/// Whether a scratch sequence is used up. Of two sources that complete it at the same moment only one
+/// gets on.
+pub(super) fn scratch_of(key: &Key, number: usize, knocks: &[Knock], after: State) -> Chain {
+    let about = format!("Sequence {} of {}: used up?", number + 1, key.name);
+    let mut chain = Chain::new(scratch_chain(&key.name, number), &[&about]);
+    let id = classid(key.name.id_of(knocks));
+    let lost = format!("meta priority set {} goto remember", classid(after.0));
+    let own = scratch_key_chain(&key.name, number);
+    chain.rule(format!("meta priority set {id}"));
+    chain.rule(format!("meta priority @{BURNT} {lost}"));
+    chain.rule(format!(
+        "add @{BURNING} {{ meta priority timeout 1h limit rate 1/week burst 1 packets }} \
+         add @{BURNT} {{ meta priority }} goto {own}"
+    ));
+    chain.rule(lost);
+    chain
+}
+
+/// The chain of a scratch sequence that has just been used up.
+pub(super) fn scratch_key_of(
+    policy: &Policy,
+    key: &Key,
+    number: usize,
+    after: State,
+    opens: &str,
+) -> Chain {
+    Chain {
+        name: scratch_key_chain(&key.name, number),
+        ..key_of(policy, key, after, opens)
+    }
 }
 
 fn chain_of(policy: &Policy, key: &Key, opens: &str, done: &str) -> Chain {

@@ -15,8 +15,8 @@ use crate::ruleset::Family;
 use chains::{
     admit, arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
-use keys::{Opens, key_of, token_key_of};
-use sets::{arrivals, claim, kept_sets, ports, progress, steady, steps};
+use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
+use sets::{arrivals, burnt, claim, kept_sets, ports, progress, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -54,20 +54,25 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     for (index, number) in policy.key_indices().zip(numbers) {
         let (key, opens) = (policy.key(index), Opens::name(number));
-        chains.push(match key.kind {
-            KeyKind::Sequence(_) => {
-                let after = automaton.after(SequenceIndex {
-                    key: index,
-                    number: 0,
-                });
-                key_of(policy, key, after, &opens)
+        let after = |number| automaton.after(SequenceIndex { key: index, number });
+        match &key.kind {
+            KeyKind::Sequence(_) => chains.push(key_of(policy, key, after(0), &opens)),
+            KeyKind::Token(_) => chains.push(token_key_of(policy, key, &opens)),
+            KeyKind::Scratch(sequences) => {
+                for (number, knocks) in sequences.iter().enumerate() {
+                    let after = after(number);
+                    chains.push(scratch_of(key, number, knocks, after));
+                    chains.push(scratch_key_of(policy, key, number, after, &opens));
+                }
             }
-            KeyKind::Token(_) => token_key_of(policy, key, &opens),
-        });
+        }
     }
     let mut sets = kept_sets(policy);
     if token_port.is_some() {
         sets.extend(tokens::sets(policy));
+    }
+    if policy.has_scratch() {
+        sets.extend(burnt());
     }
     sets.extend(progress(policy));
     sets.extend(steady(policy));

@@ -1,12 +1,15 @@
 //! The sets: what the kernel remembers, and the automaton as data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::automaton::{Automaton, Place, State, Step};
-use crate::policy::{KeyIndex, KeyKind, Policy};
+use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
-use crate::ruleset::nftables::{ECHO, Kept, classid, door_chain, key_chain, set_name};
+use crate::ruleset::nftables::{
+    BURNING, BURNT, ECHO, Kept, classid, door_chain, key_chain, scratch_chain, set_name,
+};
 
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     let mut sets = Vec::new();
@@ -51,6 +54,30 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     }
     sets
 }
+
+/// Scratch sequences that have opened stay in here as long as the table is there.
+pub(super) fn burnt() -> [Set; 2] {
+    let set = |name: &str, comment: &str| Set {
+        comment: vec![comment.to_string()],
+        name: name.to_string(),
+        types: "classid".to_string(),
+        kind: SetKind::Kept { size: MOST_BURNT },
+        elements: Vec::new(),
+    };
+    [
+        set(
+            BURNT,
+            "Scratch sequences that have opened, and never will again.",
+        ),
+        set(
+            BURNING,
+            "Those that are just opening: the first of several at one moment may.",
+        ),
+    ]
+}
+
+/// Far more than anybody carries along.
+const MOST_BURNT: u32 = 65_536;
 
 pub(super) fn progress(policy: &Policy) -> Vec<Set> {
     let make = |family: Family, comment: &[&str]| Set {
@@ -153,6 +180,7 @@ pub(super) fn ports(policy: &Policy) -> Set {
 }
 
 pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
+    let numbers = completed(policy, automaton);
     let elements = automaton
         .table()
         .map(|(state, knock, step)| {
@@ -160,7 +188,7 @@ pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
                 Step::Echo => (ECHO, "echo".to_string()),
                 Step::To(next) => (next.0, place_note(policy, automaton, next)),
                 Step::Complete(sequence) => (
-                    completed(automaton, sequence.key),
+                    numbers[&sequence],
                     format!("{} complete", policy.key(sequence.key).name),
                 ),
             };
@@ -186,9 +214,10 @@ pub(super) fn steps(policy: &Policy, automaton: &Automaton) -> Set {
     }
 }
 
-/// The number that stands for "this key's sequence is complete": after those of the states.
-fn completed(automaton: &Automaton, key: KeyIndex) -> u32 {
-    (automaton.state_count() + key.0) as u32
+/// The numbers that stand for "this sequence is complete": after those of the states.
+fn completed(policy: &Policy, automaton: &Automaton) -> BTreeMap<SequenceIndex, u32> {
+    let sequences = policy.sequences().map(|(index, _)| index);
+    sequences.zip(automaton.state_count() as u32..).collect()
 }
 
 fn place_note(policy: &Policy, automaton: &Automaton, state: State) -> String {
@@ -211,12 +240,16 @@ pub(super) fn arrivals(policy: &Policy, automaton: &Automaton) -> Set {
         format!("{} : goto leave", classid(ECHO)),
         "echo".to_string(),
     )];
-    for (index, key) in policy.key_indices().zip(&policy.keys) {
-        let arrival = match &key.kind {
-            KeyKind::Sequence(_) => completed(automaton, index),
-            KeyKind::Token(secret) => secret.id(),
+    for (index, number) in completed(policy, automaton) {
+        let key = policy.key(index.key);
+        let chain = match key.kind {
+            KeyKind::Scratch(_) => scratch_chain(&key.name, index.number),
+            KeyKind::Sequence(_) | KeyKind::Token(_) => key_chain(&key.name),
         };
-        let element = format!("{} : goto {}", classid(arrival), key_chain(&key.name));
+        elements.push((format!("{} : goto {chain}", classid(number)), String::new()));
+    }
+    for (key, secret) in policy.token_keys() {
+        let element = format!("{} : goto {}", classid(secret.id()), key_chain(&key.name));
         elements.push((element, String::new()));
     }
     Set {

@@ -62,13 +62,14 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
 }
 
 /// `add` lets only the first of several equal tokens through that come at one moment, whatever the
-/// processor; a token that was loaded again although it is spent finds itself spent.
+/// processor; a token that was loaded again although it is spent finds itself spent. Nobody may look
+/// into that set besides: a look-up too uses up the limit of what it finds (`nft_lookup_eval`), and the
+/// packet that has just put it there would go away empty-handed.
 pub(super) fn judge_token() -> Chain {
     let mut chain = Chain::new(
         "judge-token",
         &["A token opens once: it is looked up, remembered as spent, and taken away."],
     );
-    chain.rule(format!("{TOKEN} @{SPENT} drop"));
     chain.rule(format!(
         "meta priority set {TOKEN} map @{TOKENS} \
          add @{SPENT} {{ {TOKEN} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \

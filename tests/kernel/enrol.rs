@@ -1,0 +1,285 @@
+//! `toctoc key` and `toctoc profile`: from nothing to an open door, and out again.
+
+use std::os::unix::fs::PermissionsExt;
+
+use toctoc::client::{Door, Profile};
+use toctoc::lab::CLIENT;
+
+use crate::world::{World, on};
+
+const TWO: &str = "# The gate.\n[door.ssh]\nports = [22] # the door\n\n[door.web]\nports = [443]\n";
+
+fn world() -> World {
+    let world = World::bare();
+    std::fs::write(world.path(), TWO).unwrap();
+    world.listen(22);
+    world.listen(443);
+    world
+}
+
+impl World {
+    fn key(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let path = self.path().display().to_string();
+        let output = self.toctoc(&[&["key"], arguments, &[path.as_str()]].concat());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+
+    fn beside(&self, name: &str) -> std::path::PathBuf {
+        self.path().with_file_name(name)
+    }
+
+    fn knock_with(&self, profile: &str) -> (Option<i32>, String) {
+        let path = self.beside(profile).display().to_string();
+        let ended = on(
+            &self.lab.client,
+            &[env!("CARGO_BIN_EXE_toctoc"), "knock", &path],
+        );
+        (ended.code, ended.stdout + &ended.stderr)
+    }
+}
+
+#[test]
+fn a_new_sequence_opens_and_a_revoked_one_does_not() {
+    let world = world();
+    let (code, said, error) = world.key(&[
+        "new",
+        "bob",
+        "--opens",
+        "ssh",
+        "--sequence",
+        "5",
+        "--host",
+        "192.0.2.1",
+    ]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(said.contains("added key bob to "), "{said}");
+    let text = std::fs::read_to_string(world.path()).unwrap();
+    assert!(text.starts_with(TWO), "{text}");
+    world.yes(&["apply"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    let (code, said) = world.knock_with("bob.profile.toml");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(CLIENT[0], 443), Door::Silent);
+    let (code, said, error) = world.key(&["revoke", "bob"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(said.contains("1 live grant ended"), "{said}");
+    assert_eq!(std::fs::read_to_string(world.path()).unwrap(), TWO);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    let (code, _) = world.knock_with("bob.profile.toml");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_new_token_key_is_secret_and_goes_with_all_its_tokens() {
+    let world = world();
+    let (code, said, error) = world.key(&[
+        "new",
+        "alice",
+        "--opens",
+        "ssh",
+        "--opens",
+        "web",
+        "--host",
+        "192.0.2.1",
+    ]);
+    assert_eq!(code, Some(0), "{error}");
+    for name in ["alice.secret", "alice.profile.toml"] {
+        let mode = std::fs::metadata(world.beside(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let secret = std::fs::read_to_string(world.beside("alice.secret")).unwrap();
+    assert!(!said.contains(secret.trim()));
+    assert!(
+        !std::fs::read_to_string(world.path())
+            .unwrap()
+            .contains(secret.trim())
+    );
+    world.yes(&["apply"]);
+    let (_, listed, _) = world.key(&["list"]);
+    assert_eq!(listed, "alice        token      opens ssh and web\n");
+    let tokens = || {
+        world
+            .server(&["nft", "list", "map", "inet", "toctoc", "tokens"])
+            .matches("0x")
+            .count()
+    };
+    assert!(tokens() > 1400);
+    // The administrator's tools show neither the secret nor what would open.
+    for command in ["status", "check", "render"] {
+        assert!(!world.yes(&[command]).contains(secret.trim()), "{command}");
+    }
+    let (code, said, _) = world.key(&["revoke", "alice"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        said.contains("removed ") && !world.beside("alice.secret").exists(),
+        "{said}"
+    );
+    let listing = world.server(&["nft", "list", "table", "inet", "toctoc"]);
+    assert!(!listing.contains("tokens"), "{listing}");
+}
+
+#[test]
+fn scratch_sequences_are_shown_and_open_once_each() {
+    let world = world();
+    let (code, said, error) = world.key(&[
+        "new",
+        "paper",
+        "--opens",
+        "ssh",
+        "--scratch",
+        "3",
+        "--host",
+        "192.0.2.1",
+    ]);
+    assert_eq!(code, Some(0), "{error}");
+    world.yes(&["apply"]);
+    let shown = said.lines().filter(|line| line.starts_with("   "));
+    let sequences: Vec<Vec<u16>> = shown
+        .map(|line| {
+            line.split_whitespace()
+                .skip(1)
+                .map(|port| port.parse().unwrap())
+                .collect()
+        })
+        .collect();
+    assert_eq!(sequences.len(), 3);
+    let command = said.lines().last().unwrap().trim();
+    let ended = world.client(&["bash", "-c", command]);
+    assert!(ended.succeeded(), "{}", ended.stderr);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    world.yes(&["close"]);
+    world.client(&["bash", "-c", command]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    for sequence in &sequences[1..] {
+        world.knock(CLIENT[0], sequence);
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+        world.yes(&["close"]);
+    }
+}
+
+/// What is wrong is told, and nothing is changed.
+#[test]
+fn a_key_that_cannot_be_made_changes_nothing() {
+    let world = world();
+    world.private_file("there.secret", "mine");
+    let before = files(&world);
+    for (arguments, wanted) in [
+        (&["new", "alice"][..], "which doors shall `alice` open"),
+        (&["new", "alice", "--opens", "shs"], "did you mean `ssh`?"),
+        (&["new", "there", "--opens", "ssh"], "is there already"),
+        (&["new", "a b", "--opens", "ssh"], "is no name"),
+        (
+            &["new", "alice", "--opens", "ssh", "--sequence", "2"],
+            "from 3 to 32",
+        ),
+        (
+            &["new", "alice", "--opens", "ssh", "--backend", "iptables"],
+            "has no tokens",
+        ),
+        (&["revoke", "nobody"], "there is no key `nobody`"),
+    ] {
+        let (code, _, error) = world.key(arguments);
+        assert_ne!(code, Some(0), "{arguments:?}");
+        assert!(error.contains(wanted), "{arguments:?}: {error}");
+        assert_eq!(files(&world), before, "{arguments:?}");
+    }
+    // A name that is taken.
+    let (code, ..) = world.key(&["new", "alice", "--opens", "ssh"]);
+    assert_eq!(code, Some(0));
+    std::fs::remove_file(world.beside("alice.profile.toml")).unwrap();
+    std::fs::rename(world.beside("alice.secret"), world.beside("moved")).unwrap();
+    let (code, _, error) = world.key(&["new", "alice", "--opens", "ssh"]);
+    assert_ne!(code, Some(0), "{error}");
+}
+
+fn files(world: &World) -> Vec<(String, String)> {
+    let directory = world.path();
+    let entries = std::fs::read_dir(directory.parent().unwrap()).unwrap();
+    let mut files: Vec<(String, String)> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), text)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// What a phone reads off the screen is a profile.
+#[test]
+fn a_qr_code_is_shown_and_its_text_imported() {
+    let world = world();
+    let svg = world.beside("alice.svg").display().to_string();
+    let (code, said, error) = world.key(&[
+        "new",
+        "alice",
+        "--opens",
+        "ssh",
+        "--host",
+        "192.0.2.1",
+        "--qr",
+        "--svg",
+        &svg,
+    ]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        said.lines()
+            .filter(|line| line.contains('\u{2588}'))
+            .count()
+            > 20,
+        "{said}"
+    );
+    let picture = std::fs::read_to_string(&svg).unwrap();
+    assert!(picture.contains("<svg") && !world.beside("alice.profile.toml").exists());
+    let mode = std::fs::metadata(&svg).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let secret = std::fs::read_to_string(world.beside("alice.secret")).unwrap();
+    let port = std::fs::read_to_string(world.path()).unwrap();
+    let port = port
+        .lines()
+        .next()
+        .unwrap()
+        .strip_prefix("token_port = ")
+        .unwrap()
+        .to_string();
+    let link = format!(
+        "toctoc://192.0.2.1/?token={}&token_port={port}&door=22",
+        secret.trim()
+    );
+    let profile = Profile::parse_link(&link).unwrap();
+    assert_eq!(profile.link().as_str(), link);
+    let home = world.beside("home");
+    let import = || {
+        let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
+        command
+            .args(["profile", "import", "server"])
+            .env("XDG_CONFIG_HOME", &home);
+        command.stdin(std::process::Stdio::piped());
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), link.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert!(import().status.success());
+    let path = home.join("toctoc/server.toml");
+    assert_eq!(Profile::load(&path), Ok(profile));
+    // It is not written over.
+    let again = import();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("File exists"));
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(Profile::load(&path).unwrap_err().contains("chmod 600"));
+}

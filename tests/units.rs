@@ -1,0 +1,131 @@
+//! The systemd units: accepted by systemd, as tight as the document says, and enough for what they start.
+
+use std::fs;
+use std::path::Path;
+
+use toctoc::firewall::{Ended, run};
+use toctoc::lab::Lab;
+
+const UNITS: [&str; 3] = [
+    "toctoc.service",
+    "toctoc-refill.service",
+    "toctoc-refill.timer",
+];
+
+fn unit(name: &str) -> String {
+    fs::read_to_string(Path::new("packaging").join(name)).unwrap()
+}
+
+/// The units with the program of this build.
+fn installed() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for name in UNITS {
+        let text = unit(name).replace("/usr/bin/toctoc", env!("CARGO_BIN_EXE_toctoc"));
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+fn program(command: &[&str]) -> Ended {
+    run(command, "").unwrap()
+}
+
+#[test]
+fn systemd_accepts_the_units() {
+    let directory = installed();
+    for name in UNITS {
+        let path = directory.path().join(name).display().to_string();
+        let ended = program(&["systemd-analyze", "verify", "--man=no", &path]);
+        assert!(
+            ended.succeeded() && ended.stderr.trim().is_empty(),
+            "{name}: {}",
+            ended.stderr
+        );
+    }
+    // It would say if there was something.
+    let path = directory.path().join("toctoc.service");
+    fs::write(
+        &path,
+        unit("toctoc.service").replace("Type=oneshot", "Type=onceshot"),
+    )
+    .unwrap();
+    let ended = program(&[
+        "systemd-analyze",
+        "verify",
+        "--man=no",
+        &path.display().to_string(),
+    ]);
+    assert!(ended.stderr.contains("onceshot"), "{}", ended.stderr);
+}
+
+/// docs/tokens.md states these.
+#[test]
+fn the_services_are_as_exposed_as_the_document_says() {
+    let directory = installed();
+    let document = fs::read_to_string("docs/tokens.md").unwrap();
+    for name in ["toctoc.service", "toctoc-refill.service"] {
+        let path = directory.path().join(name).display().to_string();
+        let ended = program(&[
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--no-pager",
+            &path,
+        ]);
+        let line = ended
+            .stdout
+            .lines()
+            .find(|line| line.contains("Overall exposure level"))
+            .unwrap();
+        let score = line.split_once(": ").unwrap().1.split(' ').next().unwrap();
+        assert!(
+            document.contains(&format!("| `{name}` | {score} |")),
+            "{name}: {line}"
+        );
+    }
+}
+
+/// Each command of a unit does its work with no more than the capabilities that the unit leaves it.
+#[test]
+fn the_services_have_the_capabilities_that_they_need() {
+    let lab = Lab::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.toml");
+    fs::write(
+        &policy,
+        "[door.ssh]\nports = [22]\n[key.paper]\nopens = [\"ssh\"]\nscratch = [[2387, 920, 18357]]\n",
+    )
+    .unwrap();
+    let start = |name: &str, verb: &str| {
+        let text = unit(name);
+        let setting = |name: &str| {
+            let found = text
+                .lines()
+                .filter_map(|line| line.strip_prefix(name))
+                .next();
+            found.unwrap_or_else(|| panic!("{name}")).to_string()
+        };
+        let capabilities = setting("CapabilityBoundingSet=")
+            .to_lowercase()
+            .replace("cap_", "+");
+        let bounding = format!("--bounding-set=-all,{}", capabilities.replace(' ', ","));
+        let command = setting(&format!("Exec{verb}=/usr/bin/"));
+        let mut command: Vec<&str> = command.split(' ').collect();
+        command[0] = env!("CARGO_BIN_EXE_toctoc");
+        let path = policy.display().to_string();
+        let state = format!(
+            "STATE_DIRECTORY={}",
+            directory.path().join("state").display()
+        );
+        let prefix = ["env", &state, "setpriv", "--no-new-privs", &bounding, "--"];
+        let command = [&prefix[..], &command, &[path.as_str()]].concat();
+        let ended = lab.server.inside(|| program(&command)).unwrap();
+        assert!(ended.succeeded(), "{name} {verb}: {}", ended.stderr);
+        ended.stdout
+    };
+    assert!(start("toctoc.service", "Start").contains("the kernel holds"));
+    assert!(start("toctoc-refill.service", "Start").contains("saved which scratch"));
+    assert!(start("toctoc.service", "Reload").contains("the kernel holds"));
+    assert!(start("toctoc.service", "Stop").contains("until the next apply"));
+    assert!(start("toctoc.service", "Start").contains("the kernel holds"));
+}
