@@ -8,9 +8,10 @@ use qrcode::render::{svg, unicode};
 
 use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
 use crate::client::Profile;
+use crate::client::profile::Way;
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke, write_new};
 use crate::firewall::status::running_backend;
-use crate::firewall::tokens::clocks;
+use crate::firewall::tokens::{clocks, note_new};
 use crate::firewall::{Firewall, apply};
 use crate::policy::{LONGEST_SEQUENCE, Name};
 
@@ -143,6 +144,10 @@ fn make(new: &New) -> Answer {
         Ok(made) => made,
         Err(error) => return failed(error),
     };
+    if let Some(Way::Token(secret, _)) = made.profile.as_ref().map(|profile| &profile.way) {
+        // Without it, the first tokens open two minutes later: `apply` says so.
+        let _ = note_new(&Firewall::default().state, secret, clocks());
+    }
     let with = match &made.secret {
         Some(secret) => format!("tokens; the secret is in {}", secret.display()),
         None if !made.scratch.is_empty() => count(made.scratch.len(), "scratch sequence"),

@@ -11,9 +11,9 @@ use crate::policy::Policy;
 use crate::ruleset::nftables::{
     BURNT, SPENT, TABLE, TOKENS, burnt, change_tokens, loaded, spent_and_life,
 };
-use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
 use crate::single_use::plan::{Known, Source, plan};
+use crate::single_use::{Journal, Secret};
 
 /// What a refill did.
 #[derive(Debug, Default)]
@@ -48,6 +48,21 @@ pub fn clocks() -> Clocks {
 pub fn refill(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Refilled, Failure> {
     let _lock = Lock::take()?;
     top_up(&firewall.nft, &firewall.state, policy, clocks)
+}
+
+/// Notes that a secret has just been made: nothing of it can have been spent.
+///
+/// # Errors
+/// When the state file cannot be written. Then its first tokens open two minutes later.
+pub fn note_new(state: &StateFile, secret: &Secret, clocks: Clocks) -> Result<(), Failure> {
+    let _lock = Lock::take()?;
+    let mut journal = match state.read() {
+        Kept::Journal(journal) => journal,
+        Kept::Nothing => Journal::go_on(None, None, random()?, clocks).0,
+        Kept::Broken(message) => return Err(Failure::unchanged(message)),
+    };
+    journal.new.insert(secret.id());
+    state.write(&journal).map_err(Failure::unchanged)
 }
 
 /// Saves what was spent, for a clean stop: from now to the next apply nothing that opens once does.
@@ -102,6 +117,14 @@ pub(super) fn top_up(
     let (mut journal, _) = Journal::go_on(before, life, random()?, clocks);
     journal.remember(spent, clocks.now);
     journal.burnt.append(&mut used_up);
+    let sources: Vec<Source> = policy
+        .token_keys()
+        .map(|(key, secret)| Source {
+            secret,
+            expires: key.expires,
+            barred: journal.barred_for(secret.id()),
+        })
+        .collect();
     // First on disk: should this end here, the kernel's table has another life, or none.
     state.write(&journal).map_err(Failure::unchanged)?;
     if !has_tokens {
@@ -113,21 +136,14 @@ pub(super) fn top_up(
     let known = Known {
         loaded: tokens,
         spent: journal.spent().collect(),
-        barred: journal.barred(),
     };
-    let sources: Vec<Source> = policy
-        .token_keys()
-        .map(|(key, secret)| Source {
-            secret,
-            expires: key.expires,
-        })
-        .collect();
     let plan = plan(&sources, &known, clocks.now, policy.token_horizon);
     let text = change_tokens(&plan, life, journal.life);
     if !text.is_empty() {
         nft.load(&text)?;
     }
-    let from = journal.barred().map(|window| window.end());
+    let barred = sources.iter().filter_map(|source| source.barred).max();
+    let from = barred.map(|window| window.end());
     let from = from.filter(|at| *at > clocks.now && journal.waiting_for.is_none());
     Ok(Refilled {
         added: plan.add.len(),
@@ -137,7 +153,7 @@ pub(super) fn top_up(
             .filter(|token| !plan.add.contains_key(*token))
             .count(),
         from,
-        waiting_for: journal.waiting_for,
+        waiting_for: journal.waiting_for.filter(|_| barred.is_some()),
         warnings,
     })
 }

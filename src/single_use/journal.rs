@@ -34,6 +34,13 @@ pub struct Journal {
     /// Scratch sequences that have opened, by their numbers in the kernel.
     #[serde(default)]
     pub burnt: BTreeSet<u32>,
+    /// Secrets, by [`Secret::id`](super::Secret::id), that were made here and have never been loaded:
+    /// nothing of them can have been spent.
+    #[serde(default)]
+    pub new: BTreeSet<u32>,
+    /// Those of them that were first loaded in this life: all that was spent of them is known.
+    #[serde(default)]
+    pub known: BTreeSet<u32>,
 }
 
 /// What clocks say.
@@ -100,6 +107,8 @@ impl Journal {
             waiting_for: None,
             spent: BTreeMap::new(),
             burnt: BTreeSet::new(),
+            new: BTreeSet::new(),
+            known: BTreeSet::new(),
         });
         let stepped = clocks.offset().abs_diff(journal.clock) > STEP.unsigned_abs();
         match found {
@@ -113,6 +122,7 @@ impl Journal {
             Found::AfterUncleanStop => {
                 let latest = journal.waiting_for.unwrap_or(i64::MIN).max(journal.saved);
                 let behind = latest.saturating_sub(now);
+                journal.known.clear();
                 journal.waiting_for = (behind > 0 && behind < BELIEVED).then_some(latest);
                 journal.bar(now);
             }
@@ -146,6 +156,17 @@ impl Journal {
         match self.waiting_for {
             Some(_) => Some(Window(u64::MAX)),
             None => self.barred.map(Window),
+        }
+    }
+
+    /// The same for the tokens of one secret, which are loaded from now on.
+    pub fn barred_for(&mut self, secret: u32) -> Option<Window> {
+        if self.new.remove(&secret) {
+            self.known.insert(secret);
+        }
+        match self.known.contains(&secret) {
+            true => None,
+            false => self.barred(),
         }
     }
 
@@ -194,6 +215,19 @@ mod tests {
         assert_eq!((journal.life, found), (7, Found::AfterUncleanStop));
         assert_eq!(journal.barred(), window(NOW));
         journal
+    }
+
+    #[test]
+    fn a_secret_that_was_never_loaded_is_barred_by_nothing_but_a_later_end() {
+        let mut journal = begun();
+        journal.new.insert(5);
+        let (mut journal, _) = Journal::go_on(Some(journal), None, 8, clocks(NOW + 1, 1));
+        assert_eq!(journal.barred_for(6), window(NOW));
+        assert_eq!((journal.barred_for(5), journal.barred_for(5)), (None, None));
+        let (mut same, _) = Journal::go_on(Some(journal.clone()), Some(8), 9, clocks(NOW + 2, 2));
+        assert_eq!(same.barred_for(5), None);
+        let (mut unclean, _) = Journal::go_on(Some(journal), None, 9, clocks(NOW + 3, 3));
+        assert_eq!(unclean.barred_for(5), window(NOW));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Source<'k> {
     pub secret: &'k Secret,
     /// From this moment on (seconds since 1970) there are none.
     pub expires: Option<i64>,
+    /// No window up to this one is loaded: nobody knows what was spent of it.
+    pub barred: Option<Window>,
 }
 
 /// A token in the kernel.
@@ -33,8 +35,6 @@ pub struct Known {
     /// What the kernel would accept now.
     pub loaded: HashMap<Token, Loaded>,
     pub spent: HashSet<Token>,
-    /// No window up to this one is loaded.
-    pub barred: Option<Window>,
 }
 
 /// What to do.
@@ -81,13 +81,13 @@ fn wanted(
     let current = Window::at(now).0;
     let windows = (current.saturating_sub(2)..)
         .map(Window)
-        .take_while(|window| window.0 <= current + horizon.as_secs() / super::WINDOW.as_secs())
-        .filter(|window| known.barred.is_none_or(|barred| *window > barred));
+        .take_while(|window| window.0 <= current + horizon.as_secs() / super::WINDOW.as_secs());
     let windows: Vec<Window> = windows.collect();
     let mut wanted = BTreeMap::new();
     for source in sources {
         let id = source.secret.id();
-        for &window in &windows {
+        let open = |window: &&Window| source.barred.is_none_or(|barred| **window > barred);
+        for &window in windows.iter().filter(open) {
             let over = source.expires.unwrap_or(i64::MAX).min(window.over());
             let Some(lasting) = u64::try_from(over.saturating_sub(now))
                 .ok()
@@ -120,9 +120,14 @@ mod tests {
     }
 
     fn plan_of(secret: &Secret, known: &Known, now: i64) -> Plan {
+        barred_plan_of(secret, known, now, None)
+    }
+
+    fn barred_plan_of(secret: &Secret, known: &Known, now: i64, barred: Option<Window>) -> Plan {
         let source = Source {
             secret,
             expires: None,
+            barred,
         };
         plan(&[source], known, now, HOUR)
     }
@@ -218,15 +223,12 @@ mod tests {
     fn barred_windows_are_not_loaded_and_are_taken_away() {
         let secret = secret(31);
         let first = plan_of(&secret, &Known::default(), NOW);
-        let mut known = done(Known::default(), &first, 0);
-        known.barred = Some(Window(Window::at(NOW).0 + 1));
-        let plan = plan_of(&secret, &known, NOW);
+        let known = done(Known::default(), &first, 0);
+        let barred = Some(Window(Window::at(NOW).0 + 1));
+        let plan = barred_plan_of(&secret, &known, NOW, barred);
         assert_eq!((plan.add.len(), plan.remove.len()), (0, 4 * 4));
-        let known = Known {
-            barred: known.barred,
-            ..Known::default()
-        };
-        assert_eq!(plan_of(&secret, &known, NOW).add.len(), 4 * 59);
+        let plan = barred_plan_of(&secret, &Known::default(), NOW, barred);
+        assert_eq!(plan.add.len(), 4 * 59);
     }
 
     #[test]
@@ -251,6 +253,7 @@ mod tests {
             let source = Source {
                 secret: &secret,
                 expires: Some(expires),
+                barred: None,
             };
             plan(&[source], &Known::default(), NOW, HOUR)
         };

@@ -104,6 +104,10 @@ fn a_new_token_key_is_secret_and_goes_with_all_its_tokens() {
             .contains(secret.trim())
     );
     world.yes(&["apply"]);
+    // Nothing of a new secret can have been spent: it opens at once.
+    let (code, said) = world.knock_with("alice.profile.toml");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(world.connect(CLIENT[0], 443), Door::Open);
     let (_, listed, _) = world.key(&["list"]);
     assert_eq!(listed, "alice        token      opens ssh and web\n");
     let tokens = || {
