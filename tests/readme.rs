@@ -53,6 +53,9 @@ fn shell(host: &Host, home: &Path, line: &str) -> (String, Option<i32>) {
                 "PATH",
                 format!("{}:{path}:/usr/sbin:/sbin", program.display()),
             )
+            .env("HOME", home)
+            .env_remove("XDG_CONFIG_HOME")
+            .env("STATE_DIRECTORY", home.join("state"))
             .stdin(Stdio::null())
             .output()
             .unwrap()
