@@ -69,6 +69,34 @@ fn what_is_neither_is_refused() {
     }
 }
 
+/// The classic rules without an array of ports: it is said what to do, and that works.
+#[test]
+fn rules_without_an_array_are_told_what_to_add() {
+    let script = "iptables -N KNOCK\n\
+                  iptables -A KNOCK -p tcp --dport 443 -m recent --name one --set -j DROP\n\
+                  iptables -A KNOCK -p tcp --dport 2387 -m recent --name one --rcheck --seconds 7 \
+                  -m recent --name two --set -j DROP\n\
+                  iptables -A KNOCK -p tcp --dport 22 -m recent --name two --rcheck --seconds 40 \
+                  -j ACCEPT\n";
+    let said = import(script).unwrap_err().to_string();
+    for part in [
+        "neither a knockd section",
+        "only these two",
+        "add such an array",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let policy = import(&format!("K22P=(443 2387 920)\n{script}")).unwrap();
+    for part in [
+        "ports = [22]",
+        "[443, 2387, 920]",
+        "within = \"7s\"",
+        "\"40s\"",
+    ] {
+        assert!(policy.contains(part), "{part}: {policy}");
+    }
+}
+
 fn toctoc_import(path: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
     command.args(["import", path]).output().unwrap()

@@ -33,11 +33,19 @@ pub fn import(text: &str) -> Result<String, ImportError> {
         None => knockd::read(text),
     };
     if draft.keys.is_empty() {
-        return Err(ImportError(
-            "there is neither a knockd section with a sequence in it, nor a port array as in \
-             `K22P=(443 2387 920)`"
-                .to_string(),
-        ));
+        let mut said =
+            "there is neither a knockd section with a sequence in it, nor an array of ports \
+                        as in `K22P=(443 2387 920)`: only these two forms are read"
+                .to_string();
+        if text.contains("-m recent") {
+            said.push_str(
+                "\nthe rules of `iptables -m recent` alone do not tell a sequence: add such an array \
+                 to a copy of the script, on a line of its own, and import that; its name has the port \
+                 that is opened (22), its words are the ports of `--dport` in the order in which they \
+                 are knocked",
+            );
+        }
+        return Err(ImportError(said));
     }
     Ok(draft.to_string())
 }
