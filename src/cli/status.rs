@@ -173,8 +173,12 @@ pub(super) fn everything_else(allowed: &[String]) -> String {
 
 /// "closed to all", "open to 2 sources", ...
 fn state(status: &Status, door: &DoorStatus) -> String {
-    if !status.applied {
-        return "OPEN TO EVERYONE".to_string();
+    match &door.guarded_by {
+        None => return "OPEN TO EVERYONE".to_string(),
+        Some(backend) if *backend != status.backend => {
+            return format!("guarded by {backend}, not as this policy says");
+        }
+        Some(_) => {}
     }
     let trusted = match door.trust.as_slice() {
         [] => String::new(),

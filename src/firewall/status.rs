@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Firewall, Iptables, Nft, apply_iptables};
 use crate::automaton::{Automaton, Place, State};
-use crate::knock::display_source;
+use crate::knock::{Knock, display_source};
 use crate::policy::{Backend, Interfaces, Key, KeyKind, Name, Policy};
-use crate::ruleset::iptables;
+use crate::ruleset::iptables::{self, Saved};
 use crate::ruleset::nftables::{Listing, compare, loaded, render, strange};
 use crate::ruleset::{Drift, Grant, Progress};
 
@@ -23,7 +23,8 @@ pub struct Status {
     /// `nftables` or `iptables`, as the policy says.
     pub backend: String,
     pub matches_policy: bool,
-    /// Whether our ruleset is in the kernel at all. If not, every door is open to everyone.
+    /// Whether a ruleset of ours is in the kernel at all, this backend's or the other's. If not, every
+    /// door is open to everyone.
     pub applied: bool,
     /// What differs, one sentence each.
     pub drift: Vec<String>,
@@ -45,6 +46,8 @@ pub struct DoorStatus {
     /// Empty for a door that the kernel guards and this policy does not know.
     pub ports: Vec<String>,
     pub in_policy: bool,
+    /// The backend whose rules guard it: `null` if none do, it is open to everyone then.
+    pub guarded_by: Option<String>,
     /// Sources that never need to knock.
     pub trust: Vec<String>,
     pub grants: Vec<GrantStatus>,
@@ -104,6 +107,8 @@ impl Status {
 #[derive(Default)]
 struct Observed {
     applied: bool,
+    /// What of the policy's doors the other backend guards, in their order, if it has rules at all.
+    other: Option<Vec<bool>>,
     drifts: Vec<Drift>,
     doors: Vec<String>,
     grants: Vec<Grant>,
@@ -124,9 +129,11 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
         Backend::Nftables => observe_nftables(&firewall.nft, policy, &automaton)?,
         Backend::Iptables => observe_iptables(firewall.iptables, policy, &automaton)?,
     };
-    observed
-        .drifts
-        .extend(of_the_other(firewall, policy.backend)?);
+    if let Some(doors) = guarded_by_the_other(firewall, policy)? {
+        let drift = of_the_other(policy.backend, observed.applied);
+        observed.drifts.push(drift);
+        observed.other = Some(doors);
+    }
     Ok(status(policy, &automaton, observed, now))
 }
 
@@ -149,7 +156,7 @@ fn observe_nftables(
         return Ok(nothing);
     };
     let drifts = if listing.dormant {
-        let what = "is dormant: no door is guarded (`toctoc apply` wakes it)";
+        let what = "is dormant and guards no door (`toctoc apply` wakes it)";
         vec![Drift::new("table inet toctoc", what)]
     } else {
         let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -250,28 +257,66 @@ pub fn running_backend(firewall: &Firewall) -> Option<Backend> {
     }
 }
 
-/// What is left of the backend that the policy does not use.
-fn of_the_other(firewall: &Firewall, backend: Backend) -> Result<Option<Drift>, Failure> {
-    let (there, part, what) = match backend {
-        Backend::Nftables => (
-            Iptables::has_rules(),
+/// Which doors of the policy are guarded by the backend that it does not use; `None` when that has no
+/// rules.
+fn guarded_by_the_other(
+    firewall: &Firewall,
+    policy: &Policy,
+) -> Result<Option<Vec<bool>>, Failure> {
+    let whole = |guards: &dyn Fn(Knock) -> bool| {
+        let doors = policy.doors.iter();
+        let doors = doors.map(|door| door.ports.iter().all(|port| guards(*port)));
+        Some(doors.collect())
+    };
+    match policy.backend {
+        Backend::Nftables if Iptables::has_rules() => {
+            // What the host's other iptables has loaded guards as well.
+            let mut variants: Vec<Vec<Saved>> = Vec::new();
+            for variant in [&[firewall.iptables][..], &Iptables::BY_NAME].concat() {
+                let families = Iptables::families().into_iter();
+                let saved = families.map(|family| variant.save_if_there(family));
+                variants.push(saved.collect::<Result<_, _>>()?);
+            }
+            Ok(whole(&|port| {
+                let mut variants = variants.iter();
+                variants.any(|families| families.iter().all(|saved| saved.guards_port(port)))
+            }))
+        }
+        Backend::Nftables => Ok(None),
+        Backend::Iptables => {
+            let listing = firewall.nft.list_if_there()?;
+            Ok(listing.and_then(|listing| whole(&|port| listing.guards_port(port))))
+        }
+    }
+}
+
+/// The difference that rules of the other backend make.
+fn of_the_other(backend: Backend, applied: bool) -> Drift {
+    match (backend, applied) {
+        (Backend::Nftables, true) => Drift::new(
             "iptables: our chains",
             "guard too, besides nftables (`toctoc apply` removes them)",
         ),
-        Backend::Iptables => (
-            firewall.nft.list_if_there()?.is_some(),
+        (Backend::Nftables, false) => Drift::new(
+            "iptables: our chains",
+            "are there instead (`toctoc status --backend iptables` shows them)",
+        ),
+        (Backend::Iptables, true) => Drift::new(
             "table inet toctoc",
             "guards too, besides iptables (`toctoc apply` removes it)",
         ),
-    };
-    Ok(there.then(|| Drift::new(part, what)))
+        (Backend::Iptables, false) => Drift::new(
+            "table inet toctoc",
+            "is there instead (`toctoc status --backend nftables` shows it)",
+        ),
+    }
 }
 
 /// The difference between everything and nothing.
 pub fn table_missing() -> Drift {
     Drift::new(
         "table inet toctoc",
-        "is missing: no door is guarded (`toctoc apply` brings it back)",
+        "is missing and guards no door (`toctoc apply` brings it back)",
     )
 }
 
@@ -279,6 +324,7 @@ pub fn table_missing() -> Drift {
 fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) -> Status {
     let Observed {
         applied,
+        other,
         drifts,
         doors,
         grants,
@@ -290,10 +336,21 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         let own = grants.iter().filter(|grant| grant.door == name.id());
         own.map(|grant| grant_status(policy, grant)).collect()
     };
-    let known = policy.doors.iter().map(|door| DoorStatus {
+    let by_the_other = |index: usize| {
+        let guarded = other.as_ref().is_some_and(|doors| doors[index]);
+        let name = match policy.backend {
+            Backend::Nftables => Backend::Iptables.name(),
+            Backend::Iptables => Backend::Nftables.name(),
+        };
+        guarded.then(|| name.to_string())
+    };
+    let own = applied.then(|| policy.backend.name().to_string());
+    let known = policy.doors.iter().enumerate();
+    let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
         ports: door.ports.iter().map(|port| port.to_string()).collect(),
         in_policy: true,
+        guarded_by: own.clone().or_else(|| by_the_other(index)),
         trust: door.trust.iter().map(display_source).collect(),
         grants: granted(&door.name),
     });
@@ -303,6 +360,7 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         name: name.to_string(),
         ports: Vec::new(),
         in_policy: false,
+        guarded_by: own.clone(),
         trust: Vec::new(),
         grants: granted(&name),
     });
@@ -324,7 +382,7 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
     Status {
         backend: policy.backend.name().to_string(),
         matches_policy: drifts.is_empty(),
-        applied,
+        applied: applied || other.as_ref().is_some_and(|doors| doors.contains(&true)),
         missing_interfaces: missing_interfaces(policy),
         warnings: interface_warnings(policy),
         doors: doors.collect(),

@@ -13,7 +13,7 @@ pub fn compare(family: Family, expected: &Saved, actual: &Saved) -> Vec<Drift> {
     };
     let mut drifts = Vec::new();
     if actual.is_empty() && !expected.is_empty() {
-        let what = "are missing: no door is guarded (`toctoc apply` brings them back)";
+        let what = "are missing and guard no door (`toctoc apply` brings them back)";
         return vec![Drift::new(format!("{program}: our chains"), what)];
     }
     let nothing = SavedTable::default();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::names::{CHAIN, chain as chain_of, is_ours};
+use crate::knock::{Knock, Protocol};
 
 /// Our chains of one family, and the rules of others that lead to them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -115,15 +116,23 @@ impl Saved {
 
     /// Whether packets come to our chains at all, and these hold something.
     pub fn guards(&self) -> bool {
-        let raw = self.tables.get("raw");
-        raw.is_some_and(|raw| {
-            let decides = |chain: &str| {
-                let always = [CHAIN.to_string(), chain_of("ports"), chain_of("shut")];
-                always.iter().any(|name| name == chain) || chain.starts_with("toctoc-door-")
-            };
-            let mut deciding = raw.chains.iter().filter(|(chain, _)| decides(chain));
-            let whole = deciding.all(|(_, rules)| !rules.is_empty());
-            !raw.jumps.is_empty() && raw.passed_by.is_empty() && whole
+        self.tables.get("raw").is_some_and(SavedTable::guards)
+    }
+
+    /// Whether packets to this port come to a door of ours.
+    pub fn guards_port(&self, port: Knock) -> bool {
+        let table = match port.protocol {
+            Protocol::Tcp => "raw",
+            Protocol::Udp => "mangle",
+        };
+        let is_door = |rule: &SavedRule| {
+            option(&rule.rule, "-p") == Some(port.protocol.name())
+                && option(&rule.rule, "--dport") == Some(&port.port.to_string())
+                && option(&rule.rule, "-g").is_some_and(|chain| chain.starts_with(DOOR_CHAIN))
+        };
+        self.tables.get(table).is_some_and(|table| {
+            let mut rules = table.chains.get(&chain_of("ports")).into_iter().flatten();
+            table.guards() && rules.any(is_door)
         })
     }
 
@@ -150,6 +159,22 @@ impl Saved {
         tables
             .filter_map(move |table| table.chains.get(chain))
             .flatten()
+    }
+}
+
+/// The beginning of the names of doors' chains.
+const DOOR_CHAIN: &str = "toctoc-door-";
+
+impl SavedTable {
+    /// Whether packets come to our chains of this table, and these hold something.
+    fn guards(&self) -> bool {
+        let decides = |chain: &str| {
+            let always = [CHAIN.to_string(), chain_of("ports"), chain_of("shut")];
+            always.iter().any(|name| name == chain) || chain.starts_with(DOOR_CHAIN)
+        };
+        let mut deciding = self.chains.iter().filter(|(chain, _)| decides(chain));
+        let whole = deciding.all(|(_, rules)| !rules.is_empty());
+        !self.jumps.is_empty() && self.passed_by.is_empty() && whole
     }
 }
 

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{Kept, TABLE, parse_classid, parse_set_name};
+use crate::knock::Knock;
 use crate::ruleset::{Family, Grant, Opened, Progress};
 
 /// Our table as the kernel holds it.
@@ -324,6 +325,24 @@ impl Listing {
     pub fn opened_count(&self, key: &crate::policy::Name) -> u64 {
         let name = super::counter(key);
         self.counters.get(&name).copied().unwrap_or_default()
+    }
+
+    /// Whether packets to this port come to a door of ours.
+    pub fn guards_port(&self, port: Knock) -> bool {
+        let concat = serde_json::json!([port.protocol.name(), port.port.get()]);
+        let holds = |chain: &str| self.chains.get(chain).is_some_and(|c| !c.rules.is_empty());
+        let is_door = |element: &Value| {
+            let target = element[1]["goto"]["target"].as_str().unwrap_or_default();
+            element[0]["concat"] == concat && target.starts_with("door-") && holds(target)
+        };
+        let hooked = format!("knocks-{}", port.protocol);
+        let base = self.chains.get(&hooked).is_some_and(|c| c.base.is_some());
+        let ports = self.sets.get("ports");
+        !self.dormant
+            && base
+            && holds(&hooked)
+            && holds("judge")
+            && ports.is_some_and(|ports| ports.elements.iter().any(is_door))
     }
 
     /// Whether this door is in the running firewall.
