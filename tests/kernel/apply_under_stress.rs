@@ -1,6 +1,6 @@
 //! Apply when something is in its way: a table that somebody changed, a kill, traffic.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -342,13 +342,14 @@ fn a_slow_apply_prolongs_no_grant() {
     assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
 }
 
-/// Does something while SYNs come to port 22 as fast as they can be sent: of strangers, not one of
-/// which may get through, and now and then of the client, which must.
+/// Does something while SYNs come to port 22 as fast as they can be sent: of strangers, IPv4 and IPv6 in
+/// turn, not one of which may get through, and now and then of the client, which must.
 pub fn while_strangers_and_a_guest_come(world: &World, work: impl FnOnce()) {
     world.nft(
         "table inet beside { counter seen { }\n counter guest { }\n chain c { \
          type filter hook prerouting priority -299; \
          ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n \
+         ip6 saddr 2001:db8:a::/48 tcp dport 22 counter name seen\n \
          ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}\n}",
     );
     let stop = AtomicBool::new(false);
@@ -360,8 +361,14 @@ pub fn while_strangers_and_a_guest_come(world: &World, work: impl FnOnce()) {
                 while !stop.load(Ordering::Relaxed) {
                     for _ in 0..1000 {
                         strangers += 1;
-                        let source = Ipv4Addr::from(0x0a00_0000 + strangers % 60_000);
-                        injector.tcp(source.into(), 40_000, 22, SYN);
+                        let number = strangers % 60_000;
+                        let source = match strangers % 2 {
+                            0 => Ipv4Addr::from(0x0a00_0000 + number).into(),
+                            _ => {
+                                Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, number as u16).into()
+                            }
+                        };
+                        injector.tcp(source, 40_000, 22, SYN);
                     }
                     guests += 1;
                     injector.tcp(guest, 40_000, 22, SYN);

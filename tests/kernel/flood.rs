@@ -1,6 +1,6 @@
 //! While 100,000 SYNs come in each second, from as many sources.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use toctoc::lab::{CLIENT, STRANGER};
 use crate::apply_under_stress::Stop;
 use crate::inject::SYN;
 use crate::lifecycle::TWO;
-use crate::world::{SEQUENCE, World};
+use crate::world::{SEQUENCE, World, YVES};
 
 /// SYNs per second that are sent if the machine can.
 const RATE: f64 = 100_000.0;
@@ -112,4 +112,46 @@ fn apply_status_and_close_work_in_a_flood() {
     }
 }
 
-on_every_firewall!(apply_status_and_close_work_in_a_flood);
+/// SYNs to a door that are dropped take no entry of connection tracking; those to an open port do.
+fn a_flood_at_a_door_takes_no_conntrack_entry() {
+    let world = World::with(YVES);
+    world.listen(22);
+    world.listen(80);
+    // What asks for the state of connections makes the kernel track them.
+    world.nft(
+        "table inet beside { counter door { }\n counter other { }\n chain c { \
+         type filter hook prerouting priority -350; tcp dport 22 counter name door; \
+         tcp dport 80 counter name other\n}\n chain t { type filter hook input priority 0; \
+         ct state established counter\n}\n}",
+    );
+    let entries = || {
+        let count = "/proc/sys/net/netfilter/nf_conntrack_count";
+        let text = world.server(&["cat", count]);
+        text.trim().parse::<u32>().unwrap()
+    };
+    let flood = |port: u16, counter: &str| {
+        world.until("2,000 SYNs have come", || {
+            world.inject(|injector| {
+                for from in 0..20 {
+                    for host in 100..150u16 {
+                        let v4 = Ipv4Addr::new(192, 0, 2, host as u8);
+                        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host);
+                        injector.tcp(v4.into(), 1000 + from, port, SYN);
+                        injector.tcp(v6.into(), 1000 + from, port, SYN);
+                    }
+                }
+            });
+            world.counted(counter) >= 2_000
+        });
+    };
+    let before = entries();
+    flood(22, "door");
+    assert_eq!(entries(), before);
+    flood(80, "other");
+    assert!(entries() > before + 1_500, "{before}, then {}", entries());
+}
+
+on_every_firewall!(
+    apply_status_and_close_work_in_a_flood,
+    a_flood_at_a_door_takes_no_conntrack_entry,
+);
