@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,31 @@ fn output_that_nobody_reads_is_no_error() {
 fn errors_have_no_colour_in_a_pipe() {
     let output = toctoc(&["check", "tests/golden/broken/port-zero.toml"]);
     assert!(!output.stderr.contains(&0x1b));
+}
+
+/// A policy that others can read is warned of, and its errors and answers stay what they are.
+#[test]
+fn a_policy_that_others_can_read_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.toml");
+    fs::copy(EXAMPLE, &policy).unwrap();
+    let check = |mode: u32| {
+        fs::set_permissions(&policy, fs::Permissions::from_mode(mode)).unwrap();
+        let output = toctoc(&["check", policy.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains("no errors"));
+        text(&output.stderr)
+    };
+    for (mode, shown) in [(0o644, "0644"), (0o640, "0640"), (0o602, "0602")] {
+        let said = check(mode);
+        let told = format!("can be read or changed by others (mode {shown})");
+        assert!(said.contains(&told) && said.contains("chmod 600"), "{said}");
+    }
+    assert_eq!(check(0o600), "");
+    assert_eq!(check(0o400), "");
+    // Without a sequence there is no secret in it.
+    fs::write(&policy, "[door.ssh]\nports = [22]\n").unwrap();
+    assert_eq!(check(0o644), "");
 }
 
 #[test]

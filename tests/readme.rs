@@ -5,6 +5,7 @@
 //! for anything). A `console` block without such a mark fails.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -79,7 +80,9 @@ fn the_readme_is_true() {
     for block in blocks(&readme) {
         if let Some(path) = block.mark.strip_prefix("file: ") {
             let path = path.replace("/etc/toctoc/", "etc/");
-            fs::write(home.path().join(path), &block.text).unwrap();
+            let path = home.path().join(path);
+            fs::write(&path, &block.text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             continue;
         }
         let Some(run) = block.mark.strip_prefix("run: ") else {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::refill::refilled;
 use super::status::everything_else;
-use super::{Answer, PolicyPath, complain, count, now, policy, report};
+use super::{Answer, PolicyPath, complain, count, now, policy, report, warn_of_readers};
 use crate::firewall::apply::apply;
 use crate::firewall::status::interface_warnings;
 use crate::firewall::tokens::clocks;
@@ -29,6 +29,10 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         }
     };
     let mut text = format!("applied {}\n", path.path.display());
+    if let Some(before) = applied.moved_from {
+        let (from, to) = (before.name(), policy.backend.name());
+        let _ = writeln!(text, "moved from {from} to {to}");
+    }
     for index in policy.door_indices() {
         let _ = writeln!(text, "{}", door(&policy, index, policy.door(index)));
     }
@@ -78,6 +82,13 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             count(applied.pushed_out, "live grant")
         ));
     }
+    if applied.readable_lists > 0 {
+        complain(
+            "every user of this host can read the lists of iptables, see who knocks where, and so learn \
+             a sequence (`chmod` is for root of the host; or load xt_recent with `ip_list_perms=0600`)",
+        );
+    }
+    warn_of_readers(path, &policy);
     if applied.drifts.is_empty() {
         for warning in interface_warnings(&policy) {
             complain(&warning);

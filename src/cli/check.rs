@@ -1,6 +1,6 @@
 //! `toctoc check`
 
-use super::{Answer, PolicyPath, count, policy, say};
+use super::{Answer, PolicyPath, count, policy, say, warn_of_readers};
 
 pub(super) fn run(path: &PolicyPath) -> Answer {
     let policy = match policy(path) {
@@ -13,5 +13,6 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         count(policy.doors.len(), "door"),
         count(policy.keys.len(), "key")
     ));
+    warn_of_readers(path, &policy);
     Answer::Yes
 }

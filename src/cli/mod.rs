@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::firewall::list_size;
 use crate::policy::diagnostic::Style;
-use crate::policy::load::{LoadError, load};
+use crate::policy::load::{LoadError, exposed, load};
 use crate::policy::{Backend, Host, Policy};
 
 /// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
@@ -150,6 +150,13 @@ fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static> {
         default,
         ip_list_tot: list_size(),
         ..Host::default()
+    }
+}
+
+/// Warns when others can read or change a policy that holds sequences.
+fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
+    if let Some(warning) = exposed(&path.path, policy) {
+        complain(&warning);
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Applied {
     pub ended_once: usize,
     /// Live grants of the other backend for which a list of iptables had no room.
     pub pushed_out: usize,
+    /// The backend that guarded before, if it was the other one.
+    pub moved_from: Option<Backend>,
+    /// Lists of iptables that every user of this host can read, who could not be kept from it.
+    pub readable_lists: usize,
     /// What differs from the policy right after: nothing, unless somebody else interfered.
     pub drifts: Vec<Drift>,
     /// What became of the tokens, if a key has any.
@@ -64,6 +68,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
             }
             if other {
                 remove_iptables(firewall, true).map_err(changed)?;
+                applied.moved_from = Some(Backend::Iptables);
             }
             if policy.is_single_use() {
                 let refilled = top_up(&firewall.nft, &firewall.state, policy, clocks);
@@ -80,8 +85,11 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
                 let listing = firewall.nft.list()?;
                 Ok(listing.map(|listing| listing.grants()).unwrap_or_default())
             };
-            let applied = apply_iptables::apply(firewall.iptables, policy, &moving, began, again)?;
+            let mut applied =
+                apply_iptables::apply(firewall.iptables, policy, &moving, began, again)?;
+            applied.readable_lists = Iptables::readable_lists();
             if other.is_some() {
+                applied.moved_from = Some(Backend::Nftables);
                 stop(&firewall.nft, &firewall.state, clocks).map_err(changed)?;
                 firewall
                     .nft

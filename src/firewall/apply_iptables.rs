@@ -121,6 +121,8 @@ pub fn apply(
         removed: ending.len() + without_right,
         ended_once: 0,
         drifts: verify(iptables, policy, &automaton).map_err(done)?,
+        moved_from: None,
+        readable_lists: 0,
         refilled: None,
     })
 }

@@ -101,6 +101,8 @@ fn load_and_verify(
         ended_once: change.ended_once,
         pushed_out: 0,
         drifts,
+        moved_from: None,
+        readable_lists: 0,
         refilled: None,
     })
 }

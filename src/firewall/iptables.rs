@@ -2,15 +2,16 @@
 //! the lists in `/proc/net/xt_recent`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::exec::{Ended, run};
 use super::{Failure, Left, hint};
 use crate::ruleset::Family;
-use crate::ruleset::iptables::names::midway;
+use crate::ruleset::iptables::names::{is_our_list, midway};
 use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, parse_list};
 
 /// The programs of one variant: what `iptables` is on this host, or one of the two by name.
@@ -144,6 +145,7 @@ impl Iptables {
         .concat();
         let ended = start(&command, text)?;
         if ended.succeeded() {
+            keep_lists_private();
             return Ok(());
         }
         Err(Failure {
@@ -154,6 +156,11 @@ impl Iptables {
                 Left::Unchanged
             },
         })
+    }
+
+    /// How many lists of ours others than root can read.
+    pub fn readable_lists() -> usize {
+        open_lists().len()
     }
 
     /// Whether rules of ours are in the kernel: all of them mention lists, and one list always.
@@ -233,6 +240,26 @@ fn names() -> io::Result<Vec<String>> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+/// Lists of ours that every user can read, as the kernel makes them.
+fn open_lists() -> Vec<PathBuf> {
+    let names = names().unwrap_or_default().into_iter();
+    let ours = names.filter(|name| is_our_list(name));
+    let paths = ours.map(|name| Path::new(LISTS).join(name));
+    let is_open = |path: &PathBuf| {
+        let found = fs::metadata(path);
+        found.is_ok_and(|found| found.permissions().mode() & 0o007 != 0)
+    };
+    paths.filter(is_open).collect()
+}
+
+/// Who sees which addresses move from list to list learns a sequence knock by knock. Where it is not
+/// permitted (root of a container), [`Iptables::readable_lists`] tells.
+fn keep_lists_private() {
+    for list in open_lists() {
+        let _ = fs::set_permissions(list, Permissions::from_mode(0o600));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading a policy from a file: the one effect of this part of the house.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -90,6 +90,20 @@ pub fn load_text(path: &Path, text: &str, host: &Host) -> Result<Policy, LoadErr
         ..*host
     };
     super::read_for(&shown, text, &host).map_err(LoadError::Wrong)
+}
+
+/// A sentence, if others than the owner can read or change the file of a policy that holds sequences.
+pub fn exposed(path: &Path, policy: &Policy) -> Option<String> {
+    policy.sequences().next()?;
+    let found = path.metadata().ok().filter(Metadata::is_file)?;
+    let shown = path.display();
+    (found.mode() & 0o077 != 0).then(|| {
+        format!(
+            "{shown} can be read or changed by others (mode {:04o}), and sequences are secrets: \
+             `chmod 600 {shown}`",
+            found.mode() & 0o7777
+        )
+    })
 }
 
 /// Reads the file of a secret.

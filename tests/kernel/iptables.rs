@@ -9,7 +9,7 @@ use toctoc::lab::{CLIENT, STRANGER};
 
 use crate::inject::SYN;
 use crate::lifecycle::{ANNA, TWO};
-use crate::world::{SEQUENCE, World, YVES};
+use crate::world::{SEQUENCE, World, YVES, on};
 
 /// The IPv6 rules are refused after the IPv4 rules were loaded: these go back to what they were, with
 /// everyone who is in.
@@ -568,7 +568,63 @@ fn once_is_for_one_first_packet() {
     }
 }
 
+/// An ordinary user of the host does not see who knocks where; root does. Lists of others keep their
+/// mode, also those that are called almost like ours.
+fn ordinary_users_cannot_read_our_lists() {
+    let world = World::bare();
+    let others = ["theirs", "toctoc4", "toctocs:x"];
+    for name in others {
+        let port = "-A INPUT -p tcp --dport 5 -m recent --set --name";
+        let words = port.split(' ').chain([name]);
+        let words: Vec<&str> = std::iter::once("iptables").chain(words).collect();
+        world.server(&words);
+    }
+    let lists = "/proc/thread-self/net/xt_recent";
+    let read = |user: &str, list: &str| {
+        let path = format!("{lists}/{list}");
+        let user = [format!("--reuid={user}"), format!("--regid={user}")];
+        let setpriv = [
+            "setpriv",
+            &user[0],
+            &user[1],
+            "--clear-groups",
+            "cat",
+            &path,
+        ];
+        on(&world.lab.server, &setpriv).succeeded()
+    };
+    let private = || {
+        let names = world.server(&["ls", lists]);
+        let ours = names.lines().filter(|name| !others.contains(name));
+        let ours: Vec<&str> = ours.collect();
+        assert!(ours.len() > 10, "{ours:?}");
+        for list in &ours {
+            assert!(!read("65534", list), "{list}");
+            assert!(read("0", list), "{list}");
+        }
+        for list in others {
+            assert!(read("65534", list), "{list}");
+        }
+        ours.len()
+    };
+    world.apply(TWO);
+    let before = private();
+    for client in CLIENT {
+        world.knock(client, &SEQUENCE);
+    }
+    assert_eq!(world.holders("ssh").len(), 2);
+    world.yes(&["open", "ssh", STRANGER[0], "--for", "77s"]);
+    assert!(private() > before);
+    world.apply(&TWO.replace("[443,", "[441, 442,"));
+    assert!(private() > before);
+    world.apply_with("nftables", TWO);
+    world.apply_with("iptables", TWO);
+    private();
+    assert_eq!(world.holders("ssh").len(), 3);
+}
+
 on_each_iptables!(
+    ordinary_users_cannot_read_our_lists,
     a_failure_in_the_second_family_rolls_the_first_back,
     a_killed_apply_leaves_each_family_old_or_new,
     status_names_what_is_gone_and_apply_heals_it,

@@ -260,6 +260,84 @@ fn status_follows_the_running_backend() {
     }
 }
 
+/// A policy that names one backend while the other's rules guard: `status` does not say that the door
+/// is open when it is shut, nor that one is guarded when it is open.
+fn the_other_backend_guards_and_status_says_so() {
+    let world = World::bare();
+    for port in [22, 99] {
+        world.listen(port);
+    }
+    let door = "[door.other]\nports = [99]\n";
+    for (backend, other) in [("iptables", "nftables"), ("nftables", "iptables")] {
+        world.apply_with(backend, YVES);
+        std::fs::write(world.path(), format!("backend = \"{other}\"\n{YVES}{door}")).unwrap();
+        let output = run(&world, &["status"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let state = |name: &str| {
+            let mut lines = said
+                .lines()
+                .filter(|line| line.starts_with(&format!("  {name}")));
+            lines.next().unwrap_or_else(|| panic!("{said}"))
+        };
+        let guarded = format!("guarded by {backend}, not as this policy says");
+        assert!(state("ssh").ends_with(&guarded), "{said}");
+        assert!(state("other").ends_with("OPEN TO EVERYONE"), "{said}");
+        assert!(
+            said.contains(&format!("`toctoc status --backend {backend}`")),
+            "{said}"
+        );
+        assert!(!said.contains("no door is guarded"), "{said}");
+        let json: serde_json::Value =
+            serde_json::from_slice(&run(&world, &["status", "--json"]).stdout).unwrap();
+        assert_eq!(
+            (&json["applied"], &json["matches_policy"]),
+            (&true.into(), &false.into())
+        );
+        let by = |door: usize| &json["doors"][door]["guarded_by"];
+        assert_eq!((by(0), by(1)), (&backend.into(), &serde_json::Value::Null));
+        // It is as it says.
+        for stranger in STRANGER {
+            assert_eq!(world.connect(stranger, 22), Door::Silent);
+            assert_eq!(world.connect(stranger, 99), Door::Open);
+        }
+        // The twin: what is emptied guards nothing any more.
+        let flushes = match backend {
+            "nftables" => vec!["nft flush chain inet toctoc judge"],
+            _ => vec![
+                "iptables -t raw -F toctoc-ports",
+                "ip6tables -t raw -F toctoc-ports",
+            ],
+        };
+        for flush in flushes {
+            world.server(&flush.split(' ').collect::<Vec<_>>());
+        }
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+        let said = String::from_utf8(run(&world, &["status"]).stdout).unwrap();
+        assert!(!said.contains(&guarded), "{said}");
+        assert!(said.contains("OPEN TO EVERYONE"), "{said}");
+        world.yes(&["remove"]);
+    }
+}
+
+/// Who applies with the other backend is told that the host moved, and not told so otherwise.
+fn a_move_is_told() {
+    let world = World::bare();
+    for (backend, told) in [
+        ("nftables", None),
+        ("iptables", Some("moved from nftables to iptables\n")),
+        ("iptables", None),
+        ("nftables", Some("moved from iptables to nftables\n")),
+        ("nftables", None),
+    ] {
+        let said = world.apply_with(backend, YVES);
+        match told {
+            Some(told) => assert!(said.contains(told), "{said}"),
+            None => assert!(!said.contains("moved"), "{said}"),
+        }
+    }
+}
+
 /// `remove` takes out whatever is there, of both backends, unless told which.
 fn remove_takes_out_both() {
     let world = World::bare();
@@ -315,6 +393,8 @@ on_each_iptables!(
     no_stranger_gets_through_while_moving,
     a_killed_move_leaves_the_door_shut,
     status_follows_the_running_backend,
+    the_other_backend_guards_and_status_says_so,
+    a_move_is_told,
     remove_takes_out_both,
     the_other_iptables_is_cleared,
 );

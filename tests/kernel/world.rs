@@ -74,6 +74,8 @@ impl World {
             directory: tempfile::tempdir().unwrap(),
         };
         world.install_programs();
+        // What is written to it later stays as private.
+        world.private_file("policy.toml", "");
         world
     }
 

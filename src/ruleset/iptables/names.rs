@@ -169,6 +169,12 @@ fn parse_root(text: &str) -> Option<(Family, u8)> {
     (prefix <= family.longest_prefix()).then_some((family, prefix))
 }
 
+/// Whether a list is one of ours.
+pub fn is_our_list(name: &str) -> bool {
+    let root = name.split(':').next().unwrap_or_default();
+    root.len() < name.len() && parse_root(root).is_some()
+}
+
 /// The chain that everything begins with, and the beginning of every other chain's name.
 pub const CHAIN: &str = "toctoc";
 
