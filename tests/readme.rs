@@ -8,8 +8,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use toctoc::lab::{Host, Lab};
+use toctoc::lab::{Host, Lab, SERVER};
 
 struct Block {
     mark: String,
@@ -107,6 +109,53 @@ fn the_readme_is_true() {
         }
     }
     assert!(commands >= 12, "only {commands} commands found");
+}
+
+/// The command that makes a trace of what comes in: it is left running while real packets come.
+#[test]
+fn what_tcpdump_sees_is_explained() {
+    let lab = Lab::new().expect("needs root, or: unshare --user --map-root-user -- cargo test");
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("etc")).unwrap();
+    let readme = fs::read_to_string("README.md").unwrap();
+    let blocks = blocks(&readme);
+    let of = |mark: &str| &blocks.iter().find(|block| block.mark == mark).unwrap().text;
+    let policy = of("file: /etc/toctoc/policy.toml").replace("920", "\"53/udp\"");
+    fs::write(home.path().join("etc/policy.toml"), policy).unwrap();
+    let seen = || fs::read_to_string(home.path().join("seen")).unwrap_or_default();
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline, "not in time: {what}: {}", seen());
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // It can be ended, and ends by itself when this test fails.
+    let ended = "sh -c 'echo $$ >pid; exec timeout 60 tcpdump \"$@\"' sh -";
+    let command = of("capture").replace("tcpdump -", ended);
+    let script = format!("{{ {command}}} >seen");
+    thread::scope(|scope| {
+        scope.spawn(|| shell(&lab.server, home.path(), &script));
+        let knock = |words: &str| shell(&lab.client, home.path(), &format!("toctoc knock {words}"));
+        until("tcpdump listens", &|| {
+            knock("192.0.2.1 7");
+            seen().contains("7/tcp")
+        });
+        for server in SERVER {
+            knock(&format!("{server} 443 2387 53/udp 18357 50"));
+        }
+        let opened = |source: &str| {
+            let text = seen();
+            let mut lines = text.lines().filter(|line| line.contains(source));
+            lines.any(|line| line.contains("50/tcp") && line.contains("opens ssh"))
+        };
+        for client in ["192.0.2.", "2001:db8::"] {
+            until("it opened", &|| opened(client));
+        }
+        let pid = fs::read_to_string(home.path().join("pid")).unwrap();
+        Command::new("kill").arg(pid.trim()).status().unwrap();
+    });
+    assert!(seen().contains("ssh"), "{}", seen());
 }
 
 struct Session {
