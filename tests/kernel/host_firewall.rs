@@ -8,7 +8,7 @@ use toctoc::client::Door;
 use toctoc::lab::{CLIENT, Host, SERVER, STRANGER};
 
 use crate::apply_under_stress::Stop;
-use crate::inject::{ACK, SYN};
+use crate::inject::{ACK, FIN, SYN, XMAS};
 use crate::world::{Kind, PATIENCE, SEQUENCE, SHUT, World, YVES, alive, listen, on};
 
 const FIREWALL: &str = "[firewall]\ndefault = \"drop\"\nallow = [80, \"7/udp\"]\n";
@@ -145,7 +145,7 @@ fn a_door_is_as_silent_as_any_port() {
         let address = stranger.parse().unwrap();
         world.inject(|injector| {
             for port in [22, 9999] {
-                for flags in [SYN, ACK, ACK | SYN] {
+                for flags in [SYN, ACK, ACK | SYN, FIN, 0, XMAS] {
                     injector.tcp(address, 7, port, flags);
                 }
             }

@@ -13,6 +13,8 @@ use toctoc::trace::Packet;
 pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
+/// FIN, PSH and URG, as in nmap's XMAS scan.
+pub const XMAS: u8 = 1 | 8 | 32;
 pub const ACK: u8 = 16;
 
 /// "The header is included": IPPROTO_RAW.

@@ -60,7 +60,7 @@ pub use tokens::{burnt, change as change_tokens, loaded, spent_and_life};
 use crate::policy::Name;
 use crate::ruleset::Family;
 
-/// The table that is ours, as nft names it. Nothing else is ever read or written.
+/// The table that is ours, as nft names it. Nothing else is ever changed.
 pub const TABLE: &str = "inet toctoc";
 
 /// Step value for "the same knock again".
