@@ -9,7 +9,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::diagnostic::Diagnostic;
-use super::{Host, Key, KeyKind, LARGEST_FILE, Policy, Report, Secrets};
+use super::{Host, LARGEST_FILE, Policy, Report, Secrets};
 use crate::single_use::Secret;
 
 /// Why there is no policy.
@@ -94,8 +94,7 @@ pub fn load_text(path: &Path, text: &str, host: &Host) -> Result<Policy, LoadErr
 
 /// A sentence, if others than the owner can read or change the file of a policy that holds sequences.
 pub fn exposed(path: &Path, policy: &Policy) -> Option<String> {
-    let holds_it = |key: &Key| matches!(key.kind, KeyKind::Sequence(_));
-    policy.keys.iter().any(holds_it).then_some(())?;
+    policy.sequences().next()?;
     let found = path.metadata().ok().filter(Metadata::is_file)?;
     let shown = path.display();
     (found.mode() & 0o077 != 0).then(|| {
