@@ -88,7 +88,10 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                                 open_for: open_for * (1 + door as u32),
                             })
                             .collect(),
-                        kind: KeyKind::Sequence(sequence),
+                        kind: match seconds % 3 {
+                            0 => KeyKind::Scratch(vec![sequence]),
+                            _ => KeyKind::Sequence(sequence),
+                        },
                         once,
                         expires: past.then_some(30),
                     }
