@@ -17,7 +17,7 @@ use crate::client::Profile;
 use crate::client::profile::{GAP, Way};
 use crate::knock::{Knock, Protocol};
 use crate::policy::choose::{free_ports, pick};
-use crate::policy::edit::{NewKey, add_key, remove_key};
+use crate::policy::edit::{NewKey, add_key, remove_key, secret_files};
 use crate::policy::load::{LoadError, load, load_text};
 use crate::policy::{Host, KeyKind, Name, Policy};
 use crate::single_use::Secret;
@@ -251,14 +251,15 @@ pub fn revoke(path: &Path, host: &Host<'_>, name: &Name) -> Result<Option<PathBu
     let text = read(path)?;
     let rest =
         remove_key(&text, name).map_err(|message| format!("{}: {message}", path.display()))?;
-    let policy = load_text(path, &rest, host).map_err(EnrolError::Policy)?;
-    // Only a file that `new_key` has made: another one is the administrator's.
-    let made = path.with_file_name(format!("{name}.secret"));
-    let ours = text.contains(&format!("\"{name}.secret\"")) && made.is_file();
-    let kept = rest.contains(&format!("\"{name}.secret\""));
-    drop(policy);
+    load_text(path, &rest, host).map_err(EnrolError::Policy)?;
+    // Only a file that `new_key` has made, and no other key needs: another is the administrator's.
+    let made = format!("{name}.secret");
+    let own = (name.to_string(), made.clone());
+    let named = secret_files(&text)?.contains(&own);
+    let kept = secret_files(&rest)?.iter().any(|(_, file)| *file == made);
     replace(path, &rest)?;
-    Ok((ours && !kept).then_some(made))
+    let path = path.with_file_name(made);
+    Ok((named && !kept && path.is_file()).then_some(path))
 }
 
 /// The names and kinds of the keys of a policy, with the doors that each opens.

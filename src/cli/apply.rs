@@ -48,7 +48,7 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
         let _ = writeln!(text, "guarded on {} only", names.join(", "));
     }
     if let Some(done) = &applied.refilled {
-        if policy.token_keys().next().is_some() {
+        if policy.has_tokens() {
             text.push_str(&refilled(&policy, done));
         }
         for warning in &done.warnings {

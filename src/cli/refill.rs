@@ -64,7 +64,7 @@ fn stop() -> Answer {
 
 /// "loaded 60 tokens; the first opens at 20:41 UTC"
 pub(super) fn refilled(policy: &Policy, done: &Refilled) -> String {
-    if !policy.token_keys().any(|_| true) {
+    if !policy.has_tokens() {
         return "saved which scratch sequences are used up\n".to_string();
     }
     let mut text = match done.added {

@@ -87,7 +87,7 @@ pub(super) fn top_up(
             "the running firewall has no place for tokens: apply the policy first (`toctoc apply`)",
         )
     };
-    let has_tokens = policy.token_keys().next().is_some();
+    let has_tokens = policy.has_tokens();
     // What is spent after this stays spent: the kernel refuses it even if it is loaded again.
     let (mut tokens, mut spent, mut life) = Default::default();
     if has_tokens {

@@ -80,6 +80,21 @@ pub fn remove_key(text: &str, name: &Name) -> Result<String, String> {
     Ok(document.to_string())
 }
 
+/// The files of secrets that the keys of a text name, with the names of the keys.
+///
+/// # Errors
+/// A sentence, when the text is not TOML.
+pub fn secret_files(text: &str) -> Result<Vec<(String, String)>, String> {
+    let document = parse(text)?;
+    let keys = document.get("key").and_then(Item::as_table_like);
+    let keys = keys.into_iter().flat_map(|keys| keys.iter());
+    let files = keys.filter_map(|(name, key)| {
+        let file = key.get("token")?.as_str()?;
+        Some((name.to_string(), file.to_string()))
+    });
+    Ok(files.collect())
+}
+
 fn array(knocks: &[Knock]) -> Array {
     let knocks = knocks.iter().map(|knock| match knock.protocol {
         Protocol::Tcp => Value::from(i64::from(knock.port.get())),
@@ -113,6 +128,8 @@ mod tests {
         let head = POLICY.replace("# quick\n", "# quick\ntoken_port = 40123\n");
         let tail = "\n[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice.secret\"\n";
         assert_eq!(added, format!("{head}{tail}"));
+        let files = [("alice".to_string(), "alice.secret".to_string())];
+        assert_eq!(secret_files(&added).unwrap(), files);
         assert_eq!(remove_key(&added, &name("alice")).unwrap(), head);
         assert!(
             add_key(&added, &name("alice"), &opens, new.clone())

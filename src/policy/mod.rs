@@ -254,6 +254,11 @@ impl Policy {
             || self.sequences().any(|(_, knocks)| knocks.iter().any(udp))
     }
 
+    /// Whether some key has tokens.
+    pub fn has_tokens(&self) -> bool {
+        self.token_keys().next().is_some()
+    }
+
     /// Whether some key has sequences that open once.
     pub fn has_scratch(&self) -> bool {
         let scratch = |key: &Key| matches!(key.kind, KeyKind::Scratch(_));
@@ -262,7 +267,7 @@ impl Policy {
 
     /// Whether some key has what opens once: then it matters what was spent before.
     pub fn is_single_use(&self) -> bool {
-        self.has_scratch() || self.token_keys().next().is_some()
+        self.has_scratch() || self.has_tokens()
     }
 
     /// Whether some key has `once`.

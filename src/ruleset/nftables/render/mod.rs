@@ -25,9 +25,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(knocks_udp(policy));
     }
     chains.extend([judge(), arrived(), remember(policy), tooquick(), leave()]);
-    let token_port = policy
-        .token_port
-        .filter(|_| policy.token_keys().next().is_some());
+    let token_port = policy.token_port.filter(|_| policy.has_tokens());
     if let Some(port) = token_port {
         chains.extend([
             tokens::knocks_token(policy, port),
