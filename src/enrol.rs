@@ -74,6 +74,9 @@ impl From<String> for EnrolError {
     }
 }
 
+/// From here on the kernel takes ports for what the host itself begins (`ip_local_port_range`).
+const FIRST_EPHEMERAL: u16 = 32_768;
+
 /// A sequence of random ports may be one that the check refuses; hardly ever twice.
 const TRIES: usize = 50;
 
@@ -90,6 +93,7 @@ pub fn new_key(
     kind: Kind,
     server: &str,
 ) -> Result<Enrolled, EnrolError> {
+    let _alone = alone(path)?;
     let text = read(path)?;
     let policy = load(path, host).map_err(EnrolError::Policy)?;
     let opens = match (opens, policy.doors.as_slice()) {
@@ -221,7 +225,10 @@ fn sequences(
 }
 
 fn free_port(policy: &Policy) -> Result<NonZeroU16, String> {
-    let knocks = random_knocks(free_ports(policy, &listening()), 1)?;
+    // Answers to what this host sends come to the ports above, and would be dropped.
+    let mut free = free_ports(policy, &listening());
+    free.retain(|knock| knock.port.get() < FIRST_EPHEMERAL);
+    let knocks = random_knocks(free, 1)?;
     let knock = knocks.first().ok_or("no port is free for tokens")?;
     Ok(knock.port)
 }
@@ -248,6 +255,7 @@ fn random_knocks(free: Vec<Knock>, count: usize) -> Result<Vec<Knock>, String> {
 /// # Errors
 /// When there is no such key, or the file cannot be written. Then nothing was changed.
 pub fn revoke(path: &Path, host: &Host<'_>, name: &Name) -> Result<Option<PathBuf>, EnrolError> {
+    let _alone = alone(path)?;
     let text = read(path)?;
     let rest =
         remove_key(&text, name).map_err(|message| format!("{}: {message}", path.display()))?;
@@ -277,6 +285,18 @@ pub fn keys(policy: &Policy) -> Vec<(String, String, Vec<String>)> {
         (key.name.to_string(), kind, doors.collect())
     });
     keys.collect()
+}
+
+/// Held while a policy file is changed: by one at a time. The lock is on the directory, since the file is
+/// replaced.
+fn alone(path: &Path) -> Result<File, EnrolError> {
+    let failed = |error: io::Error| format!("{} cannot be locked: {error}", path.display());
+    let path = path
+        .canonicalize()
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let directory = File::open(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    directory.lock().map_err(failed)?;
+    Ok(directory)
 }
 
 fn read(path: &Path) -> Result<String, EnrolError> {

@@ -51,7 +51,7 @@ struct New {
     #[arg(long, value_name = "N", value_parser = number, conflicts_with_all = ["token", "sequence", "qr", "svg", "profile"])]
     scratch: Option<usize>,
     /// How the client reaches this host (default: this host's own name).
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = server)]
     host: Option<String>,
     /// Where to write the profile (default: NAME.profile.toml beside the policy).
     #[arg(long, value_name = "FILE")]
@@ -81,6 +81,16 @@ fn name(text: &str) -> Result<Name, String> {
             Name::LONGEST
         )
     })
+}
+
+fn server(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
+    match !text.is_empty() && text.chars().all(fits) {
+        true => Ok(text.to_string()),
+        false => Err(format!(
+            "`{text}` is neither a name of a host nor an address"
+        )),
+    }
 }
 
 fn length(text: &str) -> Result<usize, String> {
@@ -168,7 +178,7 @@ fn make(new: &New) -> Answer {
         written = write_new(&profile_path, profile.text().as_bytes());
         if written.is_ok() {
             say(&format!(
-                "the client's profile is {}; there it goes to ~/.config/toctoc/\n",
+                "the client's profile is {}; there: toctoc profile import NAME FILE\n",
                 profile_path.display()
             ));
         }
@@ -201,9 +211,8 @@ fn make(new: &New) -> Answer {
 
 /// What to carry along: each line works anywhere.
 fn on_paper(made: &Enrolled, server: &str) -> String {
-    let mut text = String::from(
-        "they are shown this once; each opens once, in any order, from the next `toctoc apply` on\n\n",
-    );
+    let mut text =
+        String::from("each opens once, in any order, from the next `toctoc apply` on\n\n");
     for (number, knocks) in made.scratch.iter().enumerate() {
         let ports: Vec<String> = knocks.iter().map(|knock| knock.port.to_string()).collect();
         text.push_str(&format!("  {:>2}  {}\n", number + 1, ports.join(" ")));

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Answer, complain, reported, say};
 use crate::firewall::Firewall;
-use crate::firewall::apply::remove;
+use crate::firewall::apply::{Removed, remove};
 use crate::firewall::tokens::clocks;
 use crate::policy::Backend;
 
@@ -17,8 +17,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     match remove(&Firewall::default(), arguments.backend, clocks()) {
-        Ok(true) => reported("removed: no door is guarded any more\n"),
-        Ok(false) => {
+        Ok(Removed { any: true, unsaved }) => {
+            if let Some(why) = unsaved {
+                complain(&format!("what was used up could not be saved: {why}"));
+            }
+            reported("removed: no door is guarded any more\n")
+        }
+        Ok(Removed { any: false, .. }) => {
             say("there was nothing to remove\n");
             Answer::Yes
         }

@@ -149,6 +149,9 @@ fn tokens(tokens: &TokenStatus) -> String {
         _ => format!(", tokens for {}", minutes(tokens.last_for)),
     };
     match tokens.low {
+        true if tokens.loaded == 0 => {
+            format!("{lasting}: `toctoc apply` loads some (and the timer keeps them coming)")
+        }
         true => format!("{lasting} only: `toctoc refill` loads more, is its timer running?"),
         false => lasting,
     }

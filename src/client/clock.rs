@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Asks the web server of a host for its time, in seconds since 1970. `None` when there is none, or it
 /// does not answer in a second or so. The port of `host` is not used.
@@ -19,8 +19,9 @@ pub fn time_at(host: SocketAddr) -> Option<i64> {
         .ok()?;
     let mut answer = Vec::new();
     let mut part = [0; 1024];
-    // No more than headers have, and no longer than a few parts take.
-    for _ in 0..8 {
+    // No more than headers have, and no longer than a moment.
+    let start = Instant::now();
+    while answer.len() < 8 * part.len() && start.elapsed() < PATIENCE {
         match stream.read(&mut part) {
             Ok(0) | Err(_) => break,
             Ok(length) => answer.extend_from_slice(&part[..length]),

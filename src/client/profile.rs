@@ -6,7 +6,7 @@ use std::env;
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroU16;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ impl Profile {
                     .count()
                     + 1
             });
-            format!("line {line}: {}", error.message())
+            // What it says may repeat a secret.
+            let known = "`host`, `door`, `sequence`, `token`, `token_port` and `gap`";
+            format!("line {line} cannot be read: a profile has {known}")
         })?;
         let way = match (written.sequence, written.token) {
             (Some(_), Some(_)) => {
@@ -246,8 +248,15 @@ impl Profile {
     pub fn load(path: &Path) -> Result<Profile, String> {
         let shown = path.display();
         let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
-        let file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.mode();
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(nonblocking).open(path);
+        let file = file.map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?;
+        if !found.is_file() {
+            return Err(format!("{shown} is no file"));
+        }
+        let mode = found.mode();
         if mode & 0o077 != 0 {
             return Err(format!(
                 "{shown} can be read or changed by others (mode {:04o}): `chmod 600 {shown}`",
@@ -332,7 +341,7 @@ mod tests {
             ("host = \"a\"\nsequence = [0]", "no port is 0"),
             (
                 "host = \"a\"\nsequence = [5]\nport = 5",
-                "line 3: unknown field",
+                "line 3 cannot be read",
             ),
             (
                 "host = \"a\"\ntoken = \"0011\"\ntoken_port = 5",

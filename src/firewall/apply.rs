@@ -90,7 +90,8 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
             applied.readable_lists = Iptables::readable_lists();
             if other.is_some() {
                 applied.moved_from = Some(Backend::Nftables);
-                stop(&firewall.nft, &firewall.state, clocks).map_err(changed)?;
+                // With iptables there is nothing that opens once; what was not saved is not known later.
+                let _unsaved = stop(&firewall.nft, &firewall.state, clocks);
                 firewall
                     .nft
                     .load(&format!("delete table {TABLE}\n"))
@@ -116,8 +117,16 @@ fn remove_iptables(firewall: &Firewall, own_too: bool) -> Result<bool, Failure> 
     Ok(any)
 }
 
-/// Takes what is ours out of the firewall: of one backend, or of both. Returns whether there was
-/// anything.
+/// What a removal did.
+#[derive(Debug)]
+pub struct Removed {
+    /// Whether there was anything to remove.
+    pub any: bool,
+    /// Why it could not be saved what was used up, if so: a sentence.
+    pub unsaved: Option<String>,
+}
+
+/// Takes what is ours out of the firewall: of one backend, or of both.
 ///
 /// # Errors
 /// As for [`apply`].
@@ -125,16 +134,18 @@ pub fn remove(
     firewall: &Firewall,
     backend: Option<Backend>,
     clocks: Clocks,
-) -> Result<bool, Failure> {
+) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
     let mut any = false;
+    let mut unsaved = None;
     if backend != Some(Backend::Iptables) {
         let listed = match backend {
             Some(_) => firewall.nft.list()?,
             None => firewall.nft.list_if_there()?,
         };
         if listed.is_some() {
-            stop(&firewall.nft, &firewall.state, clocks)?;
+            // The way out stays open, whatever the disk says.
+            unsaved = stop(&firewall.nft, &firewall.state, clocks).err();
             firewall.nft.load(&format!("delete table {TABLE}\n"))?;
             any = true;
         }
@@ -159,5 +170,8 @@ pub fn remove(
     if !any && backend.is_none() {
         firewall.nft.installed()?;
     }
-    Ok(any)
+    Ok(Removed {
+        any,
+        unsaved: unsaved.map(|failure| failure.message),
+    })
 }

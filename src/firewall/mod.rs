@@ -43,6 +43,8 @@ pub enum Left {
     Unchanged,
     /// The new ruleset is in; something after it failed.
     Changed,
+    /// The rules are as they were, and what opens once does not until the next apply.
+    Stopped,
     /// The program that writes was cut off, and what was read back does not tell; or only a part was
     /// done.
     Unknown,
@@ -62,6 +64,9 @@ impl fmt::Display for Failure {
         let left = match self.left {
             Left::Unchanged => "the running firewall was not changed",
             Left::Changed => "the new ruleset is in the kernel",
+            Left::Stopped => {
+                "doors are shut to strangers as before, other keys open them, grants stay"
+            }
             Left::Unknown => {
                 "whether the running firewall was changed is not known; see `toctoc status`"
             }

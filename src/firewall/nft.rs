@@ -236,6 +236,18 @@ impl Nft {
         }
     }
 
+    /// The chains that ask whether a scratch sequence is used up.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn scratch_chains(&self) -> Result<Vec<String>, Failure> {
+        let ended = self.run(&[&self.program, "-j", "-t", "list", "chains", "inet"], "")?;
+        match ended.succeeded() {
+            true => Ok(listing(&ended)?.scratch_chains()),
+            false => Err(Failure::unchanged(self.said(&ended))),
+        }
+    }
+
     /// What this nft prints of a script that has just been loaded where nothing else is: in a
     /// network namespace of its own, gone when nft ends.
     ///
@@ -298,7 +310,7 @@ impl Nft {
         if let Some(signal) = ended.signal {
             return format!("`{}` was killed by signal {signal}", self.program);
         }
-        let said = ended.stderr.trim();
+        let said = masked(ended.stderr.trim());
         let lines: Vec<&str> = said.lines().take(8).collect();
         let said = lines.join("\n");
         let version = || run(&[&self.program, "--version"], "").map_or(String::new(), |e| e.stdout);
@@ -310,6 +322,18 @@ impl Nft {
             None => said,
         }
     }
+}
+
+/// nft repeats what it refuses: a token that has not been spent is a secret.
+fn masked(said: &str) -> String {
+    let mut parts = said.split("0x");
+    let mut text = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let shown = if digits > 16 { ".." } else { &part[..digits] };
+        text.push_str(&format!("0x{shown}{}", &part[digits..]));
+    }
+    text
 }
 
 fn listing(ended: &Ended) -> Result<Listing, Failure> {
@@ -337,7 +361,16 @@ fn table_words() -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::says_no_table;
+    use super::{masked, says_no_table};
+
+    #[test]
+    fn a_token_is_not_repeated() {
+        let said = "add element inet toctoc tokens { 0x00112233445566778899aabbccddeeff timeout 5s }\n 0x3fff 0x";
+        assert_eq!(
+            masked(said),
+            "add element inet toctoc tokens { 0x.. timeout 5s }\n 0x3fff 0x"
+        );
+    }
 
     #[test]
     fn a_missing_table_is_told_from_other_missing_things() {

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Iptables, Nft, apply_iptables};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::{Knock, display_source};
 use crate::policy::{Backend, Interfaces, Key, KeyKind, Name, Policy};
 use crate::ruleset::iptables::{self, Saved};
-use crate::ruleset::nftables::{Listing, compare, loaded, render, strange};
+use crate::ruleset::nftables::{Listing, burnt, compare, loaded, render, strange};
 use crate::ruleset::{Drift, Grant, Progress};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
@@ -126,7 +127,7 @@ struct Observed {
 pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let mut observed = match policy.backend {
-        Backend::Nftables => observe_nftables(&firewall.nft, policy, &automaton)?,
+        Backend::Nftables => observe_nftables(&firewall.nft, policy, &automaton, &firewall.state)?,
         Backend::Iptables => observe_iptables(firewall.iptables, policy, &automaton)?,
     };
     if let Some(doors) = guarded_by_the_other(firewall, policy)? {
@@ -141,6 +142,7 @@ fn observe_nftables(
     nft: &Nft,
     policy: &Policy,
     automaton: &Automaton,
+    state: &StateFile,
 ) -> Result<Observed, Failure> {
     let script = render(policy, automaton);
     let (listing, expected) = thread::scope(|scope| {
@@ -162,6 +164,7 @@ fn observe_nftables(
         let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut drifts = compare(&expected, &listing);
         drifts.extend(strange(policy, &listing));
+        drifts.extend(revived(state, policy, &listing));
         drifts
     };
     Ok(Observed {
@@ -184,6 +187,25 @@ fn nftables(policy: &Policy, listing: &Listing) -> Observed {
         tokens: tokens(listing),
         ..Observed::default()
     }
+}
+
+/// Scratch sequences that were used up and could open again: somebody has flushed what remembers them.
+fn revived(state: &StateFile, policy: &Policy, listing: &Listing) -> Option<Drift> {
+    if !policy.has_scratch() {
+        return None;
+    }
+    let Kept::Journal(journal) = state.read() else {
+        return None;
+    };
+    let there = burnt(listing).unwrap_or_default();
+    let ours = policy.scratch_ids();
+    let missing = journal
+        .burnt
+        .intersection(&ours)
+        .filter(|id| !there.contains(id))
+        .count();
+    let what = "scratch sequences less than were used up (`toctoc refill` adds them)";
+    (missing > 0).then(|| Drift::new("set burnt", format!("has {missing} {what}")))
 }
 
 /// How many tokens the kernel holds of each secret, and how long the last of them lasts.

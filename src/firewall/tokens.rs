@@ -9,7 +9,7 @@ use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    BURNT, SPENT, TABLE, TOKENS, burnt, change_tokens, loaded, spent_and_life,
+    BURNT, SPENT, TABLE, TOKENS, burn, burnt, change_tokens, loaded, spent_and_life,
 };
 use crate::single_use::journal::Clocks;
 use crate::single_use::plan::{Known, Source, plan};
@@ -47,6 +47,13 @@ pub fn clocks() -> Clocks {
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn refill(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Refilled, Failure> {
     let _lock = Lock::take()?;
+    if let Kept::Journal(journal) = firewall.state.read()
+        && journal.clean
+    {
+        return Err(Failure::unchanged(
+            "it was stopped (`toctoc refill --stop`, or the unit): `toctoc apply` starts it again",
+        ));
+    }
     top_up(&firewall.nft, &firewall.state, policy, clocks)
 }
 
@@ -102,20 +109,30 @@ pub(super) fn top_up(
         used_up = burnt(&listing).ok_or_else(missing)?;
     }
     let mut warnings = Vec::new();
+    let mut lost_scratch = BTreeSet::new();
     let before = match state.read() {
         Kept::Journal(journal) => Some(journal),
         Kept::Nothing => None,
         Kept::Broken(message) => {
             warnings.push(format!("{message}: taken as after a power cut"));
+            // Which were used up is not known: none opens any more.
+            lost_scratch = policy.scratch_ids();
             None
         }
     };
+    if !lost_scratch.is_empty() {
+        warnings.push("all scratch sequences are taken as used up: make new ones".to_string());
+    }
     let lost = before.is_none() && life.is_some() && warnings.is_empty();
     if lost {
         warnings.push("the state file is gone: taken as after a power cut".to_string());
     }
     let (mut journal, _) = Journal::go_on(before, life, random()?, clocks);
+    // A new one each time: a table that somebody has saved and loaded again is told by its old one.
+    journal.life = random()?;
     journal.remember(spent, clocks.now);
+    journal.burnt.append(&mut lost_scratch);
+    let forgotten: Vec<u32> = journal.burnt.difference(&used_up).copied().collect();
     journal.burnt.append(&mut used_up);
     let sources: Vec<Source> = policy
         .token_keys()
@@ -127,6 +144,9 @@ pub(super) fn top_up(
         .collect();
     // First on disk: should this end here, the kernel's table has another life, or none.
     state.write(&journal).map_err(Failure::unchanged)?;
+    if policy.has_scratch() && !forgotten.is_empty() {
+        nft.load(&burn(&forgotten))?;
+    }
     if !has_tokens {
         return Ok(Refilled {
             warnings,
@@ -166,7 +186,8 @@ pub(super) fn burnt_before(state: &StateFile, policy: &Policy) -> Result<BTreeSe
     }
     Ok(match state.read() {
         Kept::Journal(journal) => journal.burnt,
-        Kept::Nothing | Kept::Broken(_) => BTreeSet::new(),
+        Kept::Nothing => BTreeSet::new(),
+        Kept::Broken(_) => policy.scratch_ids(),
     })
 }
 
@@ -176,20 +197,28 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
     let spent = nft.list_part("set", SPENT)?;
     let scratch = nft.list_part("set", BURNT)?;
     let mut last = String::new();
-    if spent.is_some() {
+    if nft.list_part("map", TOKENS)?.is_some() {
         last.push_str(&format!("flush map {TABLE} {TOKENS}\n"));
     }
     if scratch.is_some() {
-        last.push_str(&format!("flush map {TABLE} arrivals\n"));
+        // What completes one of them finds nothing any more; other keys go on.
+        let chains = nft.scratch_chains()?;
+        last.extend(
+            chains
+                .iter()
+                .map(|name| format!("flush chain {TABLE} {name}\n")),
+        );
     }
-    if last.is_empty() {
+    if spent.is_none() && scratch.is_none() {
         return Ok(false);
     }
     let before = match state.read() {
         Kept::Journal(journal) => Some(journal),
         Kept::Nothing | Kept::Broken(_) => None,
     };
-    nft.load(&last)?;
+    if !last.is_empty() {
+        nft.load(&last)?;
+    }
     let changed = |failure| Failure {
         left: Left::Changed,
         ..failure
@@ -207,10 +236,10 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
     journal
         .burnt
         .extend(listing.as_ref().and_then(burnt).unwrap_or_default());
-    journal.clean = known && life.is_some();
+    journal.clean = known;
     state.write(&journal).map_err(|message| Failure {
-        message: format!("{message}; the rules are still there, and nothing that opens once works"),
-        left: Left::Changed,
+        message: format!("{message}; until the next apply nothing that opens once does"),
+        left: Left::Stopped,
     })?;
     Ok(true)
 }

@@ -16,6 +16,7 @@ mod section;
 mod sweep;
 mod values;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -265,6 +266,15 @@ impl Policy {
         self.keys.iter().any(scratch)
     }
 
+    /// The numbers of all scratch sequences.
+    pub fn scratch_ids(&self) -> BTreeSet<u32> {
+        let scratch = self.keys.iter().filter_map(|key| match &key.kind {
+            KeyKind::Scratch(sequences) => Some(sequences),
+            KeyKind::Sequence(_) | KeyKind::Token(_) => None,
+        });
+        scratch.flatten().map(|knocks| scratch_id(knocks)).collect()
+    }
+
     /// Whether some key has what opens once: then it matters what was spent before.
     pub fn is_single_use(&self) -> bool {
         self.has_scratch() || self.has_tokens()
@@ -313,13 +323,6 @@ impl Name {
         &self.0
     }
 
-    /// The number that stands for a scratch sequence of the key of this name: the same for the same
-    /// knocks, wherever they stand in the file.
-    pub fn id_of(&self, knocks: &[Knock]) -> u32 {
-        let knocks: Vec<String> = knocks.iter().map(Knock::to_string).collect();
-        id(&format!("{self} {}", knocks.join(" ")))
-    }
-
     /// The number that stands for this name in the kernel's sets: the same wherever and whenever it
     /// is computed, so that what a set holds keeps its meaning when the policy changes. FNV-1a
     /// (draft-eastlake-fnv) of the name, its upper half never 0 or ffff: nft prints those specially,
@@ -327,6 +330,13 @@ impl Name {
     pub fn id(&self) -> u32 {
         id(&self.0)
     }
+}
+
+/// The number that stands for a scratch sequence in the kernel: the same for the same knocks, whosever
+/// they are and wherever they stand in the file.
+pub fn scratch_id(knocks: &[Knock]) -> u32 {
+    let knocks: Vec<String> = knocks.iter().map(Knock::to_string).collect();
+    id(&knocks.join(" "))
 }
 
 fn id(text: &str) -> u32 {

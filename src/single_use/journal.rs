@@ -27,6 +27,9 @@ pub struct Journal {
     pub clock: i64,
     /// No token of a window up to this one is loaded.
     pub barred: Option<u64>,
+    /// The clock has gone on for an hour since then without a step: it was right.
+    #[serde(default)]
+    pub settled: bool,
     /// The clock is behind what it was: nothing is loaded before it is this late again.
     pub waiting_for: Option<i64>,
     /// Tokens that were spent, in hexadecimal, with the time at which they were first seen here.
@@ -68,6 +71,9 @@ const REMEMBERED: i64 = 7 * 86_400;
 /// A clock that goes by more than this at once was set.
 const STEP: i64 = 60;
 
+/// So many windows without a step say that a clock is right.
+const SETTLED: u64 = 60;
+
 /// A journal that is further ahead than this was written by a wrong clock.
 const BELIEVED: i64 = 86_400;
 
@@ -104,6 +110,7 @@ impl Journal {
             saved: now,
             clock: clocks.offset(),
             barred: None,
+            settled: false,
             waiting_for: None,
             spent: BTreeMap::new(),
             burnt: BTreeSet::new(),
@@ -113,9 +120,16 @@ impl Journal {
         let stepped = clocks.offset().abs_diff(journal.clock) > STEP.unsigned_abs();
         match found {
             Found::Same => {
-                // What was barred was reckoned by a clock that was wrong.
-                if stepped && journal.barred.is_some() && journal.waiting_for.is_none() {
+                // What was barred was maybe reckoned by a clock that was wrong.
+                let ahead = |windows| {
+                    let barred = journal.barred.map(|barred| barred + windows);
+                    barred.is_some_and(|barred| barred >= Window::at(now).0)
+                };
+                let doubtful = journal.barred.is_some() && (!journal.settled || ahead(0));
+                if stepped && doubtful && journal.waiting_for.is_none() {
                     journal.bar(now);
+                } else if !stepped && !ahead(SETTLED) {
+                    journal.settled = true;
                 }
             }
             Found::AfterCleanStop => {}
@@ -149,6 +163,7 @@ impl Journal {
     /// Clients use the current window and the next one.
     fn bar(&mut self, now: i64) {
         self.barred = Some(Window::at(now).0 + 1);
+        self.settled = false;
     }
 
     /// The window up to which nothing is loaded.
@@ -299,6 +314,18 @@ mod tests {
             let (journal, _) = Journal::go_on(Some(begun()), Some(7), 8, clocks(NOW + step, 101));
             assert_eq!(journal.barred(), window(NOW + step), "{step}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_right_for_an_hour_may_step() {
+        let begun = begun();
+        let (journal, _) =
+            Journal::go_on(Some(begun.clone()), Some(7), 8, clocks(NOW + 4000, 4100));
+        let (stepped, _) =
+            Journal::go_on(Some(journal.clone()), Some(7), 8, clocks(NOW + 7200, 4200));
+        assert_eq!(stepped.barred(), begun.barred());
+        let (back, _) = Journal::go_on(Some(journal), Some(7), 8, clocks(NOW - 600, 4200));
+        assert_eq!(back.barred(), window(NOW - 600));
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Window {
 
     /// The first moment that is not in it, in seconds since 1970.
     pub fn end(self) -> i64 {
-        i64::try_from((self.0 + 1).saturating_mul(WINDOW.as_secs())).unwrap_or(i64::MAX)
+        let end = self.0.saturating_add(1).saturating_mul(WINDOW.as_secs());
+        i64::try_from(end).unwrap_or(i64::MAX)
     }
 
     /// The first moment at which its tokens are no longer good.
@@ -107,6 +108,7 @@ mod tests {
         assert_eq!(Window::at(60), Window(1));
         assert_eq!((Window(1).end(), Window(1).over()), (120, 240));
         assert_eq!(Window(u64::MAX / 60 - 1).over(), i64::MAX);
+        assert_eq!(Window(u64::MAX).over(), i64::MAX);
     }
 
     #[test]

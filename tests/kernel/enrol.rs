@@ -170,6 +170,28 @@ fn scratch_sequences_are_shown_and_open_once_each() {
     }
 }
 
+/// One after the other: each key that was said to be added is in the policy.
+#[test]
+fn keys_that_are_made_at_once_are_all_there() {
+    let world = world();
+    let made: Vec<(Option<i32>, String, String)> = std::thread::scope(|scope| {
+        let worker = |number: usize| {
+            let (world, name) = (&world, format!("key{number}"));
+            scope.spawn(move || world.key(&["new", &name, "--opens", "ssh", "--host", "192.0.2.1"]))
+        };
+        let workers: Vec<_> = (0..6).map(worker).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    for (code, _, error) in made {
+        assert_eq!(code, Some(0), "{error}");
+    }
+    let (_, listed, _) = world.key(&["list"]);
+    assert_eq!(listed.lines().count(), 6, "{listed}");
+}
+
 /// What is wrong is told, and nothing is changed.
 #[test]
 fn a_key_that_cannot_be_made_changes_nothing() {
@@ -181,6 +203,10 @@ fn a_key_that_cannot_be_made_changes_nothing() {
         (&["new", "alice", "--opens", "shs"], "did you mean `ssh`?"),
         (&["new", "there", "--opens", "ssh"], "is there already"),
         (&["new", "a b", "--opens", "ssh"], "is no name"),
+        (
+            &["new", "alice", "--opens", "ssh", "--host", ""],
+            "neither a name of a host",
+        ),
         (
             &["new", "alice", "--opens", "ssh", "--sequence", "2"],
             "from 3 to 32",

@@ -104,26 +104,30 @@ fn stopping_while_knocks_come_in_revives_nothing() {
         list.join(", ")
     );
     let world = World::with(&policy);
+    // A third of them is never sent.
+    const SENT: usize = 40;
     let done = AtomicUsize::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             world.inject(|injector| {
-                for (number, sequence) in sequences.iter().enumerate() {
+                for (number, sequence) in sequences[..SENT].iter().enumerate() {
                     let source = Ipv4Addr::from(0x0a00_0001 + number as u32);
                     for port in sequence {
                         injector.tcp(source.into(), 40_001, *port, SYN);
                     }
                     done.store(number, Ordering::SeqCst);
-                    thread::sleep(std::time::Duration::from_millis(5));
+                    thread::sleep(std::time::Duration::from_millis(10));
                 }
             });
         });
         world.until("some are used up", || done.load(Ordering::SeqCst) > 10);
-        let holders = world.holders("ssh").len();
         world.yes(&["remove"]);
-        assert!(holders > 0);
     });
     world.yes(&["apply"]);
+    let state = std::fs::read_to_string(world.state_directory().join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let used_up = state["burnt"].as_array().unwrap().len();
+    assert!((10..=SENT).contains(&used_up), "{used_up}");
     // Each sequence once more: those that opened before must not, the others must.
     world.inject(|injector| {
         for (number, sequence) in sequences.iter().enumerate() {
@@ -133,11 +137,106 @@ fn stopping_while_knocks_come_in_revives_nothing() {
             }
         }
     });
-    let opened = world.holders("ssh").len();
-    assert!(opened > 0 && opened < 50, "{opened}");
-    let state = std::fs::read_to_string(world.state_directory().join("state.json")).unwrap();
-    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
-    assert_eq!(state["burnt"].as_array().unwrap().len() + opened, 60);
+    world.until("the others open", || {
+        world.holders("ssh").len() >= 60 - used_up
+    });
+    assert_eq!(world.holders("ssh").len(), 60 - used_up);
+}
+
+/// A key that is renamed, or taken out and put back, has not got its sequences back.
+#[test]
+fn another_name_or_a_while_without_it_makes_nothing_new() {
+    let world = guarded();
+    world.knock(CLIENT[0], &FIRST);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    let without = "[door.ssh]\nports = [22]\n";
+    for policy in [
+        PAPER.replace("key.paper", "key.paper2"),
+        without.to_string(),
+        PAPER.to_string(),
+    ] {
+        world.apply(&policy);
+        assert_eq!(world.status()["matches_policy"], true);
+        shut_again(&world, STRANGER[0]);
+        world.knock(STRANGER[0], &FIRST);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    }
+    world.knock(CLIENT[0], &SECOND);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+}
+
+/// Nobody knows any more which were used: none opens, and it is said.
+#[test]
+fn with_a_damaged_state_file_no_sequence_opens() {
+    let world = guarded();
+    world.knock(CLIENT[0], &FIRST);
+    std::fs::write(world.state_directory().join("state.json"), "x").unwrap();
+    world.nft("delete table inet toctoc\n");
+    let output = world.toctoc(&["apply"]);
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        warned.contains("all scratch sequences are taken as used up"),
+        "{warned}"
+    );
+    for sequence in [FIRST, SECOND] {
+        world.knock(STRANGER[0], &sequence);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    }
+}
+
+#[test]
+fn a_flushed_memory_is_named_and_filled_again() {
+    let world = guarded();
+    world.knock(CLIENT[0], &FIRST);
+    world.yes(&["refill"]);
+    world.nft("flush set inet toctoc burnt\nflush set inet toctoc burning\n");
+    let output = world.toctoc(&["status"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("has 1 scratch sequences less than were used up"),
+        "{said}"
+    );
+    world.yes(&["refill"]);
+    world.yes(&["status"]);
+    shut_again(&world, STRANGER[0]);
+    world.knock(STRANGER[0], &FIRST);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
+/// Before a reboot what opens once does not any more; other keys open as before.
+#[test]
+fn a_stop_leaves_other_keys_alone_and_a_refill_does_not_undo_it() {
+    let world = World::with(&format!(
+        "{PAPER}\n[key.yves]\nopens = [\"ssh\"]\nsequence = [443, 9000, 5]\n"
+    ));
+    world.listen(22);
+    world.yes(&["refill", "--stop"]);
+    world.knock(STRANGER[0], &FIRST);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    world.knock(CLIENT[0], &[443, 9000, 5]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    let output = world.toctoc(&["refill"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("`toctoc apply` starts it again"), "{said}");
+    world.yes(&["apply"]);
+    world.yes(&["close"]);
+    world.knock(CLIENT[0], &FIRST);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+}
+
+/// The way out is open whatever the disk says.
+#[test]
+fn remove_works_when_nothing_can_be_saved() {
+    let world = guarded();
+    std::fs::remove_dir_all(world.state_directory()).unwrap();
+    std::fs::write(world.state_directory(), "no directory").unwrap();
+    let output = world.toctoc(&["remove"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("could not be saved"), "{said}");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
 }
 
 /// A full sequence by two sources at the same moment.

@@ -473,6 +473,26 @@ fn after_an_unclean_stop_no_window_that_clients_have_used_opens() {
     }
 }
 
+/// Somebody has saved the whole ruleset, and loads it again when tokens have been spent.
+#[test]
+fn a_ruleset_that_was_saved_and_loaded_again_revives_no_token() {
+    let world = guarded_without_a_wait();
+    let saved = world.server(&["nft", "list", "ruleset"]);
+    world.send(CLIENT[0], &good(0).0);
+    let current = token(&secret(SECRET), Window::at(now()), 0);
+    world.send(CLIENT[0], &current.0);
+    world.yes(&["refill"]);
+    world.nft(&format!("flush ruleset\n{saved}"));
+    let said = world.yes(&["apply"]);
+    assert!(said.contains("; tokens open from 2"), "{said}");
+    for spent in [good(0), current] {
+        world.send(STRANGER[0], &spent.0);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    }
+    world.send(CLIENT[0], &good(1).0);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+}
+
 /// The right windows are there an hour later, after a clock that was wrong, and after hours without a
 /// refill; and not what was spent.
 #[test]

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::compare::for_ever;
 use super::listing::{ListedSet, Listing};
 use super::script::{Script, Set, SetKind, time};
-use super::{Kept, TABLE, classid, parse_set_name, set_name};
+use super::{Kept, TABLE, USED_UP, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
 
@@ -301,6 +301,10 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
             }
             Some(Stays::Empty) => {
                 let _ = writeln!(text, "flush {kind} {TABLE} {name}");
+            }
+            // A key may come back, and what it has used up stays used up.
+            None if USED_UP.contains(&name.as_str()) => {
+                unchanged.insert(name.clone());
             }
             Some(Stays::Not) | None => {
                 let _ = writeln!(text, "delete {kind} {TABLE} {name}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
 use super::listing::{ListedChain, ListedSet, Listing};
 use super::script::{Script, SetKind};
-use super::{BURNING, BURNT, FRESH, SPENT, TOKENS, parse_set_name};
+use super::{BURNING, BURNT, FRESH, SPENT, TOKENS, USED_UP, parse_set_name};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -25,7 +25,12 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &mut drifts,
         |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
     );
-    pairs("set", &expected.sets, &actual.sets, &mut drifts, set);
+    let left = |name: &str| USED_UP.contains(&name) && !expected.sets.contains_key(name);
+    let found = actual.sets.iter().filter(|(name, _)| !left(name));
+    let found: BTreeMap<String, &ListedSet> = found.map(|(n, set)| (n.clone(), set)).collect();
+    pairs("set", &expected.sets, &found, &mut drifts, |n, e, a, d| {
+        set(n, e, a, d);
+    });
     // One too many counts nothing: rules are compared above.
     let missing = expected.counters.keys();
     let missing = missing.filter(|name| !actual.counters.contains_key(*name));
@@ -56,10 +61,13 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
         },
     );
     let sets = script.sets.iter().map(|set| (set.name.clone(), set));
+    let sets: BTreeMap<String, _> = sets.collect();
     let found = actual.sets.iter().map(|(name, set)| (name.clone(), set));
+    let found =
+        found.filter(|(name, _)| sets.contains_key(name) || !USED_UP.contains(&name.as_str()));
     pairs(
         "set",
-        &sets.collect(),
+        &sets,
         &found.collect(),
         &mut drifts,
         |name, wanted, found, drifts| {

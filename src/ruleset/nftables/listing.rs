@@ -196,6 +196,15 @@ impl Listing {
         self.counters = counters;
     }
 
+    /// The chains that ask whether a scratch sequence is used up.
+    pub fn scratch_chains(&self) -> Vec<String> {
+        let names = self.chains.keys();
+        names
+            .filter(|name| name.starts_with("scratch-"))
+            .cloned()
+            .collect()
+    }
+
     pub fn chain_count(&self) -> usize {
         self.chains.len()
     }

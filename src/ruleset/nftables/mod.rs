@@ -55,7 +55,7 @@ pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
 pub use script::Script;
-pub use tokens::{burnt, change as change_tokens, loaded, spent_and_life};
+pub use tokens::{burn, burnt, change as change_tokens, loaded, spent_and_life};
 
 use crate::policy::Name;
 use crate::ruleset::Family;
@@ -124,6 +124,9 @@ pub const BURNT: &str = "burnt";
 
 /// The set of those that are opening: of several at one moment it lets the first one through.
 pub const BURNING: &str = "burning";
+
+/// What remembers what was used up: an apply of a policy without such keys leaves it.
+const USED_UP: [&str; 3] = [SPENT, BURNT, BURNING];
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.

@@ -64,6 +64,12 @@ pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
     Some(ids.collect())
 }
 
+/// The transaction that makes scratch sequences used up.
+pub fn burn(ids: &[u32]) -> String {
+    let ids: Vec<String> = ids.iter().map(|&id| classid(id)).collect();
+    format!("add element {TABLE} {BURNT} {{ {} }}\n", ids.join(", "))
+}
+
 fn hex(text: &str) -> &str {
     text.strip_prefix("0x").unwrap_or(text)
 }

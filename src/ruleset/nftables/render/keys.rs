@@ -6,7 +6,7 @@ use super::sets::claim_name;
 use super::source;
 use crate::automaton::State;
 use crate::knock::Knock;
-use crate::policy::{Key, KeyKind, Log, Opening, Policy, show};
+use crate::policy::{Key, KeyKind, Log, Opening, Policy, scratch_id, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Chain, time};
 use crate::ruleset::nftables::{
@@ -29,7 +29,7 @@ pub(super) fn token_key_of(policy: &Policy, key: &Key, opens: &str) -> Chain {
 pub(super) fn scratch_of(key: &Key, number: usize, knocks: &[Knock], after: State) -> Chain {
     let about = format!("Sequence {} of {}: used up?", number + 1, key.name);
     let mut chain = Chain::new(scratch_chain(&key.name, number), &[&about]);
-    let id = classid(key.name.id_of(knocks));
+    let id = classid(scratch_id(knocks));
     let lost = format!("meta priority set {} goto remember", classid(after.0));
     let own = scratch_key_chain(&key.name, number);
     chain.rule(format!("meta priority set {id}"));
