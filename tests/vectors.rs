@@ -57,7 +57,10 @@ fn the_documents_client_sends_a_token_of_this_minute() {
         Window::at(elapsed.as_secs() as i64).0
     };
     let before = now();
-    let ended = run(&["python3", "-c", program, SECRET, "127.0.0.1", &port], "").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), SECRET).unwrap();
+    let path = file.path().display().to_string();
+    let ended = run(&["python3", "-c", program, &path, "127.0.0.1", &port], "").unwrap();
     assert!(ended.succeeded(), "{}", ended.stderr);
     let mut datagram = [0; 200];
     let length = socket.recv(&mut datagram).unwrap();
