@@ -19,6 +19,9 @@ NEED_ROOT = ssh_through_the_door an_opening_is_logged_with_door_key_and_source \
             two_thousand_keys_are_applied_and_work on_iptables
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
+# Kernel tests mostly wait.
+THREADS = 4
+
 PREFIX = /usr/local
 
 .PHONY: all install demo test verify packages demo-packages lint
@@ -41,7 +44,7 @@ demo: demo-packages all
 
 test: packages
 	@$(if $(ROOT),,echo "not root, so left out (sudo make test runs them): $(NEED_ROOT)")
-	$(INSIDE) cargo test --quiet $(WITHOUT)
+	RUST_TEST_THREADS=$(THREADS) $(INSIDE) cargo test --quiet $(WITHOUT)
 
 verify: packages
 	@scripts/verify $(STEPS)
