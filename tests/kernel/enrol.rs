@@ -112,7 +112,7 @@ fn a_new_token_key_is_secret_and_goes_with_all_its_tokens() {
     assert_eq!(listed, "alice        token      opens ssh and web\n");
     let tokens = || {
         world
-            .server(&["nft", "list", "map", "inet", "toctoc", "tokens"])
+            .server(&["nft", "-j", "list", "map", "inet", "toctoc", "tokens"])
             .matches("0x")
             .count()
     };

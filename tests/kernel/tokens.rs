@@ -169,7 +169,7 @@ fn a_spent_token_that_is_loaded_again_opens_nothing() {
 #[test]
 fn what_is_no_token_opens_nothing() {
     let world = guarded();
-    let life = world.server(&["nft", "list", "set", "inet", "toctoc", "spent"]);
+    let life = world.server(&["nft", "-j", "list", "set", "inet", "toctoc", "spent"]);
     let life = life.split("0x").nth(1).unwrap()[..32].to_string();
     let windows = |away: i64| {
         let window = Window(Window::at(now()).0.wrapping_add_signed(away));
