@@ -227,11 +227,6 @@ impl Policy {
         })
     }
 
-    /// The knocks of one of them.
-    pub fn sequence(&self, index: SequenceIndex) -> &[Knock] {
-        &self.key(index.key).sequences()[index.number]
-    }
-
     /// The keys whose secrets make tokens, with them.
     pub fn token_keys(&self) -> impl Iterator<Item = (&Key, &Secret)> {
         self.keys.iter().filter_map(|key| match &key.kind {

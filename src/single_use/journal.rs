@@ -122,7 +122,7 @@ impl Journal {
             Found::Same => {
                 // What was barred was maybe reckoned by a clock that was wrong.
                 let ahead = |windows| {
-                    let barred = journal.barred.map(|barred| barred + windows);
+                    let barred = journal.barred.map(|barred| barred.saturating_add(windows));
                     barred.is_some_and(|barred| barred >= Window::at(now).0)
                 };
                 let doubtful = journal.barred.is_some() && (!journal.settled || ahead(0));
@@ -143,7 +143,7 @@ impl Journal {
         }
         if journal
             .waiting_for
-            .is_some_and(|at| now >= at || at - now >= BELIEVED)
+            .is_some_and(|at| now >= at || at.saturating_sub(now) >= BELIEVED)
         {
             journal.waiting_for = None;
             journal.bar(now);
@@ -334,6 +334,21 @@ mod tests {
         let (journal, _) = Journal::go_on(None, None, 7, clocks(far, 20));
         let (journal, _) = Journal::go_on(Some(journal), None, 8, clocks(NOW, 20));
         assert_eq!(journal.barred(), window(NOW));
+    }
+
+    /// The file is input: whatever numbers are in it.
+    #[test]
+    fn no_number_in_the_file_is_too_large() {
+        for number in [i64::MIN, i64::MAX] {
+            let mut odd = begun();
+            (odd.saved, odd.clock, odd.waiting_for) = (number, number, Some(number));
+            odd.barred = Some(u64::MAX);
+            odd.spent.insert(Token([1; 16]).hex(), number);
+            for (life, now) in [(None, NOW), (Some(7), NOW), (Some(7), -5)] {
+                let (journal, _) = Journal::go_on(Some(odd.clone()), life, 8, clocks(now, 5));
+                assert!(journal.barred().is_some());
+            }
+        }
     }
 
     #[test]
