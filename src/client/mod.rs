@@ -51,20 +51,34 @@ pub fn enter(
     door: NonZeroU16,
     gap: Duration,
 ) -> io::Result<Entered> {
-    let mut address = host;
-    address.set_port(door.get());
-    let mut last = Door::Silent;
-    for (index, (factor, wait)) in TRIES.into_iter().enumerate() {
+    let waits = TRIES.map(|(_, wait)| wait);
+    until_open(host, door, &waits, |index| {
         let gap = match index {
             0 => gap,
-            _ => gap.max(SMALLEST_SLOW_GAP) * factor,
+            _ => gap.max(SMALLEST_SLOW_GAP) * TRIES[index].0,
         };
-        let start = Instant::now();
         send(host, knocks, gap)?;
         if !gap.is_zero() {
             std::thread::sleep(gap);
         }
-        match connect(address, wait)? {
+        Ok(())
+    })
+}
+
+/// Asks for the door and connects to it, once for each of these waits, until it opens.
+fn until_open(
+    host: SocketAddr,
+    door: NonZeroU16,
+    waits: &[Duration],
+    mut ask: impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<Entered> {
+    let mut address = host;
+    address.set_port(door.get());
+    let mut last = Door::Silent;
+    for (index, wait) in waits.iter().enumerate() {
+        let start = Instant::now();
+        ask(index)?;
+        match connect(address, *wait)? {
             Door::Open => {
                 return Ok(Entered::Open {
                     after: start.elapsed(),

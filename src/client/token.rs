@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Door, Entered, connect};
+use super::{Entered, until_open};
 use crate::single_use::{Secret, TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
 
 /// The most random bytes after a token: so that its length says nothing.
@@ -50,7 +50,8 @@ pub fn send_token(host: SocketAddr, port: NonZeroU16, token: &Token) -> io::Resu
 
 /// How long to wait for the door after the first token, and after each other one. Shorter than the
 /// second after which a SYN is repeated.
-const WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(900)];
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const NEXT_WAIT: Duration = Duration::from_millis(900);
 
 /// Sends a token and connects to the door; goes on to the next token if it stays shut. The port of
 /// `host` is not used, `now` is in seconds since 1970.
@@ -64,23 +65,12 @@ pub fn enter_with_token(
     door: NonZeroU16,
     now: i64,
 ) -> io::Result<Entered> {
-    let mut address = host;
-    address.set_port(door.get());
-    let mut last = Door::Silent;
-    for (index, token) in tokens(secret, now).iter().enumerate() {
-        let start = Instant::now();
-        send_token(host, port, token)?;
-        match connect(address, WAITS[index.min(1)])? {
-            Door::Open => {
-                return Ok(Entered::Open {
-                    after: start.elapsed(),
-                    attempt: index + 1,
-                });
-            }
-            shut => last = shut,
-        }
-    }
-    Ok(Entered::Shut(last))
+    let tokens = tokens(secret, now);
+    let mut waits = vec![NEXT_WAIT; tokens.len()];
+    waits[0] = FIRST_WAIT;
+    until_open(host, door, &waits, |index| {
+        send_token(host, port, &tokens[index])
+    })
 }
 
 #[cfg(test)]
