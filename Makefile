@@ -6,16 +6,16 @@
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
-           openssh-client tcpdump iputils-ping python3 systemd
+           openssh-client tcpdump iputils-ping python3 systemd rsync git
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
-           setpriv python3 systemd-analyze
+           setpriv python3 systemd-analyze rsync git
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
 # logs nothing, takes no large batch of rules, and lets nobody write to the lists of iptables.
 ROOT = $(filter 0,$(shell id -u))
 INSIDE = $(if $(ROOT),,unshare --user --map-root-user --)
-NEED_ROOT = ssh_through_the_door an_opening_is_logged_with_door_key_and_source \
+NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git an_opening_is_logged_with_door_key_and_source \
             two_thousand_keys_are_applied_and_work on_iptables
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 

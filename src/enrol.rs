@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::num::NonZeroU16;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -20,6 +20,7 @@ use crate::policy::choose::{free_ports, pick};
 use crate::policy::edit::{NewKey, add_key, remove_key, secret_files};
 use crate::policy::load::{LoadError, load, load_text};
 use crate::policy::{Host, KeyKind, Name, Policy};
+use crate::private_file::write_new;
 use crate::single_use::Secret;
 
 /// What kind of key to make.
@@ -302,26 +303,6 @@ fn alone(path: &Path) -> Result<File, EnrolError> {
 fn read(path: &Path) -> Result<String, EnrolError> {
     fs::read_to_string(path)
         .map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
-}
-
-/// Writes a file that only its owner may read, and that was not there.
-///
-/// # Errors
-/// A sentence.
-pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
-    let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        let _ = fs::remove_file(path);
-        failed(error)
-    })
 }
 
 /// Puts a new text in the place of a file's, with its owner and mode. After a power cut there is the one

@@ -33,3 +33,4 @@ pub mod client;
 pub mod enrol;
 pub mod firewall;
 pub mod lab;
+mod private_file;

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::knock::load;
+use super::knock::no_profile;
 use super::{Answer, complain, now, say};
 use crate::client::profile::Way;
-use crate::client::tokens;
+use crate::client::{store, tokens};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -14,14 +14,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let profile = match load(&arguments.profile) {
-        Ok(profile) => profile,
+    let found = store::find(&arguments.profile)
+        .and_then(|found| found.ok_or_else(|| no_profile(&arguments.profile)));
+    let found = match found {
+        Ok(found) => found,
         Err(message) => {
             complain(&message);
             return Answer::CouldNot;
         }
     };
-    let Way::Token(secret, _) = &profile.way else {
+    let Way::Token(secret, _) = &found.profile.way else {
         complain("this profile has a sequence, and no tokens");
         return Answer::CouldNot;
     };

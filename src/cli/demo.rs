@@ -7,13 +7,15 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU16;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::{Answer, complain, now, say, status};
-use crate::client::{self, Door, Entered};
+use crate::client::profile::Way;
+use crate::client::{Door, Plan, enter, send_knock};
 use crate::firewall::Firewall;
 use crate::firewall::apply::apply;
 use crate::firewall::status::{Status, observe};
@@ -239,10 +241,11 @@ impl Stage<'_> {
             .iter()
             .filter_map(|&port| Knock::new(crate::knock::Protocol::Tcp, port))
             .collect();
-        let sent = self
-            .lab
-            .client
-            .inside(|| client::send(server(1), &knocks, Duration::ZERO))?;
+        let sent = self.lab.client.inside(|| {
+            knocks
+                .iter()
+                .try_for_each(|knock| send_knock(server(1), *knock))
+        })?;
         Ok(sent?)
     }
 
@@ -255,24 +258,19 @@ impl Stage<'_> {
 
     /// Knocks with the key, and opens a session through the door.
     fn enter(&self) -> Result<TcpStream, Ended> {
-        let sequence = &self.policy.keys[0].sequences()[0];
-        let entered = self
-            .lab
-            .client
-            .inside(|| client::enter(server(1), sequence, DOOR, Duration::from_millis(1)))??;
-        let Entered::Open { after, .. } = entered else {
+        let way = Way::Sequence(self.policy.keys[0].sequences()[0].clone());
+        let plan = Plan::new(&way, Duration::from_millis(1), None, now());
+        let stop = AtomicBool::new(false);
+        let client = &self.lab.client;
+        let entered = client.inside(|| enter(server(1), DOOR, &plan, &stop))??;
+        let Ok(open) = entered else {
             return Err(Ended::Untrue("the door did not open".to_string()));
         };
-        let milliseconds = after.as_secs_f64() * 1000.0;
+        let milliseconds = open.after.as_secs_f64() * 1000.0;
         seen(&format!(
             "connected, {milliseconds:.1} ms after the first knock"
         ));
-        let door = server(DOOR.get());
-        let session = self
-            .lab
-            .client
-            .inside(|| TcpStream::connect_timeout(&door, Duration::from_secs(2)))??;
-        Ok(session)
+        Ok(open.stream)
     }
 
     fn echoes(&self, session: TcpStream) -> Result<bool, Ended> {

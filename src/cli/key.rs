@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use qrcode::QrCode;
-use qrcode::render::{svg, unicode};
+use qrcode::render::svg;
 
+use super::qr::{code, show_in_terminal};
 use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
-use crate::client::Profile;
-use crate::client::profile::Way;
-use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke, write_new};
+use crate::client::profile::{Way, is_host};
+use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke};
 use crate::firewall::status::running_backend;
 use crate::firewall::tokens::{clocks, note_new};
 use crate::firewall::{Firewall, apply};
 use crate::policy::{LONGEST_SEQUENCE, Name};
+use crate::private_file::write_new;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -84,8 +84,7 @@ fn name(text: &str) -> Result<Name, String> {
 }
 
 fn server(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
-    match !text.is_empty() && text.chars().all(fits) {
+    match is_host(text) {
         true => Ok(text.to_string()),
         false => Err(format!(
             "`{text}` is neither a name of a host nor an address"
@@ -178,7 +177,7 @@ fn make(new: &New) -> Answer {
         written = write_new(&profile_path, profile.text().as_bytes());
         if written.is_ok() {
             say(&format!(
-                "the client's profile is {}; there: toctoc profile import NAME FILE\n",
+                "the client's profile is {}; there: toctoc profile import FILE\n",
                 profile_path.display()
             ));
         }
@@ -193,7 +192,7 @@ fn make(new: &New) -> Answer {
         }
     }
     if new.qr && written.is_ok() {
-        written = code(profile).map(|code| show(&code));
+        written = code(profile).map(|code| say(&show_in_terminal(&code)));
     }
     say("it opens from the next `toctoc apply` on\n");
     match written {
@@ -227,20 +226,6 @@ fn on_paper(made: &Enrolled, server: &str) -> String {
         first.join(" ")
     ));
     text
-}
-
-fn code(profile: &Profile) -> Result<QrCode, String> {
-    QrCode::new(profile.link().as_bytes()).map_err(|error| format!("no QR code: {error}"))
-}
-
-/// Dark on light, whatever the terminal's colours: readers want it so.
-fn show(code: &QrCode) {
-    let picture = code
-        .render::<unicode::Dense1x2>()
-        .dark_color(unicode::Dense1x2::Light)
-        .light_color(unicode::Dense1x2::Dark)
-        .build();
-    say(&format!("{picture}\n"));
 }
 
 fn list(path: &PolicyPath) -> Answer {

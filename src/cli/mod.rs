@@ -5,12 +5,14 @@ mod apply;
 mod by_hand;
 mod check;
 mod code;
+mod connect;
 mod demo;
 mod explain;
 mod import;
 mod key;
 mod knock;
 mod profile;
+mod qr;
 mod refill;
 mod remove;
 mod render;
@@ -67,7 +69,9 @@ enum Command {
     Remove(remove::Arguments),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
-    /// Take in what a client needs to know.
+    /// Knock at a door, then pass on bytes through it: the ProxyCommand of ssh.
+    Connect(connect::Arguments),
+    /// Keep what a client needs to know: host, door, and how it opens.
     Profile(profile::Arguments),
     /// Print a token of this minute in hexadecimal, for any tool that sends bytes.
     Code(code::Arguments),
@@ -92,7 +96,7 @@ fn backend(text: &str) -> Result<Backend, String> {
 }
 
 /// What a command's exit status says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     Yes,
     No,
@@ -125,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Close(arguments) => by_hand::close(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Knock(arguments) => knock::run(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Code(arguments) => code::run(&arguments),

@@ -1,18 +1,22 @@
 //! `toctoc profile`
 
-use std::fs::DirBuilder;
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use super::{Answer, complain, say};
+use super::knock::{door, knock, no_profile};
+use super::qr::{code, show_in_terminal};
+use super::{Answer, complain, count, now, say};
 use crate::client::Profile;
-use crate::client::profile::directory;
-use crate::enrol::write_new;
-use crate::policy::Name;
+use crate::client::profile::{GAP, Way, is_host, parse_gap};
+use crate::client::recipe::{Tool, recipe, ssh_config};
+use crate::client::store::{self, Found};
+use crate::knock::Knock;
+use crate::single_use::Secret;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -22,28 +26,120 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take in a profile: a file of `toctoc key new`, or the text of its QR code on standard input.
+    /// Write down how to get through a door.
+    Add(Add),
+    /// Take in a profile: a file of `toctoc key new`, or the text of its QR code.
     Import(Import),
+    /// List all profiles.
+    List,
+    /// Show a profile, without its secret; or the same way in with another tool.
+    Show(Show),
+    /// Print what makes `ssh NAME` knock by itself, for ~/.ssh/config.
+    SshConfig(Named),
+    /// Take a profile away.
+    Remove(Named),
+}
+
+#[derive(Args)]
+struct Add {
+    /// What the profile shall be called.
+    #[arg(value_parser = new_name)]
+    name: String,
+    /// The name or address of the host.
+    #[arg(long, value_parser = host)]
+    host: String,
+    /// The TCP port that opens.
+    #[arg(long, value_name = "PORT", value_parser = door)]
+    door: Option<Knock>,
+    /// The ports to knock at, in order: 443,2387/tcp,53/udp.
+    #[arg(long, value_name = "KNOCKS", value_delimiter = ',', value_parser = knock,
+          required_unless_present = "token", conflicts_with = "token")]
+    sequence: Vec<Knock>,
+    /// A file with the 64 hexadecimal digits of a token key, or `-` for standard input.
+    #[arg(long, value_name = "FILE", requires = "token_port")]
+    token: Option<String>,
+    /// The UDP port that tokens go to.
+    #[arg(long, value_name = "PORT", requires = "token")]
+    token_port: Option<NonZeroU16>,
+    /// The pause after each knock.
+    #[arg(long, value_name = "TIME", value_parser = parse_gap)]
+    gap: Option<Duration>,
 }
 
 #[derive(Args)]
 struct Import {
-    /// What the profile shall be called here.
-    #[arg(value_parser = name)]
-    name: Name,
     /// The file, or `-` for standard input.
-    #[arg(default_value = "-")]
     file: String,
+    /// What the profile shall be called here.
+    /// (Default: as its host.)
+    #[arg(value_parser = new_name)]
+    name: Option<String>,
 }
 
-fn name(text: &str) -> Result<Name, String> {
-    Name::new(text)
-        .ok_or_else(|| format!("`{text}` is no name: letters (a-z), digits, `-`, `_`, `.`"))
+#[derive(Args)]
+struct Show {
+    /// The profile.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Print what to type with another tool.
+    #[arg(long = "as", value_name = "TOOL", value_parser = tool, group = "what")]
+    tool: Option<Tool>,
+    /// Print the file, with its secret.
+    #[arg(long, group = "what")]
+    reveal: bool,
+    /// Print the text of its QR code, with its secret.
+    #[arg(long, group = "what")]
+    link: bool,
+    /// Show it as a QR code, with its secret.
+    #[arg(long, group = "what")]
+    qr: bool,
+}
+
+#[derive(Args)]
+struct Named {
+    /// The profile.
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+fn new_name(text: &str) -> Result<String, String> {
+    match store::is_name(text) {
+        true => Ok(text.to_string()),
+        false => Err(format!(
+            "`{text}` is no name: letters (a-z), digits, `-`, `_` and `.`, the first a letter or digit"
+        )),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match is_host(text) {
+        true => Ok(text.to_string()),
+        false => Err(format!(
+            "`{text}` is neither a name of a host nor an address"
+        )),
+    }
+}
+
+fn tool(text: &str) -> Result<Tool, String> {
+    let found = Tool::ALL.into_iter().find(|(name, _)| *name == text);
+    let names = Tool::ALL.map(|(name, _)| name);
+    found
+        .map(|(_, tool)| tool)
+        .ok_or_else(|| format!("`{text}` is not one of {}", names.join(", ")))
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let Command::Import(import) = &arguments.command;
-    match take_in(import) {
+    let done = match &arguments.command {
+        Command::Add(add) => added(add),
+        Command::Import(import) => imported(import),
+        Command::List => return list(),
+        Command::Show(show) => shown(show),
+        Command::SshConfig(named) => {
+            find(&named.name).map(|found| ssh_config(&found.name, &found.profile))
+        }
+        Command::Remove(named) => removed(&named.name),
+    };
+    match done {
         Ok(said) => {
             say(&said);
             Answer::Yes
@@ -55,41 +151,129 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
 }
 
-fn take_in(import: &Import) -> Result<String, String> {
-    let text = match import.file.as_str() {
-        "-" => read(std::io::stdin(), "standard input")?,
-        path => {
-            let file = std::fs::File::open(path);
-            read(
-                file.map_err(|error| format!("{path} cannot be read: {error}"))?,
-                path,
-            )?
+fn find(name: &str) -> Result<Found, String> {
+    store::find(name)?.ok_or_else(|| no_profile(name))
+}
+
+fn added(add: &Add) -> Result<String, String> {
+    let way = match (&add.token, add.token_port) {
+        (Some(file), Some(port)) => {
+            let text = read(file)?;
+            let secret = Secret::parse(text.trim()).map_err(|error| format!("{file}: {error}"))?;
+            Way::Token(secret, port)
         }
+        _ => Way::Sequence(add.sequence.clone()),
     };
+    let profile = Profile {
+        host: add.host.clone(),
+        door: add.door.map(|door| door.port),
+        way,
+        gap: add.gap.unwrap_or(GAP),
+    };
+    store::save(&add.name, &profile).map(|path| wrote(path, &add.name))
+}
+
+fn imported(import: &Import) -> Result<String, String> {
+    let text = read(&import.file)?;
     let parsed = match text.trim_start().starts_with("toctoc://") {
         true => Profile::parse_link(&text),
         false => Profile::parse(&text),
     };
     let profile = parsed.map_err(|error| format!("{}: {error}", import.file))?;
-    let directory = directory();
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory);
-    made.map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
-    let path = Profile::path(import.name.as_str());
-    write_new(&path, profile.text().as_bytes())?;
-    Ok(imported(&path, &import.name))
+    let name = match &import.name {
+        Some(name) => name.clone(),
+        None => new_name(&profile.host)
+            .map_err(|error| format!("{error}; name it: `toctoc profile import FILE NAME`"))?,
+    };
+    store::save(&name, &profile).map(|path| wrote(path, &name))
 }
 
-fn imported(path: &Path, name: &Name) -> String {
-    format!("wrote {}: `toctoc knock {name}`\n", path.display())
+fn wrote(path: PathBuf, name: &str) -> String {
+    format!(
+        "wrote {}: `toctoc knock {name}`; for ssh: `toctoc profile ssh-config {name}`\n",
+        path.display()
+    )
 }
 
-fn read(from: impl Read, shown: &str) -> Result<Zeroizing<String>, String> {
-    let mut text = Zeroizing::new(String::with_capacity(64 << 10));
-    from.take(64 << 10)
+fn removed(name: &str) -> Result<String, String> {
+    if !store::is_name(name) {
+        return Err(format!("`{name}` is no name of a profile"));
+    }
+    if store::path(name).symlink_metadata().is_err() {
+        return Err(format!("there is no profile {name}"));
+    }
+    store::remove(name).map(|path| format!("removed {}\n", path.display()))
+}
+
+fn list() -> Answer {
+    let names = store::names();
+    if names.is_empty() {
+        say("no profiles: `toctoc profile add` or `toctoc profile import` makes one\n");
+    }
+    let mut answer = Answer::Yes;
+    for name in names {
+        match store::load(&store::path(&name)) {
+            Ok(profile) => say(&format!(
+                "{name:<16} {:<24} {:<10} {}\n",
+                profile.host,
+                door_of(&profile),
+                way_of(&profile.way)
+            )),
+            Err(message) => {
+                answer = Answer::CouldNot;
+                complain(&message);
+            }
+        }
+    }
+    answer
+}
+
+fn door_of(profile: &Profile) -> String {
+    let door = profile.door.map(|door| format!("{door}/tcp"));
+    door.unwrap_or_else(|| "-".to_string())
+}
+
+fn way_of(way: &Way) -> String {
+    match way {
+        Way::Sequence(knocks) => count(knocks.len(), "knock"),
+        Way::Token(_, port) => format!("a token to {port}/udp"),
+    }
+}
+
+fn shown(show: &Show) -> Result<String, String> {
+    let Found { name, profile } = find(&show.name)?;
+    if let Some(tool) = show.tool {
+        return recipe(tool, &name, &profile, now());
+    }
+    if show.reveal {
+        return Ok(profile.text().to_string());
+    }
+    if show.link {
+        return Ok(format!("{}\n", profile.link().as_str()));
+    }
+    if show.qr {
+        return code(&profile).map(|code| show_in_terminal(&code));
+    }
+    Ok(format!(
+        "file  {}\nhost  {}\ndoor  {}\nkey   {} (hidden; --reveal shows it)\ngap   {}\n",
+        store::path(&name).display(),
+        profile.host,
+        door_of(&profile),
+        way_of(&profile.way),
+        humantime::format_duration(profile.gap)
+    ))
+}
+
+/// A file, or standard input.
+fn read(shown: &str) -> Result<Zeroizing<String>, String> {
+    let failed = |error| format!("{shown} cannot be read: {error}");
+    let mut text = Zeroizing::new(String::with_capacity(store::LARGEST as usize));
+    let from: Box<dyn Read> = match shown {
+        "-" => Box::new(std::io::stdin()),
+        path => Box::new(std::fs::File::open(path).map_err(failed)?),
+    };
+    from.take(store::LARGEST)
         .read_to_string(&mut text)
-        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+        .map_err(failed)?;
     Ok(text)
 }

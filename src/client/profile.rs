@@ -1,13 +1,8 @@
 //! A profile: what a client needs to know to get through one door.
 //!
-//! `~/.config/toctoc/NAME.toml` (`$XDG_CONFIG_HOME` counts). It holds a secret: nobody else may read it.
+//! Its text, and its link for a QR code, hold a secret. Pure; `store` keeps it on disk.
 
-use std::env;
-use std::fs::File;
-use std::io::{self, Read};
 use std::num::NonZeroU16;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -37,10 +32,7 @@ pub enum Way {
 }
 
 /// The pause between two knocks, unless something else is asked for.
-pub const GAP: Duration = Duration::from_millis(10);
-
-/// Far more than any profile has.
-const LARGEST: u64 = 64 << 10;
+pub const GAP: Duration = Duration::from_millis(8);
 
 /// As the file has it.
 #[derive(Deserialize)]
@@ -113,14 +105,10 @@ impl Profile {
         };
         let gap = match written.gap.as_deref() {
             None => GAP,
-            Some("0") => Duration::ZERO,
-            Some(text) => humantime::parse_duration(text)
-                .ok()
-                .filter(|gap| *gap <= Duration::from_secs(60))
-                .ok_or_else(|| format!("`gap`: `{text}` is not a pause: write 0, 10ms or 1s"))?,
+            Some(text) => parse_gap(text).map_err(|error| format!("`gap`: {error}"))?,
         };
-        if written.host.is_empty() {
-            return Err("its `host` is empty".to_string());
+        if !is_host(&written.host) {
+            return Err("its `host` is neither a name of a host nor an address".to_string());
         }
         Ok(Profile {
             host: written.host,
@@ -139,6 +127,10 @@ impl Profile {
         ));
         if let Some(door) = self.door {
             text.push_str(&format!("door = {door}\n"));
+        }
+        if self.gap != GAP {
+            let gap = humantime::format_duration(self.gap);
+            text.push_str(&format!("gap = \"{gap}\"\n"));
         }
         match &self.way {
             Way::Sequence(knocks) => {
@@ -185,6 +177,9 @@ impl Profile {
         if let Some(door) = self.door {
             link.push_str(&format!("&door={door}"));
         }
+        if self.gap != GAP {
+            link.push_str(&format!("&gap={}ms", self.gap.as_millis()));
+        }
         link
     }
 
@@ -213,6 +208,10 @@ impl Profile {
                         value.parse().map_err(|_| format!("`{name}` is no port"))?;
                     text.push_str(&format!("{name} = {port}\n"));
                 }
+                "gap" => {
+                    parse_gap(value).map_err(|error| format!("`gap`: {error}"))?;
+                    text.push_str(&format!("gap = \"{value}\"\n"));
+                }
                 "token" => {
                     Secret::parse(value).map_err(|error| format!("`token`: {error}"))?;
                     text.push_str("token = \"");
@@ -232,43 +231,27 @@ impl Profile {
         }
         Profile::parse(&text)
     }
+}
 
-    /// The file of a name: a path as it is, or a file in the directory of profiles.
-    pub fn path(name: &str) -> PathBuf {
-        if name.contains('/') {
-            return PathBuf::from(name);
-        }
-        directory().join(format!("{name}.toml"))
+/// A pause between two knocks, as people write it.
+///
+/// # Errors
+/// A sentence.
+pub fn parse_gap(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
     }
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|gap| *gap <= Duration::from_secs(60))
+        .ok_or_else(|| format!("`{text}` is not a pause: write 0, 10ms or 1s, at most 60s"))
+}
 
-    /// Reads a profile file.
-    ///
-    /// # Errors
-    /// A sentence, when it cannot be read, others can read it, or something is wrong with it.
-    pub fn load(path: &Path) -> Result<Profile, String> {
-        let shown = path.display();
-        let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let mut options = File::options();
-        let file = options.read(true).custom_flags(nonblocking).open(path);
-        let file = file.map_err(unreadable)?;
-        let found = file.metadata().map_err(unreadable)?;
-        if !found.is_file() {
-            return Err(format!("{shown} is no file"));
-        }
-        let mode = found.mode();
-        if mode & 0o077 != 0 {
-            return Err(format!(
-                "{shown} can be read or changed by others (mode {:04o}): `chmod 600 {shown}`",
-                mode & 0o7777
-            ));
-        }
-        let mut text = Zeroizing::new(String::with_capacity(LARGEST as usize));
-        file.take(LARGEST)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
-        Profile::parse(&text).map_err(|error| format!("{shown}: {error}"))
-    }
+/// Whether a text can be the name or address of a host. It is put into commands for a shell and into
+/// ssh's configuration, and may come from a QR code.
+pub fn is_host(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:%".contains(&b);
+    !text.is_empty() && !text.starts_with('-') && text.bytes().all(fits)
 }
 
 fn knock(written: WrittenKnock) -> Result<Knock, String> {
@@ -277,19 +260,6 @@ fn knock(written: WrittenKnock) -> Result<Knock, String> {
             .ok_or_else(|| format!("no port is {port}: ports go from 1 to 65535")),
         WrittenKnock::Text(text) => text.parse().map_err(|error| format!("`sequence`: {error}")),
     }
-}
-
-/// Where profiles are.
-pub fn directory() -> PathBuf {
-    let told = |name| {
-        env::var_os(name)
-            .filter(|told| !told.is_empty())
-            .map(PathBuf::from)
-    };
-    let config = told("XDG_CONFIG_HOME")
-        .or_else(|| told("HOME").map(|home| home.join(".config")))
-        .unwrap_or_default();
-    config.join("toctoc")
 }
 
 #[cfg(test)]
@@ -312,6 +282,8 @@ mod tests {
         }
         let paced = Profile::parse("host = \"a\"\nsequence = [5]\ngap = \"1s\"").unwrap();
         assert_eq!(paced.gap, Duration::from_secs(1));
+        assert_eq!(Profile::parse(&paced.text()).as_ref(), Ok(&paced));
+        assert_eq!(Profile::parse_link(&paced.link()).as_ref(), Ok(&paced));
     }
 
     #[test]
@@ -325,6 +297,10 @@ mod tests {
             "toctoc://a/?sequence=5&door=x",
             "toctoc://a/?sequence=5&run=rm",
             "toctoc:///?sequence=5",
+            "toctoc://a/?sequence=5&gap=2h",
+            "toctoc://-oProxyCommand=x/?sequence=5",
+            "toctoc://a;rm/?sequence=5",
+            "toctoc://$(id)/?sequence=5",
             "toctoc://a/?token=55&token_port=5",
         ] {
             assert!(Profile::parse_link(link).is_err(), "{link}");

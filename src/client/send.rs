@@ -1,70 +1,66 @@
-//! Sending knocks without privileges and without data.
+//! Sending knocks and tokens, without privileges.
 //!
-//! A TCP knock is a non-blocking connect whose socket is closed at once: the kernel sends exactly
-//! one SYN, does not repeat it, and sends no reset unless the other side answers. A UDP knock is an
-//! empty datagram.
+//! A TCP knock is a connection that is given up at once: exactly one SYN, which is not repeated, and
+//! no reset unless the other side answers. A UDP knock is an empty datagram.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::thread;
-use std::time::Duration;
+use std::num::NonZeroU16;
 
-use socket2::{Domain, Protocol as Ip, Socket, Type};
-
+use super::dial::Dial;
 use crate::knock::{Knock, Protocol};
+use crate::single_use::Token;
 
-/// Sends the knocks in their order, `gap` apart. The port of `host` is not used.
+/// The most random bytes after a token: so that its length says nothing.
+const PADDING: usize = 64;
+
+/// Sends one knock. The port of `host` is not used.
 ///
 /// # Errors
-/// When a packet could not be sent (no route, forbidden by a local firewall). That nobody answers
+/// When the packet could not be sent (no route, forbidden by a local firewall). That nobody answers
 /// is no error.
-pub fn send(host: SocketAddr, knocks: &[Knock], gap: Duration) -> io::Result<()> {
-    for (index, knock) in knocks.iter().enumerate() {
-        if index > 0 && !gap.is_zero() {
-            thread::sleep(gap);
-        }
-        let mut address = host;
-        address.set_port(knock.port.get());
-        match knock.protocol {
-            Protocol::Tcp => tcp(address)?,
-            Protocol::Udp => udp(address)?,
-        }
+pub fn send_knock(host: SocketAddr, knock: Knock) -> io::Result<()> {
+    let address = at(host, knock.port);
+    match knock.protocol {
+        Protocol::Tcp => Dial::start(address).map(drop),
+        Protocol::Udp => datagram(address, &[]),
     }
-    Ok(())
 }
 
-fn tcp(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Ip::TCP))?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&address.into()) {
-        Ok(()) => Ok(()),
-        Err(error) if sent_anyway(&error) => Ok(()),
+/// Sends one token to a UDP port. The port of `host` is not used.
+///
+/// # Errors
+/// When the datagram could not be sent, or there are no random numbers.
+pub fn send_token(host: SocketAddr, port: NonZeroU16, token: &Token) -> io::Result<()> {
+    let mut bytes = [0; 16 + PADDING];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let length = 16 + usize::from(bytes[0]) % (PADDING + 1);
+    bytes[..16].copy_from_slice(&token.0);
+    datagram(at(host, port), &bytes[..length])
+}
+
+/// The host with another port.
+pub(super) fn at(host: SocketAddr, port: NonZeroU16) -> SocketAddr {
+    let mut address = host;
+    address.set_port(port.get());
+    address
+}
+
+fn datagram(address: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    let socket = udp_towards(address)?;
+    match socket.send_to(bytes, address) {
+        Ok(_) => Ok(()),
+        // An answer to the datagram before: that one has arrived, and so will this.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-fn udp(address: SocketAddr) -> io::Result<()> {
+/// A socket of the family of an address.
+pub(super) fn udp_towards(address: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = UdpSocket::bind(any)?;
-    match socket.send_to(&[], address) {
-        Ok(_) => Ok(()),
-        Err(error) if sent_anyway(&error) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// The connection is under way, or the other side refused it: either way the knock has arrived or is
-/// going to.
-fn sent_anyway(error: &io::Error) -> bool {
-    let under_way = rustix::io::Errno::INPROGRESS.raw_os_error();
-    error.raw_os_error() == Some(under_way)
-        || matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock
-                | io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::ConnectionReset
-        )
+    UdpSocket::bind(any)
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use toctoc::client::store::load;
 use toctoc::client::{Door, Profile};
 use toctoc::lab::CLIENT;
 
@@ -305,11 +306,11 @@ fn a_qr_code_is_shown_and_its_text_imported() {
     };
     assert!(import().status.success());
     let path = home.join("toctoc/server.toml");
-    assert_eq!(Profile::load(&path), Ok(profile));
+    assert_eq!(load(&path), Ok(profile));
     // It is not written over.
     let again = import();
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&again.stderr).contains("File exists"));
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    assert!(Profile::load(&path).unwrap_err().contains("chmod 600"));
+    assert!(load(&path).unwrap_err().contains("chmod 600"));
 }

@@ -36,6 +36,7 @@ macro_rules! on_each_iptables {
 
 mod apply_under_stress;
 mod cases_on_the_kernel;
+mod client;
 mod datagrams;
 mod differential;
 mod doors;
@@ -51,6 +52,7 @@ mod neighbours;
 mod packets;
 mod programs;
 mod scratch;
+mod ssh;
 mod stand_in;
 mod status;
 mod strangers;

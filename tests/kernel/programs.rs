@@ -1,5 +1,5 @@
-//! Programs that people have: nmap, nc, knockd's knock, ssh, and our own client. Each opens the door,
-//! and beside each stands what must not.
+//! Programs that people have: nmap, nc, knockd's knock, and our own client. Each opens the door, and
+//! beside each stands what must not.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, SERVER, STRANGER};
 
-use crate::world::{SEQUENCE, World, YVES, start};
+use crate::world::{SEQUENCE, World, YVES};
 
 /// A way to knock at a list of ports on the server, from the client's main address.
 type Way = fn(&World, &[u16]);
@@ -234,130 +234,6 @@ fn our_client_sends_one_syn_each_and_nothing_else() {
     world.until("an ACK is counted", || world.counted("other") > 0);
 }
 
-fn our_client_says_what_is_wrong() {
-    let world = World::with(YVES);
-    for (arguments, code, words) in [
-        (
-            &["no-such-host.invalid", "1"][..],
-            2,
-            "no-such-host.invalid is not found",
-        ),
-        (
-            &["203.0.113.1", "1"],
-            2,
-            "cannot send to 203.0.113.1: Network is unreachable",
-        ),
-        (&["-6", SERVER[0], "1"], 2, "has no IPv6 address"),
-        (&[SERVER[0], "0"], 2, "no port is 0"),
-        (&[SERVER[0], "x"], 2, "`x` is not a port"),
-        (
-            &[SERVER[0], "1", "--door", "22/udp"],
-            2,
-            "only a TCP door can be tried",
-        ),
-        (&[SERVER[0], "1", "--gap", "x"], 2, "`x` is not a pause"),
-        (
-            &[SERVER[0], "1", "--door", "99"],
-            1,
-            "99/tcp at 192.0.2.1 refuses",
-        ),
-    ] {
-        let output = ours(&world, arguments);
-        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
-        assert!(said(&output).contains(words), "{}", said(&output));
-    }
-}
-
-/// A name with an address that cannot be reached, and one that can; an address in brackets.
-fn our_client_goes_on_to_the_next_address() {
-    let world = World::with(YVES);
-    world.listen(22);
-    let directory = tempfile::tempdir().unwrap();
-    let hosts = directory.path().join("hosts");
-    std::fs::write(
-        &hosts,
-        "2001:db8:dead::1 two.example\n192.0.2.1 two.example\n",
-    )
-    .unwrap();
-    let program = env!("CARGO_BIN_EXE_toctoc");
-    let script = format!(
-        "mount --bind {} /etc/hosts && exec {program} knock two.example {} --door 22",
-        hosts.display(),
-        KNOCKS.join(" ")
-    );
-    let ended = world.client(&["unshare", "--mount", "--", "sh", "-c", &script]);
-    assert!(ended.succeeded(), "{}", ended.stderr);
-    assert!(
-        ended.stdout.contains("22/tcp at 192.0.2.1 is open"),
-        "{}",
-        ended.stdout
-    );
-    let arguments = [&["[2001:db8::1]"], &KNOCKS[..], &["--door", "22"]].concat();
-    assert_eq!(ours(&world, &arguments).status.code(), Some(0));
-}
-
-/// A real OpenSSH server behind the door, a real client in front of it.
-fn ssh_through_the_door() {
-    let world = World::with(&format!("open_for = \"3s\"\n{YVES}"));
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
-    for name in ["host", "user"] {
-        let path = file(name);
-        let command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", &path];
-        assert!(world.client(&command).succeeded());
-    }
-    let config = format!(
-        "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\nPort 22\n\
-         PasswordAuthentication no\n",
-        file("host"),
-        file("user.pub"),
-    );
-    std::fs::write(file("config"), config).unwrap();
-    // sshd insists on its directory for privilege separation.
-    let sshd = format!(
-        "mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -f {} 2>{}",
-        file("config"),
-        file("log")
-    );
-    let _sshd = start(&world.lab.server, &["sh", "-c", &sshd]);
-    world.until("sshd listens", || {
-        let listening = world.server(&["ss", "-Hltn", "sport = :22"]);
-        !listening.is_empty()
-    });
-    let known = format!("UserKnownHostsFile={}", file("known"));
-    let ssh = |command: &str| {
-        let user = file("user");
-        world.client(&[
-            "ssh",
-            "-F",
-            "none",
-            "-i",
-            &user,
-            "-o",
-            &known,
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "ConnectTimeout=3",
-            "-o",
-            "BatchMode=yes",
-            SERVER[0],
-            command,
-        ])
-    };
-    assert!(!ssh("true").succeeded());
-    let arguments = [&[SERVER[0]], &KNOCKS[..], &["--door", "22"]].concat();
-    assert_eq!(ours(&world, &arguments).status.code(), Some(0));
-    // The session is longer than the grant.
-    let ended = ssh("sleep 4; echo still here");
-    let log = std::fs::read_to_string(file("log")).unwrap_or_default();
-    assert_eq!(ended.stdout, "still here\n", "{} {log}", ended.stderr);
-    assert!(world.nobody_is_in());
-    let again = ssh("true");
-    assert!(!again.succeeded());
-    assert!(again.stderr.contains("timed out"), "{}", again.stderr);
-}
-
 on_every_firewall!(
     nmap_as_root,
     nmap_as_anyone,
@@ -369,7 +245,4 @@ on_every_firewall!(
     our_client_knocks_over_udp,
     our_client_tries_again,
     our_client_sends_one_syn_each_and_nothing_else,
-    our_client_says_what_is_wrong,
-    our_client_goes_on_to_the_next_address,
-    ssh_through_the_door,
 );

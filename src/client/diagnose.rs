@@ -1,0 +1,297 @@
+//! Why a door stays shut, as far as a stranger can find out: who answers there, and at what.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use super::dial::{Dial, Met};
+use super::enter::Door;
+use super::profile::Way;
+use super::send::{at, udp_towards};
+use crate::knock::{Knock, Protocol};
+use crate::single_use::GRACE;
+
+/// What came back from a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It is open, or closed and says so: packets arrive at the host.
+    Answer,
+    /// For UDP that is what most open ports do.
+    Nothing,
+    /// Somebody on the way, or this machine, said no.
+    Forbidden(String),
+}
+
+/// How long all answers together are waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Ports that many hosts answer at, whatever their firewall.
+const COMMON: [u16; 2] = [80, 443];
+
+/// Asks a host at the ports of a way in, and at those of the web. The port of `host` is not used.
+pub fn look_around(host: SocketAddr, way: &Way) -> Vec<(Knock, Heard)> {
+    let mut ports: Vec<Knock> = match way {
+        Way::Sequence(knocks) => knocks.clone(),
+        Way::Token(_, port) => vec![Knock {
+            protocol: Protocol::Udp,
+            port: *port,
+        }],
+    };
+    ports.extend(
+        COMMON
+            .iter()
+            .filter_map(|port| Knock::new(Protocol::Tcp, *port)),
+    );
+    let mut once = Vec::new();
+    for port in ports {
+        if !once.contains(&port) {
+            once.push(port);
+        }
+    }
+    let asked: Vec<_> = once
+        .into_iter()
+        .map(|port| (port, ask(host, port)))
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    let heard = asked.into_iter().map(|(port, asked)| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        (
+            port,
+            asked.map_or_else(|heard| heard, |asked| asked.hear(left)),
+        )
+    });
+    heard.collect()
+}
+
+/// A question under way.
+enum Asked {
+    Tcp(Dial),
+    Udp(std::net::UdpSocket),
+}
+
+fn ask(host: SocketAddr, port: Knock) -> Result<Asked, Heard> {
+    let address = at(host, port.port);
+    let asked = match port.protocol {
+        Protocol::Tcp => Dial::start(address).map(Asked::Tcp),
+        Protocol::Udp => udp_towards(address).and_then(|socket| {
+            // A closed port is told to a socket that is connected.
+            socket.connect(address)?;
+            socket.send(&[])?;
+            Ok(Asked::Udp(socket))
+        }),
+    };
+    asked.map_err(|error| Heard::Forbidden(error.to_string()))
+}
+
+impl Asked {
+    fn hear(self, patience: Duration) -> Heard {
+        match self {
+            Asked::Tcp(mut dial) => match dial.wait(patience) {
+                Some(Met::Open(..) | Met::Refused) => Heard::Answer,
+                Some(Met::Failed(error)) => Heard::Forbidden(error.to_string()),
+                None => Heard::Nothing,
+            },
+            Asked::Udp(socket) => {
+                let patience = patience.max(Duration::from_millis(1));
+                let waited = socket.set_read_timeout(Some(patience));
+                match waited.and_then(|()| socket.recv(&mut [0; 16])) {
+                    Ok(_) => Heard::Answer,
+                    Err(error) => match error.kind() {
+                        std::io::ErrorKind::ConnectionRefused => Heard::Answer,
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+                            Heard::Nothing
+                        }
+                        _ => Heard::Forbidden(error.to_string()),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// What is likely wrong, in a sentence or two. `ahead` is how many seconds this clock is ahead of that
+/// of the host, if it tells.
+pub fn likely(way: &Way, door: Door, heard: &[(Knock, Heard)], ahead: Option<i64>) -> String {
+    if let Some(refused) = forbidden(heard) {
+        return refused;
+    }
+    let arrives = heard.iter().any(|(_, heard)| *heard == Heard::Answer);
+    if !arrives && door == Door::Silent {
+        return format!(
+            "nothing there answers, at {} either: the host is down, its address is another, or a \
+             firewall drops all that is not right",
+            list(heard.iter().map(|(port, _)| *port))
+        );
+    }
+    match way {
+        Way::Token(_, port) => token(*port, heard, ahead),
+        Way::Sequence(knocks) => sequence(knocks, door, heard),
+    }
+}
+
+fn forbidden(heard: &[(Knock, Heard)]) -> Option<String> {
+    let (ports, why): (Vec<Knock>, Vec<&String>) = heard
+        .iter()
+        .filter_map(|(port, heard)| match heard {
+            Heard::Forbidden(why) => Some((*port, why)),
+            _ => None,
+        })
+        .unzip();
+    let why = why.first()?;
+    Some(format!(
+        "packets to {} are turned back ({why}): by a firewall here or in the network between; try from \
+         another network",
+        list(ports)
+    ))
+}
+
+fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
+    if door == Door::Refused {
+        return "the host refuses: the door is shut, or it is open and nothing listens behind it"
+            .to_string();
+    }
+    let tcp = heard
+        .iter()
+        .filter(|(port, _)| knocks.contains(port) && port.protocol == Protocol::Tcp);
+    let (answered, silent): (Vec<_>, Vec<_>) = tcp.partition(|(_, heard)| *heard == Heard::Answer);
+    let of = |ports: &[&(Knock, Heard)]| list(ports.iter().map(|(port, _)| *port));
+    match (answered.is_empty(), silent.is_empty()) {
+        (_, true) => {
+            "the host is up and the knocks reach it: another sequence, another order, or a key \
+                      that is expired or gone"
+                .to_string()
+        }
+        (false, false) => format!(
+            "the host answers at {}, but not at {}: a network between may filter those; try from \
+             another network, or choose other ports",
+            of(&answered),
+            of(&silent)
+        ),
+        (true, false) => format!(
+            "the host is up, but does not answer at {}: its firewall is silent and the sequence not \
+             right, or a network between filters them",
+            of(&silent)
+        ),
+    }
+}
+
+fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>) -> String {
+    let off = |ahead: i64| ahead.unsigned_abs() > GRACE.as_secs();
+    match ahead {
+        Some(ahead) if off(ahead) => {
+            let by = Duration::from_secs(ahead.unsigned_abs());
+            let way = if ahead > 0 { "ahead of" } else { "behind" };
+            let by = humantime::format_duration(by);
+            return format!(
+                "this clock is {by} {way} what the web server there says: tokens fit the time; set it \
+                 right"
+            );
+        }
+        Some(_) | None => {}
+    }
+    let reached = heard.iter().any(|(asked, heard)| {
+        (asked.protocol, asked.port) == (Protocol::Udp, port) && *heard == Heard::Answer
+    });
+    let reached = match reached {
+        true => "the token reaches the host, ",
+        false => "",
+    };
+    let clock = match ahead {
+        Some(_) => "the clock agrees with that of the web server there, so it is not the time",
+        None => "is the clock right, to two minutes",
+    };
+    let otherwise = "another secret, no token of this minute left, or a server that was started less \
+                     than two minutes ago";
+    match ahead {
+        Some(_) => format!("{reached}{clock}: {otherwise}"),
+        None => format!("{reached}{clock}? Otherwise: {otherwise}"),
+    }
+}
+
+/// "443/tcp, 920/tcp and 50/tcp"
+fn list(ports: impl IntoIterator<Item = Knock>) -> String {
+    let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
+    match ports.as_slice() {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        _ => ports.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::single_use::Secret;
+
+    fn knocks(texts: &[&str]) -> Vec<Knock> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn heard(answers: &[(&str, Heard)]) -> Vec<(Knock, Heard)> {
+        let one = |(text, heard): &(&str, Heard)| (text.parse().unwrap(), heard.clone());
+        answers.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_answers_decides_what_is_likely() {
+        use Heard::{Answer, Nothing};
+        let way = Way::Sequence(knocks(&["1000", "2000", "53/udp"]));
+        let forbidden = Heard::Forbidden("No route to host".to_string());
+        for (first, second, web, door, wanted) in [
+            (Answer, Answer, Nothing, Door::Silent, "the knocks reach it"),
+            (
+                Answer,
+                Nothing,
+                Nothing,
+                Door::Silent,
+                "but not at 2000/tcp",
+            ),
+            (
+                Nothing,
+                Nothing,
+                Answer,
+                Door::Silent,
+                "does not answer at 1000/tcp and 2000/tcp",
+            ),
+            (
+                Nothing,
+                Nothing,
+                Nothing,
+                Door::Silent,
+                "nothing there answers",
+            ),
+            (Nothing, Nothing, Nothing, Door::Refused, "the host refuses"),
+            (
+                Answer,
+                forbidden,
+                Nothing,
+                Door::Silent,
+                "packets to 2000/tcp are turned back (No route to host)",
+            ),
+        ] {
+            let heard = heard(&[
+                ("1000", first),
+                ("2000", second),
+                ("53/udp", Nothing),
+                ("80", web),
+            ]);
+            let said = likely(&way, door, &heard, None);
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_named_with_how_wrong_it_is() {
+        let port = NonZeroU16::new(40123).unwrap();
+        let way = Way::Token(Secret::new([5; 32].into()), port);
+        let heard = heard(&[("40123/udp", Heard::Answer), ("80", Heard::Answer)]);
+        for (ahead, wanted) in [
+            (Some(3600), "this clock is 1h ahead of"),
+            (Some(-121), "this clock is 2m 1s behind"),
+            (Some(120), "it is not the time: another secret"),
+            (None, "the token reaches the host, is the clock right"),
+        ] {
+            let said = likely(&way, Door::Silent, &heard, ahead);
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+}

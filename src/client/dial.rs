@@ -1,0 +1,132 @@
+//! A TCP connection under way, which can be waited for in parts and given up.
+//!
+//! Giving it up before the other side has answered sends nothing: what was sent is exactly one SYN,
+//! as long as that is within the second after which the kernel repeats it.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A connection that nobody has answered yet, or that is over.
+#[derive(Debug)]
+pub struct Dial {
+    socket: Option<Socket>,
+    /// What the kernel knew at once.
+    at_once: Option<Met>,
+    started: Instant,
+}
+
+/// What a connection met.
+#[derive(Debug)]
+pub enum Met {
+    /// The other side took it, that long after the SYN.
+    Open(TcpStream, Duration),
+    /// A reset came back.
+    Refused,
+    /// A network on the way, or this host, said no.
+    Failed(io::Error),
+}
+
+impl Dial {
+    /// Sends the SYN.
+    ///
+    /// # Errors
+    /// When it cannot even be sent: no route, forbidden here, no sockets left.
+    pub fn start(address: SocketAddr) -> io::Result<Dial> {
+        let kind = Type::STREAM;
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        let started = Instant::now();
+        let under_way = |error: &io::Error| {
+            error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error())
+                || error.kind() == io::ErrorKind::WouldBlock
+        };
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if under_way(&error) => {}
+            Err(error) if refused(&error) => {
+                return Ok(Dial {
+                    socket: None,
+                    at_once: Some(Met::Refused),
+                    started,
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Dial {
+            socket: Some(socket),
+            at_once: None,
+            started,
+        })
+    }
+
+    /// Waits for an answer as long as `patience`, but not when there was one before. `None` when none
+    /// came: then exactly that time is over.
+    pub fn wait(&mut self, patience: Duration) -> Option<Met> {
+        if let Some(met) = self.at_once.take() {
+            return Some(met);
+        }
+        let Some(socket) = &self.socket else {
+            thread::sleep(patience);
+            return None;
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).unwrap_or_default();
+            let mut waiting = [PollFd::new(socket, PollFlags::OUT)];
+            match poll(&mut waiting, Some(&timeout)) {
+                Ok(0) => return None,
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Some(Met::Failed(error.into())),
+            }
+        }
+        let after = self.started.elapsed();
+        let socket = self.socket.take()?;
+        let error = match socket.take_error() {
+            Ok(None) => match socket.set_nonblocking(false) {
+                Ok(()) => return Some(Met::Open(socket.into(), after)),
+                Err(error) => error,
+            },
+            Ok(Some(error)) | Err(error) => error,
+        };
+        Some(match refused(&error) {
+            true => Met::Refused,
+            false => Met::Failed(error),
+        })
+    }
+}
+
+fn refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn an_open_port_takes_the_connection_and_a_closed_one_refuses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut dial = Dial::start(address).unwrap();
+        assert!(matches!(dial.wait(PATIENCE), Some(Met::Open(..))));
+        // What was answered is not answered again.
+        assert!(dial.wait(Duration::ZERO).is_none());
+        drop(listener);
+        let mut dial = Dial::start(address).unwrap();
+        assert!(matches!(dial.wait(PATIENCE), Some(Met::Refused)));
+        assert!(dial.wait(Duration::ZERO).is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! What is sent to open a door, try after try. Pure.
+
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::profile::Way;
+use crate::knock::Knock;
+use crate::single_use::{Secret, TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
+
+/// All that is needed to open a door.
+#[derive(Debug)]
+pub struct Plan {
+    /// How long to look whether the door is open already; `None`: knock in any case.
+    pub look: Option<Duration>,
+    pub tries: Vec<Try>,
+    /// Each try is good for one address only, and this is the next one.
+    next: Option<AtomicUsize>,
+}
+
+/// One try.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Try {
+    pub packets: Packets,
+    /// The pause after each of them.
+    pub gap: Duration,
+    /// How long the door is waited for after the last packet.
+    pub wait: Duration,
+}
+
+/// What is sent in one try.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Packets {
+    Knocks(Vec<Knock>),
+    /// A token, to this UDP port.
+    Token(Token, NonZeroU16),
+}
+
+/// How much slower each try knocks, and how long it waits for the door.
+///
+/// The waits stay below the second after which a SYN is repeated: a repeated SYN at a door that is
+/// still closed is a knock that leads nowhere, and could hit the next try in the middle.
+const TRIES: [(u32, Duration); 3] = [(1, FIRST_WAIT), (5, NEXT_WAIT), (25, NEXT_WAIT)];
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const NEXT_WAIT: Duration = Duration::from_millis(900);
+
+/// Slower tries start from this when no gap was asked for.
+const SMALLEST_SLOW_GAP: Duration = Duration::from_millis(10);
+
+impl Plan {
+    /// `gap` is the pause after each packet of the first try, `now` in seconds since 1970.
+    pub fn new(way: &Way, gap: Duration, look: Option<Duration>, now: i64) -> Plan {
+        match way {
+            Way::Sequence(knocks) => Plan {
+                look,
+                tries: TRIES
+                    .map(|(slower, wait)| {
+                        let gap = match slower {
+                            1 => gap,
+                            _ => gap.max(SMALLEST_SLOW_GAP) * slower,
+                        };
+                        let packets = Packets::Knocks(knocks.clone());
+                        Try { packets, gap, wait }
+                    })
+                    .into(),
+                next: None,
+            },
+            Way::Token(secret, port) => {
+                let mut wait = FIRST_WAIT;
+                let tries = tokens(secret, now).into_iter().map(|token| Try {
+                    packets: Packets::Token(token, *port),
+                    gap,
+                    wait: std::mem::replace(&mut wait, NEXT_WAIT),
+                });
+                Plan {
+                    look,
+                    tries: tries.collect(),
+                    next: Some(AtomicUsize::new(0)),
+                }
+            }
+        }
+    }
+
+    /// The next try for who has made so many: of what opens once, nobody gets what another has.
+    pub fn next(&self, made: usize) -> Option<&Try> {
+        let index = match &self.next {
+            Some(next) => next.fetch_add(1, Ordering::Relaxed),
+            None => made,
+        };
+        self.tries.get(index)
+    }
+}
+
+/// The tokens to try at a moment, in order: those of this window, and two of the next. Which of its own
+/// window comes first changes every quarter of a minute, so that who opens twice begins with one that
+/// has not been spent.
+pub fn tokens(secret: &Secret, now: i64) -> Vec<Token> {
+    let window = Window::at(now);
+    let length = WINDOW.as_secs() as i64;
+    let quarter = now.rem_euclid(length) * i64::from(TOKENS_PER_WINDOW) / length;
+    let own = (0..TOKENS_PER_WINDOW).map(|number| (window, number));
+    let mut order: Vec<(Window, u32)> = own.collect();
+    order.rotate_left(quarter as usize);
+    let next = Window(window.0 + 1);
+    order.extend([(next, 0), (next, 1)]);
+    let tokens = order
+        .into_iter()
+        .map(|(window, number)| token(secret, window, number));
+    tokens.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> Secret {
+        let bytes: [u8; 32] = std::array::from_fn(|i| i as u8);
+        Secret::new(bytes.into())
+    }
+
+    const MINUTE: i64 = 1_783_350_000;
+
+    #[test]
+    fn the_first_token_changes_within_a_minute_and_all_are_different() {
+        let secret = secret();
+        let first: Vec<Token> = (0..4)
+            .map(|i| tokens(&secret, MINUTE + 15 * i)[0])
+            .collect();
+        let window = Window::at(MINUTE);
+        let wanted: Vec<Token> = (0..4).map(|n| token(&secret, window, n)).collect();
+        assert_eq!(first, wanted);
+        for second in 0..60 {
+            let mut all = tokens(&secret, MINUTE + second);
+            assert_eq!(all.len(), 6);
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), 6, "{second}");
+        }
+    }
+
+    #[test]
+    fn each_try_knocks_slower_and_no_wait_reaches_the_second_of_a_repeated_syn() {
+        let way = Way::Sequence(vec!["443".parse().unwrap(), "53/udp".parse().unwrap()]);
+        let gaps = |gap: u64| -> Vec<u128> {
+            let plan = Plan::new(&way, Duration::from_millis(gap), None, MINUTE);
+            let gaps = plan.tries.iter().map(|one| match &one.packets {
+                Packets::Knocks(knocks) => {
+                    assert_eq!(knocks.len(), 2);
+                    assert!(one.wait < Duration::from_secs(1));
+                    one.gap.as_millis()
+                }
+                Packets::Token(..) => panic!("a token"),
+            });
+            gaps.collect()
+        };
+        assert_eq!(gaps(0), [0, 50, 250]);
+        assert_eq!(gaps(8), [8, 50, 250]);
+        assert_eq!(gaps(20), [20, 100, 500]);
+    }
+
+    #[test]
+    fn two_addresses_share_no_token_and_each_gets_the_whole_sequence() {
+        let port = NonZeroU16::new(40123).unwrap();
+        let plan = Plan::new(&Way::Token(secret(), port), Duration::ZERO, None, MINUTE);
+        let sent = |plan: &Plan, made: usize| plan.next(made).map(|one| one.packets.clone());
+        let both: Vec<_> = (0..4)
+            .flat_map(|n| [sent(&plan, n), sent(&plan, n)])
+            .collect();
+        let mut different = both[..6].to_vec();
+        different.dedup();
+        assert!(different.iter().all(Option::is_some) && different.len() == 6);
+        assert_eq!(both[6..], [None, None]);
+        let way = Way::Sequence(vec!["443".parse().unwrap()]);
+        let plan = Plan::new(&way, Duration::ZERO, None, MINUTE);
+        assert_eq!(sent(&plan, 0), sent(&plan, 0));
+        assert_eq!(sent(&plan, 3), None);
+    }
+}

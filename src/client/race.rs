@@ -1,0 +1,145 @@
+//! All addresses of a host, the next one while the one before has not answered (RFC 8305).
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::enter::{Door, Open, enter};
+use super::plan::Plan;
+
+/// How long an address is alone before the next one is tried too: the Connection Attempt Delay of
+/// RFC 8305.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Which addresses of a host are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    Any,
+    V4,
+    V6,
+}
+
+impl Family {
+    fn fits(self, address: &SocketAddr) -> bool {
+        match self {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// The addresses of a host: the system's order, but families in turn. Never empty. Their port is 0.
+///
+/// # Errors
+/// A sentence, when the name is not known or has no such address.
+pub fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let found = (bare.unwrap_or(host), 0)
+        .to_socket_addrs()
+        .map_err(|error| format!("{host} is not found: {error}"))?;
+    let found = in_turn(found.filter(|address| family.fits(address)));
+    if found.is_empty() {
+        let family = match family {
+            Family::Any => "",
+            Family::V4 => "IPv4 ",
+            Family::V6 => "IPv6 ",
+        };
+        return Err(format!("{host} has no {family}address"));
+    }
+    Ok(found)
+}
+
+/// Each address once, one of the other family after each, as long as there are any.
+fn in_turn(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut once: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !once.contains(&address) {
+            once.push(address);
+        }
+    }
+    let first = once.first().is_some_and(SocketAddr::is_ipv6);
+    let (ours, theirs): (Vec<_>, Vec<_>) = once
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first);
+    let mut theirs = theirs.into_iter();
+    let mut turns = Vec::new();
+    for address in ours {
+        turns.push(address);
+        turns.extend(theirs.next());
+    }
+    turns.extend(theirs);
+    turns
+}
+
+/// What came of an address.
+pub type Outcome = io::Result<Result<Open, Door>>;
+
+/// Enters by the address that lets us in first. Otherwise all of them with what came of each, in the
+/// order in which they gave up.
+///
+/// # Errors
+/// When no address let us in.
+pub fn race(
+    hosts: &[SocketAddr],
+    door: NonZeroU16,
+    plan: &Arc<Plan>,
+) -> Result<(SocketAddr, Open), Vec<(SocketAddr, io::Result<Door>)>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = channel::<(SocketAddr, Outcome)>();
+    let mut waiting = hosts.iter().copied();
+    let mut running = 0;
+    let mut lost = Vec::new();
+    let mut start_next = |running: &mut usize| {
+        if let Some(host) = waiting.next() {
+            let (plan, stop, sender) = (Arc::clone(plan), Arc::clone(&stop), sender.clone());
+            *running += 1;
+            // Who comes too late finds nobody who listens; its connection is closed.
+            thread::spawn(move || sender.send((host, enter(host, door, &plan, &stop))));
+        }
+    };
+    start_next(&mut running);
+    while running > 0 {
+        match receiver.recv_timeout(HEAD_START) {
+            Ok((host, Ok(Ok(open)))) => {
+                stop.store(true, Ordering::Relaxed);
+                return Ok((host, open));
+            }
+            Ok((host, Ok(Err(door)))) => lost.push((host, Ok(door))),
+            Ok((host, Err(error))) => lost.push((host, Err(error))),
+            Err(RecvTimeoutError::Timeout) => {
+                start_next(&mut running);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        running -= 1;
+        start_next(&mut running);
+    }
+    Err(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(texts: &[&str]) -> Vec<SocketAddr> {
+        let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
+        texts.iter().map(address).collect()
+    }
+
+    #[test]
+    fn families_come_in_turn_and_each_address_once() {
+        let found = all(&["::1", "::2", "::1", "127.0.0.1", "::3", "127.0.0.2"]);
+        let wanted = all(&["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]);
+        assert_eq!(in_turn(found.into_iter()), wanted);
+        let found = all(&["127.0.0.1", "::1", "::2"]);
+        assert_eq!(in_turn(found.clone().into_iter()), found);
+        assert!(in_turn(all(&[]).into_iter()).is_empty());
+    }
+}
