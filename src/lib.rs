@@ -16,21 +16,30 @@
 #![forbid(unsafe_code)]
 
 // From text to what is handed to the kernel: pure.
+#[cfg(feature = "server")]
 pub mod automaton;
+#[cfg(feature = "server")]
 pub mod import;
 pub mod knock;
+#[cfg(feature = "server")]
 pub mod policy;
+#[cfg(feature = "server")]
 pub mod ruleset;
 pub mod single_use;
 
 // The contract, and what happens over time.
+#[cfg(feature = "server")]
 pub mod model;
+#[cfg(feature = "server")]
 pub mod trace;
 
 // The edges.
 pub mod cli;
 pub mod client;
+#[cfg(feature = "server")]
 pub mod enrol;
+#[cfg(feature = "server")]
 pub mod firewall;
+#[cfg(feature = "server")]
 pub mod lab;
 mod private_file;

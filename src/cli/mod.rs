@@ -1,34 +1,47 @@
 //! The command line: one file for each command. Commands read arguments, call the library and print;
 //! they decide nothing.
 
+#[cfg(feature = "server")]
 mod apply;
+#[cfg(feature = "server")]
 mod by_hand;
+#[cfg(feature = "server")]
 mod check;
 mod code;
 mod connect;
+#[cfg(feature = "server")]
 mod demo;
+#[cfg(feature = "server")]
 mod explain;
+#[cfg(feature = "server")]
 mod import;
+#[cfg(feature = "server")]
 mod key;
 mod knock;
 mod profile;
 mod qr;
+#[cfg(feature = "server")]
 mod refill;
+#[cfg(feature = "server")]
 mod remove;
+#[cfg(feature = "server")]
 mod render;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(feature = "server")]
 mod status;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::firewall::list_size;
-use crate::policy::diagnostic::Style;
-use crate::policy::load::{LoadError, exposed, load};
-use crate::policy::{Backend, Host, Policy};
+#[cfg(feature = "server")]
+use server::{
+    PolicyPath, backend, could_not_read, host, policy, policy_for, report, reported,
+    warn_of_readers,
+};
 
 /// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
 #[derive(Parser)]
@@ -38,7 +51,7 @@ use crate::policy::{Backend, Host, Policy};
     after_help = "Exit status: 0 yes, 1 no (policy has errors, kernel differs, door shut), 2 could not."
 )]
 struct Cli {
-    /// Without a command: status.
+    // Without a command: status.
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -46,26 +59,37 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Check a policy file.
+    #[cfg(feature = "server")]
     Check(PolicyPath),
     /// Print the ruleset of a policy.
+    #[cfg(feature = "server")]
     Render(render::Arguments),
     /// Say what each knock of a trace means (lines `seconds source port[/udp]` on standard input).
+    #[cfg(feature = "server")]
     Explain(PolicyPath),
     /// Turn a knockd.conf or the classic iptables script into a policy.
+    #[cfg(feature = "server")]
     Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
+    #[cfg(feature = "server")]
     Apply(PolicyPath),
     /// Make, list and revoke keys.
+    #[cfg(feature = "server")]
     Key(key::Arguments),
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
+    #[cfg(feature = "server")]
     Refill(refill::Arguments),
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
+    #[cfg(feature = "server")]
     Status(status::Arguments),
     /// Grant a source a door by hand.
+    #[cfg(feature = "server")]
     Open(by_hand::Open),
     /// End grants: all, of one door, of one source.
+    #[cfg(feature = "server")]
     Close(by_hand::Close),
     /// Take our rules out of the firewall. The doors are then open to everyone.
+    #[cfg(feature = "server")]
     Remove(remove::Arguments),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
@@ -76,23 +100,8 @@ enum Command {
     /// Print a token of this minute in hexadecimal, for any tool that sends bytes.
     Code(code::Arguments),
     /// Watch it work: two hosts in namespaces, a real door, a real listener.
+    #[cfg(feature = "server")]
     Demo(demo::Arguments),
-}
-
-#[derive(Args)]
-struct PolicyPath {
-    /// The policy file.
-    #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
-    path: PathBuf,
-    /// `nftables` or `iptables`, instead of what the policy says.
-    #[arg(long, value_name = "BACKEND", value_parser = backend)]
-    backend: Option<Backend>,
-}
-
-fn backend(text: &str) -> Result<Backend, String> {
-    let known = [Backend::Nftables, Backend::Iptables];
-    let named = known.into_iter().find(|backend| backend.name() == text);
-    named.ok_or_else(|| format!("`{text}` is no backend: nftables and iptables are"))
 }
 
 /// What a command's exit status says.
@@ -113,71 +122,56 @@ impl From<Answer> for ExitCode {
     }
 }
 
+/// What is done without a command.
+#[cfg(feature = "server")]
+fn without() -> Command {
+    Command::Status(status::Arguments::default())
+}
+
+#[cfg(not(feature = "server"))]
+fn without() -> Command {
+    <Cli as clap::CommandFactory>::command()
+        .error(
+            clap::error::ErrorKind::MissingSubcommand,
+            "a command is needed",
+        )
+        .exit()
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let command = command.unwrap_or_else(|| Command::Status(status::Arguments::default()));
+    let command = Cli::parse().command.unwrap_or_else(without);
     let answer = match command {
+        #[cfg(feature = "server")]
         Command::Check(policy) => check::run(&policy),
+        #[cfg(feature = "server")]
         Command::Render(policy) => render::run(&policy),
+        #[cfg(feature = "server")]
         Command::Explain(policy) => explain::run(&policy),
+        #[cfg(feature = "server")]
         Command::Import(arguments) => import::run(&arguments),
+        #[cfg(feature = "server")]
         Command::Apply(policy) => apply::run(&policy),
+        #[cfg(feature = "server")]
         Command::Refill(arguments) => refill::run(&arguments),
+        #[cfg(feature = "server")]
         Command::Status(arguments) => status::run(&arguments),
+        #[cfg(feature = "server")]
         Command::Open(arguments) => by_hand::open(&arguments),
+        #[cfg(feature = "server")]
         Command::Close(arguments) => by_hand::close(&arguments),
+        #[cfg(feature = "server")]
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Knock(arguments) => knock::run(&arguments),
         Command::Connect(arguments) => connect::run(&arguments),
+        #[cfg(feature = "server")]
         Command::Key(arguments) => key::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Code(arguments) => code::run(&arguments),
+        #[cfg(feature = "server")]
         Command::Demo(arguments) => demo::run(&arguments),
     };
     answer.into()
-}
-
-/// Reads the policy, or says on standard error why not.
-fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
-    policy_for(path, None)
-}
-
-/// The same; `default` is the backend where neither the file nor the command line names one.
-fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Answer> {
-    load(&path.path, &host(path, default)).map_err(could_not_read)
-}
-
-/// What a policy is read for.
-fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static> {
-    Host {
-        backend: path.backend,
-        default,
-        ip_list_tot: list_size(),
-        ..Host::default()
-    }
-}
-
-/// Warns when others can read or change a policy that holds sequences.
-fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
-    if let Some(warning) = exposed(&path.path, policy) {
-        complain(&warning);
-    }
-}
-
-/// Says why there is no policy.
-fn could_not_read(error: LoadError) -> Answer {
-    match error {
-        LoadError::Unreadable(message) => {
-            complain(&message);
-            Answer::CouldNot
-        }
-        LoadError::Wrong(report) => {
-            let mut stderr = anstream::stderr();
-            let _ = writeln!(stderr, "{}", report.render(Style::Coloured));
-            Answer::No
-        }
-    }
 }
 
 /// Prints to standard output. When nobody reads it any more, that is no error and changes no answer.
@@ -194,30 +188,6 @@ fn heard(text: &str) -> bool {
             complain(&format!("cannot write: {error}"));
             std::process::exit(2);
         }
-    }
-}
-
-/// Prints what was done to the firewall. Returns whether it could be written; when nobody reads it any
-/// more, that is no error.
-fn report(text: &str) -> bool {
-    match print(text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!(
-                "cannot write: {error}\nthe running firewall was changed; only the report could not be \
-                 written"
-            ));
-            false
-        }
-        _ => true,
-    }
-}
-
-/// The answer of a command that has nothing more to say than its report.
-fn reported(text: &str) -> Answer {
-    if report(text) {
-        Answer::Yes
-    } else {
-        Answer::CouldNot
     }
 }
 

@@ -78,10 +78,12 @@ fn in_turn(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// What came of an address.
-pub type Outcome = io::Result<Result<Open, Door>>;
+type Outcome = io::Result<Result<Open, Door>>;
 
-/// Enters by the address that lets us in first. Otherwise all of them with what came of each, in the
-/// order in which they gave up.
+/// The addresses that did not let us in, in the order in which they gave up.
+pub type Lost = Vec<(SocketAddr, io::Result<Door>)>;
+
+/// Enters by the address that lets us in first.
 ///
 /// # Errors
 /// When no address let us in.
@@ -89,7 +91,7 @@ pub fn race(
     hosts: &[SocketAddr],
     door: NonZeroU16,
     plan: &Arc<Plan>,
-) -> Result<(SocketAddr, Open), Vec<(SocketAddr, io::Result<Door>)>> {
+) -> Result<(SocketAddr, Open), Lost> {
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = channel::<(SocketAddr, Outcome)>();
     let mut waiting = hosts.iter().copied();

@@ -4,11 +4,14 @@
 //! the kernel holds and what was spent is passed in, and so is the time. The kernel spends a token by
 //! itself, see [`nftables`](crate::ruleset::nftables); `firewall/tokens` loads them.
 
+#[cfg(feature = "server")]
 pub mod journal;
+#[cfg(feature = "server")]
 pub mod plan;
 mod secret;
 mod token;
 
+#[cfg(feature = "server")]
 pub use journal::Journal;
 pub use secret::{Secret, SecretError};
 pub use token::{GRACE, Token, WINDOW, Window, token};

@@ -1,0 +1,94 @@
+//! What the commands of the server share: the policy that they are given, and reports of changes.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Answer, complain, print};
+use crate::firewall::list_size;
+use crate::policy::diagnostic::Style;
+use crate::policy::load::{LoadError, exposed, load};
+use crate::policy::{Backend, Host, Policy};
+
+#[derive(Args)]
+pub(super) struct PolicyPath {
+    /// The policy file.
+    #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
+    pub(super) path: PathBuf,
+    /// `nftables` or `iptables`, instead of what the policy says.
+    #[arg(long, value_name = "BACKEND", value_parser = backend)]
+    pub(super) backend: Option<Backend>,
+}
+
+pub(super) fn backend(text: &str) -> Result<Backend, String> {
+    let known = [Backend::Nftables, Backend::Iptables];
+    let named = known.into_iter().find(|backend| backend.name() == text);
+    named.ok_or_else(|| format!("`{text}` is no backend: nftables and iptables are"))
+}
+
+/// Reads the policy, or says on standard error why not.
+pub(super) fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
+    policy_for(path, None)
+}
+
+/// The same; `default` is the backend where neither the file nor the command line names one.
+pub(super) fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Answer> {
+    load(&path.path, &host(path, default)).map_err(could_not_read)
+}
+
+/// What a policy is read for.
+pub(super) fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static> {
+    Host {
+        backend: path.backend,
+        default,
+        ip_list_tot: list_size(),
+        ..Host::default()
+    }
+}
+
+/// Warns when others can read or change a policy that holds sequences.
+pub(super) fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
+    if let Some(warning) = exposed(&path.path, policy) {
+        complain(&warning);
+    }
+}
+
+/// Says why there is no policy.
+pub(super) fn could_not_read(error: LoadError) -> Answer {
+    match error {
+        LoadError::Unreadable(message) => {
+            complain(&message);
+            Answer::CouldNot
+        }
+        LoadError::Wrong(report) => {
+            let mut stderr = anstream::stderr();
+            let _ = writeln!(stderr, "{}", report.render(Style::Coloured));
+            Answer::No
+        }
+    }
+}
+
+/// Prints what was done to the firewall. Returns whether it could be written; when nobody reads it any
+/// more, that is no error.
+pub(super) fn report(text: &str) -> bool {
+    match print(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!(
+                "cannot write: {error}\nthe running firewall was changed; only the report could not be \
+                 written"
+            ));
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The answer of a command that has nothing more to say than its report.
+pub(super) fn reported(text: &str) -> Answer {
+    if report(text) {
+        Answer::Yes
+    } else {
+        Answer::CouldNot
+    }
+}
