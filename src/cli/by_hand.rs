@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use ipnet::IpNet;
 
+use super::completions::doors;
 use super::{Answer, complain, count, reported, say};
 use crate::firewall::{Failure, Firewall, by_hand};
 use crate::knock::{display_source, unmapped};
@@ -14,7 +16,7 @@ use crate::policy::{Backend, Name, show};
 #[derive(Args)]
 pub(super) struct Open {
     /// The door, as the policy names it.
-    #[arg(value_parser = name)]
+    #[arg(add = ArgValueCandidates::new(doors), value_parser = name)]
     door: Name,
     /// An address, or a network of the length that grants on this host have.
     #[arg(value_parser = source)]
@@ -27,7 +29,7 @@ pub(super) struct Open {
 #[derive(Args)]
 pub(super) struct Close {
     /// A door (default: all).
-    #[arg(value_name = "DOOR")]
+    #[arg(value_name = "DOOR", add = ArgValueCandidates::new(doors))]
     door: Option<String>,
     /// An address or network (default: all).
     #[arg(value_parser = source)]

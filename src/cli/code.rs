@@ -1,7 +1,9 @@
 //! `toctoc code`
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
+use super::completions::profiles;
 use super::knock::no_profile;
 use super::{Answer, complain, now, say};
 use crate::client::profile::Way;
@@ -10,6 +12,7 @@ use crate::client::{store, tokens};
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The profile: its name, or a path with a `/`.
+    #[arg(add = ArgValueCandidates::new(profiles))]
     profile: String,
 }
 

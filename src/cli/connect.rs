@@ -4,7 +4,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
+use super::completions::profiles;
 use super::knock::{enter, no_profile, patience};
 use super::{Answer, complain, now};
 use crate::client::store::{self, Found};
@@ -13,7 +15,7 @@ use crate::client::{Family, Plan, addresses, hand_over, relay};
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The profile: its name, its host, or a path with a `/`.
-    #[arg(value_name = "HOST|PROFILE")]
+    #[arg(value_name = "HOST|PROFILE", add = ArgValueCandidates::new(profiles))]
     target: String,
     /// The port to connect to.
     /// (Default: the door of the profile.)
@@ -59,10 +61,10 @@ fn connect(arguments: &Arguments) -> Result<Answer, Failed> {
         _ => Family::Any,
     };
     let hosts = addresses(&profile.host, family).map_err(could_not)?;
-    let look = Some(patience(&name));
+    let look = Some(patience(&profile.host));
     let plan = Arc::new(Plan::new(&profile.way, profile.gap, look, now()));
     let (_, open) = enter(&hosts, door, &plan, &profile.way).map_err(|answer| (answer, None))?;
-    store::remember_round_trip(&name, open.round_trip);
+    store::remember_round_trip(&profile.host, open.round_trip);
     if arguments.fdpass {
         hand_over(&open.stream).map_err(|error| {
             could_not(format!(

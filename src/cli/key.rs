@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 use qrcode::render::svg;
 
+use super::completions::{doors, keys as key_names};
 use super::qr::{code, show_in_terminal};
 use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
 use crate::client::profile::{Way, is_host};
@@ -39,7 +41,7 @@ struct New {
     #[command(flatten)]
     policy: PolicyPath,
     /// A door that it opens; may come several times. (Default: the only door.)
-    #[arg(long, value_name = "DOOR")]
+    #[arg(long, value_name = "DOOR", add = ArgValueCandidates::new(doors))]
     opens: Vec<String>,
     /// It opens with tokens, each good once (the default).
     #[arg(long, conflicts_with = "sequence")]
@@ -67,7 +69,7 @@ struct New {
 #[derive(Args)]
 struct Revoke {
     /// The key.
-    #[arg(value_parser = name)]
+    #[arg(value_parser = name, add = ArgValueCandidates::new(key_names))]
     name: Name,
     #[command(flatten)]
     policy: PolicyPath,

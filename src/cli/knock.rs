@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
+use super::completions::profiles;
 use super::{Answer, complain, count, now, say};
 use crate::client::profile::{GAP, Way, parse_gap};
 use crate::client::store::{self, Found};
@@ -20,7 +22,7 @@ use crate::knock::{Knock, Protocol};
 pub(super) struct Arguments {
     /// The host, a name or an address; or, without knocks, a profile: its name, its host, or a path
     /// with a `/`.
-    #[arg(value_name = "HOST|PROFILE")]
+    #[arg(value_name = "HOST|PROFILE", add = ArgValueCandidates::new(profiles))]
     target: String,
     /// The ports to knock at, in order: 443, 443/tcp or 53/udp.
     #[arg(value_name = "KNOCK", value_parser = knock)]
@@ -33,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     always: bool,
     /// The pause after each knock.
-    /// (Default: 8ms, or what the profile says.)
+    /// (Default: 7ms, or what the profile says.)
     #[arg(long, value_name = "TIME", value_parser = parse_gap)]
     gap: Option<Duration>,
     /// Say nothing when it works, nor when there is no such profile (for `Match exec` in ssh's
@@ -66,7 +68,7 @@ pub(super) fn door(text: &str) -> Result<Knock, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let Found { name, profile } = match target(arguments) {
+    let Found { profile, .. } = match target(arguments) {
         Ok(Some(found)) => found,
         Ok(None) => {
             if !arguments.quiet {
@@ -79,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             return Answer::CouldNot;
         }
     };
-    let look = (!arguments.always).then(|| patience(&name));
+    let look = (!arguments.always).then(|| patience(&profile.host));
     let plan = Arc::new(Plan::new(&profile.way, profile.gap, look, now()));
     let families: &[Family] = match (arguments.ipv4, arguments.ipv6, arguments.both) {
         (true, ..) => &[Family::V4],
@@ -100,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             None => send(&hosts, &plan, arguments.quiet),
             Some(door) => match enter(&hosts, door, &plan, &profile.way) {
                 Ok((host, open)) => {
-                    store::remember_round_trip(&name, open.round_trip);
+                    store::remember_round_trip(&profile.host, open.round_trip);
                     if !arguments.quiet {
                         say(&opened(host, door, &open));
                     }
@@ -119,8 +121,7 @@ fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
     let found = match arguments.knocks.as_slice() {
         [] => store::find(&arguments.target)?,
         knocks => Some(Found {
-            // No name of a profile, so nothing is remembered.
-            name: String::new(),
+            name: arguments.target.clone(),
             profile: Profile {
                 host: arguments.target.clone(),
                 door: None,
@@ -147,11 +148,11 @@ pub(super) fn no_profile(target: &str) -> String {
 
 /// How long to look whether a door is open before knocking at it: two round trips and a little, as far
 /// as one is remembered.
-pub(super) fn patience(profile: &str) -> Duration {
+pub(super) fn patience(host: &str) -> Duration {
     const UNKNOWN: Duration = Duration::from_millis(100);
     const LITTLE: Duration = Duration::from_millis(2);
     const LONGEST: Duration = Duration::from_millis(500);
-    match store::round_trip(profile) {
+    match store::round_trip(host) {
         Some(round_trip) => (round_trip.saturating_mul(2) + LITTLE).min(LONGEST),
         None => UNKNOWN,
     }

@@ -8,6 +8,7 @@ mod by_hand;
 #[cfg(feature = "server")]
 mod check;
 mod code;
+mod completions;
 mod connect;
 #[cfg(feature = "server")]
 mod demo;
@@ -18,6 +19,7 @@ mod import;
 #[cfg(feature = "server")]
 mod key;
 mod knock;
+mod man;
 mod profile;
 mod qr;
 #[cfg(feature = "server")]
@@ -64,7 +66,7 @@ enum Command {
     /// Print the ruleset of a policy.
     #[cfg(feature = "server")]
     Render(render::Arguments),
-    /// Say what each knock of a trace means (lines `seconds source port[/udp]` on standard input).
+    /// Say what each knock of a trace on standard input means.
     #[cfg(feature = "server")]
     Explain(PolicyPath),
     /// Turn a knockd.conf or the classic iptables script into a policy.
@@ -99,6 +101,10 @@ enum Command {
     Profile(profile::Arguments),
     /// Print a token of this minute in hexadecimal, for any tool that sends bytes.
     Code(code::Arguments),
+    /// Print a manual page: `toctoc man | man -l -`.
+    Man(man::Arguments),
+    /// Print what makes a shell complete commands, profiles, doors and keys.
+    Completions(completions::Arguments),
     /// Watch it work: two hosts in namespaces, a real door, a real listener.
     #[cfg(feature = "server")]
     Demo(demo::Arguments),
@@ -140,6 +146,7 @@ fn without() -> Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    completions::answer_shell();
     let command = Cli::parse().command.unwrap_or_else(without);
     let answer = match command {
         #[cfg(feature = "server")]
@@ -168,6 +175,8 @@ pub fn main() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Code(arguments) => code::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments, <Cli as clap::CommandFactory>::command()),
+        Command::Completions(arguments) => completions::run(&arguments),
         #[cfg(feature = "server")]
         Command::Demo(arguments) => demo::run(&arguments),
     };

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 use zeroize::Zeroizing;
 
+use super::completions::{profiles, tools};
 use super::knock::{door, knock, no_profile};
 use super::qr::{code, show_in_terminal};
 use super::{Answer, complain, count, now, say};
@@ -79,10 +81,11 @@ struct Import {
 #[derive(Args)]
 struct Show {
     /// The profile.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(profiles))]
     name: String,
     /// Print what to type with another tool.
-    #[arg(long = "as", value_name = "TOOL", value_parser = tool, group = "what")]
+    #[arg(long = "as", value_name = "TOOL", value_parser = tool, group = "what",
+          add = ArgValueCandidates::new(tools))]
     tool: Option<Tool>,
     /// Print the file, with its secret.
     #[arg(long, group = "what")]
@@ -98,7 +101,7 @@ struct Show {
 #[derive(Args)]
 struct Named {
     /// The profile.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(profiles))]
     name: String,
 }
 

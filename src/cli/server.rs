@@ -11,10 +11,13 @@ use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, exposed, load};
 use crate::policy::{Backend, Host, Policy};
 
+/// Where a policy is unless another is named.
+pub(super) const POLICY: &str = "/etc/toctoc/policy.toml";
+
 #[derive(Args)]
 pub(super) struct PolicyPath {
     /// The policy file.
-    #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
+    #[arg(value_name = "POLICY", default_value = POLICY)]
     pub(super) path: PathBuf,
     /// `nftables` or `iptables`, instead of what the policy says.
     #[arg(long, value_name = "BACKEND", value_parser = backend)]

@@ -32,7 +32,7 @@ pub enum Way {
 }
 
 /// The pause between two knocks, unless something else is asked for.
-pub const GAP: Duration = Duration::from_millis(8);
+pub const GAP: Duration = Duration::from_millis(7);
 
 /// As the file has it.
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::Profile;
+use super::profile::is_host;
 use crate::private_file::write_new;
 
 /// Far more than any profile has.
@@ -160,31 +161,30 @@ pub fn remove(name: &str) -> Result<PathBuf, String> {
     let path = path(name);
     fs::remove_file(&path)
         .map_err(|error| format!("{} cannot be removed: {error}", path.display()))?;
-    let _ = fs::remove_file(round_trip_file(name));
     Ok(path)
 }
 
-/// How long the last connection by this profile took to be answered, as far as anybody remembers.
-pub fn round_trip(name: &str) -> Option<Duration> {
-    let text = fs::read_to_string(round_trip_file(name)).ok()?;
+/// How long the last connection to a host took to be answered, as far as anybody remembers.
+pub fn round_trip(host: &str) -> Option<Duration> {
+    let text = fs::read_to_string(round_trip_file(host)?).ok()?;
     let micros: u64 = text.trim().parse().ok()?;
     Some(Duration::from_micros(micros))
 }
 
 /// Remembers it. When it cannot be, the next connection is a little slower.
-pub fn remember_round_trip(name: &str, round_trip: Duration) {
-    if !is_name(name) {
+pub fn remember_round_trip(host: &str, round_trip: Duration) {
+    let Some(file) = round_trip_file(host) else {
         return;
-    }
-    let file = round_trip_file(name);
+    };
     let directory = file.parent().map(make);
     if let Some(Ok(())) = directory {
         let _ = fs::write(file, format!("{}\n", round_trip.as_micros()));
     }
 }
 
-fn round_trip_file(name: &str) -> PathBuf {
-    below("XDG_CACHE_HOME", ".cache").join(format!("{name}.round-trip"))
+fn round_trip_file(host: &str) -> Option<PathBuf> {
+    let directory = below("XDG_CACHE_HOME", ".cache").join("round-trip");
+    (is_host(host) && !host.starts_with('.')).then(|| directory.join(host))
 }
 
 fn make(directory: &Path) -> io::Result<()> {

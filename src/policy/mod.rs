@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod edit;
 pub mod file;
 pub mod load;
+pub mod manual;
 mod scanned_ports;
 mod section;
 mod sweep;

@@ -1,0 +1,194 @@
+//! Every setting of the policy file in words: the manual page is made of it.
+
+/// A setting.
+#[derive(Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    /// What it may be.
+    pub value: &'static str,
+    /// What it is when it is left out; empty where it must be there, or is nothing then.
+    pub default: &'static str,
+    pub text: &'static str,
+}
+
+/// A section of the file, with its settings.
+#[derive(Debug)]
+pub struct Part {
+    /// As it stands in the file; empty for the top.
+    pub header: &'static str,
+    pub text: &'static str,
+    pub settings: &'static [Setting],
+}
+
+const fn setting(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    text: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        value,
+        default,
+        text,
+    }
+}
+
+const OPEN_FOR: &str = "How long a grant lasts. That of the key goes before that of the door, and that \
+                        before the one at the top of the file.";
+
+/// The whole file.
+pub const PARTS: &[Part] = &[
+    Part {
+        header: "",
+        text: "These stand before the first section.",
+        settings: &[
+            setting(
+                "within",
+                "a time, 1s to 1h",
+                "10s",
+                "The longest pause between two knocks. Who pauses longer begins anew.",
+            ),
+            setting("open_for", "a time, 1s to 30d", "60s", OPEN_FOR),
+            setting(
+                "interfaces",
+                "a list of names",
+                "all but loopback",
+                "Where doors are shut and knocks are heard.",
+            ),
+            setting(
+                "ignore",
+                "a list of ports",
+                "none",
+                "Ports whose packets are never knocks, not even wrong ones: those that clients use \
+                 all the time.",
+            ),
+            setting(
+                "closed",
+                "\"drop\" or \"reject\"",
+                "drop",
+                "What strangers meet at a shut door: silence, or what a closed port answers.",
+            ),
+            setting(
+                "log",
+                "\"kernel\", \"nflog:GROUP\" or \"off\"",
+                "kernel",
+                "Where openings are logged, with door, key and source.",
+            ),
+            setting(
+                "max_sources",
+                "a number, 256 to 1048576",
+                "65536",
+                "How many sources may be midway, and how many may hold grants. With iptables the \
+                 kernel's own lists decide.",
+            ),
+            setting(
+                "token_port",
+                "a port",
+                "",
+                "The UDP port that tokens come to. It must be there when a key has a token.",
+            ),
+            setting(
+                "token_horizon",
+                "a time, 1h to 24h",
+                "6h",
+                "How far ahead tokens are loaded: so long they last when nobody calls \
+                 `toctoc refill`.",
+            ),
+            setting(
+                "backend",
+                "\"nftables\" or \"iptables\"",
+                "nftables",
+                "What the policy is made into.",
+            ),
+        ],
+    },
+    Part {
+        header: "[grant]",
+        text: "How much of an address a grant covers, for clients whose address changes between two \
+               connections.",
+        settings: &[
+            setting("prefix4", "8 to 32", "32", "Bits of an IPv4 address."),
+            setting("prefix6", "32 to 128", "128", "Bits of an IPv6 address."),
+        ],
+    },
+    Part {
+        header: "[firewall]",
+        text: "For a host without a firewall of its own: what is no door is dropped, except what stands \
+               here. Left out, what is no door stays as it is.",
+        settings: &[
+            setting(
+                "default",
+                "\"drop\"",
+                "",
+                "What comes in and is not listed.",
+            ),
+            setting("allow", "a list of ports", "none", "What everyone reaches."),
+            setting(
+                "ping",
+                "true or false",
+                "false",
+                "Whether echo requests are answered.",
+            ),
+            setting(
+                "forward",
+                "\"accept\" or \"drop\"",
+                "accept",
+                "What happens to packets on their way to other hosts.",
+            ),
+        ],
+    },
+    Part {
+        header: "[door.NAME]",
+        text: "Ports that are shut to all who have no grant.",
+        settings: &[
+            setting("ports", "a list of ports", "", "The ports of the door."),
+            setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
+            setting(
+                "trust",
+                "a list of networks",
+                "none",
+                "These come in without knocking.",
+            ),
+        ],
+    },
+    Part {
+        header: "[key.NAME]",
+        text: "What opens doors. A key has one of `sequence`, `scratch` and `token`.",
+        settings: &[
+            setting("opens", "a list of doors", "", "The doors it opens."),
+            setting(
+                "sequence",
+                "a list of ports",
+                "",
+                "The knocks, in order. Who records them can send them again.",
+            ),
+            setting(
+                "scratch",
+                "a list of lists of ports",
+                "",
+                "Sequences that each open once (nftables only).",
+            ),
+            setting(
+                "token",
+                "a file",
+                "",
+                "The secret of a token key, 64 hexadecimal digits in a file of mode 0600 beside the \
+                 policy (nftables only). `toctoc key new` makes it.",
+            ),
+            setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
+            setting(
+                "once",
+                "true or false",
+                "false",
+                "A grant of this key is used up by its first connection.",
+            ),
+            setting(
+                "expires",
+                "a date or a moment",
+                "never",
+                "The last day (UTC), or the moment, at which it opens.",
+            ),
+        ],
+    },
+];

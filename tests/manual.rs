@@ -1,0 +1,203 @@
+//! Manual pages, help and completions say what there is.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use toctoc::policy::manual::PARTS;
+
+fn toctoc(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_toctoc"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Words that stand in quotes behind another.
+fn quoted_after<'t>(text: &'t str, before: &str) -> BTreeSet<&'t str> {
+    let rest = text.split(before).skip(1);
+    rest.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+/// The reader of policies takes settings by name; so it is its own list of them.
+#[test]
+fn the_manual_has_every_setting_of_a_policy_and_no_other() {
+    let reader = std::fs::read_to_string("src/policy/file.rs").unwrap();
+    let reader = reader.replace(
+        ".take(\n                self,\n                ",
+        ".take(self, ",
+    );
+    let mut read = quoted_after(&reader, ".take(self, \"");
+    read.append(&mut quoted_after(&reader, ".entry(self, \""));
+    assert!(read.len() > 20, "{read:?}");
+    let told = PARTS
+        .iter()
+        .flat_map(|part| part.settings)
+        .map(|setting| setting.name);
+    assert_eq!(told.collect::<BTreeSet<_>>(), read);
+    let mut sections = quoted_after(&reader, ".named(self, \"");
+    sections.append(&mut quoted_after(&reader, ".table(self, \""));
+    let told = PARTS
+        .iter()
+        .map(|part| part.header.trim_matches(['[', ']']));
+    let told = told.map(|header| header.split('.').next().unwrap_or_default());
+    let told: BTreeSet<&str> = told.filter(|header| !header.is_empty()).collect();
+    assert_eq!(told, sections);
+}
+
+/// The example has every setting, in its section.
+#[test]
+fn the_example_shows_what_the_manual_tells() {
+    let example = std::fs::read_to_string("examples/everything.toml").unwrap();
+    for setting in PARTS.iter().flat_map(|part| part.settings) {
+        let shown = example.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.strip_prefix(setting.name)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+        });
+        assert!(shown, "{}", setting.name);
+    }
+}
+
+#[test]
+fn manual_pages_are_set_without_a_warning() {
+    for page in ["toctoc", "policy"] {
+        let text = toctoc(&["man", page]);
+        let mut groff = Command::new("groff")
+            .args(["-man", "-ww", "-Tutf8"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut groff.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        let output = groff.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.stdout.len() > 3000);
+    }
+}
+
+/// The names of commands, as `--help` lists them.
+fn commands(of: &[&str]) -> Vec<String> {
+    let help = toctoc(&[of, &["--help"]].concat());
+    let Some((_, list)) = help.split_once("Commands:\n") else {
+        return Vec::new();
+    };
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let names = names.filter(|name| !name.is_empty() && *name != "help");
+    names.map(str::to_string).collect()
+}
+
+#[test]
+fn every_command_is_in_the_manual_and_its_help_fits_a_screen() {
+    let page = toctoc(&["man"]).replace("\\-", "-");
+    let mut all = vec![vec![]];
+    for name in commands(&[]) {
+        for inner in commands(&[&name]) {
+            all.push(vec![name.clone(), inner]);
+        }
+        all.push(vec![name]);
+    }
+    assert!(all.len() > 25);
+    for command in &all {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let help = toctoc(&[&words[..], &["--help"]].concat());
+        assert!(
+            help.lines().count() <= 31,
+            "{words:?}: {}",
+            help.lines().count()
+        );
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
+        let inner = commands(&words);
+        if inner.is_empty() {
+            let header = format!(".SS \"toctoc {}", words.join(" "));
+            assert!(page.contains(&header), "{header}");
+            for option in help
+                .split("--")
+                .skip(1)
+                .filter_map(|rest| rest.split([' ', '\n', ',']).next())
+            {
+                assert!(
+                    page.contains(&format!("--{option}")),
+                    "{words:?} --{option}"
+                );
+            }
+        }
+    }
+}
+
+/// Each shell itself, with what `toctoc completions` prints for it.
+#[test]
+fn shells_complete_commands_and_profiles() {
+    let home = tempfile::tempdir().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_toctoc"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let run = |shell: &[&str]| {
+        let output = Command::new(shell[0])
+            .args(&shell[1..])
+            .env("HOME", home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env(
+                "PATH",
+                format!("{}:{path}", program.parent().unwrap().display()),
+            )
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", shell[0]));
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    let add = "toctoc profile add office --host office.example --sequence 5,6,7";
+    run(&["sh", "-c", add]);
+    let bash = |line: &str| {
+        run(&[
+            "bash",
+            "-c",
+            &format!(
+                "source <(toctoc completions bash); COMP_WORDS=({line} ''); \
+                 COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _clap_complete_toctoc toctoc '' x 2>/dev/null; \
+                 printf '%s\\n' \"${{COMPREPLY[@]}}\""
+            ),
+        ])
+    };
+    let fish = |line: &str| {
+        run(&[
+            "fish",
+            "-c",
+            &format!("toctoc completions fish | source; complete -C '{line} '"),
+        ])
+    };
+    // zsh completes only for people; what its function asks is asked here.
+    let zsh = |line: &str| {
+        let words = line.split(' ').count();
+        run(&[
+            "zsh",
+            "-f",
+            "-c",
+            &format!(
+                "autoload -Uz compinit; compinit -u -D; source <(toctoc completions zsh) && \
+                 whence -w _clap_dynamic_completer_toctoc >/dev/null && \
+                 _CLAP_COMPLETE_INDEX={words} TOCTOC_COMPLETE=zsh toctoc -- {line} ''"
+            ),
+        ])
+    };
+    let shells: [(&str, &dyn Fn(&str) -> String); 3] =
+        [("bash", &bash), ("fish", &fish), ("zsh", &zsh)];
+    for (name, complete) in shells {
+        for (line, wanted, unwanted) in [
+            ("toctoc", "apply", "office"),
+            ("toctoc knock", "office", "apply"),
+            ("toctoc connect", "office", "apply"),
+            ("toctoc profile show", "office", "apply"),
+            ("toctoc profile show office --as", "knockonports", "office"),
+        ] {
+            let offered = complete(line);
+            assert!(offered.contains(wanted), "{name}: {line}: {offered}");
+            assert!(!offered.contains(unwanted), "{name}: {line}: {offered}");
+        }
+    }
+}
