@@ -5,7 +5,7 @@ use clap::Args;
 use super::knock::load;
 use super::{Answer, complain, now, say};
 use crate::client::profile::Way;
-use crate::client::tokens;
+use crate::client::{Profile, tokens};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -14,6 +14,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
+    let path = Profile::path(&arguments.profile);
+    if !path.exists() {
+        complain(&format!(
+            "there is no profile {}: `toctoc profile import NAME FILE` takes one in, and a path needs a `/` \
+             (./{})",
+            path.display(),
+            arguments.profile.trim_start_matches('/')
+        ));
+        return Answer::CouldNot;
+    }
     let profile = match load(&arguments.profile) {
         Ok(profile) => profile,
         Err(message) => {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use qrcode::QrCode;
 use qrcode::render::{svg, unicode};
 
-use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
+use super::{Answer, PolicyPath, complain, could_not_read, count, host, name, policy, say};
 use crate::client::Profile;
 use crate::client::profile::Way;
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke, write_new};
@@ -71,16 +71,6 @@ struct Revoke {
     name: Name,
     #[command(flatten)]
     policy: PolicyPath,
-}
-
-fn name(text: &str) -> Result<Name, String> {
-    Name::new(text).ok_or_else(|| {
-        format!(
-            "`{text}` is no name: 1 to {} letters (a-z), digits, `-`, `_` or `.`, the first a letter or \
-             digit",
-            Name::LONGEST
-        )
-    })
 }
 
 fn server(text: &str) -> Result<String, String> {
@@ -272,6 +262,13 @@ fn take_away(arguments: &Revoke) -> Answer {
     say(&format!("took key {name} out of {}\n", path.path.display()));
     if let Some(secret) = &secret {
         forget(secret);
+    }
+    let profile = path.path.with_file_name(format!("{name}.profile.toml"));
+    if profile.symlink_metadata().is_ok() {
+        say(&format!(
+            "its profile is still there, and opens nothing any more: rm {}\n",
+            profile.display()
+        ));
     }
     if backend.is_none() {
         say("no policy is applied here, so nothing else had to be done\n");

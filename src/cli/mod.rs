@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::firewall::list_size;
 use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, exposed, load};
-use crate::policy::{Backend, Host, Policy};
+use crate::policy::{Backend, Host, Name, Policy};
 
 /// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
 #[derive(Parser)]
@@ -136,6 +136,17 @@ pub fn main() -> ExitCode {
 /// Reads the policy, or says on standard error why not.
 fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
     policy_for(path, None)
+}
+
+/// What a key or a profile is called.
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).ok_or_else(|| {
+        format!(
+            "`{text}` is no name: 1 to {} letters (a-z), digits, `-`, `_` or `.`, the first a letter or \
+             digit",
+            Name::LONGEST
+        )
+    })
 }
 
 /// The same; `default` is the backend where neither the file nor the command line names one.

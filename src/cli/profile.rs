@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use super::{Answer, complain, say};
+use super::{Answer, complain, name, say};
 use crate::client::Profile;
 use crate::client::profile::directory;
 use crate::enrol::write_new;
@@ -34,11 +34,6 @@ struct Import {
     /// The file, or `-` for standard input.
     #[arg(default_value = "-")]
     file: String,
-}
-
-fn name(text: &str) -> Result<Name, String> {
-    Name::new(text)
-        .ok_or_else(|| format!("`{text}` is no name: letters (a-z), digits, `-`, `_`, `.`"))
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
@@ -78,6 +73,13 @@ fn take_in(import: &Import) -> Result<String, String> {
         .create(&directory);
     made.map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
     let path = Profile::path(import.name.as_str());
+    if path.symlink_metadata().is_ok() {
+        return Err(format!(
+            "there is a profile `{}` already: `rm {}` if it is of no use any more, or take another name",
+            import.name,
+            path.display()
+        ));
+    }
     write_new(&path, profile.text().as_bytes())?;
     Ok(imported(&path, &import.name))
 }
