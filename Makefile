@@ -2,7 +2,8 @@
 # make test    everything that shows that it works
 # make verify  the long versions, and what else shows it: older and newer releases of nft and iptables,
 #              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
-# make install puts the program into $(PREFIX)/bin, and the systemd units below $(PREFIX)/lib
+# make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
+#              to read into $(PREFIX)/share/doc/toctoc
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
@@ -32,10 +33,12 @@ all:
 UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
 
 install:
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md
+	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/toctoc/README.md
 	install -D -m 755 target/release/toctoc $(DESTDIR)$(PREFIX)/bin/toctoc
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in $(UNITS); do \
-	    sed 's,/usr/bin/,$(PREFIX)/bin/,' packaging/$$unit \
+	    sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/usr/share/,$(PREFIX)/share/,' packaging/$$unit \
 	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
 	done
 

@@ -165,7 +165,17 @@ fn token_key(
     let secret_path = path.with_file_name(&file);
     if secret_path.symlink_metadata().is_ok() {
         let shown = secret_path.display();
-        return Err(format!("{shown} is there already: remove it, or take another name").into());
+        let user = secret_files(text)?
+            .into_iter()
+            .find(|(_, used)| *used == file);
+        return Err(match user {
+            Some((key, _)) => format!("{shown} is there already, for key `{key}`: take another name"),
+            None => format!(
+                "{shown} is there already, and no key of the policy uses it: it was left by a `key new` \
+                 that was interrupted, or is somebody's; `rm {shown}`, or take another name"
+            ),
+        }
+        .into());
     }
     let mut bytes = Zeroizing::new([0; Secret::LENGTH]);
     getrandom::fill(&mut *bytes).map_err(|error| format!("no random numbers: {error}"))?;

@@ -30,6 +30,32 @@ fn program(command: &[&str]) -> Ended {
     run(command, "").unwrap()
 }
 
+/// What a unit says to read is there once it is installed. (The program itself is another build here.)
+#[test]
+fn what_the_units_name_is_installed() {
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().display();
+    let ended = program(&[
+        "sh",
+        "-c",
+        "make --dry-run install PREFIX=/opt/toctoc DESTDIR=$0 | grep -v target/release | sh -e",
+        &to.to_string(),
+    ]);
+    assert!(ended.succeeded(), "{}", ended.stderr);
+    for name in UNITS {
+        let installed = directory
+            .path()
+            .join("opt/toctoc/lib/systemd/system")
+            .join(name);
+        let text = fs::read_to_string(installed).unwrap();
+        let page = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Documentation=file:/"));
+        assert!(directory.path().join(page.unwrap()).is_file(), "{text}");
+        assert!(!text.contains("=/usr/bin/toctoc"), "{text}");
+    }
+}
+
 #[test]
 fn systemd_accepts_the_units() {
     let directory = installed();

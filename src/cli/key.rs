@@ -260,6 +260,13 @@ fn take_away(arguments: &Revoke) -> Answer {
     if let Some(secret) = &secret {
         forget(secret);
     }
+    let profile = path.path.with_file_name(format!("{name}.profile.toml"));
+    if profile.symlink_metadata().is_ok() {
+        say(&format!(
+            "its profile is still there, and opens nothing any more: rm {}\n",
+            profile.display()
+        ));
+    }
     if backend.is_none() {
         say("no policy is applied here, so nothing else had to be done\n");
         return Answer::Yes;

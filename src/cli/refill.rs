@@ -62,34 +62,20 @@ fn stop() -> Answer {
     Answer::Yes
 }
 
-/// "loaded 60 tokens; the first opens at 20:41 UTC"
+/// "loaded all 1452 tokens; tokens open from 2026-07-06 14:02:00 UTC on"
 pub(super) fn refilled(policy: &Policy, done: &Refilled) -> String {
     if !policy.has_tokens() {
         return "saved which scratch sequences are used up\n".to_string();
     }
-    let mut text = match done.added {
-        0 => "no token had to be loaded".to_string(),
-        added => format!("loaded {}", count(added, "token")),
+    let mut text = match (done.added, done.all) {
+        (0, true) => "no token is loaded".to_string(),
+        (added, true) => format!("loaded all {}", count(added, "token")),
+        (0, false) => "no token had to be loaded".to_string(),
+        (added, false) => format!("loaded {} more", count(added, "token")),
     };
-    if done.removed > 0 {
-        text.push_str(&format!(", took away {}", done.removed));
-    }
-    if let Some(at) = done.from {
-        text.push_str(&format!("; tokens open from {} on", moment(at)));
-    }
-    if let Some(at) = done.waiting_for {
-        let at = moment(at);
-        text.push_str(&format!(
-            "; this clock is behind what it was before, and no token opens until it is {at}"
-        ));
+    if let Some(wait) = &done.wait {
+        text.push_str(&format!("; {wait}"));
     }
     text.push('\n');
     text
-}
-
-fn moment(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(
-        |_| seconds.to_string(),
-        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-    )
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::apply_nftables::MARGIN;
 use super::lock::Lock;
-use super::tokens::{Refilled, burnt_before, stop, top_up};
+use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
 use crate::ruleset::nftables::{TABLE, carry};
@@ -71,7 +71,8 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
                 applied.moved_from = Some(Backend::Iptables);
             }
             if policy.is_single_use() {
-                let refilled = top_up(&firewall.nft, &firewall.state, policy, clocks);
+                let (nft, state) = (&firewall.nft, &firewall.state);
+                let refilled = top_up(nft, state, policy, clocks, Load::All);
                 applied.refilled = Some(refilled.map_err(changed)?);
             }
             Ok(applied)

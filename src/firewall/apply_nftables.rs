@@ -49,7 +49,7 @@ fn load_and_verify(
     began: Instant,
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
 ) -> Result<Applied, Failure> {
-    let (mut running, extent) = nft.list_for_change()?;
+    let (mut running, extent) = nft.list_for_change(script)?;
     let (mut change, mut in_time, mut loaded) =
         load(nft, policy, script, running.as_ref(), moving, began);
     if extent != Extent::Whole && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {

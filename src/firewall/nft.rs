@@ -31,6 +31,9 @@ const MODULES: &str = "nf_tables, nft_fib_inet, nft_limit; for logging nft_log, 
 /// The number of chains that makes a table large.
 const LARGE: usize = 500;
 
+/// The room for tokens that does.
+const MANY_TOKENS: u32 = 8192;
+
 /// The `nft` program.
 #[derive(Debug, Clone)]
 pub struct Nft {
@@ -77,12 +80,16 @@ impl Nft {
     }
 
     /// Our table for those who are going to change it: in whole, or, when it is large or takes long to
-    /// list, in outline. A dormant one is woken.
+    /// list, in outline. `script` is what it is going to be. A dormant one is woken.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
-    pub fn list_for_change(&self) -> Result<(Option<Listing>, Extent), Failure> {
-        if let Some(outline) = self.outline()? {
+    pub fn list_for_change(&self, script: &Script) -> Result<(Option<Listing>, Extent), Failure> {
+        let outline = match self.is_large(script) {
+            true => self.outline_from(1, 4 * QUICK)?,
+            false => self.outline()?,
+        };
+        if let Some(outline) = outline {
             return Ok((Some(outline), Extent::Outline));
         }
         let (family, table) = table_words();
@@ -110,6 +117,28 @@ impl Nft {
         }
     }
 
+    /// Whether there is a table of ours, as [`list_if_there`](Nft::list_if_there) finds it; only names are
+    /// read.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn is_there(&self) -> Result<bool, Failure> {
+        let command = [&self.program, "list", "tables", "inet"];
+        let ended = match run(&command, "") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            ended => ended.map_err(|error| self.not_started(&command, &error))?,
+        };
+        if ended.succeeded() {
+            let named = format!("table {TABLE}");
+            return Ok(ended.stdout.lines().any(|line| line.trim() == named));
+        }
+        let said = self.said(&ended);
+        match lacks_nftables(&said) {
+            true => Ok(false),
+            false => Err(Failure::unchanged(said)),
+        }
+    }
+
     /// That there is an nft at all: without one nobody sees what nftables holds.
     ///
     /// # Errors
@@ -120,7 +149,7 @@ impl Nft {
 
     /// Whether a script makes a table so large that only an outline of it is listed in a moment.
     pub fn is_large(&self, script: &Script) -> bool {
-        script.chains.len() >= LARGE
+        script.chains.len() >= LARGE || script.token_room() > MANY_TOKENS
     }
 
     /// What a change needs to know of a large table: its chains and sets, and what is in the sets that
@@ -234,6 +263,27 @@ impl Nft {
             true => Ok(None),
             false => Err(Failure::unchanged(self.said(&ended))),
         }
+    }
+
+    /// Whether our table has a map of this name. Its elements are not read.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn has_map(&self, name: &str) -> Result<bool, Failure> {
+        let ended = self.run(&[&self.program, "-j", "-t", "list", "maps", "inet"], "")?;
+        match ended.succeeded() {
+            true => Ok(listing(&ended)?.has_map(name)),
+            false => Err(Failure::unchanged(self.said(&ended))),
+        }
+    }
+
+    /// Whether the kernel would take a text as one transaction. It is not loaded.
+    ///
+    /// # Errors
+    /// When nft cannot be started.
+    pub fn would_load(&self, text: &str) -> Result<bool, Failure> {
+        let ended = self.run(&[&self.program, "--check", "-f", "-"], text)?;
+        Ok(ended.succeeded())
     }
 
     /// The chains that ask whether a scratch sequence is used up.

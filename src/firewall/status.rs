@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::state_file::{Kept, StateFile};
-use super::{Failure, Firewall, Iptables, Nft, apply_iptables};
+use super::state_file::Kept;
+use super::tokens::Wait;
+use super::{Failure, Firewall, Iptables, apply_iptables};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::{Knock, display_source};
 use crate::policy::{Backend, Interfaces, Key, KeyKind, Name, Policy};
 use crate::ruleset::iptables::{self, Saved};
-use crate::ruleset::nftables::{Listing, burnt, compare, loaded, render, strange};
+use crate::ruleset::nftables::{Listing, burnt, compare, loaded, render, strange, strange_tokens};
 use crate::ruleset::{Drift, Grant, Progress};
+use crate::single_use::Journal;
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +39,8 @@ pub struct Status {
     pub max_sources: u32,
     /// Interfaces that the policy names and this host does not have now.
     pub missing_interfaces: Vec<String>,
-    /// Where nothing is guarded although the policy names it, one sentence each.
+    /// Where nothing is guarded although the policy names it, and why tokens do not open yet; one
+    /// sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -118,6 +121,7 @@ struct Observed {
     opened: Vec<u64>,
     /// How many tokens each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
     tokens: HashMap<u32, (usize, Duration)>,
+    wait: Option<Wait>,
 }
 
 /// Reads the kernel and holds it against the policy. `now` is in seconds since 1970.
@@ -127,7 +131,7 @@ struct Observed {
 pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
     let automaton = Automaton::build(policy.sequences());
     let mut observed = match policy.backend {
-        Backend::Nftables => observe_nftables(&firewall.nft, policy, &automaton, &firewall.state)?,
+        Backend::Nftables => observe_nftables(firewall, policy, &automaton, now)?,
         Backend::Iptables => observe_iptables(firewall.iptables, policy, &automaton)?,
     };
     if let Some(doors) = guarded_by_the_other(firewall, policy)? {
@@ -139,11 +143,16 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
 }
 
 fn observe_nftables(
-    nft: &Nft,
+    firewall: &Firewall,
     policy: &Policy,
     automaton: &Automaton,
-    state: &StateFile,
+    now: i64,
 ) -> Result<Observed, Failure> {
+    let nft = &firewall.nft;
+    let journal = match firewall.state.read() {
+        Kept::Journal(journal) if policy.is_single_use() => Some(journal),
+        _ => None,
+    };
     let script = render(policy, automaton);
     let (listing, expected) = thread::scope(|scope| {
         let expected = scope.spawn(|| nft.list_fresh(&script));
@@ -164,12 +173,14 @@ fn observe_nftables(
         let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut drifts = compare(&expected, &listing);
         drifts.extend(strange(policy, &listing));
-        drifts.extend(revived(state, policy, &listing));
+        drifts.extend(strange_tokens(policy, &listing, now));
+        drifts.extend(revived(journal.as_ref(), policy, &listing));
         drifts
     };
     Ok(Observed {
         applied: !listing.dormant,
         drifts,
+        wait: journal.and_then(|journal| wait(journal, policy, now)),
         ..nftables(policy, &listing)
     })
 }
@@ -190,13 +201,8 @@ fn nftables(policy: &Policy, listing: &Listing) -> Observed {
 }
 
 /// Scratch sequences that were used up and could open again: somebody has flushed what remembers them.
-fn revived(state: &StateFile, policy: &Policy, listing: &Listing) -> Option<Drift> {
-    if !policy.has_scratch() {
-        return None;
-    }
-    let Kept::Journal(journal) = state.read() else {
-        return None;
-    };
+fn revived(journal: Option<&Journal>, policy: &Policy, listing: &Listing) -> Option<Drift> {
+    let journal = journal.filter(|_| policy.has_scratch())?;
     let there = burnt(listing).unwrap_or_default();
     let ours = policy.scratch_ids();
     let missing = journal
@@ -206,6 +212,14 @@ fn revived(state: &StateFile, policy: &Policy, listing: &Listing) -> Option<Drif
         .count();
     let what = "scratch sequences less than were used up (`toctoc refill` adds them)";
     (missing > 0).then(|| Drift::new("set burnt", format!("has {missing} {what}")))
+}
+
+/// Why tokens of the policy do not open yet.
+fn wait(mut journal: Journal, policy: &Policy, now: i64) -> Option<Wait> {
+    let secrets = policy.token_keys();
+    let barred = secrets.filter_map(|(_, secret)| journal.barred_for(secret.id()));
+    let barred = barred.max();
+    Wait::of(&journal, barred, now)
 }
 
 /// How many tokens the kernel holds of each secret, and how long the last of them lasts.
@@ -271,7 +285,7 @@ fn observe_iptables(
 
 /// The backend whose rules are in the kernel, if it is one alone.
 pub fn running_backend(firewall: &Firewall) -> Option<Backend> {
-    let nftables = firewall.nft.list_if_there().ok()?.is_some();
+    let nftables = firewall.nft.is_there().ok()?;
     match (nftables, Iptables::has_rules()) {
         (true, false) => Some(Backend::Nftables),
         (false, true) => Some(Backend::Iptables),
@@ -353,7 +367,9 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         progress: entries,
         opened,
         tokens,
+        wait,
     } = observed;
+    let waiting = wait.map(|wait| wait.to_string());
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
         own.map(|grant| grant_status(policy, grant)).collect()
@@ -406,7 +422,10 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         matches_policy: drifts.is_empty(),
         applied: applied || other.as_ref().is_some_and(|doors| doors.contains(&true)),
         missing_interfaces: missing_interfaces(policy),
-        warnings: interface_warnings(policy),
+        warnings: interface_warnings(policy)
+            .into_iter()
+            .chain(waiting)
+            .collect(),
         doors: doors.collect(),
         allowed: policy.firewall.as_ref().map(|firewall| {
             let ports = firewall.allow.iter();

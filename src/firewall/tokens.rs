@@ -1,6 +1,7 @@
 //! Tokens into the kernel, and what was spent out of it; the same for scratch sequences.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use super::lock::Lock;
@@ -9,35 +10,70 @@ use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    BURNT, SPENT, TABLE, TOKENS, burn, burnt, change_tokens, loaded, spent_and_life,
+    BURNT, SPENT, TABLE, TOKENS, burn, burnt, change_tokens, if_there, spent_and_life,
 };
-use crate::single_use::journal::Clocks;
-use crate::single_use::plan::{Known, Source, plan};
-use crate::single_use::{Journal, Secret};
+use crate::single_use::journal::{Clocks, Found};
+use crate::single_use::plan::{Plan, Source, reaches, rest, samples, whole};
+use crate::single_use::{Journal, Secret, Token, Window};
 
 /// What a refill did.
 #[derive(Debug, Default)]
 pub struct Refilled {
-    /// Tokens that were loaded, or loaded again with another time.
+    /// Tokens that were loaded.
     pub added: usize,
-    /// Tokens that were taken away: of keys that are gone, or good for too long.
-    pub removed: usize,
-    /// When the first token opens, in seconds since 1970, if that is not now.
-    pub from: Option<i64>,
-    /// The clock is behind what it was before; nothing is loaded before this moment.
-    pub waiting_for: Option<i64>,
+    /// These are all there are: what was there before was taken away first.
+    pub all: bool,
+    pub wait: Option<Wait>,
     /// What the administrator should know, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Why tokens do not open yet. Moments are in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Of those before, nobody knows what was spent.
+    From(i64),
+    /// The clock is behind what it was before; nothing is loaded before this moment.
+    ForTheClock(i64),
+}
+
+impl Wait {
+    /// What keeps the tokens of a policy.
+    pub fn of(journal: &Journal, barred: Option<Window>, now: i64) -> Option<Wait> {
+        let barred = barred?;
+        let from = (barred.end() > now).then(|| Wait::From(barred.end()));
+        journal.waiting_for.map(Wait::ForTheClock).or(from)
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::From(at) => write!(f, "tokens open from {} on", moment(*at)),
+            Wait::ForTheClock(at) => write!(
+                f,
+                "this clock is behind what it was before, and no token opens until it is {}",
+                moment(*at)
+            ),
+        }
+    }
+}
+
+fn moment(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| seconds.to_string(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 /// What the clocks say now.
 pub fn clocks() -> Clocks {
     let seconds = |id| rustix::time::clock_gettime(id).tv_sec;
+    let duration = |id| Duration::from_secs(u64::try_from(seconds(id)).unwrap_or(0));
     Clocks {
         now: seconds(rustix::time::ClockId::Realtime),
-        since_start: Duration::from_secs(
-            u64::try_from(seconds(rustix::time::ClockId::Boottime)).unwrap_or(0),
-        ),
+        since_start: duration(rustix::time::ClockId::Boottime),
+        awake: duration(rustix::time::ClockId::Monotonic),
     }
 }
 
@@ -54,7 +90,22 @@ pub fn refill(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Re
             "it was stopped (`toctoc refill --stop`, or the unit): `toctoc apply` starts it again",
         ));
     }
-    top_up(&firewall.nft, &firewall.state, policy, clocks)
+    top_up(
+        &firewall.nft,
+        &firewall.state,
+        policy,
+        clocks,
+        Load::Missing,
+    )
+}
+
+/// Which tokens are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Those that are not in the kernel yet; all if it does not hold what it should.
+    Missing,
+    /// All, so that nothing else is there.
+    All,
 }
 
 /// Notes that a secret has just been made: nothing of it can have been spent.
@@ -88,6 +139,7 @@ pub(super) fn top_up(
     state: &StateFile,
     policy: &Policy,
     clocks: Clocks,
+    load: Load,
 ) -> Result<Refilled, Failure> {
     let missing = || {
         Failure::unchanged(
@@ -96,10 +148,8 @@ pub(super) fn top_up(
     };
     let has_tokens = policy.has_tokens();
     // What is spent after this stays spent: the kernel refuses it even if it is loaded again.
-    let (mut tokens, mut spent, mut life) = Default::default();
+    let (mut spent, mut life) = Default::default();
     if has_tokens {
-        let listing = nft.list_part("map", TOKENS)?.ok_or_else(missing)?;
-        tokens = loaded(&listing).ok_or_else(missing)?;
         let listing = nft.list_part("set", SPENT)?.ok_or_else(missing)?;
         (spent, life) = spent_and_life(&listing).ok_or_else(missing)?;
     }
@@ -127,7 +177,17 @@ pub(super) fn top_up(
     if lost {
         warnings.push("the state file is gone: taken as after a power cut".to_string());
     }
-    let (mut journal, _) = Journal::go_on(before, life, random()?, clocks);
+    let believed = before
+        .as_ref()
+        .and_then(|before| before.believed(clocks.now));
+    let (mut journal, found) = Journal::go_on(before, life, random()?, clocks);
+    if let Some(behind) = believed.filter(|_| has_tokens && found == Found::AfterUncleanStop) {
+        warnings.push(format!(
+            "this clock is {} days behind what it was, and is believed: if it is wrong, set it; until then \
+             tokens of its time open",
+            behind / 86_400
+        ));
+    }
     // A new one each time: a table that somebody has saved and loaded again is told by its old one.
     journal.life = random()?;
     journal.remember(spent, clocks.now);
@@ -142,6 +202,24 @@ pub(super) fn top_up(
             barred: journal.barred_for(secret.id()),
         })
         .collect();
+    let (now, horizon) = (clocks.now, policy.token_horizon);
+    let known: HashSet<Token> = journal.spent().collect();
+    let mut plan = None;
+    if has_tokens && load == Load::Missing && journal.counted_alike(clocks) {
+        // What nft lists of a large map takes the kernel seconds; what it would refuse, no time.
+        let samples = samples(&sources, &journal.loaded, &known, now);
+        if samples.is_some_and(|samples| nft.would_load(&if_there(&samples)).unwrap_or(false)) {
+            plan = rest(&sources, &journal.loaded, &known, now, horizon);
+        }
+    }
+    if has_tokens && plan.is_none() && !nft.has_map(TOKENS)? {
+        return Err(missing());
+    }
+    let mut plan = plan.unwrap_or_else(|| whole(&sources, &known, now, horizon));
+    if plan.anew {
+        journal.kernel_clock = clocks.kernel_offset();
+    }
+    journal.loaded = reaches(&sources, now, horizon);
     // First on disk: should this end here, the kernel's table has another life, or none.
     state.write(&journal).map_err(Failure::unchanged)?;
     if policy.has_scratch() && !forgotten.is_empty() {
@@ -153,27 +231,19 @@ pub(super) fn top_up(
             ..Refilled::default()
         });
     }
-    let known = Known {
-        loaded: tokens,
-        spent: journal.spent().collect(),
-    };
-    let plan = plan(&sources, &known, clocks.now, policy.token_horizon);
-    let text = change_tokens(&plan, life, journal.life);
-    if !text.is_empty() {
-        nft.load(&text)?;
+    let load = |plan: &Plan| nft.load(&change_tokens(plan, life, journal.life));
+    if !plan.anew && load(&plan).is_err() {
+        // Somebody has loaded one of them with other words.
+        plan = whole(&sources, &known, now, horizon);
+        load(&plan)?;
+    } else if plan.anew {
+        load(&plan)?;
     }
     let barred = sources.iter().filter_map(|source| source.barred).max();
-    let from = barred.map(|window| window.end());
-    let from = from.filter(|at| *at > clocks.now && journal.waiting_for.is_none());
     Ok(Refilled {
         added: plan.add.len(),
-        removed: plan
-            .remove
-            .keys()
-            .filter(|token| !plan.add.contains_key(*token))
-            .count(),
-        from,
-        waiting_for: journal.waiting_for.filter(|_| barred.is_some()),
+        all: plan.anew,
+        wait: Wait::of(&journal, barred, now),
         warnings,
     })
 }
@@ -237,6 +307,7 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
         .burnt
         .extend(listing.as_ref().and_then(burnt).unwrap_or_default());
     journal.clean = known;
+    journal.loaded.clear();
     state.write(&journal).map_err(|message| Failure {
         message: format!("{message}; until the next apply nothing that opens once does"),
         left: Left::Stopped,

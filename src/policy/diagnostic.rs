@@ -66,16 +66,40 @@ pub enum Style {
 /// More mistakes than this are counted, not shown: nobody reads them.
 const SHOWN: usize = 50;
 
+/// So many hexadecimal digits in a row are a secret, or much of one.
+const SECRET: usize = 48;
+
+/// The text with as many stars in the place of what looks like a secret.
+fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let length = if digits > 0 { digits } else { first.len_utf8() };
+        let (some, next) = rest.split_at(length);
+        match digits >= SECRET {
+            true => out.push_str(&"*".repeat(digits)),
+            false => out.push_str(some),
+        }
+        rest = next;
+    }
+    out
+}
+
 /// Lines longer than this (in bytes) are not shown whole; a generated or damaged file has them.
 const LONGEST_LINE: usize = 200;
 
 impl Report {
+    /// What looks like a secret is not shown: somebody wrote it where the name of its file goes.
     pub fn new(path: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
+        for diagnostic in &mut diagnostics {
+            diagnostic.message = masked(&diagnostic.message);
+        }
         diagnostics.sort_by_key(|d| (d.at.start, d.at.end));
         diagnostics.dedup();
         Report {
             path: path.to_string(),
-            text: text.to_string(),
+            text: masked(text),
             diagnostics,
         }
     }
@@ -327,6 +351,21 @@ mod tests {
         let more = report(SHOWN + 3);
         let end = format!("\n\n... and 3 more\np: {} errors", SHOWN + 3);
         assert!(more.ends_with(&end), "{more}");
+    }
+
+    #[test]
+    fn a_secret_in_the_policy_is_not_shown() {
+        let secret = "5dc2a1f0b7e46983175c2f8e90ab3d64c8f10e7755a92b6d13f4e8c07a9b2d61";
+        let text = format!("token = \"{secret}\" # é 12ab\n");
+        let diagnostic = Diagnostic::new(8..74, format!("/etc/{secret} cannot be read"));
+        let shown = Report::new("p", &text, vec![diagnostic]).to_string();
+        assert!(!shown.contains(&secret[..16]), "{shown}");
+        let stars = "*".repeat(64);
+        assert!(
+            shown.contains(&format!("token = \"{stars}\" # é 12ab")),
+            "{shown}"
+        );
+        assert!(shown.contains(&format!("/etc/{stars} cannot")), "{shown}");
     }
 
     #[test]

@@ -28,10 +28,12 @@ pub fn add_key(
     new: NewKey<'_>,
 ) -> Result<String, String> {
     let mut document = parse(text)?;
+    let mut port_line = None;
     if let NewKey::Token(_, port) = new
         && !document.contains_key("token_port")
     {
         document.insert("token_port", value(i64::from(port.get())));
+        port_line = Some(format!("token_port = {port}\n"));
     }
     let keys = document.entry("key").or_insert_with(|| {
         let mut keys = Table::new();
@@ -65,10 +67,18 @@ pub fn add_key(
         }
     }
     keys.insert(name.as_str(), Item::Table(key));
-    Ok(document.to_string())
+    let mut rest = document.to_string();
+    if let Some(line) = port_line {
+        // The first section stands apart from it.
+        for next in ["[", "#"] {
+            let (close, apart) = (format!("{line}{next}"), format!("{line}\n{next}"));
+            rest = rest.replacen(&close, &apart, 1);
+        }
+    }
+    Ok(as_before(text, rest))
 }
 
-/// Takes a key out, with the comments right above it. Returns the rest.
+/// Takes a key out, with the comments right above it; those above an empty line stay. Returns the rest.
 ///
 /// # Errors
 /// A sentence, when the text is not TOML or has no such key.
@@ -76,8 +86,62 @@ pub fn remove_key(text: &str, name: &Name) -> Result<String, String> {
     let mut document = parse(text)?;
     let keys = document.get_mut("key").and_then(Item::as_table_like_mut);
     let removed = keys.and_then(|keys| keys.remove(name.as_str()));
-    removed.ok_or_else(|| format!("there is no key `{name}`"))?;
-    Ok(document.to_string())
+    let removed = removed.ok_or_else(|| format!("there is no key `{name}`"))?;
+    if let Some(table) = removed.as_table() {
+        let above = table.decor().prefix().and_then(|prefix| prefix.as_str());
+        let above = above.unwrap_or_default();
+        let stays = above.rfind("\n\n").map_or("", |at| &above[..=at]);
+        if stays.contains('#') {
+            put_back(&mut document, stays, table.position());
+        }
+    }
+    Ok(as_before(text, document.to_string()))
+}
+
+/// Puts comments above what comes after a section that is gone.
+fn put_back(document: &mut DocumentMut, comments: &str, gone: Option<isize>) {
+    fn next(table: &mut Table, gone: isize) -> Option<&mut Table> {
+        let mut found: Option<&mut Table> = None;
+        for (_, item) in table.iter_mut() {
+            let Item::Table(inner) = item else { continue };
+            let own = inner.position().is_some_and(|at| at > gone) && !inner.is_implicit();
+            let candidate = if own { Some(inner) } else { next(inner, gone) };
+            if let Some(candidate) = candidate
+                && found
+                    .as_ref()
+                    .is_none_or(|f| candidate.position() < f.position())
+            {
+                found = Some(candidate);
+            }
+        }
+        found
+    }
+    match gone.and_then(|gone| next(document.as_table_mut(), gone)) {
+        Some(after) => {
+            let own = after.decor().prefix().and_then(|prefix| prefix.as_str());
+            let both = format!("{comments}{}", own.unwrap_or_default());
+            after.decor_mut().set_prefix(both);
+        }
+        None => {
+            let trailing = document.trailing().as_str().unwrap_or_default();
+            let both = format!("{comments}{trailing}");
+            document.set_trailing(both);
+        }
+    }
+}
+
+/// The byte order mark and the ends of lines that some editors write.
+fn as_before(before: &str, text: String) -> String {
+    let mark = "\u{feff}";
+    let windows = before.contains("\r\n");
+    let text = match windows {
+        true => text.replace("\r\n", "\n").replace('\n', "\r\n"),
+        false => text,
+    };
+    match before.starts_with(mark) && !text.starts_with(mark) {
+        true => format!("{mark}{text}"),
+        false => text,
+    }
 }
 
 /// The files of secrets that the keys of a text name, with the names of the keys.
@@ -104,7 +168,8 @@ fn array(knocks: &[Knock]) -> Array {
 }
 
 fn parse(text: &str) -> Result<DocumentMut, String> {
-    text.parse::<DocumentMut>()
+    text.trim_start_matches('\u{feff}')
+        .parse::<DocumentMut>()
         .map_err(|error| format!("it is not TOML: {}", error.message()))
 }
 
@@ -154,6 +219,53 @@ mod tests {
         assert_eq!(
             added.unwrap(),
             format!("[door.ssh]\nports = [22]\n{wanted}")
+        );
+    }
+
+    #[test]
+    fn marks_and_ends_of_lines_stay() {
+        let text = format!("\u{feff}{}", POLICY.replace('\n', "\r\n"));
+        let opens = ["ssh".to_string()];
+        let new = NewKey::Token("alice.secret", NonZeroU16::MIN);
+        let added = add_key(&text, &name("alice"), &opens, new).unwrap();
+        assert!(added.starts_with("\u{feff}# The gate.\r\n"), "{added:?}");
+        assert!(
+            added.ends_with("\r\ntoken = \"alice.secret\"\r\n"),
+            "{added:?}"
+        );
+        assert_eq!(added.matches('\n').count(), added.matches("\r\n").count());
+        let rest = remove_key(&added, &name("alice")).unwrap();
+        assert_eq!(rest.replace("token_port = 1\r\n", ""), text);
+    }
+
+    #[test]
+    fn the_port_stands_apart_from_the_first_section() {
+        let opens = ["ssh".to_string()];
+        for head in ["", "# The gate.\n"] {
+            let text = format!("{head}[door.ssh]\nports = [22]\n");
+            let new = NewKey::Token("alice.secret", NonZeroU16::MIN);
+            let added = add_key(&text, &name("alice"), &opens, new).unwrap();
+            assert!(
+                added.starts_with(&format!("token_port = 1\n\n{text}")),
+                "{added}"
+            );
+        }
+    }
+
+    /// A comment belongs to the key if no empty line is in between.
+    #[test]
+    fn comments_further_above_a_key_stay() {
+        let text = "[door.ssh]\nports = [22]\n\n# Keys of the house.\n\n# Yves's own\n# phone\n[key.yves]\n\
+                    opens = [\"ssh\"]\nsequence = [1, 2, 3]\n\n# Bob's\n[key.bob]\nopens = [\"ssh\"]\n\
+                    sequence = [4, 5, 6]\n# the end\n";
+        let without_yves = remove_key(text, &name("yves")).unwrap();
+        let wanted = "[door.ssh]\nports = [22]\n\n# Keys of the house.\n\n# Bob's\n[key.bob]\nopens = \
+                      [\"ssh\"]\nsequence = [4, 5, 6]\n# the end\n";
+        assert_eq!(without_yves, wanted);
+        let neither = remove_key(&without_yves, &name("bob")).unwrap();
+        assert_eq!(
+            neither,
+            "[door.ssh]\nports = [22]\n\n# Keys of the house.\n# the end\n"
         );
     }
 

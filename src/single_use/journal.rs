@@ -1,5 +1,5 @@
 //! What has to be known about single-use keys beyond the life of the kernel's table, and what follows
-//! from it. Pure; `firewall/journal_file` keeps it on disk.
+//! from it. Pure; `firewall/state_file` keeps it on disk.
 //!
 //! The kernel's table holds the number of its *life*; the journal holds the same. As long as both
 //! agree, the kernel and the journal together know every token that was spent. After a clean stop the
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Reach;
 use super::{Token, Window};
 
 /// What the state file holds.
@@ -44,6 +45,12 @@ pub struct Journal {
     /// Those of them that were first loaded in this life: all that was spent of them is known.
     #[serde(default)]
     pub known: BTreeSet<u32>,
+    /// What was loaded of each secret in this life. Whether the kernel still holds it, only it can say.
+    #[serde(default)]
+    pub loaded: BTreeMap<u32, Reach>,
+    /// [`Clocks::kernel_offset`] when all of it was loaded at once.
+    #[serde(default)]
+    pub kernel_clock: i64,
 }
 
 /// What clocks say.
@@ -53,12 +60,23 @@ pub struct Clocks {
     pub now: i64,
     /// Since the start of the machine, suspended or not.
     pub since_start: Duration,
+    /// The same without suspends: the kernel's timeouts stand still meanwhile.
+    pub awake: Duration,
 }
 
 impl Clocks {
     fn offset(self) -> i64 {
-        let since_start = i64::try_from(self.since_start.as_secs()).unwrap_or(i64::MAX);
-        self.now.saturating_sub(since_start)
+        self.less(self.since_start)
+    }
+
+    /// What a step of the clock changes, and a suspend.
+    pub fn kernel_offset(self) -> i64 {
+        self.less(self.awake)
+    }
+
+    fn less(self, duration: Duration) -> i64 {
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        self.now.saturating_sub(seconds)
     }
 }
 
@@ -71,11 +89,16 @@ const REMEMBERED: i64 = 7 * 86_400;
 /// A clock that goes by more than this at once was set.
 const STEP: i64 = 60;
 
+/// So much less or more time than a token should have is no difference.
+const TOLERANCE: u64 = 5;
+
 /// So many windows without a step say that a clock is right.
 const SETTLED: u64 = 60;
 
-/// A journal that is further ahead than this was written by a wrong clock.
-const BELIEVED: i64 = 86_400;
+/// A clock that is further behind than this is believed, and the journal was written by a wrong one: else
+/// one that was years ahead for a day would keep everybody out for years. No token whose fate is unknown
+/// is loaded then: those were good around the time of the journal, further ahead than any horizon.
+const BELIEVED: i64 = 25 * 3600;
 
 /// How a refill found things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +139,8 @@ impl Journal {
             burnt: BTreeSet::new(),
             new: BTreeSet::new(),
             known: BTreeSet::new(),
+            loaded: BTreeMap::new(),
+            kernel_clock: clocks.kernel_offset(),
         });
         let stepped = clocks.offset().abs_diff(journal.clock) > STEP.unsigned_abs();
         match found {
@@ -150,6 +175,7 @@ impl Journal {
         }
         if found != Found::Same {
             journal.life = new_life;
+            journal.loaded.clear();
         }
         journal.clean = false;
         journal.saved = now;
@@ -158,6 +184,13 @@ impl Journal {
             .spent
             .retain(|_, seen| now.saturating_sub(*seen) < REMEMBERED);
         (journal, found)
+    }
+
+    /// By how many seconds a clock is behind this journal that is believed all the same.
+    pub fn believed(&self, now: i64) -> Option<i64> {
+        let latest = self.waiting_for.unwrap_or(i64::MIN).max(self.saved);
+        let behind = latest.saturating_sub(now);
+        (behind >= BELIEVED).then_some(behind)
     }
 
     /// Clients use the current window and the next one.
@@ -183,6 +216,12 @@ impl Journal {
             true => None,
             false => self.barred(),
         }
+    }
+
+    /// Whether the kernel has counted the time of its tokens as clocks have since they were loaded: no
+    /// clock was set, and the machine did not sleep.
+    pub fn counted_alike(&self, clocks: Clocks) -> bool {
+        clocks.kernel_offset().abs_diff(self.kernel_clock) <= TOLERANCE
     }
 
     /// Takes in what the kernel knows to be spent.
@@ -218,6 +257,7 @@ mod tests {
         Clocks {
             now,
             since_start: Duration::from_secs(since_start),
+            awake: Duration::from_secs(since_start),
         }
     }
 
@@ -289,8 +329,10 @@ mod tests {
         // A clean journal is not that of a table that lives.
         let mut clean = begun();
         clean.clean = true;
-        let (_, found) = Journal::go_on(Some(clean), Some(6), 8, clocks(later, 20));
+        clean.loaded.insert(5, Reach::default());
+        let (journal, found) = Journal::go_on(Some(clean), Some(6), 8, clocks(later, 20));
         assert_eq!(found, Found::AfterUncleanStop);
+        assert!(journal.loaded.is_empty());
     }
 
     /// A small computer without a clock of its own starts an hour too early.
@@ -317,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_counts_alike_until_a_clock_steps_or_the_machine_sleeps() {
+        let begun = begun();
+        for seconds in [0, 5, 900, 90_000] {
+            let later = clocks(NOW + seconds, 100 + seconds as u64);
+            assert!(begun.counted_alike(later));
+            for step in [-3600, -6, 6, 3600] {
+                let now = later.now + step;
+                assert!(!begun.counted_alike(Clocks { now, ..later }));
+            }
+            let slept = Clocks {
+                now: later.now + 600,
+                since_start: later.since_start + Duration::from_secs(600),
+                ..later
+            };
+            assert!(!begun.counted_alike(slept));
+        }
+    }
+
+    #[test]
     fn a_clock_that_was_right_for_an_hour_may_step() {
         let begun = begun();
         let (journal, _) =
@@ -332,6 +393,8 @@ mod tests {
     fn a_journal_from_a_far_future_keeps_nobody_out() {
         let far = NOW + 4 * 365 * 86_400;
         let (journal, _) = Journal::go_on(None, None, 7, clocks(far, 20));
+        assert_eq!(journal.believed(NOW), Some(far - NOW));
+        assert_eq!(journal.believed(far - BELIEVED + 1), None);
         let (journal, _) = Journal::go_on(Some(journal), None, 8, clocks(NOW, 20));
         assert_eq!(journal.barred(), window(NOW));
     }
@@ -343,6 +406,8 @@ mod tests {
             let mut odd = begun();
             (odd.saved, odd.clock, odd.waiting_for) = (number, number, Some(number));
             odd.barred = Some(u64::MAX);
+            odd.kernel_clock = number;
+            assert!(!odd.counted_alike(clocks(NOW, 5)));
             odd.spent.insert(Token([1; 16]).hex(), number);
             for (life, now) in [(None, NOW), (Some(7), NOW), (Some(7), -5)] {
                 let (journal, _) = Journal::go_on(Some(odd.clone()), life, 8, clocks(now, 5));

@@ -70,6 +70,8 @@ fn a_new_sequence_opens_and_a_revoked_one_does_not() {
     let (code, said, error) = world.key(&["revoke", "bob"]);
     assert_eq!(code, Some(0), "{error}");
     assert!(said.contains("1 live grant ended"), "{said}");
+    let path = world.beside("bob.profile.toml").display().to_string();
+    assert!(said.contains(&format!("rm {path}")), "{said}");
     assert_eq!(std::fs::read_to_string(world.path()).unwrap(), TWO);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
     let (code, _) = world.knock_with("bob.profile.toml");
@@ -202,7 +204,10 @@ fn a_key_that_cannot_be_made_changes_nothing() {
     for (arguments, wanted) in [
         (&["new", "alice"][..], "which doors shall `alice` open"),
         (&["new", "alice", "--opens", "shs"], "did you mean `ssh`?"),
-        (&["new", "there", "--opens", "ssh"], "is there already"),
+        (
+            &["new", "there", "--opens", "ssh"],
+            "no key of the policy uses it: it was left by a `key new`",
+        ),
         (&["new", "a b", "--opens", "ssh"], "is no name"),
         (
             &["new", "alice", "--opens", "ssh", "--host", ""],
@@ -310,7 +315,10 @@ fn a_qr_code_is_shown_and_its_text_imported() {
     // It is not written over.
     let again = import();
     assert_eq!(again.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("File exists"));
+    assert!(
+        String::from_utf8_lossy(&again.stderr)
+            .contains("there is a profile `server` already: `rm ")
+    );
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     assert!(load(&path).unwrap_err().contains("chmod 600"));
 }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,13 @@ pub fn on_firewall(kind: Kind, test: fn()) {
     test();
 }
 
+/// Held while hosts are made, and while the library itself changes a firewall: what is started in that
+/// moment by another test would hold its lock for as long as it lives.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub struct World {
     pub lab: Lab,
     pub kind: Kind,
@@ -66,8 +74,10 @@ pub struct World {
 impl World {
     /// Two hosts without a policy.
     pub fn bare() -> World {
+        let alone = alone();
         let lab = Lab::new()
             .expect("kernel tests need root, or: unshare --user --map-root-user -- cargo test");
+        drop(alone);
         let world = World {
             lab,
             kind: KIND.get(),

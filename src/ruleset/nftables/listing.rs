@@ -205,6 +205,10 @@ impl Listing {
             .collect()
     }
 
+    pub fn has_map(&self, name: &str) -> bool {
+        self.sets.get(name).is_some_and(|set| set.is_map)
+    }
+
     pub fn chain_count(&self) -> usize {
         self.chains.len()
     }

@@ -55,7 +55,9 @@ pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
 pub use script::Script;
-pub use tokens::{burn, burnt, change as change_tokens, loaded, spent_and_life};
+pub use tokens::{
+    burn, burnt, change as change_tokens, if_there, loaded, spent_and_life, strange_tokens,
+};
 
 use crate::policy::Name;
 use crate::ruleset::Family;

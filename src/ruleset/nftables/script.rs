@@ -174,6 +174,15 @@ impl Chain {
 }
 
 impl Script {
+    /// How many tokens the table has room for.
+    pub fn token_room(&self) -> u32 {
+        let rooms = self.sets.iter().filter_map(|set| match set.kind {
+            SetKind::Loaded { size } => Some(size),
+            _ => None,
+        });
+        rooms.sum()
+    }
+
     /// Makes scratch sequences used up from the start, by their numbers.
     pub fn burn(&mut self, burnt: &BTreeSet<u32>) {
         for set in self.sets.iter_mut().filter(|set| set.name == BURNT) {

@@ -4,11 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::listing::Listing;
 use super::script::time;
 use super::{BURNT, SPENT, TABLE, TOKENS, classid, parse_classid};
-use crate::single_use::Token;
+use crate::policy::Policy;
+use crate::ruleset::Drift;
 use crate::single_use::plan::{Loaded, Plan};
+use crate::single_use::{TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
 
 /// What the element that says the table's life begins with. No more likely to be a token than any
 /// other 16 bytes; and what is in `spent` opens nothing.
@@ -22,7 +26,7 @@ pub fn loaded(listing: &Listing) -> Option<HashMap<Token, Loaded>> {
     let map = listing.sets.get(TOKENS)?;
     let read = map.elements.iter().filter_map(|pair| {
         let (key, value) = (&pair[0], &pair[1]);
-        let token = Token::from_hex(hex(key.pointer("/elem/val").unwrap_or(key).as_str()?))?;
+        let token = read(key.pointer("/elem/val").unwrap_or(key))?;
         let expires_in = key.pointer("/elem/expires").and_then(|left| left.as_u64());
         let loaded = Loaded {
             id: parse_classid(value.as_str()?)?,
@@ -33,6 +37,46 @@ pub fn loaded(listing: &Listing) -> Option<HashMap<Token, Loaded>> {
     Some(read.collect())
 }
 
+/// Tokens in the kernel that cannot come from a refill: of no key that the policy has, too far ahead or
+/// too old, or without an end. `now` is in seconds since 1970.
+pub fn strange_tokens(policy: &Policy, listing: &Listing, now: i64) -> Vec<Drift> {
+    let mut found = match policy.has_tokens() {
+        true => loaded(listing).unwrap_or_default(),
+        // Then the map itself is a difference.
+        false => HashMap::new(),
+    };
+    let (mut others, mut endless) = (found.len(), 0);
+    let ahead = policy.token_horizon.as_secs() / WINDOW.as_secs();
+    let current = Window::at(now).0;
+    // A minute may be over by now.
+    let windows = current.saturating_sub(3)..=current + ahead + 1;
+    for (_, secret) in policy.token_keys() {
+        for window in windows.clone() {
+            for number in 0..TOKENS_PER_WINDOW {
+                let there = found.remove(&token(secret, Window(window), number));
+                let Some(there) = there.filter(|there| there.id == secret.id()) else {
+                    continue;
+                };
+                others -= 1;
+                endless += usize::from(there.expires_in.is_none());
+            }
+        }
+    }
+    let some = |number: usize, one: &str, several: &str| {
+        let what = if number == 1 { one } else { several };
+        let healed = "(`toctoc apply` puts that right)";
+        let text = format!("has {number} {what} {healed}");
+        (number > 0).then(|| Drift::new(format!("map {TOKENS}"), text))
+    };
+    let others = some(
+        others,
+        "token that no key of this policy has",
+        "tokens that no key of this policy has",
+    );
+    let endless = some(endless, "token that never ends", "tokens that never end");
+    others.into_iter().chain(endless).collect()
+}
+
 /// The tokens that the kernel knows to be spent, and the life of the table. `None` when there is no
 /// such set.
 pub fn spent_and_life(listing: &Listing) -> Option<(HashSet<Token>, Option<u64>)> {
@@ -41,7 +85,7 @@ pub fn spent_and_life(listing: &Listing) -> Option<(HashSet<Token>, Option<u64>)
     let mut life = None;
     for element in &set.elements {
         let value = element.pointer("/elem/val").unwrap_or(element);
-        let Some(token) = value.as_str().and_then(|text| Token::from_hex(hex(text))) else {
+        let Some(token) = read(value) else {
             continue;
         };
         let (head, tail) = token.0.split_at(LIFE.len());
@@ -70,8 +114,15 @@ pub fn burn(ids: &[u32]) -> String {
     format!("add element {TABLE} {BURNT} {{ {} }}\n", ids.join(", "))
 }
 
-fn hex(text: &str) -> &str {
-    text.strip_prefix("0x").unwrap_or(text)
+/// nft writes small ones as numbers.
+fn read(value: &Value) -> Option<Token> {
+    match value.as_u64() {
+        Some(number) => Some(Token(u128::from(number).to_be_bytes())),
+        None => {
+            let text = value.as_str()?;
+            Token::from_hex(text.strip_prefix("0x").unwrap_or(text))
+        }
+    }
 }
 
 /// The transaction that carries a plan out. `old_life` is what the table has, `life` what it shall
@@ -84,31 +135,31 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> String {
         }
         let _ = writeln!(text, "add element {TABLE} {SPENT} {{ {} }}", marked(life));
     }
-    // A token may have been spent or have ended since it was listed: it is added, so that taking it
-    // away cannot fail.
-    let removed = |timeout: &str| {
-        let elements = plan.remove.iter();
-        let elements = elements.map(|(token, id)| match timeout {
-            "" => written(token),
-            _ => format!("{} timeout {timeout} : {}", written(token), classid(*id)),
-        });
-        elements.collect::<Vec<String>>()
-    };
-    commands(&mut text, "add", &removed("60s"));
-    commands(&mut text, "delete", &removed(""));
+    // What is spent in this moment stays spent: the kernel refuses what is in `spent`.
+    if plan.anew {
+        let _ = writeln!(text, "flush map {TABLE} {TOKENS}");
+    }
     let added = plan.add.iter().map(|(token, (id, lasting))| {
         let (token, id) = (written(token), classid(*id));
         format!("{token} timeout {} : {id}", time(*lasting))
     });
-    commands(&mut text, "add", &added.collect::<Vec<String>>());
+    for some in added.collect::<Vec<String>>().chunks(TOGETHER) {
+        let some = some.join(", ");
+        let _ = writeln!(text, "add element {TABLE} {TOKENS} {{ {some} }}");
+    }
     text
 }
 
-fn commands(text: &mut String, verb: &str, elements: &[String]) {
-    for some in elements.chunks(TOGETHER) {
-        let some = some.join(", ");
-        let _ = writeln!(text, "{verb} element {TABLE} {TOKENS} {{ {some} }}");
-    }
+/// What the kernel refuses unless it has all these tokens. Only to be [checked](crate::firewall::Nft::would_load).
+pub fn if_there(tokens: &[Token]) -> String {
+    let commands = tokens.chunks(TOGETHER).map(|some| {
+        let some: Vec<String> = some.iter().map(written).collect();
+        format!(
+            "delete element {TABLE} {TOKENS} {{ {} }}\n",
+            some.join(", ")
+        )
+    });
+    commands.collect()
 }
 
 fn written(token: &Token) -> String {

@@ -1,0 +1,297 @@
+//! What each key opens and with what, and that no two keys get into each other's way.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Checker, Claims};
+use crate::knock::Knock;
+use crate::policy::diagnostic::Diagnostic;
+use crate::policy::file::{Entry, KeyEntry, Spanned};
+use crate::policy::nearest;
+use crate::policy::{Host, LONGEST_SEQUENCE};
+use crate::single_use::Secret;
+
+impl Checker<'_> {
+    pub(super) fn opens(&mut self, key: &KeyEntry) {
+        let name = &key.name;
+        let opens = match &key.opens {
+            Entry::Wrong => return,
+            Entry::Missing => {
+                self.error(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!("key `{}` opens nothing", name.value),
+                    )
+                    .help("write for example `opens = [\"ssh\"]` below it"),
+                );
+                return;
+            }
+            Entry::Written(opens) => opens,
+        };
+        if opens.value.is_empty() {
+            self.error(
+                Diagnostic::new(opens.at.clone(), "a key opens at least one door")
+                    .help("write for example `opens = [\"ssh\"]`"),
+            );
+        }
+        let file = self.file;
+        let doors: Vec<&str> = file.doors.iter().map(|d| d.name.value.as_str()).collect();
+        let mut seen = HashSet::new();
+        for door in &opens.value {
+            if doors.is_empty() {
+                // That is the mistake, and it has been reported.
+                break;
+            }
+            if !doors.contains(&door.value.as_str()) {
+                let help = match nearest(&door.value, &doors) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if doors.len() > 10 => format!("write `[door.{}]`?", door.value),
+                    None => format!("the doors are: {}", doors.join(", ")),
+                };
+                self.error(
+                    Diagnostic::new(
+                        door.at.clone(),
+                        format!("there is no door `{}`", door.value),
+                    )
+                    .label("unknown door")
+                    .help(help),
+                );
+            } else if !seen.insert(&door.value) {
+                self.error(
+                    Diagnostic::new(door.at.clone(), format!("`{}` is named twice", door.value))
+                        .label("again here"),
+                );
+            }
+        }
+    }
+
+    /// What a key opens with: one of three things.
+    pub(super) fn means(&mut self, key: &KeyEntry, guarded: &Claims, ignored: &Claims) {
+        let name = &key.name;
+        let sequence = match &key.sequence {
+            Entry::Written(sequence) => Some(sequence.at.clone()),
+            _ => None,
+        };
+        let written = [
+            ("a sequence", sequence),
+            (
+                "scratch sequences",
+                key.scratch.as_ref().map(|s| s.at.clone()),
+            ),
+            ("a token", key.token.as_ref().map(|s| s.at.clone())),
+        ];
+        let mut written = written
+            .into_iter()
+            .filter_map(|(what, at)| Some((what, at?)));
+        match (written.next(), written.next()) {
+            (Some((one, first)), Some((other, second))) => self.error(
+                Diagnostic::new(second, format!("key `{}` has {other} and {one}", name.value))
+                    .label(other)
+                    .help("make two keys of them, or leave one out")
+                    .also(first, one),
+            ),
+            (None, None) if matches!(key.sequence, Entry::Missing) => self.error(
+                Diagnostic::new(
+                    name.at.clone(),
+                    format!("key `{}` has no sequence", name.value),
+                )
+                .help(
+                    "write for example `sequence = [443, 2387, 920, 18357, 50]` below it, or `token` \
+                     with the file of a secret, or `scratch` with a list of sequences that open once",
+                ),
+            ),
+            _ => {}
+        }
+        if let Some(scratch) = key.scratch.as_ref().filter(|s| s.value.is_empty()) {
+            self.error(
+                Diagnostic::new(
+                    scratch.at.clone(),
+                    "a scratch key has at least one sequence",
+                )
+                .label("empty")
+                .help("all used up? Take the key out; `toctoc key new` makes another"),
+            );
+        }
+        for (sequence, whole) in key.sequences() {
+            self.sequence(sequence, whole, guarded, ignored);
+        }
+    }
+
+    pub(super) fn sequence(
+        &mut self,
+        sequence: &Spanned<Vec<Spanned<Knock>>>,
+        whole: bool,
+        guarded: &Claims,
+        ignored: &Claims,
+    ) {
+        let length = sequence.value.len();
+        if length == 0 && whole {
+            self.error(
+                Diagnostic::new(sequence.at.clone(), "a sequence has at least one knock")
+                    .label("empty"),
+            );
+        }
+        if length > LONGEST_SEQUENCE {
+            self.error(
+                Diagnostic::new(
+                    sequence.at.clone(),
+                    format!("a sequence of {length} knocks is too long"),
+                )
+                .label(format!("at most {LONGEST_SEQUENCE}")),
+            );
+        }
+        for knock in &sequence.value {
+            for (claims, verb) in [(guarded, "guarded"), (ignored, "ignored")] {
+                let Some((claim, by)) = claims.get(&knock.value) else {
+                    continue;
+                };
+                self.error(
+                    Diagnostic::new(
+                        knock.at.clone(),
+                        format!("port {} is {verb} and cannot be a knock", knock.value),
+                    )
+                    .label("in a sequence here")
+                    .help("take another port")
+                    .also(claim.clone(), format!("{verb} by {by}")),
+                );
+            }
+        }
+        if !whole {
+            return;
+        }
+        for pair in sequence.value.windows(2) {
+            if pair[0].value == pair[1].value {
+                self.error(
+                    Diagnostic::new(
+                        pair[1].at.clone(),
+                        format!("the knock {} comes twice in a row", pair[1].value),
+                    )
+                    .label("the same again")
+                    .help("networks repeat packets, so a repeated knock does not count"),
+                );
+            }
+        }
+    }
+
+    /// No two keys share a sequence, and none contains another's whole: it would open both.
+    pub(super) fn sequences_apart(&mut self) {
+        let mut whole: HashMap<Vec<Knock>, &KeyEntry> = HashMap::new();
+        let mut lengths = HashSet::new();
+        let mut readable = Vec::new();
+        for key in &self.file.keys {
+            for (sequence, is_whole) in key.sequences() {
+                if !is_whole || !(1..=LONGEST_SEQUENCE).contains(&sequence.value.len()) {
+                    continue;
+                }
+                let knocks: Vec<Knock> = sequence.value.iter().map(|k| k.value).collect();
+                lengths.insert(knocks.len());
+                if let Some(other) = whole.get(&knocks) {
+                    self.diagnostics.push(same_sequence(key, other, sequence));
+                    continue;
+                }
+                whole.insert(knocks.clone(), key);
+                readable.push((key, sequence, knocks));
+            }
+        }
+        for (key, sequence, knocks) in readable {
+            let shorter = lengths.iter().filter(|&&length| length < knocks.len());
+            let mut inside: Vec<&KeyEntry> = shorter
+                .flat_map(|&length| knocks.windows(length))
+                .filter_map(|part| whole.get(part).copied())
+                .collect();
+            inside.sort_by_key(|other| other.name.at.start);
+            inside.dedup_by_key(|other| other.name.at.start);
+            for other in inside {
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        sequence.at.clone(),
+                        format!(
+                            "the sequence of `{}` contains that of `{}`",
+                            key.name.value, other.name.value
+                        ),
+                    )
+                    .label(format!("would open what `{}` opens too", other.name.value))
+                    .help("change one of the two")
+                    .also(other.name.at.clone(), "the other key"),
+                );
+            }
+        }
+    }
+
+    /// The secrets of the token keys, by the places of the keys.
+    pub(super) fn secrets(&mut self, host: &Host) -> BTreeMap<usize, Secret> {
+        let mut secrets: BTreeMap<usize, Secret> = BTreeMap::new();
+        let file = self.file;
+        for (index, key) in file.keys.iter().enumerate() {
+            let Some(Spanned { value: path, at }) = &key.token else {
+                continue;
+            };
+            if key.sequences().next().is_some() {
+                // That is a mistake, and it has been reported.
+                continue;
+            }
+            if Secret::parse(path).is_ok() {
+                let what = "the secret itself is written where the name of its file belongs";
+                self.error(
+                    Diagnostic::new(at.clone(), what)
+                        .label("not shown here")
+                        .help(format!(
+                            "put it into a file beside the policy that nobody else may read (0600), and \
+                             write `token = \"{}.secret\"`; whoever has read the policy has the key",
+                            key.name.value
+                        )),
+                );
+                continue;
+            }
+            let read = match host.secrets.0 {
+                Some(read) => read(path),
+                None => Err(format!("{path} cannot be read here")),
+            };
+            let secret = match read {
+                Ok(secret) => secret,
+                Err(message) => {
+                    self.error(
+                        Diagnostic::new(at.clone(), message)
+                            .label("the file of the secret")
+                            .help(
+                                "a file of 64 hexadecimal digits that nobody else may read \
+                                 (0600), beside the policy; `toctoc key new` makes it",
+                            ),
+                    );
+                    continue;
+                }
+            };
+            let same = secrets.iter().find(|(_, other)| other.id() == secret.id());
+            if let Some((&other, _)) = same {
+                let other = &file.keys[other];
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        at.clone(),
+                        format!(
+                            "`{}` and `{}` have the same secret",
+                            other.name.value, key.name.value
+                        ),
+                    )
+                    .label("the same secret")
+                    .help("the log could not tell them apart; make a new one")
+                    .also(other.name.at.clone(), "the other key"),
+                );
+                continue;
+            }
+            secrets.insert(index, secret);
+        }
+        secrets
+    }
+}
+
+fn same_sequence<T>(key: &KeyEntry, other: &KeyEntry, at: &Spanned<T>) -> Diagnostic {
+    Diagnostic::new(
+        at.at.clone(),
+        format!(
+            "`{}` and `{}` have the same sequence",
+            other.name.value, key.name.value
+        ),
+    )
+    .label("the same knocks")
+    .help("the log could not tell them apart; change one")
+    .also(other.name.at.clone(), "the other key")
+}

@@ -1,0 +1,137 @@
+//! From a file in which nothing is wrong to the policy that it means.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::knock::{GrantPrefix, Knock};
+use crate::policy::backend;
+use crate::policy::file::{Entry, File, KeyEntry, Spanned};
+use crate::policy::{
+    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyKind, Log, Opening,
+    Policy,
+};
+use crate::single_use::Secret;
+
+const DEFAULT_WITHIN: Duration = Duration::from_secs(10);
+const DEFAULT_OPEN_FOR: Duration = Duration::from_secs(60);
+const DEFAULT_HORIZON: Duration = Duration::from_secs(6 * 3600);
+
+/// The meaning of a file in which nothing is wrong.
+pub(super) fn policy(
+    file: &File,
+    host: &Host,
+    mut secrets: BTreeMap<usize, Secret>,
+) -> Option<Policy> {
+    let written = file.backend.as_ref().map(|backend| backend.value);
+    let backend = host.backend.or(written).or(host.default);
+    let backend = backend.unwrap_or(Backend::Nftables);
+    let doors: Vec<Door> = file
+        .doors
+        .iter()
+        .map(|door| {
+            Some(Door {
+                name: door.name.value.clone(),
+                ports: values(&door.ports)?,
+                // Overlapping networks become one; nft would refuse them side by side.
+                trust: IpNet::aggregate(&door.trust),
+            })
+        })
+        .collect::<Option<_>>()?;
+    let keys = file
+        .keys
+        .iter()
+        .enumerate()
+        .map(|(index, key)| {
+            let kind = match secrets.remove(&index) {
+                Some(secret) => KeyKind::Token(secret),
+                None => match &key.scratch {
+                    Some(list) => {
+                        let sequences = list.value.iter().map(|s| knocks_of(&s.knocks));
+                        KeyKind::Scratch(sequences.collect())
+                    }
+                    None => KeyKind::Sequence(values(&key.sequence)?),
+                },
+            };
+            Some(Key {
+                name: key.name.value.clone(),
+                opens: openings(file, key)?,
+                kind,
+                once: key.once,
+                expires: key.expires.as_ref().map(|s| s.value),
+            })
+        })
+        .collect::<Option<_>>()?;
+    let interfaces = match &file.interfaces {
+        None => Interfaces::AllButLoopback,
+        Some(list) => Interfaces::Only(list.value.iter().map(|i| i.value.clone()).collect()),
+    };
+    let ignore = file.ignore.iter().flat_map(|list| &list.value);
+    Some(Policy {
+        backend,
+        within: file.within.as_ref().map_or(DEFAULT_WITHIN, |s| s.value),
+        interfaces,
+        ignore: ignore.map(|port| port.value).collect(),
+        closed: file.closed.as_ref().map_or(Closed::Drop, |s| s.value),
+        log: file.log.as_ref().map_or(Log::Kernel, |s| s.value),
+        max_sources: backend::sources(backend, host, file.max_sources.as_ref().map(|s| s.value)),
+        grant: GrantPrefix {
+            v4: file
+                .prefix4
+                .as_ref()
+                .map_or(GrantPrefix::SINGLE.v4, |s| s.value),
+            v6: file
+                .prefix6
+                .as_ref()
+                .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
+        },
+        token_port: file.token_port.as_ref().map(|port| port.value),
+        token_horizon: file
+            .token_horizon
+            .as_ref()
+            .map_or(DEFAULT_HORIZON, |s| s.value),
+        firewall: file.firewall.as_ref().map(|written| HostFirewall {
+            allow: written.allow.iter().map(|port| port.value).collect(),
+            ping: written.ping,
+            drop_forwarded: written.drop_forwarded,
+        }),
+        doors,
+        keys,
+    })
+}
+
+pub(super) fn knocks_of(written: &Spanned<Vec<Spanned<Knock>>>) -> Vec<Knock> {
+    written.value.iter().map(|knock| knock.value).collect()
+}
+
+pub(super) fn values<T: Clone>(entry: &Entry<Vec<Spanned<T>>>) -> Option<Vec<T>> {
+    match entry {
+        Entry::Written(list) => Some(list.value.iter().map(|s| s.value.clone()).collect()),
+        Entry::Missing | Entry::Wrong => None,
+    }
+}
+
+/// How long a grant lasts: what the key says, else the door, else the policy.
+pub(super) fn openings(file: &File, key: &KeyEntry) -> Option<Vec<Opening>> {
+    let names: Vec<String> = values(&key.opens)?;
+    names
+        .iter()
+        .map(|name| {
+            let index = file
+                .doors
+                .iter()
+                .position(|door| door.name.value.as_str() == name)?;
+            let open_for = key
+                .open_for
+                .as_ref()
+                .or(file.doors[index].open_for.as_ref())
+                .or(file.open_for.as_ref())
+                .map_or(DEFAULT_OPEN_FOR, |s| s.value);
+            Some(Opening {
+                door: DoorIndex(index),
+                open_for,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,109 @@
+//! `File --check--> Policy`: what was written, judged as a whole.
+//!
+//! Everything that any later step could stumble over is refused here, with the place in the file.
+
+mod keys;
+mod meaning;
+mod ports;
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::backend;
+use super::diagnostic::Diagnostic;
+use super::file::File;
+use super::sweep;
+use super::{Host, KeyIndex, Policy};
+use crate::automaton::Automaton;
+use crate::knock::Knock;
+
+/// Judges a file. Adds to `diagnostics` what is wrong; returns the policy when nothing is.
+pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
+    if !file.whole {
+        return None;
+    }
+    let mut checker = Checker { file, diagnostics };
+    let guarded = checker.guarded_ports();
+    let ignored = checker.ignored_ports(&guarded);
+    checker.allowed_ports(&guarded);
+    checker.interfaces();
+    checker.ids();
+    for key in &file.keys {
+        checker.opens(key);
+        checker.means(key, &guarded, &ignored);
+    }
+    checker.sequences_apart();
+    checker.token_port(&guarded, &ignored);
+    let secrets = checker.secrets(host);
+    if !checker.diagnostics.is_empty() {
+        return None;
+    }
+    let policy = meaning::policy(file, host, secrets)?;
+    steps(file, &policy, diagnostics);
+    if !diagnostics.is_empty() {
+        return None;
+    }
+    sweeps(file, &policy, diagnostics);
+    backend::limits(file, host, &policy, diagnostics);
+    diagnostics.is_empty().then_some(policy)
+}
+
+struct Checker<'f> {
+    file: &'f File,
+    diagnostics: &'f mut Vec<Diagnostic>,
+}
+
+/// Where each port was first claimed, and by what.
+type Claims = HashMap<Knock, (Range<usize>, String)>;
+
+impl Checker<'_> {
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Whether an error was reported inside this range, so that a follow-up would only repeat it.
+    fn already_wrong(&self, at: &Range<usize>) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|d| at.contains(&d.at.start) && d.at.end <= at.end)
+    }
+}
+
+/// Far more than ten thousand ordinary keys need; nft takes some seconds for as many.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// Refuses sequences whose machine is too large before anything builds it.
+fn steps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
+    let (steps, most) = Automaton::size(policy.sequences());
+    if steps <= MOST_STEPS {
+        return;
+    }
+    let at = most.map_or(0..0, |KeyIndex(index)| file.keys[index].name.at.clone());
+    diagnostics.push(
+        Diagnostic::new(
+            at,
+            format!("the sequences of this policy make {steps} steps, at most {MOST_STEPS} are taken"),
+        )
+        .label("most of them at keys like this one")
+        .help(
+            "many sequences have in their middle what many others begin with, and each pair of them \
+             makes a step; let sequences begin with knocks that are in no other",
+        ),
+    );
+}
+
+fn sweeps(file: &File, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
+    for (index, sweep) in sweep::opened_by_sweeps(policy) {
+        let key = &file.keys[index.key.0];
+        if let Some((sequence, _)) = key.sequences().nth(index.number) {
+            diagnostics.push(
+                Diagnostic::new(
+                    sequence.at.clone(),
+                    format!("{sweep} knocks the sequence of `{}`", key.name.value),
+                )
+                .label("found by any scanner")
+                .help("take ports without order, three or more"),
+            );
+        }
+    }
+}

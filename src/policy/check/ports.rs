@@ -1,0 +1,199 @@
+//! Which port is whose: doors, ignored and allowed ones, that of the tokens. Interfaces and ids, too.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::{Checker, Claims};
+use crate::knock::{Knock, Protocol};
+use crate::policy::Name;
+use crate::policy::diagnostic::Diagnostic;
+use crate::policy::file::{DoorEntry, Entry, Spanned};
+
+impl Checker<'_> {
+    pub(super) fn guarded_ports(&mut self) -> Claims {
+        let mut guarded = Claims::new();
+        if self.file.doors.is_empty() && self.diagnostics.is_empty() {
+            self.error(
+                Diagnostic::new(0..0, "a policy needs a door")
+                    .help("write for example:  [door.ssh]  and below it  ports = [22]"),
+            );
+        }
+        for DoorEntry { name, ports, .. } in &self.file.doors {
+            let ports = match ports {
+                Entry::Wrong => continue,
+                Entry::Missing => {
+                    self.error(
+                        Diagnostic::new(
+                            name.at.clone(),
+                            format!("door `{}` has no ports", name.value),
+                        )
+                        .help("write for example `ports = [22]` below it"),
+                    );
+                    continue;
+                }
+                Entry::Written(ports) => ports,
+            };
+            if ports.value.is_empty() && !self.already_wrong(&ports.at) {
+                self.error(
+                    Diagnostic::new(ports.at.clone(), "a door has at least one port")
+                        .help("write for example `ports = [22]`"),
+                );
+            }
+            for Spanned { value: port, at } in &ports.value {
+                let owner = format!("door `{}`", name.value);
+                if let Some((first, other)) = guarded.get(port) {
+                    self.diagnostics.push(
+                        Diagnostic::new(at.clone(), format!("port {port} is guarded twice"))
+                            .label("again here")
+                            .also(first.clone(), format!("guarded by {other}")),
+                    );
+                } else {
+                    guarded.insert(*port, (at.clone(), owner));
+                }
+            }
+        }
+        guarded
+    }
+
+    pub(super) fn ignored_ports(&mut self, guarded: &Claims) -> Claims {
+        let mut ignored = Claims::new();
+        for Spanned { value: port, at } in self.file.ignore.iter().flat_map(|list| &list.value) {
+            if let Some((first, door)) = guarded.get(port) {
+                self.diagnostics.push(
+                    Diagnostic::new(at.clone(), format!("port {port} is guarded and ignored"))
+                        .label("ignored here")
+                        .help("a door's port is always watched; leave it out of `ignore`")
+                        .also(first.clone(), format!("guarded by {door}")),
+                );
+            }
+            if let Some((first, _)) = ignored.get(port) {
+                self.diagnostics.push(
+                    Diagnostic::new(at.clone(), format!("port {port} is ignored twice"))
+                        .label("again here")
+                        .also(first.clone(), "first here"),
+                );
+            }
+            ignored.insert(*port, (at.clone(), "`ignore`".to_string()));
+        }
+        ignored
+    }
+
+    pub(super) fn allowed_ports(&mut self, guarded: &Claims) {
+        let mut allowed: HashMap<Knock, Range<usize>> = HashMap::new();
+        let file = self.file;
+        for Spanned { value: port, at } in file.firewall.iter().flat_map(|f| &f.allow) {
+            if let Some((first, door)) = guarded.get(port) {
+                self.error(
+                    Diagnostic::new(at.clone(), format!("port {port} is guarded and allowed"))
+                        .label("allowed here")
+                        .help("a door lets in those who knock; leave it out of `allow`")
+                        .also(first.clone(), format!("guarded by {door}")),
+                );
+            }
+            if let Some(first) = allowed.insert(*port, at.clone()) {
+                self.error(
+                    Diagnostic::new(at.clone(), format!("port {port} is allowed twice"))
+                        .label("again here")
+                        .also(first, "first here"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn interfaces(&mut self) {
+        let Some(interfaces) = &self.file.interfaces else {
+            return;
+        };
+        if interfaces.value.is_empty() {
+            self.error(
+                Diagnostic::new(
+                    interfaces.at.clone(),
+                    "with no interface nothing is guarded",
+                )
+                .help("name interfaces, or leave `interfaces` out to guard all but loopback"),
+            );
+        }
+        let mut seen = HashSet::new();
+        for name in &interfaces.value {
+            if !seen.insert(&name.value) {
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!("interface `{}` is named twice", name.value),
+                    )
+                    .label("again here"),
+                );
+            }
+        }
+    }
+
+    /// Names become 32-bit ids in the kernel's sets; two names must not share one.
+    pub(super) fn ids(&mut self) {
+        let doors: Vec<_> = self.file.doors.iter().map(|d| &d.name).collect();
+        let keys: Vec<_> = self.file.keys.iter().map(|k| &k.name).collect();
+        for names in [doors, keys] {
+            let mut seen: HashMap<u32, &Spanned<Name>> = HashMap::new();
+            for name in names {
+                let Some(other) = seen.insert(name.value.id(), name) else {
+                    continue;
+                };
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        name.at.clone(),
+                        format!(
+                            "`{}` and `{}` get the same number in the kernel",
+                            name.value, other.value
+                        ),
+                    )
+                    .help("names are hashed to 32 bits; rename one of the two")
+                    .also(other.at.clone(), "the other name"),
+                );
+            }
+        }
+    }
+
+    /// Tokens arrive at a port of their own.
+    pub(super) fn token_port(&mut self, guarded: &Claims, ignored: &Claims) {
+        let file = self.file;
+        let Some(Spanned { value: port, at }) = &file.token_port else {
+            let first = file.keys.iter().find_map(|key| key.token.as_ref());
+            if let Some(token) = first {
+                self.error(
+                    Diagnostic::new(token.at.clone(), "tokens need a port to go to")
+                        .label("a token key")
+                        .help("write for example `token_port = 40123` at the top of the file"),
+                );
+            }
+            return;
+        };
+        let port = Knock {
+            protocol: Protocol::Udp,
+            port: *port,
+        };
+        let in_sequences = file.keys.iter().flat_map(|key| {
+            let sequences = key.sequences();
+            sequences.map(move |(sequence, _)| (key, sequence))
+        });
+        let mut uses: Vec<(Range<usize>, String)> = Vec::new();
+        for (key, sequence) in in_sequences {
+            let knocks = sequence.value.iter().filter(|knock| knock.value == port);
+            let by = format!("a knock of `{}`", key.name.value);
+            uses.extend(knocks.map(|knock| (knock.at.clone(), by.clone())));
+        }
+        let allowed = file.firewall.iter().flat_map(|firewall| &firewall.allow);
+        let allowed = allowed.filter(|allowed| allowed.value == port);
+        uses.extend(allowed.map(|port| (port.at.clone(), "allowed".to_string())));
+        for claims in [guarded, ignored] {
+            let claim = claims.get(&port);
+            uses.extend(claim.map(|(at, by)| (at.clone(), format!("of {by}"))));
+        }
+        if let Some((place, by)) = uses.into_iter().next() {
+            self.error(
+                Diagnostic::new(at.clone(), format!("port {port} cannot be for tokens too"))
+                    .label("tokens go here")
+                    .help("whatever comes to the port for tokens is dropped; take one of its own")
+                    .also(place, by),
+            );
+        }
+    }
+}
