@@ -155,6 +155,10 @@ impl Profile {
                 text.push_str(&format!("\"\ntoken_port = {port}\n"));
             }
         }
+        if self.gap != GAP {
+            let gap = humantime::format_duration(self.gap);
+            text.push_str(&format!("gap = \"{gap}\"\n"));
+        }
         text
     }
 
@@ -185,6 +189,10 @@ impl Profile {
         if let Some(door) = self.door {
             link.push_str(&format!("&door={door}"));
         }
+        if self.gap != GAP {
+            let gap = humantime::format_duration(self.gap).to_string();
+            link.push_str(&format!("&gap={}", gap.replace(' ', "")));
+        }
         link
     }
 
@@ -213,6 +221,7 @@ impl Profile {
                         value.parse().map_err(|_| format!("`{name}` is no port"))?;
                     text.push_str(&format!("{name} = {port}\n"));
                 }
+                "gap" => text.push_str(&format!("gap = {}\n", toml_edit::Value::from(value))),
                 "token" => {
                     Secret::parse(value).map_err(|error| format!("`token`: {error}"))?;
                     text.push_str("token = \"");
@@ -310,8 +319,13 @@ mod tests {
             assert_eq!(profile.text().as_str(), text);
             assert_eq!(Profile::parse_link(&profile.link()).as_ref(), Ok(&profile));
         }
-        let paced = Profile::parse("host = \"a\"\nsequence = [5]\ngap = \"1s\"").unwrap();
-        assert_eq!(paced.gap, Duration::from_secs(1));
+        for (gap, wanted) in [("1s 50ms", 1050), ("60s", 60_000), ("0", 0)] {
+            let text = format!("host = \"a\"\nsequence = [5]\ngap = \"{gap}\"\n");
+            let paced = Profile::parse(&text).unwrap();
+            assert_eq!(paced.gap, Duration::from_millis(wanted));
+            assert_eq!(Profile::parse(&paced.text()).as_ref(), Ok(&paced));
+            assert_eq!(Profile::parse_link(&paced.link()).as_ref(), Ok(&paced));
+        }
     }
 
     #[test]
@@ -362,5 +376,11 @@ mod tests {
             assert!(error.contains(wanted), "{error}");
             assert!(!error.contains(&SECRET[2..]), "{error}");
         }
+    }
+
+    #[test]
+    fn a_profile_is_a_name_or_a_path() {
+        assert_eq!(Profile::path("./home"), Path::new("./home"));
+        assert!(Profile::path("home").ends_with("toctoc/home.toml"));
     }
 }
