@@ -88,6 +88,9 @@ mod tests {
         let window = Window::at(minute);
         let wanted: Vec<Token> = (0..4).map(|n| token(&secret, window, n)).collect();
         assert_eq!(first, wanted);
+        let next = Window(window.0 + 1);
+        let wanted = [token(&secret, next, 0), token(&secret, next, 1)];
+        assert_eq!(tokens(&secret, minute + 59)[4..], wanted);
         for second in 0..60 {
             let mut all = tokens(&secret, minute + second);
             assert_eq!(all.len(), 6);
@@ -95,5 +98,25 @@ mod tests {
             all.dedup();
             assert_eq!(all.len(), 6, "{second}");
         }
+    }
+
+    #[test]
+    fn a_datagram_is_the_token_and_up_to_64_random_bytes() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let port = NonZeroU16::new(address.port()).unwrap();
+        let mut lengths = Vec::new();
+        for number in 0..200 {
+            let sent = Token([number; 16]);
+            send_token(address, port, &sent).unwrap();
+            let mut datagram = [0; 200];
+            let length = server.recv(&mut datagram).unwrap();
+            assert_eq!(datagram[..16], sent.0);
+            assert!((16..=80).contains(&length), "{length}");
+            lengths.push(length);
+        }
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert!(lengths.len() > 10, "{lengths:?}");
     }
 }
