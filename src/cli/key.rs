@@ -8,7 +8,7 @@ use qrcode::render::{svg, unicode};
 
 use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
 use crate::client::Profile;
-use crate::client::profile::Way;
+use crate::client::profile::{Way, is_host};
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke, write_new};
 use crate::firewall::status::running_backend;
 use crate::firewall::tokens::{clocks, note_new};
@@ -84,8 +84,7 @@ fn name(text: &str) -> Result<Name, String> {
 }
 
 fn server(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
-    match !text.is_empty() && text.chars().all(fits) {
+    match is_host(text) {
         true => Ok(text.to_string()),
         false => Err(format!(
             "`{text}` is neither a name of a host nor an address"

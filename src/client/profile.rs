@@ -119,8 +119,8 @@ impl Profile {
                 .filter(|gap| *gap <= Duration::from_secs(60))
                 .ok_or_else(|| format!("`gap`: `{text}` is not a pause: write 0, 10ms or 1s"))?,
         };
-        if written.host.is_empty() {
-            return Err("its `host` is empty".to_string());
+        if !is_host(&written.host) {
+            return Err("its `host` is neither a name nor an address".to_string());
         }
         Ok(Profile {
             host: written.host,
@@ -288,6 +288,12 @@ fn knock(written: WrittenKnock) -> Result<Knock, String> {
     }
 }
 
+/// Whether a text can be a host's name or address, of an interface too (`fe80::1%eth0`).
+pub fn is_host(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
+    !text.is_empty() && text.chars().all(fits)
+}
+
 /// Where profiles are.
 pub fn directory() -> PathBuf {
     let told = |name| {
@@ -325,6 +331,24 @@ mod tests {
             assert_eq!(paced.gap, Duration::from_millis(wanted));
             assert_eq!(Profile::parse(&paced.text()).as_ref(), Ok(&paced));
             assert_eq!(Profile::parse_link(&paced.link()).as_ref(), Ok(&paced));
+        }
+    }
+
+    /// Its link would be one to another host.
+    #[test]
+    fn a_host_that_is_none_is_refused() {
+        for host in ["", "a/?token=5", "a b", "a&door=5", "[::1]", "a\\n"] {
+            let text = format!("host = \"{host}\"\nsequence = [5]\n");
+            let error = Profile::parse(&text).unwrap_err();
+            assert_eq!(
+                error, "its `host` is neither a name nor an address",
+                "{host}"
+            );
+        }
+        for host in ["a-b_c.example", "192.0.2.1", "fe80::1%eth0"] {
+            let text = format!("host = \"{host}\"\nsequence = [5]\n");
+            let profile = Profile::parse(&text).unwrap();
+            assert_eq!(Profile::parse_link(&profile.link()), Ok(profile));
         }
     }
 
