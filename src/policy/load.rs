@@ -195,11 +195,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let missing = load_it(&directory.path().join("none")).unwrap_err();
         assert!(missing.contains("none cannot be read: "), "{missing}");
-        let broken = load_it(&file(&directory, b"[door.ssh]\nports = \xff22\n", 0o600));
-        let broken = broken.unwrap_err();
-        assert!(broken.contains("the byte 0xff is not UTF-8"), "{broken}");
-        let marked: usize = broken.lines().map(|line| line.matches('^').count()).sum();
-        assert_eq!(marked, 1, "{broken}");
+        for text in [&b"[door.ssh]\nports = \xff22\n"[..], b"\xff"] {
+            let broken = load_it(&file(&directory, text, 0o600)).unwrap_err();
+            assert!(broken.contains("the byte 0xff is not UTF-8"), "{broken}");
+            let marked: usize = broken.lines().map(|line| line.matches('^').count()).sum();
+            assert_eq!(marked, 1, "{broken}");
+        }
         assert_eq!(opened(Path::new("-")), Path::new("/dev/stdin"));
         assert_eq!(opened(Path::new("./-")), Path::new("./-"));
     }
