@@ -1,12 +1,13 @@
 //! What each reader promises for any input at all, beyond not to panic. The fuzzer calls these by way of
 //! `fuzz_targets/`; `tests/corpora.rs` runs the kept inputs through them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use toctoc::automaton::Automaton;
+use toctoc::client::Profile;
 use toctoc::import::import;
 use toctoc::policy::{Backend, Host, Policy, read, read_for};
 use toctoc::ruleset::Family;
@@ -14,6 +15,9 @@ use toctoc::ruleset::iptables::{
     self, Clock, Lists, Saved, Wanted, lists_of, opened_count, parse_list,
 };
 use toctoc::ruleset::nftables::{self, Listing, TABLE};
+use toctoc::single_use::journal::{Clocks, Found};
+use toctoc::single_use::plan::{Known, Plan, Source, plan};
+use toctoc::single_use::{Journal, Secret, Token, Window};
 use toctoc::trace::run::{Effect, Meaning, Run};
 use toctoc::trace::{Packet, explain, parse_line};
 
@@ -27,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them, for the corpora.
-pub const ALL: [Target; 6] = [
+pub const ALL: [Target; 8] = [
     target(
         "policy",
         policy,
@@ -38,6 +42,8 @@ pub const ALL: [Target; 6] = [
     target("iptables_save", iptables_save, &["tests/golden/readers"]),
     target("knockd", knockd, &["tests/golden/import"]),
     target("explain", explain_input, &[]),
+    target("state_file", state_file, &[]),
+    target("profile", profile, &[]),
 ];
 
 const fn target(name: &'static str, holds: fn(&[u8]), more: &'static [&'static str]) -> Target {
@@ -111,6 +117,19 @@ pub fn nft_listing(data: &[u8]) {
     let (policy, automaton) = &*FIXED;
     let script = nftables::render(policy, automaton);
     let _ = (listing.progress(), listing.opened());
+    let _ = (
+        nftables::spent_and_life(&listing),
+        nftables::burnt(&listing),
+    );
+    let loaded = nftables::loaded(&listing).unwrap_or_default();
+    let away = Plan {
+        remove: loaded
+            .iter()
+            .map(|(token, loaded)| (*token, loaded.id))
+            .collect(),
+        ..Plan::default()
+    };
+    only_our_table(&nftables::change_tokens(&away, None, 7));
     let mut drift = nftables::compare(&listing, &listing);
     assert!(drift.is_empty(), "{drift:?}");
     drift.extend(nftables::compare_outline(&script, &listing));
@@ -261,6 +280,78 @@ pub fn explain_input(data: &[u8]) {
         }
     }
     assert!(explain::grants(policy, &run, at).ends_with('\n'));
+}
+
+/// Whatever a state file says, it is gone on with. What it names as spent is not loaded for a week, and
+/// after an unclean stop nothing is that clients could have used.
+pub fn state_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Some(journal) = Journal::parse(text) else {
+        return;
+    };
+    let written = serde_json::to_string(&journal).unwrap();
+    assert_eq!(Journal::parse(&written).as_ref(), Some(&journal));
+    let next_life = journal.life.wrapping_add(1);
+    let times = [journal.saved, journal.saved.saturating_add(3600), NOW];
+    for life in [None, Some(journal.life), Some(next_life)] {
+        for now in times {
+            let clocks = Clocks {
+                now,
+                since_start: Duration::from_secs(100),
+            };
+            let (mut next, found) = Journal::go_on(Some(journal.clone()), life, next_life, clocks);
+            assert!(!next.clean && next.saved == now);
+            let spent: HashSet<Token> = next.spent().collect();
+            for (token, seen) in &journal.spent {
+                let token = Token::from_hex(token).unwrap();
+                let old = now.saturating_sub(*seen) >= 7 * 86_400;
+                assert!(old || spent.contains(&token));
+            }
+            let barred = next.barred_for(TOKENS.id());
+            let new = next.known.contains(&TOKENS.id());
+            if found == Found::AfterUncleanStop && !new {
+                assert!(barred > Some(Window::at(now)));
+            }
+            let known = Known {
+                loaded: Default::default(),
+                spent,
+            };
+            let source = Source {
+                secret: &TOKENS,
+                expires: None,
+                barred,
+            };
+            let plan = plan(&[source], &known, now, Duration::from_secs(240));
+            assert!(plan.add.keys().all(|token| !known.spent.contains(token)));
+        }
+    }
+}
+
+/// Some moment, in seconds since 1970. Seeds hold tokens of the minutes around it.
+const NOW: i64 = 1_783_350_030;
+
+static TOKENS: LazyLock<Secret> =
+    LazyLock::new(|| Secret::new(std::array::from_fn(|i| i as u8).into()));
+
+/// As `profile import` takes it, a file or a link. What is taken is the same when it is read again as
+/// the file that is written of it, and as its link.
+pub fn profile(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let parsed = match text.trim_start().starts_with("toctoc://") {
+        true => Profile::parse_link(text),
+        false => Profile::parse(text),
+    };
+    match parsed {
+        Ok(profile) => {
+            assert_eq!(Profile::parse(&profile.text()).as_ref(), Ok(&profile));
+            assert_eq!(Profile::parse_link(&profile.link()).as_ref(), Ok(&profile));
+        }
+        Err(error) => assert!(!error.is_empty()),
+    }
 }
 
 /// A policy with a bit of everything.

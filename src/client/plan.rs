@@ -129,6 +129,9 @@ mod tests {
         let window = Window::at(MINUTE);
         let wanted: Vec<Token> = (0..4).map(|n| token(&secret, window, n)).collect();
         assert_eq!(first, wanted);
+        let next = Window(window.0 + 1);
+        let wanted = [token(&secret, next, 0), token(&secret, next, 1)];
+        assert_eq!(tokens(&secret, MINUTE + 59)[4..], wanted);
         for second in 0..60 {
             let mut all = tokens(&secret, MINUTE + second);
             assert_eq!(all.len(), 6);

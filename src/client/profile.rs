@@ -147,6 +147,10 @@ impl Profile {
                 text.push_str(&format!("\"\ntoken_port = {port}\n"));
             }
         }
+        if self.gap != GAP {
+            let gap = humantime::format_duration(self.gap);
+            text.push_str(&format!("gap = \"{gap}\"\n"));
+        }
         text
     }
 
@@ -178,7 +182,8 @@ impl Profile {
             link.push_str(&format!("&door={door}"));
         }
         if self.gap != GAP {
-            link.push_str(&format!("&gap={}ms", self.gap.as_millis()));
+            let gap = humantime::format_duration(self.gap).to_string();
+            link.push_str(&format!("&gap={}", gap.replace(' ', "")));
         }
         link
     }
@@ -208,10 +213,7 @@ impl Profile {
                         value.parse().map_err(|_| format!("`{name}` is no port"))?;
                     text.push_str(&format!("{name} = {port}\n"));
                 }
-                "gap" => {
-                    parse_gap(value).map_err(|error| format!("`gap`: {error}"))?;
-                    text.push_str(&format!("gap = \"{value}\"\n"));
-                }
+                "gap" => text.push_str(&format!("gap = {}\n", toml_edit::Value::from(value))),
                 "token" => {
                     Secret::parse(value).map_err(|error| format!("`token`: {error}"))?;
                     text.push_str("token = \"");
@@ -280,10 +282,31 @@ mod tests {
             assert_eq!(profile.text().as_str(), text);
             assert_eq!(Profile::parse_link(&profile.link()).as_ref(), Ok(&profile));
         }
-        let paced = Profile::parse("host = \"a\"\nsequence = [5]\ngap = \"1s\"").unwrap();
-        assert_eq!(paced.gap, Duration::from_secs(1));
-        assert_eq!(Profile::parse(&paced.text()).as_ref(), Ok(&paced));
-        assert_eq!(Profile::parse_link(&paced.link()).as_ref(), Ok(&paced));
+        for (gap, wanted) in [("1s 50ms", 1050), ("60s", 60_000), ("0", 0)] {
+            let text = format!("host = \"a\"\nsequence = [5]\ngap = \"{gap}\"\n");
+            let paced = Profile::parse(&text).unwrap();
+            assert_eq!(paced.gap, Duration::from_millis(wanted));
+            assert_eq!(Profile::parse(&paced.text()).as_ref(), Ok(&paced));
+            assert_eq!(Profile::parse_link(&paced.link()).as_ref(), Ok(&paced));
+        }
+    }
+
+    /// Its link would be one to another host.
+    #[test]
+    fn a_host_that_is_none_is_refused() {
+        for host in ["", "a/?token=5", "a b", "a&door=5", "[::1]", "a\\n"] {
+            let text = format!("host = \"{host}\"\nsequence = [5]\n");
+            let error = Profile::parse(&text).unwrap_err();
+            assert_eq!(
+                error, "its `host` is neither a name of a host nor an address",
+                "{host}"
+            );
+        }
+        for host in ["a-b_c.example", "192.0.2.1", "fe80::1%eth0"] {
+            let text = format!("host = \"{host}\"\nsequence = [5]\n");
+            let profile = Profile::parse(&text).unwrap();
+            assert_eq!(Profile::parse_link(&profile.link()), Ok(profile));
+        }
     }
 
     #[test]

@@ -64,3 +64,28 @@ pub(super) fn udp_towards(address: SocketAddr) -> io::Result<UdpSocket> {
     };
     UdpSocket::bind(any)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_is_the_token_and_up_to_64_random_bytes() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let port = NonZeroU16::new(address.port()).unwrap();
+        let mut lengths = Vec::new();
+        for number in 0..3000_u32 {
+            let sent = Token([number as u8; 16]);
+            send_token(address, port, &sent).unwrap();
+            let mut datagram = [0; 200];
+            let length = server.recv(&mut datagram).unwrap();
+            assert_eq!(datagram[..16], sent.0);
+            lengths.push(length);
+        }
+        lengths.sort_unstable();
+        lengths.dedup();
+        // So many datagrams have each of them.
+        assert_eq!(lengths, (16..=80).collect::<Vec<_>>());
+    }
+}

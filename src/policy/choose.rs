@@ -64,10 +64,20 @@ mod tests {
         picked.sort();
         picked.dedup();
         assert_eq!(picked.len(), 1000);
-        // A number that would not be fair is passed over.
-        let ports: Vec<Knock> = ["1", "2", "3"].iter().map(|p| p.parse().unwrap()).collect();
-        let mut numbers = [u64::MAX, 4].into_iter();
-        let picked = pick(ports, 1, || numbers.next().unwrap());
-        assert_eq!(picked[0].port.get(), 2);
+    }
+
+    #[test]
+    fn a_number_that_would_make_some_ports_likelier_is_passed_over() {
+        let ports = (1..=10).filter_map(|port| Knock::new(Protocol::Tcp, port));
+        let ports: Vec<Knock> = ports.collect();
+        for (numbers, port) in [
+            ([u64::MAX, 4], 5),
+            ([u64::MAX - 5, 4], 5),
+            ([u64::MAX - 6, 4], 10),
+        ] {
+            let mut numbers = numbers.into_iter();
+            let picked = pick(ports.clone(), 1, || numbers.next().unwrap());
+            assert_eq!(picked[0].port.get(), port, "{numbers:?}");
+        }
     }
 }

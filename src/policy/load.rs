@@ -41,12 +41,7 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
     let unreadable =
         |what: &dyn fmt::Display| LoadError::Unreadable(format!("{shown} cannot be read: {what}"));
     let mut bytes = Vec::new();
-    // `-` is standard input, as for many programs.
-    let opened = match path.as_os_str().as_encoded_bytes() {
-        b"-" => Path::new("/dev/stdin"),
-        _ => path,
-    };
-    File::open(opened)
+    File::open(opened(path))
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > LARGEST_FILE {
@@ -75,6 +70,14 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
         }
     };
     load_text(path, &text, host)
+}
+
+/// `-` is standard input, as for many programs.
+fn opened(path: &Path) -> &Path {
+    match path.as_os_str().as_encoded_bytes() {
+        b"-" => Path::new("/dev/stdin"),
+        _ => path,
+    }
 }
 
 /// Checks a text as that of a policy file at `path`: beside it are the files that it names.
@@ -125,7 +128,7 @@ pub fn secret(path: &Path) -> Result<Secret, String> {
     if !found.is_file() {
         return Err(format!("{shown} is no file"));
     }
-    if found.uid() != user && found.uid() != 0 {
+    if !trusted(found.uid(), user) {
         return Err(format!("{shown} belongs to another user"));
     }
     if found.mode() & 0o077 != 0 {
@@ -134,10 +137,124 @@ pub fn secret(path: &Path) -> Result<Secret, String> {
             found.mode() & 0o7777
         ));
     }
-    let room = Secret::LONGEST_FILE as usize + 1;
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(Secret::LONGEST_FILE + 1)
+    // One more than there may be, and room for it: a larger text would leave parts behind unwiped.
+    let most = Secret::LONGEST_FILE + 1;
+    let mut text = Zeroizing::new(String::with_capacity(most as usize));
+    file.take(most)
         .read_to_string(&mut text)
         .map_err(unreadable)?;
+    if text.len() as u64 == most {
+        return Err(format!("{shown} is longer than any file of a secret"));
+    }
     Secret::parse(&text).map_err(|error| format!("{shown}: {error}"))
+}
+
+/// Whether the owner of a file is the user or root.
+fn trusted(owner: u32, user: u32) -> bool {
+    owner == user || owner == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const POLICY: &str = "[door.ssh]\nports = [22]\n[key.anna]\nopens = [\"ssh\"]\n";
+
+    fn file(directory: &TempDir, text: impl AsRef<[u8]>, mode: u32) -> PathBuf {
+        let path = directory.path().join("file");
+        write(&path, text).unwrap();
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load_it(path: &Path) -> Result<Policy, String> {
+        load(path, &Host::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_policy_is_read_with_the_secrets_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = file(&directory, HEX, 0o600);
+        let text = format!("token_port = 40123\n{POLICY}token = \"file\"\n");
+        let path = secret.with_file_name("policy");
+        write(&path, text).unwrap();
+        assert_eq!(load_it(&path).unwrap().token_keys().count(), 1);
+        set_permissions(&secret, Permissions::from_mode(0o640)).unwrap();
+        assert!(load_it(&path).unwrap_err().contains("(mode 0640)"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_policy_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = load_it(&directory.path().join("none")).unwrap_err();
+        assert!(missing.contains("none cannot be read: "), "{missing}");
+        for text in [&b"[door.ssh]\nports = \xff22\n"[..], b"\xff"] {
+            let broken = load_it(&file(&directory, text, 0o600)).unwrap_err();
+            assert!(broken.contains("the byte 0xff is not UTF-8"), "{broken}");
+            let marked: usize = broken.lines().map(|line| line.matches('^').count()).sum();
+            assert_eq!(marked, 1, "{broken}");
+        }
+        assert_eq!(opened(Path::new("-")), Path::new("/dev/stdin"));
+        assert_eq!(opened(Path::new("./-")), Path::new("./-"));
+    }
+
+    #[test]
+    fn the_largest_policy_is_read_and_no_larger_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut text = format!("{POLICY}sequence = [443, 2387, 920]\n#").into_bytes();
+        text.resize(LARGEST_FILE as usize, b'#');
+        assert!(load_it(&file(&directory, &text, 0o600)).is_ok());
+        text.push(b'#');
+        let refused = load_it(&file(&directory, &text, 0o600)).unwrap_err();
+        assert!(refused.contains("larger than 8 MiB"), "{refused}");
+    }
+
+    #[test]
+    fn sequences_that_others_can_read_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!("{POLICY}sequence = [443, 2387, 920]\n");
+        for (mode, told) in [
+            (0o600, None),
+            (0o604, Some("(mode 0604)")),
+            (0o640, Some("(mode 0640)")),
+        ] {
+            let path = file(&directory, &text, mode);
+            let policy = load_it(&path).unwrap();
+            let said = exposed(&path, &policy);
+            assert_eq!(said.is_some(), told.is_some(), "{mode:o}");
+            assert!(said.unwrap_or_default().contains(told.unwrap_or_default()));
+        }
+        let path = file(&directory, "[door.ssh]\nports = [22]\n", 0o644);
+        assert_eq!(exposed(&path, &load_it(&path).unwrap()), None);
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let read = |text: &str, mode| {
+            secret(&file(&directory, text, mode)).map_err(|error| {
+                assert!(!error.contains(&HEX[..8]), "{error}");
+                error
+            })
+        };
+        assert_eq!(read(HEX, 0o600).unwrap().hex().as_str(), HEX);
+        assert!(read(HEX, 0o604).unwrap_err().contains("(mode 0604)"));
+        assert!(secret(directory.path()).unwrap_err().contains("is no file"));
+        assert!(read(&format!("{HEX:256}"), 0o600).is_ok());
+        assert!(
+            read(&format!("{HEX:257}x"), 0o600)
+                .unwrap_err()
+                .contains("longer")
+        );
+        for (owner, user, wanted) in [(5, 5, true), (0, 5, true), (5, 0, false), (0, 0, true)] {
+            assert_eq!(trusted(owner, user), wanted);
+        }
+    }
 }

@@ -362,4 +362,18 @@ mod tests {
         let mut ids = (0..200_000).map(|n| Name::new(&format!("k{n}")).unwrap().id());
         assert!(ids.all(|id| ![0, 0xffff].contains(&(id >> 16))));
     }
+
+    #[test]
+    fn a_door_is_found_by_its_port() {
+        let text = "[door.ssh]\nports = [22]\n[door.vpn]\nports = [\"51820/udp\"]\n";
+        let policy = read("p", text).unwrap();
+        let at = |port: &str| {
+            let index = policy.door_at(port.parse().unwrap());
+            index.map(|index| policy.door(index).name.as_str())
+        };
+        assert_eq!(
+            [at("22"), at("51820/udp"), at("51820")],
+            [Some("ssh"), Some("vpn"), None]
+        );
+    }
 }

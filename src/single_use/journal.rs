@@ -160,10 +160,9 @@ impl Journal {
             Found::AfterCleanStop => {}
             Found::AfterUncleanStop => {
                 let latest = journal.waiting_for.unwrap_or(i64::MIN).max(journal.saved);
-                let behind = latest.saturating_sub(now);
                 journal.known.clear();
-                journal.waiting_for = (behind > 0 && behind < BELIEVED).then_some(latest);
-                journal.bar(now);
+                // Unless the clock is behind, this is dropped right below.
+                journal.waiting_for = Some(latest);
             }
         }
         if journal
@@ -375,6 +374,34 @@ mod tests {
             };
             assert!(!begun.counted_alike(slept));
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_right_for_less_than_an_hour_is_doubted() {
+        let (journal, _) = Journal::go_on(Some(begun()), Some(7), 8, clocks(NOW + 1800, 1900));
+        let (journal, _) = Journal::go_on(Some(journal), Some(7), 8, clocks(NOW + 7200, 2000));
+        assert_eq!(journal.barred(), window(NOW + 7200));
+    }
+
+    #[test]
+    fn a_minute_more_or_less_is_no_step() {
+        for (by, now) in [(60, NOW), (61, NOW + 361), (-60, NOW), (-61, NOW + 239)] {
+            let clocks = clocks(NOW + 300 + by, 400);
+            let (journal, _) = Journal::go_on(Some(begun()), Some(7), 8, clocks);
+            assert_eq!(journal.barred(), window(now), "{by}");
+        }
+    }
+
+    #[test]
+    fn a_spent_token_is_remembered_for_a_week() {
+        let mut journal = begun();
+        let week = 7 * 86_400;
+        for (first, seen) in [(1, NOW - week), (2, NOW - week + 1), (3, NOW)] {
+            journal.remember([Token([first; 16])], seen);
+        }
+        let (journal, _) = Journal::go_on(Some(journal), Some(7), 8, clocks(NOW, 100));
+        let spent: Vec<Token> = journal.spent().collect();
+        assert_eq!(spent, [Token([2; 16]), Token([3; 16])]);
     }
 
     #[test]

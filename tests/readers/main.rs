@@ -5,11 +5,13 @@
 //! was listed: `NAME.nft-RELEASE.json`, `NAME.iptables-RELEASE.save`, `NAME.lists` (the kernel's own
 //! lists of addresses, and its clock). Where a listing was only taken for how its release writes
 //! sets, its rules are left out and its map of steps is cut short; all have one object on a line.
+//! `tokens.nft-RELEASE.json` is what is listed of single-use keys.
 //!
 //! `SNAPSHOTS=overwrite cargo test --test readers` writes what is expected anew; read it then.
 
 mod iptables;
 mod nftables;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

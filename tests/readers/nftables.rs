@@ -496,6 +496,11 @@ fn leftovers_are_swept() {
     assert_eq!((clean.text.as_str(), clean.kept, clean.removed), ("", 5, 0));
     let strangers = leftovers(&to, &with_strangers(), None);
     golden("leftovers.txt", summary(&strangers));
+    let sources = |change: &Change| -> Vec<String> {
+        let ended = change.ended.iter();
+        ended.map(|grant| grant.source.to_string()).collect()
+    };
+    assert_eq!(sources(&strangers), ["203.0.113.1/32", "203.0.113.2/32"]);
     // A grant of a door without a record of who opened it: once may be a matter of time, twice not.
     let orphan = || {
         changed(GUESTS, |o| {
@@ -508,6 +513,7 @@ fn leftovers_are_swept() {
     }
     let second = leftovers(&to, &orphan(), Some(&orphan()));
     golden("leftovers-orphan.txt", summary(&second));
+    assert_eq!(sources(&second), ["192.0.2.7/32"]);
 }
 
 /// Guests of another backend, as if all of them came from there.

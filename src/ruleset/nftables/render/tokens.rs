@@ -1,6 +1,7 @@
 //! Tokens: datagrams that are judged where they arrive, before connection tracking, and always dropped.
 
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use super::chains::guarded;
 use crate::policy::Policy;
@@ -26,7 +27,9 @@ pub(super) fn sets(policy: &Policy) -> [Set; 2] {
             ),
             name: TOKENS.to_string(),
             types: format!("{TOKEN} : meta priority"),
-            kind: SetKind::Loaded { size: room(policy) },
+            kind: SetKind::Loaded {
+                size: room(policy.token_horizon, policy.token_keys().count()),
+            },
             elements: Vec::new(),
         },
         Set {
@@ -41,9 +44,9 @@ pub(super) fn sets(policy: &Policy) -> [Set; 2] {
 
 /// Room for twice the tokens that are loaded at once, in powers of two: to make the set anew is
 /// seldom needed.
-fn room(policy: &Policy) -> u32 {
-    let windows = (policy.token_horizon + GRACE).as_secs() / WINDOW.as_secs() + 2;
-    let tokens = windows * u64::from(TOKENS_PER_WINDOW) * policy.token_keys().count() as u64;
+fn room(horizon: Duration, keys: usize) -> u32 {
+    let windows = (horizon + GRACE).as_secs() / WINDOW.as_secs() + 2;
+    let tokens = windows * u64::from(TOKENS_PER_WINDOW) * keys as u64;
     let room = (2 * tokens).next_power_of_two().max(4096);
     u32::try_from(room).unwrap_or(1 << 31)
 }
@@ -87,4 +90,20 @@ pub(super) fn arrived_token() -> Chain {
     chain.rule("meta priority vmap @arrivals");
     chain.rule("drop");
     chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_twice_what_is_loaded() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(room(minutes(360), 0), 4096);
+        // 512 windows, then 514: eight tokens each.
+        assert_eq!(room(minutes(508), 1), 4096);
+        assert_eq!(room(minutes(510), 1), 8192);
+        assert_eq!(room(minutes(1440), 100), 1 << 21);
+        assert_eq!(room(minutes(60), 1 << 40), 1 << 31);
+    }
 }

@@ -1,0 +1,116 @@
+//! `nft -j list map inet toctoc tokens`, and the sets of what was used up; and the transactions that
+//! change them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use toctoc::ruleset::nftables::{Listing, burn, burnt, change_tokens, loaded, spent_and_life};
+use toctoc::single_use::Token;
+use toctoc::single_use::plan::{Loaded, Plan};
+
+use super::recorded;
+
+const ALICE: u32 = 0x5076_f9b8;
+
+fn token(hex: &str) -> Token {
+    Token::from_hex(hex).unwrap()
+}
+
+fn listing(text: &str) -> Listing {
+    Listing::parse(text).unwrap()
+}
+
+#[test]
+fn every_release_is_read_alike() {
+    for release in ["0.9.8", "1.0.6", "1.1.3"] {
+        let listing = listing(&recorded(&format!("tokens.nft-{release}.json")));
+        let wanted = [
+            ("feccf3ebd1e8af8d348510101600179", Some(29)),
+            ("f0000000000000000000000000000001", Some(3699)),
+            ("a0000000000000000000000000000003", None),
+        ];
+        let wanted: HashMap<Token, Loaded> = wanted
+            .into_iter()
+            .map(|(hex, seconds)| {
+                let expires_in = seconds.map(Duration::from_secs);
+                let id = ALICE;
+                (token(hex), Loaded { id, expires_in })
+            })
+            .collect();
+        assert_eq!(loaded(&listing), Some(wanted), "{release}");
+        let spent = HashSet::from([
+            token("ad48080f9a0aa35fe1142b7e5f1d66b"),
+            token("e0000000000000000000000000000002"),
+        ]);
+        assert_eq!(
+            spent_and_life(&listing),
+            Some((spent, Some(7))),
+            "{release}"
+        );
+        let used_up = BTreeSet::from([5, 0x000b_0102]);
+        assert_eq!(burnt(&listing), Some(used_up), "{release}");
+    }
+}
+
+#[test]
+fn a_table_without_them_is_told_from_one_where_nothing_is_spent() {
+    let other = listing(&recorded("guests.nft-1.0.6.json"));
+    assert_eq!(loaded(&other), None);
+    assert_eq!(spent_and_life(&other), None);
+    assert_eq!(burnt(&other), None);
+    let text = recorded("tokens.nft-1.0.6.json");
+    let text = text.replace("\"elem\": [", "\"was\": [");
+    let empty = listing(&text);
+    assert_eq!(loaded(&empty), Some(HashMap::new()));
+    assert_eq!(spent_and_life(&empty), Some((HashSet::new(), None)));
+    assert_eq!(burnt(&empty), Some(BTreeSet::new()));
+}
+
+#[test]
+fn scratch_sequences_are_made_used_up() {
+    assert_eq!(
+        burn(&[5, 0x000b_0102]),
+        "add element inet toctoc burnt { 0:5, b:102 }\n"
+    );
+}
+
+#[test]
+fn a_plan_becomes_one_transaction() {
+    let plan = Plan {
+        anew: true,
+        add: [(
+            token("f0000000000000000000000000000001"),
+            (ALICE, Duration::from_secs(3700)),
+        )]
+        .into(),
+    };
+    let elements = "\
+        flush map inet toctoc tokens\n\
+        add element inet toctoc tokens { 0xf0000000000000000000000000000001 timeout 3700s : 5076:f9b8 }\n";
+    assert_eq!(change_tokens(&plan, Some(7), 7), elements);
+    let eighth = "add element inet toctoc spent { 0x746f63746f6300000000000000000008 }\n";
+    let seventh = eighth.replace("add", "delete").replace('8', "7");
+    assert_eq!(
+        change_tokens(&plan, Some(7), 8),
+        format!("{seventh}{eighth}{elements}")
+    );
+    assert_eq!(change_tokens(&Plan::default(), None, 8), eighth);
+    assert_eq!(change_tokens(&Plan::default(), Some(8), 8), "");
+}
+
+#[test]
+fn many_tokens_are_several_commands() {
+    let tokens = (0..501u128).map(|number| Token(number.to_be_bytes()));
+    let plan = Plan {
+        add: tokens
+            .map(|token| (token, (ALICE, Duration::from_secs(60))))
+            .collect(),
+        ..Plan::default()
+    };
+    let text = change_tokens(&plan, Some(7), 7);
+    let counts: Vec<usize> = text
+        .lines()
+        .map(|line| line.matches("0x").count())
+        .collect();
+    assert_eq!(counts, [500, 1]);
+}
