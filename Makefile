@@ -7,9 +7,10 @@
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
-           openssh-client tcpdump iputils-ping python3 systemd rsync git
+           openssh-client tcpdump iputils-ping python3 systemd rsync git \
+           bash zsh fish groff-base
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
-           setpriv python3 systemd-analyze rsync git
+           setpriv python3 systemd-analyze rsync git bash zsh fish groff
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
@@ -30,12 +31,20 @@ PREFIX = /usr/local
 all:
 	cargo build --release
 
+COMPLETIONS = share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d
+
 UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
 
 install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md
 	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/toctoc/README.md
 	install -D -m 755 target/release/toctoc $(DESTDIR)$(PREFIX)/bin/toctoc
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,share/man/man1 share/man/man5 $(COMPLETIONS))
+	target/release/toctoc man >$(DESTDIR)$(PREFIX)/share/man/man1/toctoc.1
+	target/release/toctoc man policy >$(DESTDIR)$(PREFIX)/share/man/man5/toctoc-policy.5
+	target/release/toctoc completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/toctoc
+	target/release/toctoc completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_toctoc
+	target/release/toctoc completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/toctoc.fish
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in $(UNITS); do \
 	    sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/usr/share/,$(PREFIX)/share/,' packaging/$$unit \
@@ -55,6 +64,7 @@ verify: packages
 lint:
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- --deny warnings
+	cargo clippy --quiet --no-default-features --features client -- --deny warnings
 
 demo-packages:
 	@scripts/need "nft ip unshare" "nftables iproute2 util-linux"

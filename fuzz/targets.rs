@@ -16,7 +16,7 @@ use toctoc::ruleset::iptables::{
 };
 use toctoc::ruleset::nftables::{self, Listing, TABLE};
 use toctoc::single_use::journal::{Clocks, Found};
-use toctoc::single_use::plan::{Known, Plan, Source, plan};
+use toctoc::single_use::plan::{Plan, Source, reaches, rest, samples, whole};
 use toctoc::single_use::{Journal, Secret, Token, Window};
 use toctoc::trace::run::{Effect, Meaning, Run};
 use toctoc::trace::{Packet, explain, parse_line};
@@ -122,14 +122,14 @@ pub fn nft_listing(data: &[u8]) {
         nftables::burnt(&listing),
     );
     let loaded = nftables::loaded(&listing).unwrap_or_default();
-    let away = Plan {
-        remove: loaded
-            .iter()
-            .map(|(token, loaded)| (*token, loaded.id))
+    let held = loaded.iter();
+    let again = Plan {
+        anew: true,
+        add: held
+            .map(|(token, loaded)| (*token, (loaded.id, Duration::from_secs(60))))
             .collect(),
-        ..Plan::default()
     };
-    only_our_table(&nftables::change_tokens(&away, None, 7));
+    only_our_table(&nftables::change_tokens(&again, None, 7));
     let mut drift = nftables::compare(&listing, &listing);
     assert!(drift.is_empty(), "{drift:?}");
     drift.extend(nftables::compare_outline(&script, &listing));
@@ -300,6 +300,7 @@ pub fn state_file(data: &[u8]) {
             let clocks = Clocks {
                 now,
                 since_start: Duration::from_secs(100),
+                awake: Duration::from_secs(100),
             };
             let (mut next, found) = Journal::go_on(Some(journal.clone()), life, next_life, clocks);
             assert!(!next.clean && next.saved == now);
@@ -314,17 +315,25 @@ pub fn state_file(data: &[u8]) {
             if found == Found::AfterUncleanStop && !new {
                 assert!(barred > Some(Window::at(now)));
             }
-            let known = Known {
-                loaded: Default::default(),
-                spent,
-            };
             let source = Source {
                 secret: &TOKENS,
                 expires: None,
                 barred,
             };
-            let plan = plan(&[source], &known, now, Duration::from_secs(240));
-            assert!(plan.add.keys().all(|token| !known.spent.contains(token)));
+            let horizon = Duration::from_secs(240);
+            let whole = whole(&[source], &spent, now, horizon);
+            let known = samples(&[source], &next.loaded, &spent, now);
+            let rest = rest(&[source], &next.loaded, &spent, now, horizon);
+            let loaded = whole
+                .add
+                .keys()
+                .chain(rest.iter().flat_map(|plan| plan.add.keys()));
+            assert!(
+                loaded
+                    .chain(known.iter().flatten())
+                    .all(|token| !spent.contains(token))
+            );
+            assert!(reaches(&[source], now, horizon).contains_key(&TOKENS.id()));
         }
     }
 }

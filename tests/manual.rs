@@ -184,8 +184,8 @@ fn shells_complete_commands_and_profiles() {
             ),
         ])
     };
-    let shells: [(&str, &dyn Fn(&str) -> String); 3] =
-        [("bash", &bash), ("fish", &fish), ("zsh", &zsh)];
+    type Shell<'s> = (&'s str, &'s dyn Fn(&str) -> String);
+    let shells: [Shell; 3] = [("bash", &bash), ("fish", &fish), ("zsh", &zsh)];
     for (name, complete) in shells {
         for (line, wanted, unwanted) in [
             ("toctoc", "apply", "office"),

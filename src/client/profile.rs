@@ -147,10 +147,6 @@ impl Profile {
                 text.push_str(&format!("\"\ntoken_port = {port}\n"));
             }
         }
-        if self.gap != GAP {
-            let gap = humantime::format_duration(self.gap);
-            text.push_str(&format!("gap = \"{gap}\"\n"));
-        }
         text
     }
 
