@@ -37,7 +37,9 @@ UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
 
 install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md
-	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/toctoc/README.md
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml
+	install -d -m 700 $(DESTDIR)/etc/toctoc
 	install -D -m 755 target/release/toctoc $(DESTDIR)$(PREFIX)/bin/toctoc
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,share/man/man1 share/man/man5 $(COMPLETIONS))
 	target/release/toctoc man >$(DESTDIR)$(PREFIX)/share/man/man1/toctoc.1

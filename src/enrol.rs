@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::client::Profile;
 use crate::client::profile::{GAP, Way};
+use crate::firewall::listening::listeners;
 use crate::knock::{Knock, Protocol};
 use crate::policy::choose::{free_ports, pick};
 use crate::policy::edit::{NewKey, add_key, remove_key, secret_files};
@@ -211,7 +212,7 @@ fn sequences(
         Kind::Scratch(number) => (number, SCRATCH_KNOCKS, true),
         Kind::Token => (0, 0, false),
     };
-    let free = free_ports(policy, &listening());
+    let free = free_ports(policy, &taken_here());
     let mut refused = None;
     for _ in 0..TRIES {
         let found: Result<Vec<Vec<Knock>>, String> = (0..number)
@@ -237,7 +238,7 @@ fn sequences(
 
 fn free_port(policy: &Policy) -> Result<NonZeroU16, String> {
     // Answers to what this host sends come to the ports above, and would be dropped.
-    let mut free = free_ports(policy, &listening());
+    let mut free = free_ports(policy, &taken_here());
     free.retain(|knock| knock.port.get() < FIRST_EPHEMERAL);
     let knocks = random_knocks(free, 1)?;
     let knock = knocks.first().ok_or("no port is free for tokens")?;
@@ -349,23 +350,8 @@ fn replace(path: &Path, text: &str) -> Result<(), String> {
     })
 }
 
-/// The ports on which something listens here, TCP and UDP (`/proc/net/tcp` and the like: the second
-/// field is the local address, the fourth the state, 0A for listening; UDP sockets have 07).
-fn listening() -> HashSet<u16> {
-    let files = ["tcp", "tcp6", "udp", "udp6"];
-    let texts = files.map(|name| fs::read_to_string(format!("/proc/self/net/{name}")));
-    let lines: Vec<String> = texts
-        .into_iter()
-        .flatten()
-        .flat_map(|text| text.lines().map(str::to_string).collect::<Vec<_>>())
-        .collect();
-    let port = |line: &String| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (_, port) = fields.next()?.split_once(':')?;
-        let state = fields.nth(1)?;
-        ["0A", "07"]
-            .contains(&state)
-            .then(|| u16::from_str_radix(port, 16).ok())?
-    };
-    lines.iter().filter_map(port).collect()
+/// The ports that something listens at here, TCP or UDP.
+fn taken_here() -> HashSet<u16> {
+    let listeners = listeners().into_iter();
+    listeners.map(|listener| listener.port.port.get()).collect()
 }

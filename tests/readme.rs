@@ -142,7 +142,7 @@ fn what_tcpdump_sees_is_explained() {
             seen().contains("7/tcp")
         });
         for server in SERVER {
-            knock(&format!("{server} 443 2387 53/udp 18357 50"));
+            knock(&format!("{server} 4431 2387 53/udp 18357 50"));
         }
         let opened = |source: &str| {
             let text = seen();

@@ -1,18 +1,130 @@
 //! `toctoc check`
 
-use super::{Answer, PolicyPath, count, policy, say, warn_of_readers};
+use std::io::Write;
 
-pub(super) fn run(path: &PolicyPath) -> Answer {
-    let policy = match policy(path) {
-        Ok(policy) => policy,
-        Err(answer) => return answer,
+use clap::Args;
+use serde_json::json;
+
+use super::server::host;
+use super::{Answer, PolicyPath, could_not_read, count, now, say, warn_of_readers};
+use crate::firewall::listening::surroundings;
+use crate::policy::diagnostic::Style;
+use crate::policy::lint::{Surroundings, about};
+use crate::policy::load::{LoadError, load_and_lint};
+use crate::policy::strength::{A_MILLION, Strength, time_to_guess};
+use crate::policy::{Policy, Report};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    policy: PolicyPath,
+    /// Say no to warnings too.
+    #[arg(long, value_name = "WHAT", value_parser = ["warnings"])]
+    deny: Option<String>,
+    /// The policy is for another host: do not look at what listens on this one.
+    #[arg(long)]
+    elsewhere: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many packets per second somebody who guesses may send.
+const RATES: [u64; 3] = [1, 1000, A_MILLION];
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    let path = &arguments.policy;
+    let around = match arguments.elsewhere {
+        true => Surroundings {
+            now: now(),
+            ..Surroundings::default()
+        },
+        false => surroundings(now()),
     };
-    say(&format!(
+    let (policy, warnings) = match load_and_lint(&path.path, &host(path, None), &around) {
+        Ok(found) => found,
+        Err(LoadError::Wrong(report)) if arguments.json => {
+            let errors = listed(&report);
+            say(&format!(
+                "{:#}\n",
+                json!({ "errors": errors, "warnings": [] })
+            ));
+            return Answer::No;
+        }
+        Err(error) => return could_not_read(error),
+    };
+    let denied = arguments.deny.is_some() && !warnings.diagnostics().is_empty();
+    if arguments.json {
+        let warnings = listed(&warnings);
+        let strength = strengths(&policy);
+        say(&format!(
+            "{:#}\n",
+            json!({ "errors": [], "warnings": warnings, "keys": strength })
+        ));
+    } else {
+        if !warnings.diagnostics().is_empty() {
+            let shown = warnings.render(Style::Coloured);
+            let _ = writeln!(anstream::stderr(), "{shown}");
+        }
+        say(&summary(path, &policy));
+    }
+    warn_of_readers(path, &policy);
+    match denied {
+        true => Answer::No,
+        false => Answer::Yes,
+    }
+}
+
+fn summary(path: &PolicyPath, policy: &Policy) -> String {
+    let mut text = format!(
         "{}: {}, {}, no errors\n",
         path.path.display(),
         count(policy.doors.len(), "door"),
         count(policy.keys.len(), "key")
-    ));
-    warn_of_readers(path, &policy);
-    Answer::Yes
+    );
+    // Of thousands nobody reads each.
+    for key in policy.keys.iter().take(30) {
+        let strength = Strength::of_key(key, policy);
+        let times = RATES.map(|rate| about(time_to_guess(strength, rate)));
+        let time = match times[2] == times[0] {
+            true => format!("{} even at 1,000,000 packets/s", times[0]),
+            false => format!(
+                "{} at 1 packet/s, {} at 1,000, {} at 1,000,000",
+                times[0], times[1], times[2]
+            ),
+        };
+        text.push_str(&format!(
+            "  {:<12} {strength}: guessed in {time}\n",
+            key.name
+        ));
+    }
+    text
+}
+
+fn strengths(policy: &Policy) -> Vec<serde_json::Value> {
+    let keys = policy.keys.iter().map(|key| {
+        let strength = Strength::of_key(key, policy);
+        let seconds = RATES.map(|rate| time_to_guess(strength, rate).as_secs());
+        json!({
+            "name": key.name.as_str(),
+            "bits": strength.0,
+            "seconds_to_guess": { "1": seconds[0], "1000": seconds[1], "1000000": seconds[2] },
+        })
+    });
+    keys.collect()
+}
+
+fn listed(report: &Report) -> Vec<serde_json::Value> {
+    let all = report.diagnostics().iter().map(|found| {
+        let (line, column) = report.place(found);
+        json!({
+            "name": found.warning.map(|rule| rule.name),
+            "message": found.message,
+            "line": line,
+            "column": column,
+            "reason": found.warning.map(|rule| rule.reason),
+            "help": found.help,
+        })
+    });
+    all.collect()
 }

@@ -194,7 +194,15 @@ fn make(new: &New) -> Answer {
         }
     }
     if new.qr && written.is_ok() {
-        written = code(profile).map(|code| say(&show_in_terminal(&code)));
+        written = code(profile).map(|code| {
+            say(&show_in_terminal(&code));
+            say("it is shown this once; the client: `toctoc profile import -` reads its text\n");
+        });
+    }
+    if new.host.is_none() {
+        say(&format!(
+            "the client will look for this host as {server}: --host names another\n"
+        ));
     }
     say("it opens from the next `toctoc apply` on\n");
     match written {
@@ -278,7 +286,19 @@ fn take_away(arguments: &Revoke) -> Answer {
     match apply::apply(&firewall, &policy, clocks()) {
         Ok(applied) => {
             let ended = count(applied.removed, "live grant");
-            say(&format!("applied the rest; {ended} ended\n"));
+            say(&format!(
+                "applied {}; {ended} ended, open sessions stay\n",
+                path.path.display()
+            ));
+            for door in policy.door_indices() {
+                let mut opens = policy.keys.iter().flat_map(|key| &key.opens);
+                if !opens.any(|opening| opening.door == door) {
+                    say(&format!(
+                        "no key opens {} any more: `toctoc open` does\n",
+                        policy.door(door).name
+                    ));
+                }
+            }
             Answer::Yes
         }
         Err(failure) => {

@@ -54,7 +54,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn knock(text: &str) -> Result<Knock, String> {
-    text.parse::<Knock>().map_err(|error| error.to_string())
+    text.parse::<Knock>()
+        .map_err(|error| match text.contains(',') {
+            true => format!("{error}; here knocks are apart: 443 2387 53/udp"),
+            false => error.to_string(),
+        })
 }
 
 pub(super) fn door(text: &str) -> Result<Knock, String> {
@@ -230,7 +234,7 @@ fn stays_shut(host: SocketAddr, door: NonZeroU16, shut: Door, way: &Way) -> Stri
         Way::Token(..) => time_at(host).map(|theirs| now() - theirs),
         Way::Sequence(_) => None,
     };
-    let likely = likely(way, shut, &heard, ahead);
+    let likely = likely(way, shut, &heard, ahead, now());
     format!("{door}/tcp at {} stays shut\n{likely}", host.ip())
 }
 

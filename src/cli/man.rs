@@ -216,6 +216,13 @@ fn policy() -> Roff {
             item(&mut page, name, &format!("{}{default}", setting.text));
         }
     }
+    page.control("SH", ["WARNINGS"]);
+    page.text([roman(
+        "`toctoc check` warns of what is allowed and not wise. The setting `silence` takes these names.",
+    )]);
+    for rule in crate::policy::lint::RULES {
+        item(&mut page, vec![bold(rule.name)], rule.reason);
+    }
     page.control("SH", ["EXAMPLE"]);
     page.control("nf", []);
     for line in include_str!("../../examples/everything.toml").lines() {

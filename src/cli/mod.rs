@@ -60,9 +60,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a policy file.
+    /// Check a policy file, and warn of what is not wise.
     #[cfg(feature = "server")]
-    Check(PolicyPath),
+    Check(check::Arguments),
     /// Print the ruleset of a policy.
     #[cfg(feature = "server")]
     Render(render::Arguments),

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use clap_complete::ArgValueCandidates;
 use zeroize::Zeroizing;
 
@@ -54,11 +54,11 @@ struct Add {
     #[arg(long, value_name = "PORT", value_parser = door)]
     door: Option<Knock>,
     /// The ports to knock at, in order: 443,2387/tcp,53/udp.
-    #[arg(long, value_name = "KNOCKS", value_delimiter = ',', value_parser = knock,
+    #[arg(long, value_name = "KNOCKS", value_delimiter = ',', value_parser = trimmed,
           required_unless_present = "token", conflicts_with = "token")]
     sequence: Vec<Knock>,
     /// A file with the 64 hexadecimal digits of a token key, or `-` for standard input.
-    #[arg(long, value_name = "FILE", requires = "token_port")]
+    #[arg(long, value_name = "FILE", requires = "token_port", value_hint = ValueHint::FilePath)]
     token: Option<String>,
     /// The UDP port that tokens go to.
     #[arg(long, value_name = "PORT", requires = "token")]
@@ -71,6 +71,7 @@ struct Add {
 #[derive(Args)]
 struct Import {
     /// The file, or `-` for standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
     file: String,
     /// What the profile shall be called here.
     /// (Default: as its host.)
@@ -83,7 +84,7 @@ struct Show {
     /// The profile.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(profiles))]
     name: String,
-    /// Print what to type with another tool.
+    /// Print what to type with another tool: nmap, nc, knock, ssh, knockonports.
     #[arg(long = "as", value_name = "TOOL", value_parser = tool, group = "what",
           add = ArgValueCandidates::new(tools))]
     tool: Option<Tool>,
@@ -121,6 +122,10 @@ fn host(text: &str) -> Result<String, String> {
             "`{text}` is neither a name of a host nor an address"
         )),
     }
+}
+
+fn trimmed(text: &str) -> Result<Knock, String> {
+    knock(text.trim())
 }
 
 fn tool(text: &str) -> Result<Tool, String> {
@@ -269,6 +274,12 @@ fn shown(show: &Show) -> Result<String, String> {
 
 /// A file, or standard input.
 fn read(shown: &str) -> Result<Zeroizing<String>, String> {
+    if shown.starts_with("toctoc://") {
+        return Err(
+            "others see command lines: pass a link on standard input (`toctoc profile import -`)"
+                .to_string(),
+        );
+    }
     let failed = |error| format!("{shown} cannot be read: {error}");
     let mut text = Zeroizing::new(String::with_capacity(store::LARGEST as usize));
     let from: Box<dyn Read> = match shown {

@@ -110,8 +110,14 @@ impl Asked {
 }
 
 /// What is likely wrong, in a sentence or two. `ahead` is how many seconds this clock is ahead of that
-/// of the host, if it tells.
-pub fn likely(way: &Way, door: Door, heard: &[(Knock, Heard)], ahead: Option<i64>) -> String {
+/// of the host, if it tells; `now` is what it says, in seconds since 1970.
+pub fn likely(
+    way: &Way,
+    door: Door,
+    heard: &[(Knock, Heard)],
+    ahead: Option<i64>,
+    now: i64,
+) -> String {
     if let Some(refused) = forbidden(heard) {
         return refused;
     }
@@ -124,12 +130,15 @@ pub fn likely(way: &Way, door: Door, heard: &[(Knock, Heard)], ahead: Option<i64
         );
     }
     match way {
-        Way::Token(_, port) => token(*port, heard, ahead),
+        Way::Token(_, port) => token(*port, heard, ahead, now),
         Way::Sequence(knocks) => sequence(knocks, door, heard),
     }
 }
 
 fn forbidden(heard: &[(Knock, Heard)]) -> Option<String> {
+    let all = heard
+        .iter()
+        .all(|(_, heard)| matches!(heard, Heard::Forbidden(_)));
     let (ports, why): (Vec<Knock>, Vec<&String>) = heard
         .iter()
         .filter_map(|(port, heard)| match heard {
@@ -138,6 +147,12 @@ fn forbidden(heard: &[(Knock, Heard)]) -> Option<String> {
         })
         .unzip();
     let why = why.first()?;
+    if all {
+        return Some(format!(
+            "nobody there answers for that address ({why}): the host is off, its address is another, or \
+             a network on the way refuses everything"
+        ));
+    }
     Some(format!(
         "packets to {} are turned back ({why}): by a firewall here or in the network between; try from \
          another network",
@@ -158,12 +173,12 @@ fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
     match (answered.is_empty(), silent.is_empty()) {
         (_, true) => {
             "the host is up and the knocks reach it: another sequence, another order, or a key \
-                      that is expired or gone"
+                      that is expired, used up or gone"
                 .to_string()
         }
         (false, false) => format!(
-            "the host answers at {}, but not at {}: a network between may filter those; try from \
-             another network, or choose other ports",
+            "the host answers at {}, but not at {}: its firewall drops those and the sequence is not \
+             right, or a network between filters them; try from another network",
             of(&answered),
             of(&silent)
         ),
@@ -175,7 +190,7 @@ fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
     }
 }
 
-fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>) -> String {
+fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i64) -> String {
     let off = |ahead: i64| ahead.unsigned_abs() > GRACE.as_secs();
     match ahead {
         Some(ahead) if off(ahead) => {
@@ -192,19 +207,22 @@ fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>) -> Stri
     let reached = heard.iter().any(|(asked, heard)| {
         (asked.protocol, asked.port) == (Protocol::Udp, port) && *heard == Heard::Answer
     });
-    let reached = match reached {
-        true => "the token reaches the host, ",
-        false => "",
-    };
-    let clock = match ahead {
-        Some(_) => "the clock agrees with that of the web server there, so it is not the time",
-        None => "is the clock right, to two minutes",
-    };
-    let otherwise = "another secret, no token of this minute left, or a server that was started less \
-                     than two minutes ago";
+    if reached {
+        return format!(
+            "nothing there takes tokens at {port}/udp: the port is another, or no policy is applied"
+        );
+    }
+    let otherwise = "another secret, a key that was revoked, no token of this minute left, or a server \
+                     that was started less than two minutes ago";
+    let own = jiff::Timestamp::from_second(now).map_or_else(
+        |_| now.to_string(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    );
     match ahead {
-        Some(_) => format!("{reached}{clock}: {otherwise}"),
-        None => format!("{reached}{clock}? Otherwise: {otherwise}"),
+        Some(_) => format!(
+            "the clock agrees with that of the web server there, so it is not the time: {otherwise}"
+        ),
+        None => format!("is this clock right ({own}), to two minutes? Otherwise: {otherwise}"),
     }
 }
 
@@ -274,7 +292,7 @@ mod tests {
                 ("53/udp", Nothing),
                 ("80", web),
             ]);
-            let said = likely(&way, door, &heard, None);
+            let said = likely(&way, door, &heard, None, 0);
             assert!(said.contains(wanted), "{said}");
         }
     }
@@ -283,14 +301,23 @@ mod tests {
     fn a_wrong_clock_is_named_with_how_wrong_it_is() {
         let port = NonZeroU16::new(40123).unwrap();
         let way = Way::Token(Secret::new([5; 32].into()), port);
-        let heard = heard(&[("40123/udp", Heard::Answer), ("80", Heard::Answer)]);
+        let closed = heard(&[("40123/udp", Heard::Answer), ("80", Heard::Answer)]);
+        let said = likely(&way, Door::Silent, &closed, Some(0), 0);
+        assert!(
+            said.contains("nothing there takes tokens at 40123/udp"),
+            "{said}"
+        );
+        let heard = heard(&[("40123/udp", Heard::Nothing), ("80", Heard::Answer)]);
         for (ahead, wanted) in [
             (Some(3600), "this clock is 1h ahead of"),
             (Some(-121), "this clock is 2m 1s behind"),
             (Some(120), "it is not the time: another secret"),
-            (None, "the token reaches the host, is the clock right"),
+            (
+                None,
+                "is this clock right (1970-01-01 00:00:00 UTC), to two minutes?",
+            ),
         ] {
-            let said = likely(&way, Door::Silent, &heard, ahead);
+            let said = likely(&way, Door::Silent, &heard, ahead, 0);
             assert!(said.contains(wanted), "{said}");
         }
     }

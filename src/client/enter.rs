@@ -16,7 +16,7 @@ pub struct Open {
     pub stream: TcpStream,
     /// From 1; 0 when it was open before the first knock.
     pub attempt: usize,
-    /// From the first packet of that attempt to the connection.
+    /// From the first knock to the connection.
     pub after: Duration,
     /// From the SYN to its answer.
     pub round_trip: Duration,
@@ -60,12 +60,12 @@ pub fn enter(
         }
     }
     let mut attempt = 0;
+    let start = Instant::now();
     while let Some(next) = plan.next(attempt) {
         attempt += 1;
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let start = Instant::now();
         if let Some((stream, round_trip)) = send(host, next, looked.take())? {
             return Ok(Ok(opened(stream, 0, start, round_trip)));
         }

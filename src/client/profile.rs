@@ -2,6 +2,7 @@
 //!
 //! Its text, and its link for a QR code, hold a secret. Pure; `store` keeps it on disk.
 
+use std::net::Ipv6Addr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -248,8 +249,15 @@ pub fn parse_gap(text: &str) -> Result<Duration, String> {
 /// Whether a text can be the name or address of a host. It is put into commands for a shell and into
 /// ssh's configuration, and may come from a QR code.
 pub fn is_host(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:%".contains(&b);
-    !text.is_empty() && !text.starts_with('-') && text.bytes().all(fits)
+    let name = |text: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        !text.is_empty() && !text.starts_with('-') && text.bytes().all(fits)
+    };
+    // Only an IPv6 address has colons: the port is another setting.
+    match text.split_once('%') {
+        Some((address, interface)) => address.parse::<Ipv6Addr>().is_ok() && name(interface),
+        None => name(text) || text.parse::<Ipv6Addr>().is_ok(),
+    }
 }
 
 fn knock(written: WrittenKnock) -> Result<Knock, String> {
@@ -290,7 +298,18 @@ mod tests {
     /// Its link would be one to another host.
     #[test]
     fn a_host_that_is_none_is_refused() {
-        for host in ["", "a/?token=5", "a b", "a&door=5", "[::1]", "a\\n"] {
+        for host in [
+            "",
+            "a:22",
+            "192.0.2.1:22",
+            "::1%a;b",
+            "fe80::1%",
+            "a/?token=5",
+            "a b",
+            "a&door=5",
+            "[::1]",
+            "a\\n",
+        ] {
             let text = format!("host = \"{host}\"\nsequence = [5]\n");
             let error = Profile::parse(&text).unwrap_err();
             assert_eq!(

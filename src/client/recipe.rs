@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::plan::tokens;
 use super::profile::{Profile, Way};
 use crate::knock::{Knock, Protocol};
+use crate::single_use::Window;
 
 /// A tool that can knock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +46,15 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
                 let _ = write!(text, "\\{byte:03o}");
                 text
             });
+            let until = Window::at(now).over();
+            let until = jiff::Timestamp::from_second(until)
+                .map_or_else(|_| until.to_string(), |time| time.to_string());
             return match tool {
-                Tool::Nc => Ok(format!("printf '{octal}' | nc -u -w 1 {host} {port}\n")),
+                Tool::Nc => Ok(format!(
+                    "# good once, until {until}\nprintf '{octal}' | nc -u -w 1 {host} {port}\n"
+                )),
                 Tool::Nmap => Ok(format!(
-                    "{} -sU -p {port} --data {} {host}\n",
+                    "# good once, until {until}; as root\n{} -sU -p {port} --data {} {host}\n",
                     nmap(v6),
                     token.hex()
                 )),

@@ -140,6 +140,9 @@ pub fn load(path: &Path) -> Result<Profile, String> {
 /// A sentence.
 pub fn save(name: &str, profile: &Profile) -> Result<PathBuf, String> {
     let directory = directory();
+    if !directory.is_absolute() {
+        return Err("there is no place for profiles: HOME is not set".to_string());
+    }
     make(&directory).map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
     let path = path(name);
     if path.symlink_metadata().is_ok() {

@@ -8,6 +8,7 @@ pub mod by_hand;
 mod exec;
 mod hint;
 mod iptables;
+pub mod listening;
 mod lock;
 mod nft;
 mod state_file;

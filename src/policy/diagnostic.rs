@@ -6,6 +6,8 @@ use std::ops::Range;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::lint::Rule;
+
 /// One mistake. Byte ranges refer to the text of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
@@ -19,6 +21,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Another place that has to do with it, and what that place is.
     pub also: Option<(Range<usize>, String)>,
+    /// What kind of warning it is, if it is no error.
+    pub warning: Option<&'static Rule>,
 }
 
 impl Diagnostic {
@@ -29,6 +33,7 @@ impl Diagnostic {
             label: String::new(),
             help: None,
             also: None,
+            warning: None,
         }
     }
 
@@ -39,6 +44,12 @@ impl Diagnostic {
 
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Makes it a warning of this kind.
+    pub fn warning(mut self, rule: &'static Rule) -> Diagnostic {
+        self.warning = Some(rule);
         self
     }
 
@@ -108,6 +119,16 @@ impl Report {
         &self.diagnostics
     }
 
+    /// Line and column of a diagnostic, from 1; columns are characters.
+    pub fn place(&self, diagnostic: &Diagnostic) -> (usize, usize) {
+        let before = &self.text[..floor(&self.text, diagnostic.at.start)];
+        let line = before.rfind('\n').map_or(0, |i| i + 1);
+        (
+            before.matches('\n').count() + 1,
+            before[line..].chars().count() + 1,
+        )
+    }
+
     /// The whole report as text, one block for each mistake and a last line that counts them.
     pub fn render(&self, style: Style) -> String {
         let renderer = match style {
@@ -124,8 +145,10 @@ impl Report {
         if count > SHOWN {
             out.push_str(&format!("... and {} more\n", count - SHOWN));
         }
-        let plural = if count == 1 { "error" } else { "errors" };
-        out.push_str(&format!("{}: {count} {plural}", self.path));
+        let warnings = self.diagnostics.iter().all(|d| d.warning.is_some());
+        let what = if warnings { "warning" } else { "error" };
+        let plural = if count == 1 { "" } else { "s" };
+        out.push_str(&format!("{}: {count} {what}{plural}", self.path));
         out
     }
 
@@ -153,11 +176,18 @@ impl Report {
                 elsewhere = Some(format!("{label} in line {line}"));
             }
         }
-        let mut group: Group<'_> = Level::ERROR
-            .primary_title(&diagnostic.message)
-            .element(snippet);
+        let title = match diagnostic.warning {
+            Some(rule) => Level::WARNING
+                .primary_title(&diagnostic.message)
+                .id(rule.name),
+            None => Level::ERROR.primary_title(&diagnostic.message),
+        };
+        let mut group: Group<'_> = title.element(snippet);
         if let Some(note) = &elsewhere {
             group = group.element(Level::NOTE.message(note));
+        }
+        if let Some(rule) = diagnostic.warning {
+            group = group.element(Level::NOTE.message(rule.reason));
         }
         if let Some(help) = &diagnostic.help {
             group = group.element(Level::HELP.message(help));

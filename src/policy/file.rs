@@ -38,6 +38,8 @@ pub struct File {
     pub max_sources: Option<Spanned<u32>>,
     pub token_port: Option<Spanned<NonZeroU16>>,
     pub token_horizon: Option<Spanned<Duration>>,
+    /// Names of warnings.
+    pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
     pub prefix4: Option<Spanned<u8>>,
     pub prefix6: Option<Spanned<u8>>,
     pub firewall: Option<FirewallEntry>,
@@ -62,6 +64,7 @@ pub struct DoorEntry {
     pub ports: Entry<Vec<Spanned<Knock>>>,
     pub open_for: Option<Spanned<Duration>>,
     pub trust: Vec<IpNet>,
+    pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
 }
 
 /// `[key.NAME]`
@@ -79,6 +82,7 @@ pub struct KeyEntry {
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
     pub expires: Option<Spanned<i64>>,
+    pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
 }
 
 /// A sequence of a key, and whether each element of the list could be read.
@@ -182,6 +186,7 @@ impl Reader {
             token_horizon: section.take(self, "token_horizon", |r, v| {
                 r.duration(v, MIN_HORIZON, MAX_HORIZON, "6h")
             }),
+            silence: section.take(self, "silence", Reader::warnings),
             ..File::default()
         };
         if let Some(grant) = section.table(self, "grant", "prefix4 = 24") {
@@ -227,6 +232,7 @@ impl Reader {
                 .take(self, "trust", Reader::networks)
                 .map(|list| list.value)
                 .unwrap_or_default(),
+            silence: section.take(self, "silence", Reader::warnings),
         };
         section.finish(self);
         door
@@ -252,6 +258,7 @@ impl Reader {
                 .take(self, "once", |r, v| r.boolean(v, "once"))
                 .is_some_and(|once| once.value),
             expires: section.take(self, "expires", Reader::end_of),
+            silence: section.take(self, "silence", Reader::warnings),
             sequence_whole: true,
         };
         section.finish(self);

@@ -9,6 +9,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::diagnostic::Diagnostic;
+use super::file::File as Written;
+use super::lint::{Surroundings, lint};
 use super::{Host, LARGEST_FILE, Policy, Report, Secrets};
 use crate::single_use::Secret;
 
@@ -37,6 +39,27 @@ impl std::error::Error for LoadError {}
 /// # Errors
 /// When it cannot be read, is larger than [`LARGEST_FILE`], is not UTF-8, or has mistakes.
 pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
+    load_text(path, &text(path)?, host)
+}
+
+/// The same, with warnings of what is not wise.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_and_lint(
+    path: &Path,
+    host: &Host,
+    around: &Surroundings,
+) -> Result<(Policy, Report), LoadError> {
+    let text = text(path)?;
+    let (policy, file) = load_text_and_file(path, &text, host)?;
+    let warnings = lint(&file, &policy, around);
+    let shown = path.display().to_string();
+    Ok((policy, Report::new(&shown, &text, warnings)))
+}
+
+/// The text of a policy file.
+fn text(path: &Path) -> Result<String, LoadError> {
     let shown = path.display().to_string();
     let unreadable =
         |what: &dyn fmt::Display| LoadError::Unreadable(format!("{shown} cannot be read: {what}"));
@@ -50,8 +73,8 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
             "it is larger than {limit} MiB, which no policy needs"
         )));
     }
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let byte = error.as_bytes()[at];
@@ -62,14 +85,13 @@ pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
             )
             .label("not text")
             .help("is this a policy file?");
-            return Err(LoadError::Wrong(Report::new(
+            Err(LoadError::Wrong(Report::new(
                 &shown,
                 &lossy,
                 vec![diagnostic],
-            )));
+            )))
         }
-    };
-    load_text(path, &text, host)
+    }
 }
 
 /// `-` is standard input, as for many programs.
@@ -85,6 +107,14 @@ fn opened(path: &Path) -> &Path {
 /// # Errors
 /// When it has mistakes.
 pub fn load_text(path: &Path, text: &str, host: &Host) -> Result<Policy, LoadError> {
+    load_text_and_file(path, text, host).map(|(policy, _)| policy)
+}
+
+fn load_text_and_file(
+    path: &Path,
+    text: &str,
+    host: &Host,
+) -> Result<(Policy, Written), LoadError> {
     let shown = path.display().to_string();
     let directory = path.parent().unwrap_or(Path::new(""));
     let secret = |name: &str| secret(&directory.join(name));
@@ -92,7 +122,7 @@ pub fn load_text(path: &Path, text: &str, host: &Host) -> Result<Policy, LoadErr
         secrets: Secrets(Some(&secret)),
         ..*host
     };
-    super::read_for(&shown, text, &host).map_err(LoadError::Wrong)
+    super::read_with_file(&shown, text, &host).map_err(LoadError::Wrong)
 }
 
 /// A sentence, if others than the owner can read or change the file of a policy that holds sequences.

@@ -96,6 +96,12 @@ pub const PARTS: &[Part] = &[
                  `toctoc refill`.",
             ),
             setting(
+                "silence",
+                "a list of names",
+                "none",
+                "Warnings of `toctoc check` that are not wanted; see WARNINGS.",
+            ),
+            setting(
                 "backend",
                 "\"nftables\" or \"iptables\"",
                 "nftables",
@@ -150,6 +156,12 @@ pub const PARTS: &[Part] = &[
                 "none",
                 "These come in without knocking.",
             ),
+            setting(
+                "silence",
+                "a list of names",
+                "none",
+                "The same for this door.",
+            ),
         ],
     },
     Part {
@@ -188,6 +200,12 @@ pub const PARTS: &[Part] = &[
                 "a date or a moment",
                 "never",
                 "The last day (UTC), or the moment, at which it opens.",
+            ),
+            setting(
+                "silence",
+                "a list of names",
+                "none",
+                "The same for this key.",
             ),
         ],
     },

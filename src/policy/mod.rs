@@ -10,10 +10,12 @@ pub mod choose;
 pub mod diagnostic;
 pub mod edit;
 pub mod file;
+pub mod lint;
 pub mod load;
 pub mod manual;
 mod scanned_ports;
 mod section;
+pub mod strength;
 mod sweep;
 mod values;
 
@@ -76,9 +78,19 @@ impl fmt::Debug for Secrets<'_> {
 /// # Errors
 /// As for [`read`].
 pub fn read_for(path: &str, text: &str, host: &Host) -> Result<Policy, Report> {
+    read_with_file(path, text, host).map(|(policy, _)| policy)
+}
+
+/// The same, with what was written and where.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_with_file(path: &str, text: &str, host: &Host) -> Result<(Policy, file::File), Report> {
     let (file, mut diagnostics) = file::parse(text);
-    let policy = check::check(&file, host, &mut diagnostics);
-    policy.ok_or_else(|| Report::new(path, text, diagnostics))
+    match check::check(&file, host, &mut diagnostics) {
+        Some(policy) => Ok((policy, file)),
+        None => Err(Report::new(path, text, diagnostics)),
+    }
 }
 
 /// A checked policy. See the manual's table of settings for what each field is called in the file.

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::file::{Spanned, WrittenSequence};
+use super::lint::RULES;
 use super::{Backend, Closed, Log};
 use crate::knock::{Knock, Protocol, unmapped};
 
@@ -230,6 +231,30 @@ impl Reader {
             });
         }
         Some(names)
+    }
+
+    /// Names of warnings.
+    pub fn warnings(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<&'static str>>> {
+        let example = "silence = [\"first-knock-public\"]";
+        let array = self.array(value, example)?;
+        let names: Vec<&'static str> = RULES.iter().map(|rule| rule.name).collect();
+        let mut silenced = Vec::new();
+        for element in array {
+            let text = self.string(element, example)?;
+            let at = element.span();
+            match names.iter().find(|name| **name == text) {
+                Some(name) => silenced.push(Spanned { value: *name, at }),
+                None => {
+                    let help = match nearest(text, &names) {
+                        Some(name) => format!("did you mean `{name}`?"),
+                        None => format!("warnings are {}", names.join(", ")),
+                    };
+                    let wrong = format!("`{text}` is not the name of a warning");
+                    self.error(Diagnostic::new(at, wrong).help(help));
+                }
+            }
+        }
+        Some(silenced)
     }
 
     pub fn interfaces(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<String>>> {

@@ -1,0 +1,342 @@
+//! What is allowed and not wise: `File, Policy, what is known of the host --lint--> warnings`. Pure.
+//!
+//! Each warning has a name, which the setting `silence` takes: at the top of the file for all, in a
+//! door or key for that one.
+
+use std::time::Duration;
+
+use super::diagnostic::Diagnostic;
+use super::file::{File, KeyEntry, Spanned};
+use super::scanned_ports;
+use super::strength::{A_MILLION, Strength, time_to_guess};
+use super::{Interfaces, KeyKind, Policy, show};
+use crate::knock::{Knock, Protocol};
+
+/// A kind of warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// As `silence` names it.
+    pub name: &'static str,
+    /// Why it matters.
+    pub reason: &'static str,
+}
+
+/// Every kind there is.
+pub const RULES: &[Rule] = &[
+    rule(
+        "first-knock-public",
+        "Strangers knock at public ports all day, so they are always midway with this key: with forged \
+         sources they can fill the room for sources midway.",
+    ),
+    rule(
+        "knock-listening",
+        "Clients of a service here knock at its port whenever they use it, and so lose their progress or \
+         repeat a knock.",
+    ),
+    rule(
+        "sequence-weak",
+        "Somebody who sends a million packets per second would find it within a month.",
+    ),
+    rule(
+        "sequence-patterned",
+        "Ports in order, or from a manual, are what is tried first.",
+    ),
+    rule(
+        "within-long",
+        "The longer a pause may be, the longer strangers midway are remembered, and the easier a slow guess.",
+    ),
+    rule(
+        "open-long",
+        "A grant is for an address, and addresses change hands; sessions live on after it.",
+    ),
+    rule("key-expired", "It opens nothing any more."),
+    rule("key-expires-soon", "Who uses it will stand outside."),
+    rule(
+        "door-without-key",
+        "Nobody can open it, except by `toctoc open`.",
+    ),
+    rule(
+        "trust-everyone",
+        "Who is trusted need not knock: so many are hardly anybody in particular.",
+    ),
+    rule(
+        "door-silent",
+        "Nothing listens there on this host, so there is nothing to guard, or the port is another.",
+    ),
+    rule(
+        "interface-unguarded",
+        "What comes in by another interface reaches the door without knocking.",
+    ),
+];
+
+const fn rule(name: &'static str, reason: &'static str) -> Rule {
+    Rule { name, reason }
+}
+
+/// What is known of the host that the policy is for.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The ports that something listens at for others than this host; `None` when that is not known, or
+    /// the policy is for another host.
+    pub listening: Option<Vec<Knock>>,
+    /// The interfaces of the host, without loopback.
+    pub interfaces: Vec<String>,
+    /// In seconds since 1970.
+    pub now: i64,
+}
+
+/// A first knock that everybody knows.
+const SCANNED_FIRST: usize = 20;
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+const LONG_OPEN: Duration = Duration::from_secs(3600);
+const SOON: i64 = 14 * 86_400;
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// Sequences that stand in manuals, this one's and others'.
+const PUBLISHED: &[&[u16]] = &[
+    &[443, 2387, 920, 18357, 50],
+    &[7000, 8000, 9000],
+    &[9000, 8000, 7000],
+    &[2222, 3333, 4444],
+    &[1111, 2222, 3333],
+    &[1234, 2345, 3456],
+    &[571, 290, 911],
+];
+
+/// All warnings that are not silenced, in the order of the file.
+pub fn lint(file: &File, policy: &Policy, around: &Surroundings) -> Vec<Diagnostic> {
+    let mut linter = Linter {
+        file,
+        policy,
+        around,
+        found: Vec::new(),
+    };
+    linter.times();
+    linter.doors();
+    for (index, key) in file.keys.iter().enumerate() {
+        linter.key(index, key);
+    }
+    linter.interfaces();
+    linter.found.sort_by_key(|warning| warning.at.start);
+    linter.found
+}
+
+struct Linter<'p> {
+    file: &'p File,
+    policy: &'p Policy,
+    around: &'p Surroundings,
+    found: Vec<Diagnostic>,
+}
+
+type Silence = Option<Spanned<Vec<Spanned<&'static str>>>>;
+
+impl Linter<'_> {
+    fn warn(&mut self, name: &'static str, own: Option<&Silence>, warning: Diagnostic) {
+        let names = |list: &Silence| {
+            let list = list.iter().flat_map(|list| &list.value);
+            list.map(|name| name.value).any(|silenced| silenced == name)
+        };
+        if names(&self.file.silence) || own.is_some_and(names) {
+            return;
+        }
+        let rule = RULES.iter().find(|rule| rule.name == name);
+        self.found.extend(rule.map(|rule| warning.warning(rule)));
+    }
+
+    fn times(&mut self) {
+        if let Some(within) = self.file.within.as_ref().filter(|t| t.value > LONG_PAUSE) {
+            let text = format!("a pause between two knocks may last {}", show(within.value));
+            self.warn(
+                "within-long",
+                None,
+                Diagnostic::new(within.at.clone(), text),
+            );
+        }
+        let file = self.file;
+        let top = file.open_for.iter().map(|time| (time, None));
+        let doors = file.doors.iter();
+        let doors = doors.filter_map(|d| Some((d.open_for.as_ref()?, Some(&d.silence))));
+        let keys = file.keys.iter();
+        let keys = keys.filter_map(|k| Some((k.open_for.as_ref()?, Some(&k.silence))));
+        let all: Vec<_> = top.chain(doors).chain(keys).collect();
+        for (time, silence) in all {
+            if time.value > LONG_OPEN {
+                let text = format!("a grant lasts {}", show(time.value));
+                self.warn("open-long", silence, Diagnostic::new(time.at.clone(), text));
+            }
+        }
+    }
+
+    fn doors(&mut self) {
+        for (index, entry) in self.file.doors.iter().enumerate() {
+            let door = &self.policy.doors[index];
+            let own = Some(&entry.silence);
+            let keys = self.policy.keys.iter();
+            let opened = keys.flat_map(|key| &key.opens).any(|o| o.door.0 == index);
+            if !opened && door.trust.is_empty() {
+                let text = format!("no key opens `{}`", door.name);
+                let warning = Diagnostic::new(entry.name.at.clone(), text);
+                self.warn("door-without-key", own, warning);
+            }
+            let everyone = door.trust.iter().find(|network| {
+                let enough = if network.addr().is_ipv4() { 8 } else { 20 };
+                network.prefix_len() < enough
+            });
+            if let Some(network) = everyone {
+                let text = format!("`{}` trusts all of {network}", door.name);
+                let warning = Diagnostic::new(entry.name.at.clone(), text);
+                self.warn("trust-everyone", own, warning);
+            }
+            let Some(listening) = &self.around.listening else {
+                continue;
+            };
+            for port in door.ports.iter().filter(|port| !listening.contains(port)) {
+                let at = place_of(&entry.ports, *port).unwrap_or(entry.name.at.clone());
+                let warning = Diagnostic::new(at, format!("nothing listens at {port} here"));
+                self.warn("door-silent", own, warning);
+            }
+        }
+    }
+
+    fn key(&mut self, index: usize, entry: &KeyEntry) {
+        let key = &self.policy.keys[index];
+        let own = Some(&entry.silence);
+        if let (Some(end), Some(expires)) = (&entry.expires, key.expires) {
+            let left = expires.saturating_sub(self.around.now);
+            let at = end.at.clone();
+            if left <= 0 {
+                let text = format!("key `{}` has expired", key.name);
+                self.warn("key-expired", own, Diagnostic::new(at, text));
+            } else if left < SOON {
+                let days = left / 86_400;
+                let text = format!("key `{}` expires within {} days", key.name, days + 1);
+                self.warn("key-expires-soon", own, Diagnostic::new(at, text));
+            }
+        }
+        for (written, _) in entry.sequences() {
+            let knocks: Vec<Knock> = written.value.iter().map(|knock| knock.value).collect();
+            self.sequence(entry, &knocks, &written.value);
+            let strength = Strength::of_sequence(&knocks);
+            let time = time_to_guess(strength, A_MILLION);
+            if time < MONTH {
+                let text = format!(
+                    "the sequence of `{}` has {strength}: found within {} at a million packets per second",
+                    key.name,
+                    about(time)
+                );
+                let warning = Diagnostic::new(written.at.clone(), text);
+                self.warn(
+                    "sequence-weak",
+                    own,
+                    warning.help("Take four ports or more."),
+                );
+            } else if let Some(why) = pattern(&knocks) {
+                let text = format!("the sequence of `{}` {why}", key.name);
+                let warning = Diagnostic::new(written.at.clone(), text);
+                let help = "`toctoc key new --sequence 5` draws ports.";
+                self.warn("sequence-patterned", own, warning.help(help));
+            }
+            // One scratch sequence speaks for all.
+            if matches!(key.kind, KeyKind::Scratch(_)) {
+                break;
+            }
+        }
+    }
+
+    fn sequence(&mut self, entry: &KeyEntry, knocks: &[Knock], written: &[Spanned<Knock>]) {
+        let own = Some(&entry.silence);
+        let listening = self.around.listening.as_deref().unwrap_or_default();
+        let allowed = self.policy.firewall.iter().flat_map(|f| &f.allow);
+        let mut open: Vec<Knock> = allowed.chain(listening).copied().collect();
+        open.retain(|port| !self.policy.ignore.contains(port));
+        let common = |knock: &Knock| {
+            let first = &scanned_ports::TCP[..SCANNED_FIRST];
+            knock.protocol == Protocol::Tcp && first.contains(&knock.port.get())
+        };
+        for (index, (knock, place)) in knocks.iter().zip(written).enumerate() {
+            let text = match (index, open.contains(knock)) {
+                (0, true) => {
+                    format!("the first knock, {knock}, is at a port that is open to everyone")
+                }
+                (0, false) if common(knock) => {
+                    format!("the first knock, {knock}, is at a port that every scan tries")
+                }
+                (1.., true) => format!("something listens at {knock} here"),
+                _ => continue,
+            };
+            let name = match index {
+                0 => "first-knock-public",
+                _ => "knock-listening",
+            };
+            self.warn(name, own, Diagnostic::new(place.at.clone(), text));
+        }
+    }
+
+    fn interfaces(&mut self) {
+        let (Interfaces::Only(guarded), Some(written)) =
+            (&self.policy.interfaces, &self.file.interfaces)
+        else {
+            return;
+        };
+        let others = self.around.interfaces.iter();
+        let others: Vec<&str> = others
+            .filter(|name| !guarded.contains(name))
+            .map(String::as_str)
+            .collect();
+        if self.around.listening.is_some() && !others.is_empty() {
+            let text = format!("not guarded: {}", others.join(", "));
+            let warning = Diagnostic::new(written.at.clone(), text);
+            self.warn("interface-unguarded", None, warning);
+        }
+    }
+}
+
+fn place_of(
+    entry: &super::file::Entry<Vec<Spanned<Knock>>>,
+    port: Knock,
+) -> Option<std::ops::Range<usize>> {
+    match entry {
+        super::file::Entry::Written(list) => {
+            let found = list.value.iter().find(|written| written.value == port)?;
+            Some(found.at.clone())
+        }
+        _ => None,
+    }
+}
+
+/// What is remarkable about a sequence, if anything is.
+fn pattern(knocks: &[Knock]) -> Option<&'static str> {
+    let ports: Vec<u16> = knocks.iter().map(|knock| knock.port.get()).collect();
+    if PUBLISHED.contains(&ports.as_slice()) {
+        return Some("stands in a manual");
+    }
+    let steps: Vec<i32> = ports
+        .windows(2)
+        .map(|pair| i32::from(pair[1]) - i32::from(pair[0]))
+        .collect();
+    let ascends = steps.iter().all(|step| *step > 0);
+    let descends = steps.iter().all(|step| *step < 0);
+    (steps.len() > 1 && (ascends || descends)).then_some("goes up or down all the way")
+}
+
+/// A time in the largest unit that fits.
+pub fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
+    for (unit, length) in [
+        ("year", 31_557_600),
+        ("day", 86_400),
+        ("hour", 3600),
+        ("minute", 60),
+        ("second", 1),
+    ] {
+        let number = seconds / length;
+        if number > 0 {
+            return match number {
+                1 => format!("1 {unit}"),
+                1_000_000.. if unit == "year" => "more than a million years".to_string(),
+                _ => format!("{number} {unit}s"),
+            };
+        }
+    }
+    "less than a second".to_string()
+}

@@ -1,0 +1,90 @@
+//! How hard a key is to guess. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::scanned_ports;
+use super::{Key, KeyKind, Policy};
+use crate::knock::{Knock, Protocol};
+use crate::single_use::{TOKENS_PER_WINDOW, WINDOW};
+
+/// Bits: who tries all, in the order in which people choose, has to try half of two to the power of
+/// this.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Strength(pub f64);
+
+impl fmt::Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} bits", self.0.floor())
+    }
+}
+
+/// Packets per second of somebody who guesses.
+pub const A_MILLION: u64 = 1_000_000;
+
+impl Strength {
+    /// What a port is worth: one among 65,535, but those that scans try and those below 1024 come
+    /// first.
+    pub fn of_sequence(knocks: &[Knock]) -> Strength {
+        let bits = knocks.iter().map(|knock| {
+            let port = knock.port.get();
+            let scanned = knock.protocol == Protocol::Tcp && scanned_ports::TCP.contains(&port);
+            match scanned || port < 1024 {
+                true => 11.0,
+                false => 65_535_f64.log2(),
+            }
+        });
+        Strength(bits.sum())
+    }
+
+    /// Of a key: any of its sequences or tokens opens.
+    pub fn of_key(key: &Key, policy: &Policy) -> Strength {
+        match &key.kind {
+            KeyKind::Sequence(knocks) => Strength::of_sequence(knocks),
+            KeyKind::Scratch(all) => {
+                let each = all.iter().map(|knocks| Strength::of_sequence(knocks).0);
+                let weakest = each.fold(f64::INFINITY, f64::min);
+                Strength(weakest - (all.len() as f64).log2())
+            }
+            KeyKind::Token(_) => {
+                let windows = policy.token_horizon.as_secs() / WINDOW.as_secs() + 3;
+                let loaded = windows * u64::from(TOKENS_PER_WINDOW);
+                Strength(128.0 - (loaded as f64).log2())
+            }
+        }
+    }
+}
+
+/// How long it takes on average. Each packet ends one guess, since the last knocks decide: a row of ports
+/// can be chosen so that every run of it is another sequence.
+pub fn time_to_guess(strength: Strength, packets_per_second: u64) -> Duration {
+    let seconds = (strength.0 - 1.0).exp2() / packets_per_second as f64;
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(texts: &[&str]) -> Strength {
+        let knocks: Vec<Knock> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        Strength::of_sequence(&knocks)
+    }
+
+    #[test]
+    fn ports_that_are_tried_first_are_worth_less() {
+        assert_eq!(of(&["12001", "23001/udp"]).to_string(), "31 bits");
+        assert_eq!(of(&["443", "23001"]).to_string(), "26 bits");
+        assert_eq!(of(&["8080", "1000/udp"]).to_string(), "22 bits");
+    }
+
+    #[test]
+    fn a_guess_takes_half_of_all_packets() {
+        assert_eq!(time_to_guess(Strength(11.0), 1), Duration::from_secs(1024));
+        assert_eq!(
+            time_to_guess(Strength(31.0), 1 << 20),
+            Duration::from_secs(1024)
+        );
+        assert_eq!(time_to_guess(Strength(5000.0), 1), Duration::MAX);
+    }
+}
