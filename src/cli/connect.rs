@@ -62,7 +62,8 @@ fn connect(arguments: &Arguments) -> Result<Answer, Failed> {
     };
     let hosts = addresses(&profile.host, family).map_err(could_not)?;
     let look = Some(patience(&profile.host));
-    let plan = Arc::new(Plan::new(&profile.way, profile.gap, look, now()));
+    let plan = Plan::new(&profile.way, profile.gap, look, now());
+    let plan = Arc::new(plan.shared_by(hosts.len()));
     let (_, open) = enter(&hosts, door, &plan, &profile.way).map_err(|answer| (answer, None))?;
     store::remember_round_trip(&profile.host, open.round_trip);
     if arguments.fdpass {

@@ -86,22 +86,28 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         }
     };
     let look = (!arguments.always).then(|| patience(&profile.host));
-    let plan = Arc::new(Plan::new(&profile.way, profile.gap, look, now()));
+    let plan = Plan::new(&profile.way, profile.gap, look, now());
     let families: &[Family] = match (arguments.ipv4, arguments.ipv6, arguments.both) {
         (true, ..) => &[Family::V4],
         (_, true, _) => &[Family::V6],
         (.., true) => &[Family::V6, Family::V4],
         _ => &[Family::Any],
     };
+    let mut plans = match families {
+        [_] => vec![plan],
+        _ => Vec::from(plan.split()),
+    };
     let mut answer = Answer::Yes;
-    for family in families {
+    for (family, plan) in families.iter().zip(plans.drain(..)) {
         let hosts = match addresses(&profile.host, *family) {
             Ok(hosts) => hosts,
             Err(message) => {
                 complain(&message);
-                return Answer::CouldNot;
+                answer = Answer::CouldNot;
+                continue;
             }
         };
+        let plan = Arc::new(plan.shared_by(hosts.len()));
         let came = match profile.door {
             None => send(&hosts, &plan, arguments.quiet),
             Some(door) => match enter(&hosts, door, &plan, &profile.way) {
@@ -205,13 +211,16 @@ pub(super) fn enter(
         Ok(open) => return Ok(open),
         Err(lost) => lost,
     };
+    // Whoever has many addresses, the first ones tell enough.
+    const TOLD: usize = 3;
     let mut answer = Answer::CouldNot;
-    for (host, result) in lost {
+    for (index, (host, result)) in lost.into_iter().enumerate() {
+        if result.is_ok() {
+            answer = Answer::No;
+        }
         match result {
-            Ok(shut) => {
-                answer = Answer::No;
-                complain(&stays_shut(host, door, shut, way));
-            }
+            _ if index >= TOLD => {}
+            Ok(shut) => complain(&stays_shut(host, door, shut, way)),
             Err(error) => complain(&cannot_send(host, &error)),
         }
     }

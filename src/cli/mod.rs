@@ -208,6 +208,9 @@ fn print(text: &str) -> io::Result<()> {
 
 /// Prints an error.
 fn complain(message: &str) {
+    // It may repeat what somebody else wrote.
+    let harmless = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
+    let message: String = message.chars().map(harmless).collect();
     let _ = writeln!(anstream::stderr(), "toctoc: {message}");
 }
 

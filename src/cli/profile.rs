@@ -142,9 +142,15 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         Command::Import(import) => imported(import),
         Command::List => return list(),
         Command::Show(show) => shown(show),
-        Command::SshConfig(named) => {
-            find(&named.name).map(|found| ssh_config(&found.name, &found.profile))
-        }
+        Command::SshConfig(named) => find(&named.name).and_then(|found| {
+            if !store::is_name(&found.name) {
+                return Err(
+                    "ssh needs a profile with a name: `toctoc profile import FILE NAME`"
+                        .to_string(),
+                );
+            }
+            Ok(ssh_config(&found.name, &found.profile))
+        }),
         Command::Remove(named) => removed(&named.name),
     };
     match done {

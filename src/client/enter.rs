@@ -32,6 +32,9 @@ pub enum Door {
     Refused,
 }
 
+/// Shorter than the second after which a SYN is repeated.
+const LOOKED_AT_MOST: Duration = Duration::from_millis(900);
+
 /// Knocks at a host, and connects to the door; again, slower, while that fails and `stop` is not set.
 /// The port of `host` is not used.
 ///
@@ -54,9 +57,10 @@ pub fn enter(
                 return Ok(Ok(opened(stream, 0, start, round_trip)));
             }
             Some(Met::Refused) => last = Door::Refused,
-            Some(Met::Failed(error)) => return Err(error),
+            // So may a firewall say that a door is shut.
+            Some(Met::Failed(_)) => {}
             // Its answer may still come, while we knock.
-            None => looked = Some(dial),
+            None => looked = Some((dial, start)),
         }
     }
     let mut attempt = 0;
@@ -66,7 +70,11 @@ pub fn enter(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        if let Some((stream, round_trip)) = send(host, next, looked.take())? {
+        // Within the second after which its SYN would be repeated, amid the knocks.
+        let in_time = |since: &Instant| since.elapsed() + next.lasts() < LOOKED_AT_MOST;
+        let looked = looked.take().filter(|(_, since)| in_time(since));
+        let looked = looked.map(|(dial, _)| dial);
+        if let Some((stream, round_trip)) = send(host, next, looked)? {
             return Ok(Ok(opened(stream, 0, start, round_trip)));
         }
         match Dial::start(door)?.wait(next.wait) {
@@ -74,8 +82,7 @@ pub fn enter(
                 return Ok(Ok(opened(stream, attempt, start, round_trip)));
             }
             Some(Met::Refused) => last = Door::Refused,
-            Some(Met::Failed(error)) => return Err(error),
-            None => last = Door::Silent,
+            Some(Met::Failed(_)) | None => last = Door::Silent,
         }
     }
     Ok(Err(last))

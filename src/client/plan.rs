@@ -16,6 +16,8 @@ pub struct Plan {
     pub tries: Vec<Try>,
     /// Each try is good for one address only, and this is the next one.
     next: Option<AtomicUsize>,
+    /// How many tries an address gets.
+    each: usize,
 }
 
 /// One try.
@@ -38,11 +40,13 @@ pub enum Packets {
 
 /// How much slower each try knocks, and how long it waits for the door.
 ///
-/// The waits stay below the second after which a SYN is repeated: a repeated SYN at a door that is
+/// All waits but the last stay below the second after which a SYN is repeated: a repeated SYN at a door that is
 /// still closed is a knock that leads nowhere, and could hit the next try in the middle.
-const TRIES: [(u32, Duration); 3] = [(1, FIRST_WAIT), (5, NEXT_WAIT), (25, NEXT_WAIT)];
+const TRIES: [(u32, Duration); 3] = [(1, FIRST_WAIT), (5, NEXT_WAIT), (25, LAST_WAIT)];
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const NEXT_WAIT: Duration = Duration::from_millis(900);
+/// For answers that are long under way.
+const LAST_WAIT: Duration = Duration::from_secs(3);
 
 /// Slower tries start from this when no gap was asked for.
 const SMALLEST_SLOW_GAP: Duration = Duration::from_millis(10);
@@ -64,16 +68,23 @@ impl Plan {
                     })
                     .into(),
                 next: None,
+                each: TRIES.len(),
             },
             Way::Token(secret, port) => {
-                let mut wait = FIRST_WAIT;
-                let tries = tokens(secret, now).into_iter().map(|token| Try {
+                let tokens = tokens(secret, now);
+                let last = tokens.len() - 1;
+                let tries = tokens.into_iter().enumerate().map(|(index, token)| Try {
                     packets: Packets::Token(token, *port),
                     gap,
-                    wait: std::mem::replace(&mut wait, NEXT_WAIT),
+                    wait: match index {
+                        0 => FIRST_WAIT,
+                        _ if index == last => LAST_WAIT,
+                        _ => NEXT_WAIT,
+                    },
                 });
                 Plan {
                     look,
+                    each: last + 1,
                     tries: tries.collect(),
                     next: Some(AtomicUsize::new(0)),
                 }
@@ -81,13 +92,53 @@ impl Plan {
         }
     }
 
+    /// For so many addresses: none of them takes what another needs, as far as there is enough.
+    pub fn shared_by(mut self, addresses: usize) -> Plan {
+        if self.next.is_some() {
+            self.each = (self.tries.len() / addresses.max(1)).max(1);
+        }
+        self
+    }
+
+    /// What is left for the other family, of a plan that two families share.
+    pub fn split(mut self) -> [Plan; 2] {
+        let (look, each, single) = (self.look, self.each, self.next.is_some());
+        let other = match single {
+            true => self.tries.split_off(self.tries.len() / 2),
+            false => self.tries.clone(),
+        };
+        let next = single.then(|| AtomicUsize::new(0));
+        let other = Plan {
+            look,
+            tries: other,
+            next,
+            each,
+        };
+        [self, other]
+    }
+
     /// The next try for who has made so many: of what opens once, nobody gets what another has.
     pub fn next(&self, made: usize) -> Option<&Try> {
+        if made >= self.each {
+            return None;
+        }
         let index = match &self.next {
             Some(next) => next.fetch_add(1, Ordering::Relaxed),
             None => made,
         };
         self.tries.get(index)
+    }
+}
+
+impl Try {
+    /// How long it takes to send.
+    pub fn lasts(&self) -> Duration {
+        let packets = match &self.packets {
+            Packets::Knocks(knocks) => knocks.len(),
+            Packets::Token(..) => 1,
+        };
+        self.gap
+            .saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX))
     }
 }
 
@@ -146,10 +197,11 @@ mod tests {
         let way = Way::Sequence(vec!["443".parse().unwrap(), "53/udp".parse().unwrap()]);
         let gaps = |gap: u64| -> Vec<u128> {
             let plan = Plan::new(&way, Duration::from_millis(gap), None, MINUTE);
+            let early = &plan.tries[..2];
+            assert!(early.iter().all(|one| one.wait < Duration::from_secs(1)));
             let gaps = plan.tries.iter().map(|one| match &one.packets {
                 Packets::Knocks(knocks) => {
                     assert_eq!(knocks.len(), 2);
-                    assert!(one.wait < Duration::from_secs(1));
                     one.gap.as_millis()
                 }
                 Packets::Token(..) => panic!("a token"),
@@ -159,6 +211,24 @@ mod tests {
         assert_eq!(gaps(0), [0, 50, 250]);
         assert_eq!(gaps(8), [8, 50, 250]);
         assert_eq!(gaps(20), [20, 100, 500]);
+    }
+
+    #[test]
+    fn many_addresses_leave_one_another_a_token_and_so_do_families() {
+        let port = NonZeroU16::new(40123).unwrap();
+        let plan = || Plan::new(&Way::Token(secret(), port), Duration::ZERO, None, MINUTE);
+        let tries = |plan: &Plan| (0..9).filter(|made| plan.next(*made).is_some()).count();
+        for (addresses, each) in [(0, 6), (1, 6), (2, 3), (5, 1), (50, 1)] {
+            assert_eq!(tries(&plan().shared_by(addresses)), each, "{addresses}");
+        }
+        let [six, four] = plan().split();
+        assert_eq!((tries(&six), tries(&four)), (3, 3));
+        let [six, four] = plan().split();
+        assert_ne!(six.next(0), four.next(0));
+        let way = Way::Sequence(vec!["443".parse().unwrap()]);
+        let sequence = Plan::new(&way, Duration::ZERO, None, MINUTE).shared_by(50);
+        let [six, four] = sequence.split();
+        assert_eq!((tries(&six), tries(&four)), (3, 3));
     }
 
     #[test]

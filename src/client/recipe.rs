@@ -128,7 +128,8 @@ fn nmap(v6: bool) -> String {
 
 /// What makes `ssh NAME` knock by itself, for `~/.ssh/config`.
 pub fn ssh_config(name: &str, profile: &Profile) -> String {
-    let mut text = format!("Host {name}\n    HostName {}\n", profile.host);
+    let host = profile.host.replace('%', "%%");
+    let mut text = format!("Host {name}\n    HostName {host}\n");
     if let Some(door) = profile.door.filter(|door| door.get() != 22) {
         text.push_str(&format!("    Port {door}\n"));
     }

@@ -1,7 +1,7 @@
 //! Where profiles are: `~/.config/toctoc/NAME.toml` (`$XDG_CONFIG_HOME` counts).
 
 use std::env;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -34,15 +34,18 @@ pub fn directory() -> PathBuf {
     below("XDG_CONFIG_HOME", ".config")
 }
 
+/// Where there is nothing, for who has no home.
+const NOWHERE: &str = "/nonexistent";
+
 /// A directory of ours below that of an environment variable, or below another of the home.
 fn below(variable: &str, otherwise: &str) -> PathBuf {
     let told = |name| {
         env::var_os(name)
-            .filter(|told| !told.is_empty())
             .map(PathBuf::from)
+            .filter(|told| told.is_absolute())
     };
     let base = told(variable).or_else(|| told("HOME").map(|home| home.join(otherwise)));
-    base.unwrap_or_default().join("toctoc")
+    base.unwrap_or(NOWHERE.into()).join("toctoc")
 }
 
 /// The file of a profile: a path as it is, or a name in the directory of profiles.
@@ -111,14 +114,10 @@ pub fn names() -> Vec<String> {
 pub fn load(path: &Path) -> Result<Profile, String> {
     let shown = path.display();
     let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
-    // A pipe without a writer would be waited for.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let mut options = File::options();
-    let file = options.read(true).custom_flags(nonblocking).open(path);
-    let file = file.map_err(unreadable)?;
-    let found = file.metadata().map_err(unreadable)?;
-    if !found.is_file() {
-        return Err(format!("{shown} is no file"));
+    let (file, found) = open_file(path).map_err(unreadable)?;
+    let us = rustix::process::geteuid().as_raw();
+    if ![us, 0].contains(&found.uid()) {
+        return Err(format!("{shown} belongs to somebody else"));
     }
     let mode = found.mode();
     if mode & 0o077 != 0 {
@@ -134,13 +133,25 @@ pub fn load(path: &Path) -> Result<Profile, String> {
     Profile::parse(&text).map_err(|error| format!("{shown}: {error}"))
 }
 
+/// Opens a file that is one: a pipe would be waited for.
+fn open_file(path: &Path) -> io::Result<(File, Metadata)> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(nonblocking).open(path)?;
+    let found = file.metadata()?;
+    match found.is_file() {
+        true => Ok((file, found)),
+        false => Err(io::Error::other("it is no file")),
+    }
+}
+
 /// Writes a profile under a name that is not taken. Returns its path.
 ///
 /// # Errors
 /// A sentence.
 pub fn save(name: &str, profile: &Profile) -> Result<PathBuf, String> {
     let directory = directory();
-    if !directory.is_absolute() {
+    if directory.starts_with(NOWHERE) {
         return Err("there is no place for profiles: HOME is not set".to_string());
     }
     make(&directory).map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
@@ -169,7 +180,9 @@ pub fn remove(name: &str) -> Result<PathBuf, String> {
 
 /// How long the last connection to a host took to be answered, as far as anybody remembers.
 pub fn round_trip(host: &str) -> Option<Duration> {
-    let text = fs::read_to_string(round_trip_file(host)?).ok()?;
+    let (file, _) = open_file(&round_trip_file(host)?).ok()?;
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
     let micros: u64 = text.trim().parse().ok()?;
     Some(Duration::from_micros(micros))
 }

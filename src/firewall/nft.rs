@@ -265,6 +265,26 @@ impl Nft {
         }
     }
 
+    /// Which table ours is: the start of the machine and the number that the kernel gave it. One that
+    /// was saved and loaded again has another. `None` when nft does not say.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn table(&self) -> Result<Option<String>, Failure> {
+        let ended = self.run(&[&self.program, "-j", "list", "tables", "inet"], "")?;
+        if !ended.succeeded() {
+            return Err(Failure::unchanged(self.said(&ended)));
+        }
+        let (family, name) = table_words();
+        let listing: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+        let objects = listing["nftables"].as_array().into_iter().flatten();
+        let mut tables = objects.map(|object| &object["table"]);
+        let own = tables.find(|table| table["family"] == family && table["name"] == name);
+        let handle = own.and_then(|table| table["handle"].as_u64());
+        let start = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Ok(handle.map(|handle| format!("{} {handle}", start.trim())))
+    }
+
     /// Whether our table has a map of this name. Its elements are not read.
     ///
     /// # Errors

@@ -54,8 +54,16 @@ impl StateFile {
     pub fn read(&self) -> Kept {
         let shown = self.path().display().to_string();
         let mut text = String::new();
-        let read =
-            File::open(self.path()).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+        // A pipe would be waited for.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = File::options();
+        let options = options.read(true).custom_flags(nonblocking);
+        let read = options
+            .open(self.path())
+            .and_then(|file| match file.metadata()?.is_file() {
+                true => file.take(LARGEST).read_to_string(&mut text),
+                false => Err(io::Error::other("it is no file")),
+            });
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Nothing,
             Err(error) => Kept::Broken(format!("{shown} cannot be read: {error}")),

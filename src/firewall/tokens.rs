@@ -180,7 +180,12 @@ pub(super) fn top_up(
     let believed = before
         .as_ref()
         .and_then(|before| before.believed(clocks.now));
-    let (mut journal, found) = Journal::go_on(before, life, random()?, clocks);
+    let table = nft.table()?;
+    let own = before
+        .as_ref()
+        .map_or(life, |before| before.life_of(&table, life));
+    let (mut journal, found) = Journal::go_on(before, own, random()?, clocks);
+    journal.table = table;
     if let Some(behind) = believed.filter(|_| has_tokens && found == Found::AfterUncleanStop) {
         warnings.push(format!(
             "this clock is {} days behind what it was, and is believed: if it is wrong, set it; until then \
@@ -300,8 +305,12 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
         .and_then(spent_and_life)
         .unwrap_or_default();
     let listing = nft.list_part("set", BURNT).map_err(changed)?;
-    let known = before.is_some() && (life.is_none() || before.as_ref().map(|b| b.life) == life);
-    let (mut journal, _) = Journal::go_on(before, life, random()?, clocks);
+    let table = nft.table().map_err(changed)?;
+    let own = before
+        .as_ref()
+        .map_or(life, |before| before.life_of(&table, life));
+    let known = before.is_some() && (own.is_none() || before.as_ref().map(|b| b.life) == own);
+    let (mut journal, _) = Journal::go_on(before, own, random()?, clocks);
     journal.remember(spent, clocks.now);
     journal
         .burnt

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Reach;
-use super::{Token, Window};
+use super::{Token, WINDOW, Window};
 
 /// What the state file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ pub struct Journal {
     pub version: u32,
     /// The table whose keys these are.
     pub life: u64,
+    /// Which table that was, as the kernel tells one from its copy: a ruleset that was saved and loaded
+    /// again has the number of the life too.
+    #[serde(default)]
+    pub table: Option<String>,
     /// The table was taken down in good order, and all that was spent is in here.
     pub clean: bool,
     /// When this was written, in seconds since 1970.
@@ -129,6 +133,7 @@ impl Journal {
         let mut journal = before.unwrap_or(Journal {
             version: VERSION,
             life: new_life,
+            table: None,
             clean: false,
             saved: now,
             clock: clocks.offset(),
@@ -172,6 +177,11 @@ impl Journal {
             journal.waiting_for = None;
             journal.bar(now);
         }
+        // Further ahead than anything can have been spent: the file was damaged, or the clock wrong.
+        let furthest = Window::at(now).0 + BELIEVED.unsigned_abs() / WINDOW.as_secs();
+        if journal.barred.is_some_and(|barred| barred > furthest) {
+            journal.bar(now);
+        }
         if found != Found::Same {
             journal.life = new_life;
             journal.loaded.clear();
@@ -183,6 +193,14 @@ impl Journal {
             .spent
             .retain(|_, seen| now.saturating_sub(*seen) < REMEMBERED);
         (journal, found)
+    }
+
+    /// The life that a table with this number has: that of a copy is another one, whatever it says.
+    pub fn life_of(&self, table: &Option<String>, life: Option<u64>) -> Option<u64> {
+        match self.table.is_none() || self.table == *table {
+            true => life,
+            false => life.map(|_| !self.life),
+        }
     }
 
     /// By how many seconds a clock is behind this journal that is believed all the same.
@@ -414,6 +432,28 @@ mod tests {
         assert_eq!(stepped.barred(), begun.barred());
         let (back, _) = Journal::go_on(Some(journal), Some(7), 8, clocks(NOW - 600, 4200));
         assert_eq!(back.barred(), window(NOW - 600));
+    }
+
+    #[test]
+    fn the_copy_of_a_table_has_another_life() {
+        let mut journal = begun();
+        let [own, copy] = ["boot 1", "boot 2"].map(|table| Some(table.to_string()));
+        assert_eq!(journal.life_of(&own, Some(7)), Some(7));
+        journal.table = own.clone();
+        assert_eq!(journal.life_of(&own, Some(7)), Some(7));
+        assert_eq!(journal.life_of(&copy, None), None);
+        let life = journal.life_of(&copy, Some(7));
+        let (journal, found) = Journal::go_on(Some(journal), life, 8, clocks(NOW + 600, 700));
+        assert_eq!(found, Found::AfterUncleanStop);
+        assert_eq!(journal.barred(), window(NOW + 600));
+    }
+
+    #[test]
+    fn windows_are_not_barred_for_ever() {
+        let mut journal = begun();
+        journal.barred = Some(u64::MAX);
+        let (journal, _) = Journal::go_on(Some(journal), Some(7), 8, clocks(NOW + 60, 160));
+        assert_eq!(journal.barred(), window(NOW + 60));
     }
 
     #[test]

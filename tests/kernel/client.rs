@@ -1,6 +1,7 @@
 //! Our client from the other side of the cable: profiles, connections through the door, and what it
 //! says when it cannot get in. The client does not know which firewall it meets, so one is enough.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -392,6 +393,90 @@ fn both_families_are_opened_when_asked_for() {
         said(&output)
     );
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// So do some firewalls say that a door is shut, before and after: RHEL's own among them.
+#[test]
+fn a_firewall_that_answers_in_place_of_the_door_keeps_nobody_out() {
+    let world = World::with(YVES);
+    world.listen(22);
+    world.nft(
+        "table inet between { chain c { type filter hook input priority 10; }\n chain d { \
+         type filter hook prerouting priority -500; ip saddr 192.0.2.7 tcp dport 22 limit rate over \
+         1/hour burst 1 packets accept\n ip saddr 192.0.2.7 tcp dport 22 meta mark set 9\n }\n \
+         chain e { type filter hook prerouting priority -450; meta mark 9 reject with icmp type \
+         host-prohibited\n }\n}",
+    );
+    let person = Person::with_profile(&world);
+    let output = person.toctoc(&["knock", "server"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(
+        said(&output).contains("is open, after"),
+        "{}",
+        said(&output)
+    );
+}
+
+/// Slow knocks are not disturbed by the SYN that looked whether the door was open.
+#[test]
+fn slow_knocks_open_at_the_first_try() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let person = Person::with_profile(&world);
+    let output = person.toctoc(&["knock", "--gap", "300ms", "server"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(
+        said(&output).contains("is open, after"),
+        "{}",
+        said(&output)
+    );
+    assert!(!said(&output).contains("try"), "{}", said(&output));
+}
+
+/// The file of a profile may have any name; it comes from elsewhere.
+#[test]
+fn no_file_name_gets_into_the_configuration_of_ssh() {
+    let world = World::bare();
+    let person = Person::with_profile(&world);
+    let kept = person.home.path().join(".config/toctoc/server.toml");
+    let odd = person
+        .home
+        .path()
+        .join("x\n    Match exec \"touch here\"\n#.toml");
+    fs::copy(kept, &odd).unwrap();
+    let output = person.toctoc(&["profile", "ssh-config", odd.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("a profile with a name"),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        person
+            .yes(&["profile", "ssh-config", "server"])
+            .contains("connect --fdpass server %p")
+    );
+}
+
+/// Where there is no home, nothing is taken from the directory that one happens to be in.
+#[test]
+fn without_a_home_there_are_no_profiles() {
+    let world = World::bare();
+    let person = Person::with_profile(&world);
+    let config = person.home.path().join(".config");
+    for (home, code) in [("", 2), (config.parent().unwrap().to_str().unwrap(), 0)] {
+        let mut command = person.command("toctoc");
+        command
+            .args(["profile", "show", "server"])
+            .current_dir(&config);
+        command.env("HOME", home).env("XDG_CONFIG_HOME", ".");
+        assert_eq!(command.output().unwrap().status.code(), Some(code));
+    }
+    let mut command = person.command("toctoc");
+    command
+        .env("HOME", "")
+        .args(["profile", "add", "x", "--host", "x", "--sequence", "5"]);
+    assert!(said(&command.output().unwrap()).contains("HOME is not set"));
 }
 
 /// A network between that lets some ports through, one that turns packets back, and one that swallows
