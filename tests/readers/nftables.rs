@@ -261,6 +261,32 @@ fn damages_are_named() {
     }
 }
 
+/// What was used up stays when the policy of tokens has gone; a set that the policy has may not be
+/// missing, and others are nobody's.
+#[test]
+fn what_was_used_up_may_be_left_over() {
+    let expected = listing(GUESTS);
+    let script = script(&policy("guests.toml"));
+    let set = |name: &str| {
+        let set = json!({"family": "inet", "name": name, "table": "toctoc", "type": "integer"});
+        json!({ "set": set })
+    };
+    let left = changed(GUESTS, |o| o.extend(["spent", "burnt", "burning"].map(set)));
+    assert_eq!(compare(&expected, &left), []);
+    assert_eq!(compare_outline(&script, &left), []);
+    // From the other side: with them in the policy, one of another kind is another.
+    let odd = changed(GUESTS, |o| {
+        let mut odd = set("spent");
+        odd["set"]["type"] = json!("mark");
+        o.push(odd);
+    });
+    let said = ["set spent is declared differently"];
+    assert_eq!(
+        sentences(&compare(&left, &odd)),
+        ["set burning is missing", "set burnt is missing", said[0],]
+    );
+}
+
 #[test]
 fn an_outline_shows_chains_and_sets() {
     let script = script(&policy("guests.toml"));
