@@ -383,16 +383,41 @@ mod tests {
         "[key.paper]\nopens = [\"ssh\"]\nscratch = [[2387, 920, 18357], [7101, 640, 5223]]\n";
     const TOKEN: &str = "[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice\"\n";
 
-    fn with_keys(keys: &[&str]) -> Policy {
-        let digits = "0123456789abcdef".repeat(4);
-        let secret = |_: &str| Secret::parse(&digits).map_err(|error| error.to_string());
+    /// A policy with the door and these keys. Files of another length have another secret.
+    fn try_keys(keys: &[&str]) -> Result<Policy, Report> {
+        let secret = |file: &str| {
+            let digits = "0123456789abcdef".repeat(5);
+            let digits = &digits[file.len()..][..64];
+            Secret::parse(digits).map_err(|error| error.to_string())
+        };
         let host = Host {
             secrets: Secrets(Some(&secret)),
             ..Host::default()
         };
         assert_eq!(format!("{:?}", host.secrets), "Secrets(..)");
         read_for("p", &format!("{DOOR}{}", keys.concat()), &host)
-            .unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    fn with_keys(keys: &[&str]) -> Policy {
+        try_keys(keys).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    #[test]
+    fn each_token_key_has_a_secret_of_its_own() {
+        let bob = |file: &str| {
+            TOKEN
+                .replace("key.alice", "key.bob")
+                .replace("\"alice\"", file)
+        };
+        let both = with_keys(&[TOKEN, &bob("\"bob\"")]);
+        assert_eq!(both.token_keys().count(), 2);
+        let said = try_keys(&[TOKEN, &bob("\"other\"")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("`alice` and `bob` have the same secret"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -410,6 +435,7 @@ mod tests {
         assert_eq!(known(&[SCRATCH]), (vec![], 2, true));
         assert_eq!(known(&[TOKEN]), (alice(), 0, true));
         assert_eq!(known(&[TOKEN, SCRATCH]), (alice(), 2, true));
+        assert_eq!(with_keys(&[TOKEN]).token_horizon.as_secs(), 6 * 3600);
         // Known by its knocks alone.
         let ports = ["7101", "640", "5223"].map(|port| port.parse().unwrap());
         assert!(
