@@ -609,3 +609,39 @@ fn grants_are_closed() {
     }
     golden("close.txt", text);
 }
+
+#[test]
+fn ports_are_guarded_while_packets_come_to_their_door() {
+    let guarded = |listing: &Listing| {
+        ["22", "51820/udp", "51820", "443"].map(|port| listing.guards_port(port.parse().unwrap()))
+    };
+    let mut whole = listing(GUESTS);
+    assert_eq!(guarded(&whole), [true, true, false, false]);
+    let damages: [fn(&mut Vec<Value>); 5] = [
+        |o| rules(o, "knocks-tcp", Vec::clear),
+        |o| rules(o, "judge", Vec::clear),
+        |o| rules(o, "door-ssh", Vec::clear),
+        |o| elements(o, "map", "ports").clear(),
+        |o| {
+            let chain = object(o, "chain", "knocks-tcp").as_object_mut().unwrap();
+            chain.retain(|field, _| !["hook", "type", "prio", "policy"].contains(&field.as_str()));
+        },
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        assert!(!guarded(&changed(GUESTS, damage))[0], "{number}");
+    }
+    whole.dormant = true;
+    assert_eq!(guarded(&whole), [false; 4]);
+}
+
+#[test]
+fn maps_and_scratch_chains_are_known_by_name() {
+    let without = listing(GUESTS);
+    let maps = ["ports", "grants4", "nothing"].map(|name| without.has_map(name));
+    assert_eq!(maps, [true, false, false]);
+    assert_eq!(without.scratch_chains(), Vec::<String>::new());
+    let with = changed(GUESTS, |o| {
+        o.push(json!({"chain": {"family": "inet", "table": "toctoc", "name": "scratch-7"}}));
+    });
+    assert_eq!(with.scratch_chains(), ["scratch-7"]);
+}
