@@ -446,6 +446,8 @@ fn times_have_limits() {
         ("within", "1h", "1h 1ms"),
         ("open_for", "1s", "999ms"),
         ("open_for", "30d", "30d 1ms"),
+        ("token_horizon", "1h", "59m"),
+        ("token_horizon", "24h", "24h 1s"),
     ] {
         let read = |time| {
             let text = format!("{setting} = \"{time}\"\n[door.ssh]\nports = [22]\n");

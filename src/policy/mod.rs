@@ -388,4 +388,72 @@ mod tests {
             [Some("ssh"), Some("vpn"), None]
         );
     }
+
+    /// The door that both kinds of single-use keys open.
+    const DOOR: &str = "token_port = 4000\n[door.ssh]\nports = [22]\n";
+    const SCRATCH: &str =
+        "[key.paper]\nopens = [\"ssh\"]\nscratch = [[2387, 920, 18357], [7101, 640, 5223]]\n";
+    const TOKEN: &str = "[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice\"\n";
+
+    /// A policy with the door and these keys. Files of another length have another secret.
+    fn try_keys(keys: &[&str]) -> Result<Policy, Report> {
+        let secret = |file: &str| {
+            let digits = "0123456789abcdef".repeat(5);
+            let digits = &digits[file.len()..][..64];
+            Secret::parse(digits).map_err(|error| error.to_string())
+        };
+        let host = Host {
+            secrets: Secrets(Some(&secret)),
+            ..Host::default()
+        };
+        assert_eq!(format!("{:?}", host.secrets), "Secrets(..)");
+        read_for("p", &format!("{DOOR}{}", keys.concat()), &host)
+    }
+
+    fn with_keys(keys: &[&str]) -> Policy {
+        try_keys(keys).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    #[test]
+    fn each_token_key_has_a_secret_of_its_own() {
+        let bob = |file: &str| {
+            TOKEN
+                .replace("key.alice", "key.bob")
+                .replace("\"alice\"", file)
+        };
+        let both = with_keys(&[TOKEN, &bob("\"bob\"")]);
+        assert_eq!(both.token_keys().count(), 2);
+        let said = try_keys(&[TOKEN, &bob("\"other\"")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("`alice` and `bob` have the same secret"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn keys_that_open_once_are_known() {
+        let known = |keys: &[&str]| {
+            let policy = with_keys(keys);
+            let tokens = policy.token_keys().map(|(key, _)| key.name.to_string());
+            let tokens: Vec<String> = tokens.collect();
+            assert_eq!(policy.has_tokens(), !tokens.is_empty());
+            assert_eq!(policy.has_scratch(), !policy.scratch_ids().is_empty());
+            (tokens, policy.scratch_ids().len(), policy.is_single_use())
+        };
+        let alice = || vec!["alice".to_string()];
+        assert_eq!(known(&[]), (vec![], 0, false));
+        assert_eq!(known(&[SCRATCH]), (vec![], 2, true));
+        assert_eq!(known(&[TOKEN]), (alice(), 0, true));
+        assert_eq!(known(&[TOKEN, SCRATCH]), (alice(), 2, true));
+        assert_eq!(with_keys(&[TOKEN]).token_horizon.as_secs(), 6 * 3600);
+        // Known by its knocks alone.
+        let ports = ["7101", "640", "5223"].map(|port| port.parse().unwrap());
+        assert!(
+            with_keys(&[SCRATCH])
+                .scratch_ids()
+                .contains(&scratch_id(&ports))
+        );
+    }
 }

@@ -7,7 +7,7 @@ use toctoc::automaton::Automaton;
 use toctoc::policy::{Backend, Policy};
 use toctoc::ruleset::Family;
 use toctoc::ruleset::iptables::{
-    Clock, GrantList, Lists, Saved, Script, Wanted, add_list, change, compare, doors, early,
+    Clock, GrantList, Lists, Room, Saved, Script, Wanted, add_list, change, compare, doors, early,
     has_door, let_go, lists_of, opened_count, own_lists, parse_list, prefix_of, render,
 };
 
@@ -582,4 +582,47 @@ fn kept_lists_stand_where_they_belong() {
         }
     }
     golden("iptables-kept.txt", text);
+}
+
+#[test]
+fn ports_are_guarded_while_packets_come_to_their_door() {
+    let guarded = |text: &str| {
+        let saved = Saved::parse(text).unwrap();
+        ["22", "51820/udp", "51820", "22/udp", "53/udp"]
+            .map(|port| saved.guards_port(port.parse().unwrap()))
+    };
+    let text = recorded(GUESTS);
+    assert_eq!(guarded(&text), [true, true, false, false, false]);
+    let lines = text.lines().filter(|line| !line.contains("-A PREROUTING"));
+    let unhooked: Vec<&str> = lines.collect();
+    assert_eq!(guarded(&unhooked.join("\n")), [false; 5]);
+}
+
+#[test]
+fn nobody_who_is_in_is_pushed_out() {
+    let lists = lists("guests.lists");
+    let room = |list, source: &str, size| lists.room(list, source.parse().unwrap(), size);
+    let guests = "toctoc4:_door-ssh";
+    assert!(lists.has(guests, "192.0.2.7".parse().unwrap()));
+    assert!(!lists.has(guests, "192.0.2.99".parse().unwrap()));
+    assert!(!lists.has("toctoc4:_door-web", "192.0.2.7".parse().unwrap()));
+    assert_eq!(room(guests, "192.0.2.99", 3), Room::Free);
+    assert_eq!(room(guests, "192.0.2.99", 2), Room::Full);
+    assert_eq!(room(guests, "192.0.2.7", 2), Room::Free);
+    assert_eq!(room("toctoc4:ssh:yves:3600s", "192.0.2.99", 1), Room::Full);
+    let ended = Room::InsteadOf("2001:db8::78".parse().unwrap());
+    assert_eq!(room("toctoc6:_door-ssh", "2001:db8::9", 2), ended);
+}
+
+#[test]
+fn lists_of_others_are_not_ours() {
+    let ours = [
+        "toctoc4:ssh",
+        "toctoc6-p64:_midway",
+        "toctoc4",
+        "toctoc:x",
+        "sshd:x",
+    ]
+    .map(toctoc::ruleset::iptables::names::is_our_list);
+    assert_eq!(ours, [true, true, false, false, false]);
 }

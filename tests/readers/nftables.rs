@@ -261,6 +261,32 @@ fn damages_are_named() {
     }
 }
 
+/// What was used up stays when the policy of tokens has gone; a set that the policy has may not be
+/// missing, and others are nobody's.
+#[test]
+fn what_was_used_up_may_be_left_over() {
+    let expected = listing(GUESTS);
+    let script = script(&policy("guests.toml"));
+    let set = |name: &str| {
+        let set = json!({"family": "inet", "name": name, "table": "toctoc", "type": "integer"});
+        json!({ "set": set })
+    };
+    let left = changed(GUESTS, |o| o.extend(["spent", "burnt", "burning"].map(set)));
+    assert_eq!(compare(&expected, &left), []);
+    assert_eq!(compare_outline(&script, &left), []);
+    // From the other side: with them in the policy, one of another kind is another.
+    let odd = changed(GUESTS, |o| {
+        let mut odd = set("spent");
+        odd["set"]["type"] = json!("mark");
+        o.push(odd);
+    });
+    let said = ["set spent is declared differently"];
+    assert_eq!(
+        sentences(&compare(&left, &odd)),
+        ["set burning is missing", "set burnt is missing", said[0],]
+    );
+}
+
 #[test]
 fn an_outline_shows_chains_and_sets() {
     let script = script(&policy("guests.toml"));
@@ -582,4 +608,40 @@ fn grants_are_closed() {
         let _ = writeln!(text, "## {door}, {source}\n{}", summary(&change));
     }
     golden("close.txt", text);
+}
+
+#[test]
+fn ports_are_guarded_while_packets_come_to_their_door() {
+    let guarded = |listing: &Listing| {
+        ["22", "51820/udp", "51820", "443"].map(|port| listing.guards_port(port.parse().unwrap()))
+    };
+    let mut whole = listing(GUESTS);
+    assert_eq!(guarded(&whole), [true, true, false, false]);
+    let damages: [fn(&mut Vec<Value>); 5] = [
+        |o| rules(o, "knocks-tcp", Vec::clear),
+        |o| rules(o, "judge", Vec::clear),
+        |o| rules(o, "door-ssh", Vec::clear),
+        |o| elements(o, "map", "ports").clear(),
+        |o| {
+            let chain = object(o, "chain", "knocks-tcp").as_object_mut().unwrap();
+            chain.retain(|field, _| !["hook", "type", "prio", "policy"].contains(&field.as_str()));
+        },
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        assert!(!guarded(&changed(GUESTS, damage))[0], "{number}");
+    }
+    whole.dormant = true;
+    assert_eq!(guarded(&whole), [false; 4]);
+}
+
+#[test]
+fn maps_and_scratch_chains_are_known_by_name() {
+    let without = listing(GUESTS);
+    let maps = ["ports", "grants4", "nothing"].map(|name| without.has_map(name));
+    assert_eq!(maps, [true, false, false]);
+    assert_eq!(without.scratch_chains(), Vec::<String>::new());
+    let with = changed(GUESTS, |o| {
+        o.push(json!({"chain": {"family": "inet", "table": "toctoc", "name": "scratch-7"}}));
+    });
+    assert_eq!(with.scratch_chains(), ["scratch-7"]);
 }

@@ -4,11 +4,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use toctoc::ruleset::nftables::{Listing, burn, burnt, change_tokens, loaded, spent_and_life};
+use toctoc::ruleset::nftables::{
+    Listing, burn, burnt, change_tokens, loaded, spent_and_life, strange_tokens,
+};
 use toctoc::single_use::Token;
 use toctoc::single_use::plan::{Loaded, Plan};
 
-use super::recorded;
+use super::{recorded, sentences};
 
 const ALICE: u32 = 0x5076_f9b8;
 
@@ -113,4 +115,54 @@ fn many_tokens_are_several_commands() {
         .map(|line| line.matches("0x").count())
         .collect();
     assert_eq!(counts, [500, 1]);
+}
+
+/// A refill loads from the windows that are good now up to the horizon; status comes a minute later.
+#[test]
+fn tokens_that_no_refill_loads_are_strange() {
+    use toctoc::policy::{Host, Secrets, read_for};
+    use toctoc::single_use::{Secret, Window, token};
+    const NOW: i64 = 1_783_350_030;
+    let digits = "0123456789abcdef".repeat(4);
+    let secret = Secret::parse(&digits).unwrap();
+    let read = |_: &str| Secret::parse(&digits).map_err(|error| error.to_string());
+    let host = Host {
+        secrets: Secrets(Some(&read)),
+        ..Host::default()
+    };
+    let text = "token_port = 4000\n[door.ssh]\nports = [22]\n\
+                [key.alice]\nopens = [\"ssh\"]\ntoken = \"alice\"\n";
+    let policy = read_for("p", text, &host).unwrap();
+    let said = |tokens: &[(i64, u32, bool)]| {
+        let elements = tokens.iter().map(|&(ahead, id, ends)| {
+            let window = Window(Window::at(NOW).0.saturating_add_signed(ahead));
+            let token = format!("0x{}", token(&secret, window, 3).hex());
+            let id = format!("{:x}:{:x}", id >> 16, id & 0xffff);
+            match ends {
+                true => {
+                    serde_json::json!([{"elem": {"val": token, "timeout": 90, "expires": 80}}, id])
+                }
+                false => serde_json::json!([token, id]),
+            }
+        });
+        let elements: Vec<_> = elements.collect();
+        let map = serde_json::json!({"nftables": [{"map": {
+            "family": "inet", "table": "toctoc", "name": "tokens", "type": "integer",
+            "map": "classid", "flags": ["timeout"], "elem": elements,
+        }}]});
+        sentences(&strange_tokens(&policy, &listing(&map.to_string()), NOW)).join("; ")
+    };
+    let id = secret.id();
+    let put_right = |what: &str| format!("map tokens has {what} (`toctoc apply` puts that right)");
+    assert_eq!(said(&[]), "");
+    assert_eq!(said(&[(-3, id, true), (0, id, true), (361, id, true)]), "");
+    let foreign = put_right("1 token that no key of this policy has");
+    assert_eq!(said(&[(-4, id, true), (361, id, true)]), foreign);
+    assert_eq!(said(&[(362, id, true)]), foreign);
+    assert_eq!(said(&[(5, id ^ 1, true)]), foreign);
+    let endless = put_right("2 tokens that never end");
+    assert_eq!(
+        said(&[(1, id, false), (2, id, false), (3, id, true)]),
+        endless
+    );
 }
