@@ -130,6 +130,39 @@ fn every_command_is_in_the_manual_and_its_help_fits_a_screen() {
     }
 }
 
+/// What the shells ask the program: doors and keys of the policy in place, in a mount namespace.
+#[test]
+fn doors_and_keys_of_the_policy_are_completed() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = "[door.office]\nports = [22]\n[key.yves]\nopens = [\"office\"]\n\
+                  sequence = [4431, 2387, 9920]\n";
+    std::fs::write(directory.path().join("policy.toml"), policy).unwrap();
+    let offered = |words: &str| {
+        let script = format!(
+            "mkdir -p /etc/toctoc && mount --bind {} /etc/toctoc && {} -- toctoc {words} ''",
+            directory.path().display(),
+            env!("CARGO_BIN_EXE_toctoc")
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "--", "sh", "-c", &script])
+            .env("TOCTOC_COMPLETE", "fish")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (words, wanted) in [
+        ("close", "office"),
+        ("open", "office"),
+        ("key new phone --opens", "office"),
+        ("key revoke", "yves"),
+    ] {
+        let found = offered(words);
+        assert!(found.lines().any(|line| line == wanted), "{words}: {found}");
+    }
+    assert!(!offered("knock").contains("office"));
+}
+
 /// Each shell itself, with what `toctoc completions` prints for it.
 #[test]
 fn shells_complete_commands_and_profiles() {

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use toctoc::ruleset::nftables::{
-    Listing, burn, burnt, change_tokens, loaded, spent_and_life, strange_tokens,
+    Listing, burn, burnt, change_tokens, if_there, loaded, render, spent_and_life, strange_tokens,
+    transaction,
 };
 use toctoc::single_use::Token;
 use toctoc::single_use::plan::{Loaded, Plan};
@@ -117,6 +118,69 @@ fn many_tokens_are_several_commands() {
     assert_eq!(counts, [500, 1]);
 }
 
+#[test]
+fn tokens_are_asked_for_by_taking_them_away() {
+    let tokens = [1, 2].map(|number: u128| Token(number.to_be_bytes()));
+    assert_eq!(
+        if_there(&tokens),
+        "delete element inet toctoc tokens { 0x00000000000000000000000000000001, \
+         0x00000000000000000000000000000002 }\n"
+    );
+    assert_eq!(if_there(&[]), "");
+}
+
+const SCRATCH: &str = "[door.ssh]\nports = [22]\n[key.paper]\nopens = [\"ssh\"]\n\
+                       scratch = [[4431, 2387, 9920], [5001, 40002, 3003]]\n";
+
+fn script(text: &str) -> (toctoc::policy::Policy, toctoc::ruleset::nftables::Script) {
+    let policy = toctoc::policy::read("p", text).unwrap();
+    let automaton = toctoc::automaton::Automaton::build(policy.sequences());
+    let script = render(&policy, &automaton);
+    (policy, script)
+}
+
+#[test]
+fn a_new_table_knows_from_the_start_which_sequences_were_used_up() {
+    let (_, mut script) = script(SCRATCH);
+    let before = script.to_string();
+    script.burn(&BTreeSet::from([5, 0x000b_0102]));
+    let after = script.to_string();
+    let new: Vec<&str> = after
+        .lines()
+        .filter(|line| !before.contains(*line))
+        .collect();
+    assert_eq!(new, ["\t\t\t0:5,", "\t\t\tb:102,"]);
+}
+
+#[test]
+fn without_token_keys_there_is_no_room_for_tokens() {
+    assert_eq!(script(SCRATCH).1.token_room(), 0);
+}
+
+/// A key may come back, and what it has used up stays used up.
+#[test]
+fn what_was_used_up_is_kept_when_no_key_needs_it_any_more() {
+    let running = listing(&recorded("tokens.nft-1.0.6.json"));
+    let text = SCRATCH.replace(
+        "scratch = [[4431, 2387, 9920], [5001, 40002, 3003]]",
+        "sequence = [4431, 2387, 9920]",
+    );
+    let (policy, script) = script(&text);
+    let change = transaction(&policy, &script, Some(&running), Duration::ZERO);
+    assert!(
+        change.text.contains("delete map inet toctoc tokens\n"),
+        "{}",
+        change.text
+    );
+    for kept in ["spent", "burnt"] {
+        assert!(
+            !change.text.contains(&format!("set inet toctoc {kept}\n")),
+            "{}",
+            change.text
+        );
+    }
+}
+
 /// A refill loads from the windows that are good now up to the horizon; status comes a minute later.
 #[test]
 fn tokens_that_no_refill_loads_are_strange() {
@@ -133,6 +197,9 @@ fn tokens_that_no_refill_loads_are_strange() {
     let text = "token_port = 4000\n[door.ssh]\nports = [22]\n\
                 [key.alice]\nopens = [\"ssh\"]\ntoken = \"alice\"\n";
     let policy = read_for("p", text, &host).unwrap();
+    let automaton = toctoc::automaton::Automaton::build(policy.sequences());
+    // Four a minute for six hours, and the grace.
+    assert!(render(&policy, &automaton).token_room() >= 4 * (6 * 60 + 3));
     let said = |tokens: &[(i64, u32, bool)]| {
         let elements = tokens.iter().map(|&(ahead, id, ends)| {
             let window = Window(Window::at(NOW).0.saturating_add_signed(ahead));
