@@ -1,13 +1,15 @@
 //! Bytes between standard input and output and a connection, or the connection itself to who asked.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
 use std::thread;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// Relays until both sides have said all they had to say, or one of them is gone. When one side ends,
@@ -65,15 +67,38 @@ enum End {
 const PART: usize = 256 << 10;
 
 /// Until the end of what comes. What is there is passed on at once, not when there is more.
-fn copy(mut from: impl io::Read, mut to: impl io::Write) -> io::Result<()> {
+fn copy(mut from: impl Read + AsFd, mut to: impl Write + AsFd) -> io::Result<()> {
     let mut part = vec![0; PART];
     loop {
-        match from.read(&mut part) {
+        let length = match from.read(&mut part) {
             Ok(0) => return Ok(()),
-            Ok(length) => to.write_all(&part[..length])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(length) => length,
+            Err(error) => {
+                later(error, &from, PollFlags::IN)?;
+                continue;
+            }
+        };
+        let mut left = &part[..length];
+        while !left.is_empty() {
+            match to.write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => left = &left[written..],
+                Err(error) => later(error, &to, PollFlags::OUT)?,
+            }
         }
+    }
+}
+
+/// Waits if an error says no more than "not now": whoever started us may have made our standard input or
+/// output so.
+fn later(error: io::Error, what: &impl AsFd, ready: PollFlags) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock => match poll(&mut [PollFd::new(what, ready)], None) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        _ => Err(error),
     }
 }
 

@@ -250,6 +250,32 @@ fn every_byte_comes_back_as_it_was_sent() {
     assert!(output.stdout == bytes, "{} bytes", output.stdout.len());
 }
 
+/// As a program leaves them that shares them with us.
+#[test]
+fn input_and_output_may_be_such_that_do_not_wait() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let person = Person::with_profile(&world);
+    let script = "
+import os, subprocess, sys, threading, time
+(theirs, ours), (back, into) = os.pipe(), os.pipe()
+os.set_blocking(theirs, False), os.set_blocking(into, False)
+child = subprocess.Popen(['toctoc', 'connect', 'server'], stdin=theirs, stdout=into)
+os.close(theirs), os.close(into)
+sent = bytes(range(256)) * 4000
+def write():
+    for at in range(0, len(sent), 100000):
+        time.sleep(0.02)
+        os.write(ours, sent[at:at + 100000])
+    os.close(ours)
+threading.Thread(target=write).start()
+time.sleep(1)
+got = open(back, 'rb').read()
+print(child.wait(), got == sent)";
+    let output = person.run(&["python3", "-c", script]);
+    assert_eq!(said(&output), "0 True\n");
+}
+
 #[test]
 fn nobody_who_reads_any_more_is_no_error() {
     let world = World::with(YVES);
