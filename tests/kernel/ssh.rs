@@ -7,7 +7,7 @@ use std::process::Output;
 use tempfile::TempDir;
 use toctoc::lab::SERVER;
 
-use crate::client::{Person, said};
+use crate::person::{Person, said};
 use crate::world::{Running, World, YVES, start};
 
 /// A server that lets one user in with one key.
