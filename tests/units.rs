@@ -38,7 +38,7 @@ fn what_the_units_name_is_installed() {
     let ended = program(&[
         "sh",
         "-c",
-        "make --dry-run install PREFIX=/opt/toctoc DESTDIR=$0 | grep -v target/release | sh -e",
+        "make --no-print-directory --dry-run install PREFIX=/opt/toctoc DESTDIR=$0 | grep -v target/release | sh -e",
         &to.to_string(),
     ]);
     assert!(ended.succeeded(), "{}", ended.stderr);
