@@ -1,49 +1,21 @@
 //! The command line: one file for each command. Commands read arguments, call the library and print;
 //! they decide nothing.
 
-#[cfg(feature = "server")]
-mod apply;
-#[cfg(feature = "server")]
-mod by_hand;
-#[cfg(feature = "server")]
-mod check;
 mod code;
 mod completions;
 mod connect;
-#[cfg(feature = "server")]
-mod demo;
-#[cfg(feature = "server")]
-mod explain;
-#[cfg(feature = "server")]
-mod import;
-#[cfg(feature = "server")]
-mod key;
 mod knock;
 mod man;
 mod profile;
 mod qr;
 #[cfg(feature = "server")]
-mod refill;
-#[cfg(feature = "server")]
-mod remove;
-#[cfg(feature = "server")]
-mod render;
-#[cfg(feature = "server")]
 mod server;
-#[cfg(feature = "server")]
-mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
-
-#[cfg(feature = "server")]
-use server::{
-    PolicyPath, backend, could_not_read, host, policy, policy_for, report, reported,
-    warn_of_readers,
-};
 
 /// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
 #[derive(Parser)]
@@ -60,39 +32,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a policy file, and warn of what is not wise.
     #[cfg(feature = "server")]
-    Check(check::Arguments),
-    /// Print the ruleset of a policy.
-    #[cfg(feature = "server")]
-    Render(render::Arguments),
-    /// Say what each knock of a trace on standard input means.
-    #[cfg(feature = "server")]
-    Explain(PolicyPath),
-    /// Turn a knockd.conf or the classic iptables script into a policy.
-    #[cfg(feature = "server")]
-    Import(import::Arguments),
-    /// Put a policy into the running firewall, keeping live grants.
-    #[cfg(feature = "server")]
-    Apply(PolicyPath),
-    /// Make, list and revoke keys.
-    #[cfg(feature = "server")]
-    Key(key::Arguments),
-    /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
-    #[cfg(feature = "server")]
-    Refill(refill::Arguments),
-    /// Show doors, grants and progress, and whether the kernel holds what the policy says.
-    #[cfg(feature = "server")]
-    Status(status::Arguments),
-    /// Grant a source a door by hand.
-    #[cfg(feature = "server")]
-    Open(by_hand::Open),
-    /// End grants: all, of one door, of one source.
-    #[cfg(feature = "server")]
-    Close(by_hand::Close),
-    /// Take our rules out of the firewall. The doors are then open to everyone.
-    #[cfg(feature = "server")]
-    Remove(remove::Arguments),
+    #[command(flatten)]
+    Server(server::Command),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
     /// Knock at a door, then pass on bytes through it: the ProxyCommand of ssh.
@@ -105,9 +47,6 @@ enum Command {
     Man(man::Arguments),
     /// Print what makes a shell complete commands, profiles, doors and keys.
     Completions(completions::Arguments),
-    /// Watch it work: two hosts in namespaces, a real door, a real listener.
-    #[cfg(feature = "server")]
-    Demo(demo::Arguments),
 }
 
 /// What a command's exit status says.
@@ -131,7 +70,7 @@ impl From<Answer> for ExitCode {
 /// What is done without a command.
 #[cfg(feature = "server")]
 fn without() -> Command {
-    Command::Status(status::Arguments::default())
+    Command::Server(server::without())
 }
 
 #[cfg(not(feature = "server"))]
@@ -150,35 +89,13 @@ pub fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or_else(without);
     let answer = match command {
         #[cfg(feature = "server")]
-        Command::Check(policy) => check::run(&policy),
-        #[cfg(feature = "server")]
-        Command::Render(policy) => render::run(&policy),
-        #[cfg(feature = "server")]
-        Command::Explain(policy) => explain::run(&policy),
-        #[cfg(feature = "server")]
-        Command::Import(arguments) => import::run(&arguments),
-        #[cfg(feature = "server")]
-        Command::Apply(policy) => apply::run(&policy),
-        #[cfg(feature = "server")]
-        Command::Refill(arguments) => refill::run(&arguments),
-        #[cfg(feature = "server")]
-        Command::Status(arguments) => status::run(&arguments),
-        #[cfg(feature = "server")]
-        Command::Open(arguments) => by_hand::open(&arguments),
-        #[cfg(feature = "server")]
-        Command::Close(arguments) => by_hand::close(&arguments),
-        #[cfg(feature = "server")]
-        Command::Remove(arguments) => remove::run(&arguments),
+        Command::Server(command) => server::run(&command),
         Command::Knock(arguments) => knock::run(&arguments),
         Command::Connect(arguments) => connect::run(&arguments),
-        #[cfg(feature = "server")]
-        Command::Key(arguments) => key::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Code(arguments) => code::run(&arguments),
         Command::Man(arguments) => man::run(&arguments, <Cli as clap::CommandFactory>::command()),
         Command::Completions(arguments) => completions::run(&arguments),
-        #[cfg(feature = "server")]
-        Command::Demo(arguments) => demo::run(&arguments),
     };
     answer.into()
 }

@@ -21,17 +21,10 @@ fn a_profile_opens_its_door_and_another_sequence_does_not() {
     let world = World::with(YVES);
     world.listen(22);
     let person = Person::with_profile(&world);
-    person.yes(&[
-        "profile",
-        "add",
-        "wrong",
-        "--host",
-        SERVER[0],
-        "--door",
-        "22",
-        "--sequence",
-        "443,2387,920,50",
-    ]);
+    person.add_profile(&format!(
+        "wrong --host {} --door 22 --sequence 443,2387,920,50",
+        SERVER[0]
+    ));
     let output = person.toctoc(&["knock", "wrong"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("22/tcp at 192.0.2.1 stays shut"));
@@ -82,17 +75,10 @@ fn quiet_says_nothing_when_it_works_and_when_there_is_no_profile() {
     }
     assert!(said(&person.toctoc(&["knock", "nobody.example"])).contains("there is no profile"));
     world.yes(&["close"]);
-    person.yes(&[
-        "profile",
-        "add",
-        "wrong",
-        "--host",
-        SERVER[0],
-        "--door",
-        "22",
-        "--sequence",
-        "5",
-    ]);
+    person.add_profile(&format!(
+        "wrong --host {} --door 22 --sequence 5",
+        SERVER[0]
+    ));
     let output = person.toctoc(&["knock", "--quiet", "wrong"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("stays shut"));
@@ -120,17 +106,9 @@ fn an_address_that_swallows_everything_does_not_keep_one_out() {
     world.lab.client.ip(neighbour).unwrap();
     let person = Person::on(&world);
     let hosts = "2001:db8:dead::1 two.example\n192.0.2.1 two.example\n";
-    person.yes(&[
-        "profile",
-        "add",
-        "two",
-        "--host",
-        "two.example",
-        "--door",
-        "22",
-        "--sequence",
-        SEQUENCE,
-    ]);
+    person.add_profile(&format!(
+        "two --host two.example --door 22 --sequence {SEQUENCE}"
+    ));
     let output = with_hosts(&person, hosts, "toctoc knock two");
     assert!(
         said(&output).starts_with("22/tcp at 192.0.2.1 is open, after "),
@@ -155,17 +133,9 @@ fn both_families_are_opened_when_asked_for() {
     world.listen(22);
     let person = Person::on(&world);
     let hosts = "2001:db8::1 two.example\n192.0.2.1 two.example\n";
-    person.yes(&[
-        "profile",
-        "add",
-        "two",
-        "--host",
-        "two.example",
-        "--door",
-        "22",
-        "--sequence",
-        SEQUENCE,
-    ]);
+    person.add_profile(&format!(
+        "two --host two.example --door 22 --sequence {SEQUENCE}"
+    ));
     let output = with_hosts(&person, hosts, "toctoc knock two");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     world.until("one is in", || world.holders("ssh").len() == 1);

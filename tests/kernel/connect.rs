@@ -89,15 +89,7 @@ fn without_a_door_that_opens_nothing_is_relayed() {
     let world = World::with(YVES);
     counting(&world);
     let person = Person::on(&world);
-    person.yes(&[
-        "profile",
-        "add",
-        "wrong",
-        "--host",
-        SERVER[0],
-        "--sequence",
-        "443,50",
-    ]);
+    person.add_profile(&format!("wrong --host {} --sequence 443,50", SERVER[0]));
     let output = person.toctoc_reading(&["connect", "wrong", "22"], b"secret");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert_eq!(output.stdout, b"");
@@ -110,15 +102,7 @@ fn without_a_door_that_opens_nothing_is_relayed() {
         said(&output)
     );
     // To a file, as nobody does.
-    person.yes(&[
-        "profile",
-        "add",
-        "right",
-        "--host",
-        SERVER[0],
-        "--sequence",
-        SEQUENCE,
-    ]);
+    person.add_profile(&format!("right --host {} --sequence {SEQUENCE}", SERVER[0]));
     let output = person.toctoc(&["connect", "--fdpass", "right", "22"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(

@@ -27,18 +27,17 @@ impl<'w> Person<'w> {
     /// The same with a profile `server` that opens the door of [`YVES`].
     pub fn with_profile(world: &'w World) -> Person<'w> {
         let person = Person::on(world);
-        person.yes(&[
-            "profile",
-            "add",
-            "server",
-            "--host",
-            SERVER[0],
-            "--door",
-            "22",
-            "--sequence",
-            SEQUENCE,
-        ]);
+        person.add_profile(&format!(
+            "server --host {} --door 22 --sequence {SEQUENCE}",
+            SERVER[0]
+        ));
         person
+    }
+
+    /// Adds a profile; `words` are separated by blanks.
+    pub fn add_profile(&self, words: &str) {
+        let words: Vec<&str> = words.split(' ').collect();
+        self.yes(&[&["profile", "add"], words.as_slice()].concat());
     }
 
     /// A program that finds toctoc, and this home.

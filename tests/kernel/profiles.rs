@@ -13,15 +13,7 @@ fn a_profile_is_found_by_its_host_too_unless_there_are_two() {
     world.listen(22);
     let person = Person::with_profile(&world);
     person.yes(&["knock", SERVER[0]]);
-    person.yes(&[
-        "profile",
-        "add",
-        "other",
-        "--host",
-        SERVER[0],
-        "--sequence",
-        "5",
-    ]);
+    person.add_profile(&format!("other --host {} --sequence 5", SERVER[0]));
     let output = person.toctoc(&["knock", SERVER[0]]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("more than one profile, other and server"));
@@ -97,15 +89,7 @@ fn profiles_are_kept_shown_without_secrets_and_taken_away() {
     let file = person.home.path().join(".config/toctoc/phone.toml");
     let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
     assert_eq!(mode & 0o777, 0o600);
-    person.yes(&[
-        "profile",
-        "add",
-        "home",
-        "--host",
-        "192.0.2.1",
-        "--sequence",
-        "443,53/udp",
-    ]);
+    person.add_profile("home --host 192.0.2.1 --sequence 443,53/udp");
     let list = person.yes(&["profile", "list"]);
     assert!(
         list.contains("home             192.0.2.1                -          2 knocks\n"),

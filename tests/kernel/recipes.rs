@@ -12,29 +12,15 @@ fn other_tools_open_the_door_with_what_a_profile_prints_for_them() {
     let world = World::with(&policy);
     world.listen(22);
     let person = Person::with_profile(&world);
-    person.yes(&[
-        "profile",
-        "add",
-        "v6",
-        "--host",
-        SERVER[1],
-        "--door",
-        "22",
-        "--sequence",
-        SEQUENCE,
-    ]);
+    person.add_profile(&format!(
+        "v6 --host {} --door 22 --sequence {SEQUENCE}",
+        SERVER[1]
+    ));
     let wrong = "443,2387,920,18357,51";
-    person.yes(&[
-        "profile",
-        "add",
-        "wrong",
-        "--host",
-        SERVER[0],
-        "--door",
-        "22",
-        "--sequence",
-        wrong,
-    ]);
+    person.add_profile(&format!(
+        "wrong --host {} --door 22 --sequence {wrong}",
+        SERVER[0]
+    ));
     for tool in ["nmap", "nc", "knock", "ssh", "knockonports"] {
         for (profile, opens) in [("wrong", false), ("server", true), ("v6", true)] {
             world.yes(&["close"]);
@@ -51,15 +37,10 @@ fn other_tools_knock_over_udp_with_what_a_profile_prints_for_them() {
     let person = Person::on(&world);
     for (name, third) in [("server", "920/udp"), ("wrong", "920/tcp")] {
         let sequence = SEQUENCE.replace("920", third);
-        person.yes(&[
-            "profile",
-            "add",
-            name,
-            "--host",
-            SERVER[0],
-            "--sequence",
-            &sequence,
-        ]);
+        person.add_profile(&format!(
+            "{name} --host {} --sequence {sequence}",
+            SERVER[0]
+        ));
     }
     for tool in ["nmap", "nc", "knock", "knockonports"] {
         for (profile, opens) in [("wrong", false), ("server", true)] {

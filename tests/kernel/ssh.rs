@@ -184,17 +184,10 @@ fn ssh_knocks_by_itself() {
     }
     // The twin: nobody who does not know the sequence.
     person.yes(&["profile", "remove", "server"]);
-    person.yes(&[
-        "profile",
-        "add",
-        "server",
-        "--host",
-        SERVER[0],
-        "--door",
-        "22",
-        "--sequence",
-        "443,2387",
-    ]);
+    person.add_profile(&format!(
+        "server --host {} --door 22 --sequence 443,2387",
+        SERVER[0]
+    ));
     for (way, stanza) in ways(&person) {
         let config = file("config");
         fs::write(&config, format!("{stanza}Host *\n{}", sshd.settings(10))).unwrap();

@@ -12,10 +12,10 @@ use crate::policy::load::{LoadError, exposed, load};
 use crate::policy::{Backend, Host, Policy};
 
 /// Where a policy is unless another is named.
-pub(super) const POLICY: &str = "/etc/toctoc/policy.toml";
+pub(in crate::cli) const POLICY: &str = "/etc/toctoc/policy.toml";
 
 #[derive(Args)]
-pub(super) struct PolicyPath {
+pub(in crate::cli) struct PolicyPath {
     /// The policy file.
     #[arg(value_name = "POLICY", default_value = POLICY)]
     pub(super) path: PathBuf,

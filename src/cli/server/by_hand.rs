@@ -14,7 +14,7 @@ use crate::knock::{display_source, unmapped};
 use crate::policy::{Backend, Name, show};
 
 #[derive(Args)]
-pub(super) struct Open {
+pub(in crate::cli) struct Open {
     /// The door, as the policy names it.
     #[arg(add = ArgValueCandidates::new(doors), value_parser = name)]
     door: Name,
@@ -27,7 +27,7 @@ pub(super) struct Open {
 }
 
 #[derive(Args)]
-pub(super) struct Close {
+pub(in crate::cli) struct Close {
     /// A door (default: all).
     #[arg(value_name = "DOOR", add = ArgValueCandidates::new(doors))]
     door: Option<String>,

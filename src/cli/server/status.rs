@@ -16,7 +16,7 @@ use crate::policy::show;
 const SHOWN: usize = 8;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyPath,
     /// For programs.

@@ -11,7 +11,7 @@ use crate::policy;
 use crate::policy::diagnostic::Style;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// A knockd.conf, or a script with an array of ports (`K22P=(443 2387 920)`).
     file: PathBuf,
 }

@@ -5,8 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::server::host;
-use super::{Answer, PolicyPath, could_not_read, count, now, say, warn_of_readers};
+use super::{Answer, PolicyPath, could_not_read, count, host, now, say, warn_of_readers};
 use crate::firewall::listening::surroundings;
 use crate::policy::diagnostic::Style;
 use crate::policy::lint::{Surroundings, about};
@@ -15,7 +14,7 @@ use crate::policy::strength::{A_MILLION, Strength, time_to_guess};
 use crate::policy::{Policy, Report};
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyPath,
     /// Say no to warnings too.

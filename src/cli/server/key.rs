@@ -8,7 +8,7 @@ use qrcode::render::svg;
 
 use super::completions::{doors, keys as key_names};
 use super::qr::{code, show_in_terminal};
-use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, say};
+use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, policy_for, say};
 use crate::client::profile::{Way, is_host};
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke};
 use crate::firewall::status::running_backend;
@@ -18,7 +18,7 @@ use crate::policy::{LONGEST_SEQUENCE, Name};
 use crate::private_file::write_new;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -279,7 +279,7 @@ fn take_away(arguments: &Revoke) -> Answer {
         say("no policy is applied here, so nothing else had to be done\n");
         return Answer::Yes;
     }
-    let policy = match super::policy_for(path, backend) {
+    let policy = match policy_for(path, backend) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };

@@ -9,7 +9,7 @@ use crate::firewall::tokens::clocks;
 use crate::policy::Backend;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Only what is in `nftables`, or in `iptables`.
     #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
     backend: Option<Backend>,

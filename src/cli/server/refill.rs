@@ -8,7 +8,7 @@ use crate::firewall::tokens::{Refilled, clocks, halt, refill};
 use crate::policy::Policy;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyPath,
     /// Before a reboot: save what was used up, and load nothing. Nothing that opens once does until the

@@ -8,7 +8,7 @@ use crate::policy::Backend;
 use crate::ruleset::{Family, iptables, nftables};
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The policy file.
     #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
     path: std::path::PathBuf,

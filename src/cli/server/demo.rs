@@ -25,7 +25,7 @@ use crate::lab::{CLIENT, Lab, SERVER, STRANGER};
 use crate::policy::{self, Backend, Host, Policy};
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Already inside a user namespace of our own.
     #[arg(long, hide = true)]
     entered: bool,

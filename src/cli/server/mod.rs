@@ -1,0 +1,73 @@
+//! The commands of a server: those that know policies and firewalls.
+
+mod apply;
+mod by_hand;
+mod check;
+mod demo;
+mod explain;
+mod import;
+mod key;
+mod policy_path;
+mod refill;
+mod remove;
+mod render;
+mod status;
+
+use clap::Subcommand;
+
+use super::{Answer, complain, completions, count, heard, now, print, qr, say};
+pub(super) use policy_path::POLICY;
+use policy_path::{
+    PolicyPath, backend, could_not_read, host, policy, policy_for, report, reported,
+    warn_of_readers,
+};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Check a policy file, and warn of what is not wise.
+    Check(check::Arguments),
+    /// Print the ruleset of a policy.
+    Render(render::Arguments),
+    /// Say what each knock of a trace on standard input means.
+    Explain(PolicyPath),
+    /// Turn a knockd.conf or the classic iptables script into a policy.
+    Import(import::Arguments),
+    /// Put a policy into the running firewall, keeping live grants.
+    Apply(PolicyPath),
+    /// Make, list and revoke keys.
+    Key(key::Arguments),
+    /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
+    Refill(refill::Arguments),
+    /// Show doors, grants and progress, and whether the kernel holds what the policy says.
+    Status(status::Arguments),
+    /// Grant a source a door by hand.
+    Open(by_hand::Open),
+    /// End grants: all, of one door, of one source.
+    Close(by_hand::Close),
+    /// Take our rules out of the firewall. The doors are then open to everyone.
+    Remove(remove::Arguments),
+    /// Watch it work: two hosts in namespaces, a real door, a real listener.
+    Demo(demo::Arguments),
+}
+
+/// What is done without a command.
+pub(super) fn without() -> Command {
+    Command::Status(status::Arguments::default())
+}
+
+pub(super) fn run(command: &Command) -> Answer {
+    match command {
+        Command::Check(arguments) => check::run(arguments),
+        Command::Render(arguments) => render::run(arguments),
+        Command::Explain(policy) => explain::run(policy),
+        Command::Import(arguments) => import::run(arguments),
+        Command::Apply(policy) => apply::run(policy),
+        Command::Key(arguments) => key::run(arguments),
+        Command::Refill(arguments) => refill::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Open(arguments) => by_hand::open(arguments),
+        Command::Close(arguments) => by_hand::close(arguments),
+        Command::Remove(arguments) => remove::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+    }
+}
