@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::apply_nftables::MARGIN;
 use super::lock::Lock;
+use super::record::{Origin, Record, Refused};
 use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
@@ -39,6 +40,35 @@ pub struct Applied {
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Applied, Failure> {
     let _lock = Lock::take()?;
+    apply_locked(firewall, policy, clocks, &[])
+}
+
+/// The same of a policy that was read from somewhere, which is noted; a trial that is under way ends with
+/// it. `refused` is what shall stay refused. Returns too why it could not be noted, if so: a sentence.
+///
+/// # Errors
+/// As for [`apply`].
+pub fn apply_from(
+    firewall: &Firewall,
+    policy: &Policy,
+    origin: Origin,
+    refused: Option<Refused>,
+    clocks: Clocks,
+) -> Result<(Applied, Option<String>), Failure> {
+    let _lock = Lock::take()?;
+    let applied = apply_locked(firewall, policy, clocks, &[])?;
+    let noted = Record::note_applied(&firewall.state, Some(origin), refused);
+    Ok((applied, noted.err()))
+}
+
+/// The same for who holds the lock. `returning` are grants that ended and are to be given again, with
+/// the time that is left of them.
+pub(super) fn apply_locked(
+    firewall: &Firewall,
+    policy: &Policy,
+    clocks: Clocks,
+    returning: &[Grant],
+) -> Result<Applied, Failure> {
     let changed = |failure| Failure {
         left: Left::Changed,
         ..failure
@@ -53,8 +83,9 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
                 Vec::new()
             };
             let burnt = burnt_before(&firewall.state, policy)?;
-            let (once, lasting): (Vec<Grant>, Vec<Grant>) =
+            let (once, mut lasting): (Vec<Grant>, Vec<Grant>) =
                 moving.into_iter().partition(|grant| grant.once);
+            lasting.extend_from_slice(returning);
             let mut applied =
                 apply_nftables::apply(&firewall.nft, policy, &lasting, began, &burnt)?;
             if !once.is_empty() {
@@ -81,7 +112,8 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
             let began = Instant::now();
             let other = firewall.nft.list_if_there()?;
             let moving = other.as_ref().map(|listing| listing.grants());
-            let moving = moving.unwrap_or_default();
+            let mut moving = moving.unwrap_or_default();
+            moving.extend_from_slice(returning);
             let again = || {
                 let listing = firewall.nft.list()?;
                 Ok(listing.map(|listing| listing.grants()).unwrap_or_default())
@@ -137,6 +169,20 @@ pub fn remove(
     clocks: Clocks,
 ) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
+    let removed = remove_locked(firewall, backend, clocks)?;
+    if !firewall.nft.is_there().unwrap_or(true) && !Iptables::has_rules() {
+        // A record that cannot be written speaks of another table than the next.
+        let _unsaid = Record::note_removed(&firewall.state);
+    }
+    Ok(removed)
+}
+
+/// The same for who holds the lock.
+pub(super) fn remove_locked(
+    firewall: &Firewall,
+    backend: Option<Backend>,
+    clocks: Clocks,
+) -> Result<Removed, Failure> {
     let mut any = false;
     let mut unsaved = None;
     if backend != Some(Backend::Iptables) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::lock::Lock;
+use super::record::Record;
 use super::{Failure, Firewall, Iptables, Left, Nft, list_size};
 use crate::policy::{Backend, Name, nearest};
 use crate::ruleset::iptables::{self, GrantList, Holder, Room, Saved};
@@ -164,6 +165,7 @@ pub fn close(
     if !running.iptables.is_empty() {
         ended += close_iptables(door, source)?;
     }
+    Record::note_closed(&firewall.state, door, source)?;
     Ok(ended)
 }
 

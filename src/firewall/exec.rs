@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,20 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
     };
     let output = command(name, arguments).stdin(whole(stdin)?).output()?;
     Ok(ended(output.status, &output.stdout, &output.stderr))
+}
+
+/// Starts a program that goes on when we have ended: with pipes to and from it, and nothing of our
+/// terminal.
+///
+/// # Errors
+/// As for [`run`].
+pub fn start_apart(program: &Path, arguments: &[&str]) -> io::Result<Child> {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 /// Runs a program that only reads, without input; `None` when it takes longer than that and is ended,

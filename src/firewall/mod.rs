@@ -5,15 +5,20 @@ pub mod apply;
 mod apply_iptables;
 mod apply_nftables;
 pub mod by_hand;
+pub mod caller;
 mod exec;
 mod hint;
 mod iptables;
 pub mod listening;
 mod lock;
 mod nft;
+pub mod noted;
+pub mod record;
 mod state_file;
 pub mod status;
 pub mod tokens;
+pub mod trial;
+pub mod watchdog;
 
 use std::fmt;
 

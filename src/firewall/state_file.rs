@@ -1,4 +1,5 @@
-//! The journal of single-use keys on disk: `/var/lib/toctoc/state.json`, written whole or not at all.
+//! What is kept on disk, in `/var/lib/toctoc`: files that are written whole or not at all, and that
+//! nobody else may read. `state.json` is the journal of single-use keys.
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::single_use::Journal;
 
-/// Where the journal is.
+/// Where it is kept.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     directory: PathBuf,
@@ -45,49 +46,73 @@ pub enum Kept {
     Broken(String),
 }
 
+/// The journal.
+const JOURNAL: &str = "state.json";
+
 impl StateFile {
-    fn path(&self) -> PathBuf {
-        self.directory.join("state.json")
+    /// Reads the journal. What cannot be read is as good as lost, and that is told.
+    pub fn read(&self) -> Kept {
+        match self.text(JOURNAL) {
+            Ok(None) => Kept::Nothing,
+            Err(message) => Kept::Broken(message),
+            Ok(Some(text)) => match Journal::parse(&text) {
+                Some(journal) => Kept::Journal(journal),
+                None => Kept::Broken(format!("{} is damaged", self.shown(JOURNAL))),
+            },
+        }
     }
 
-    /// Reads it. What cannot be read is as good as lost, and that is told.
-    pub fn read(&self) -> Kept {
-        let shown = self.path().display().to_string();
+    /// Writes the journal. After a power cut there is the old file or the new one.
+    ///
+    /// # Errors
+    /// A sentence, when it could not be written.
+    pub fn write(&self, journal: &Journal) -> Result<(), String> {
+        let text = serde_json::to_string(journal)
+            .map_err(|error| format!("{} cannot be written: {error}", self.shown(JOURNAL)))?;
+        self.put(JOURNAL, &text)
+    }
+
+    /// For messages.
+    pub(super) fn shown(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
+    }
+
+    /// The text of a file, `None` when there is none.
+    ///
+    /// # Errors
+    /// A sentence, when it cannot be read.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, String> {
         let mut text = String::new();
         // A pipe would be waited for.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let mut options = File::options();
         let options = options.read(true).custom_flags(nonblocking);
-        let read = options
-            .open(self.path())
-            .and_then(|file| match file.metadata()?.is_file() {
+        let read = options.open(self.directory.join(name)).and_then(|file| {
+            match file.metadata()?.is_file() {
                 true => file.take(LARGEST).read_to_string(&mut text),
                 false => Err(io::Error::other("it is no file")),
-            });
+            }
+        });
         match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Nothing,
-            Err(error) => Kept::Broken(format!("{shown} cannot be read: {error}")),
-            Ok(_) => match Journal::parse(&text) {
-                Some(journal) => Kept::Journal(journal),
-                None => Kept::Broken(format!("{shown} is damaged")),
-            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{} cannot be read: {error}", self.shown(name))),
+            Ok(_) => Ok(Some(text)),
         }
     }
 
-    /// Writes it. After a power cut there is the old file or the new one.
+    /// Writes a file. After a power cut there is the old one or the new one.
     ///
     /// # Errors
     /// A sentence, when it could not be written.
-    pub fn write(&self, journal: &Journal) -> Result<(), String> {
-        let failed =
-            |error: io::Error| format!("{} cannot be written: {error}", self.path().display());
-        let text = serde_json::to_string(journal).map_err(|error| failed(error.into()))?;
+    pub(super) fn put(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.directory.join(name);
+        let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)
             .map_err(failed)?;
-        let new = self.directory.join("state.json.new");
+        let new = self.directory.join(format!("{name}.new"));
         let write = || {
             match fs::remove_file(&new) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -101,7 +126,7 @@ impl StateFile {
                 .open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(&new, self.path())?;
+            fs::rename(&new, &path)?;
             File::open(&self.directory)?.sync_all()
         };
         write().map_err(failed)

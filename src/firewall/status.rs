@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::noted::Noted;
 use super::state_file::Kept;
 use super::tokens::Wait;
 use super::{Failure, Firewall, Iptables, apply_iptables};
@@ -42,6 +43,8 @@ pub struct Status {
     /// Where nothing is guarded although the policy names it, and why tokens do not open yet; one
     /// sentence each.
     pub warnings: Vec<String>,
+    /// What is noted of the policy, its file and its trial.
+    pub noted: Noted,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -422,6 +425,7 @@ fn status(policy: &Policy, automaton: &Automaton, observed: Observed, now: i64) 
         matches_policy: drifts.is_empty(),
         applied: applied || other.as_ref().is_some_and(|doors| doors.contains(&true)),
         missing_interfaces: missing_interfaces(policy),
+        noted: Noted::default(),
         warnings: interface_warnings(policy)
             .into_iter()
             .chain(waiting)

@@ -39,7 +39,7 @@ impl std::error::Error for LoadError {}
 /// # Errors
 /// When it cannot be read, is larger than [`LARGEST_FILE`], is not UTF-8, or has mistakes.
 pub fn load(path: &Path, host: &Host) -> Result<Policy, LoadError> {
-    load_text(path, &text(path)?, host)
+    load_text(path, &read_text(path)?, host)
 }
 
 /// The same, with warnings of what is not wise.
@@ -51,7 +51,7 @@ pub fn load_and_lint(
     host: &Host,
     around: &Surroundings,
 ) -> Result<(Policy, Report), LoadError> {
-    let text = text(path)?;
+    let text = read_text(path)?;
     let (policy, file) = load_text_and_file(path, &text, host)?;
     let warnings = lint(&file, &policy, around);
     let shown = path.display().to_string();
@@ -59,7 +59,10 @@ pub fn load_and_lint(
 }
 
 /// The text of a policy file.
-fn text(path: &Path) -> Result<String, LoadError> {
+///
+/// # Errors
+/// When it cannot be read, is larger than [`LARGEST_FILE`], or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, LoadError> {
     let shown = path.display().to_string();
     let unreadable =
         |what: &dyn fmt::Display| LoadError::Unreadable(format!("{shown} cannot be read: {what}"));

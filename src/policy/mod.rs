@@ -18,6 +18,7 @@ mod section;
 pub mod strength;
 mod sweep;
 mod values;
+mod way_in;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,6 +32,7 @@ use crate::knock::{GrantPrefix, Knock, Protocol};
 use crate::single_use::Secret;
 pub use diagnostic::{Diagnostic, Report};
 pub use values::{is_interface_name, nearest, show};
+pub use way_in::Shut;
 
 /// The longest sequence a key may have.
 pub const LONGEST_SEQUENCE: usize = 32;

@@ -1,40 +1,179 @@
 //! `toctoc apply`
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::Args;
 
 use super::refill::refilled;
 use super::status::everything_else;
-use super::{Answer, PolicyPath, complain, count, now, policy, report, warn_of_readers};
-use crate::firewall::apply::apply;
+use super::{
+    Answer, PolicyPath, complain, could_not_read, count, now, policy_and_origin, report,
+    warn_of_readers,
+};
+use crate::firewall::apply::{Applied, apply_from};
+use crate::firewall::caller::{Connection, connection};
+use crate::firewall::record::{AtStart, Origin, Refused};
 use crate::firewall::status::interface_warnings;
 use crate::firewall::tokens::clocks;
-use crate::firewall::{Firewall, list_size};
-use crate::knock::display_source;
-use crate::policy::show;
-use crate::policy::{Door, DoorIndex, Interfaces, KeyKind, Policy};
+use crate::firewall::watchdog::{arm, disarm};
+use crate::firewall::{Failure, Firewall, Left, list_size, trial};
+use crate::knock::{Knock, Protocol, display_source};
+use crate::policy::{Door, DoorIndex, Interfaces, KeyKind, Policy, Shut, show};
 
-pub(super) fn run(path: &PolicyPath) -> Answer {
-    let policy = match policy(path) {
-        Ok(policy) => policy,
-        Err(answer) => {
-            complain("the running firewall was not changed");
-            return answer;
-        }
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    policy: PolicyPath,
+    /// Go back to what was there before, unless `toctoc confirm` comes within this time.
+    #[arg(long, value_name = "TIME", value_parser = trial_time)]
+    confirm: Option<Duration>,
+    /// Apply it even if you would not get in again.
+    #[arg(long)]
+    anyway: bool,
+    /// The machine starts: a policy that was on trial and not confirmed stays out.
+    #[arg(long, conflicts_with = "confirm")]
+    boot: bool,
+}
+
+/// The shortest and the longest trial.
+const TRIAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(24 * 3600)];
+
+fn trial_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).ok();
+    let within = |time: &Duration| (TRIAL[0]..=TRIAL[1]).contains(time);
+    time.filter(within)
+        .ok_or_else(|| "a time from 1s to 24h is meant, for example 60s".to_string())
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    let firewall = Firewall::default();
+    let done = match &arguments.boot {
+        true => at_start(&firewall, &arguments.policy),
+        false => by_hand(&firewall, arguments),
     };
-    let applied = match apply(&Firewall::default(), &policy, clocks()) {
-        Ok(applied) => applied,
-        Err(failure) => {
-            complain(&failure.to_string());
-            return Answer::CouldNot;
+    done.unwrap_or_else(|answer| answer)
+}
+
+fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer> {
+    let path = &arguments.policy;
+    let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
+    let Some(lasting) = arguments.confirm else {
+        if !arguments.anyway
+            && let Some(why) = shut_out(&policy)
+        {
+            complain(&why);
+            return Err(unchanged(Answer::No));
         }
+        return applied(firewall, path, &policy, origin, None);
     };
+    let id = getrandom::u64().map_err(|error| {
+        complain(&format!("no random numbers: {error}"));
+        unchanged(Answer::CouldNot)
+    })?;
+    let watchdog = arm(id, lasting).map_err(failed)?;
+    let begun = trial::begin(firewall, &policy, origin, id, lasting, clocks());
+    let (applied, back) = begun.map_err(|failure| {
+        if failure.left == Left::Unchanged {
+            disarm(id);
+        }
+        failed(failure)
+    })?;
+    drop(watchdog);
+    let answer = said(path, &policy, &applied);
+    let to = match &back {
+        Some(origin) if origin.is_at(&path.path) => "the policy as it was before".to_string(),
+        Some(origin) => origin.path.display().to_string(),
+        None => "no rules of ours, and open doors".to_string(),
+    };
+    let lasting = show(lasting);
+    report(&format!(
+        "on trial: in {lasting} it goes back to {to}\n\
+         try a new connection, and if it works: toctoc confirm\n"
+    ));
+    Ok(answer)
+}
+
+/// At the start of the machine nobody can confirm anything.
+fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
+    let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
+    let record = firewall.record().unwrap_or_default();
+    match record.at_start(&origin.text, now()) {
+        AtStart::File => applied(firewall, path, &policy, origin, None),
+        AtStart::Before(Some(before), refused) => {
+            complain(&format!(
+                "{} was on trial and not confirmed: the policy before it is applied (`toctoc apply` \
+                 applies this one)",
+                path.path.display()
+            ));
+            let policy = before.policy().map_err(could_not_read).map_err(unchanged)?;
+            applied(firewall, path, &policy, before, refused)
+        }
+        AtStart::Before(None, _) => {
+            complain(&format!(
+                "{} was on trial and not confirmed, and nothing was applied before it: no door is \
+                 guarded (`toctoc apply` applies it)",
+                path.path.display()
+            ));
+            Err(Answer::No)
+        }
+    }
+}
+
+fn applied(
+    firewall: &Firewall,
+    path: &PolicyPath,
+    policy: &Policy,
+    origin: Origin,
+    refused: Option<Refused>,
+) -> Result<Answer, Answer> {
+    let done = apply_from(firewall, policy, origin, refused, clocks());
+    let (applied, unnoted) = done.map_err(failed)?;
+    let answer = said(path, policy, &applied);
+    if let Some(why) = unnoted {
+        complain(&format!("it could not be noted what was applied: {why}"));
+    }
+    Ok(answer)
+}
+
+fn unchanged(answer: Answer) -> Answer {
+    complain("the running firewall was not changed");
+    answer
+}
+
+fn failed(failure: Failure) -> Answer {
+    complain(&failure.to_string());
+    Answer::CouldNot
+}
+
+/// Why the caller would not get in again, if so: sentences.
+fn shut_out(policy: &Policy) -> Option<String> {
+    let Connection { from, to } = connection()?;
+    let port = Knock::new(Protocol::Tcp, to.port())?;
+    let from = from.ip();
+    let why = match policy.shuts_out(from, port, now())? {
+        Shut::NoKey(door) => {
+            let door = &policy.door(door).name;
+            format!("which is door {door}, and no key opens {door}")
+        }
+        Shut::Dropped => "which `[firewall]` would drop: `allow` does not have it".to_string(),
+    };
+    Some(format!(
+        "your ssh connection comes from {from} to {port}, {why}: once it ends you would not get in again\n\
+         make a key (`toctoc key new`), try it with a way back (`toctoc apply --confirm 60s`), or insist \
+         (`toctoc apply --anyway`)"
+    ))
+}
+
+/// Says what was applied.
+fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
     let mut text = format!("applied {}\n", path.path.display());
     if let Some(before) = applied.moved_from {
         let (from, to) = (before.name(), policy.backend.name());
         let _ = writeln!(text, "moved from {from} to {to}");
     }
     for index in policy.door_indices() {
-        let _ = writeln!(text, "{}", door(&policy, index, policy.door(index)));
+        let _ = writeln!(text, "{}", door(policy, index, policy.door(index)));
     }
     if let Some(firewall) = &policy.firewall {
         let allowed: Vec<String> = firewall.allow.iter().map(|port| port.to_string()).collect();
@@ -49,7 +188,7 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     }
     if let Some(done) = &applied.refilled {
         if policy.has_tokens() {
-            text.push_str(&refilled(&policy, done));
+            text.push_str(&refilled(policy, done));
         }
         for warning in &done.warnings {
             complain(warning);
@@ -88,9 +227,9 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
              a sequence (`chmod` is for root of the host; or load xt_recent with `ip_list_perms=0600`)",
         );
     }
-    warn_of_readers(path, &policy);
+    warn_of_readers(path, policy);
     if applied.drifts.is_empty() {
-        for warning in interface_warnings(&policy) {
+        for warning in interface_warnings(policy) {
             complain(&warning);
         }
         return if written {

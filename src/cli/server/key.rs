@@ -8,12 +8,15 @@ use qrcode::render::svg;
 
 use super::completions::{doors, keys as key_names};
 use super::qr::{code, show_in_terminal};
-use super::{Answer, PolicyPath, complain, could_not_read, count, host, policy, policy_for, say};
+use super::{
+    Answer, PolicyPath, complain, could_not_read, count, host, policy, policy_and_origin_for, say,
+};
 use crate::client::profile::{Way, is_host};
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke};
+use crate::firewall::Firewall;
+use crate::firewall::apply::apply_from;
 use crate::firewall::status::running_backend;
 use crate::firewall::tokens::{clocks, note_new};
-use crate::firewall::{Firewall, apply};
 use crate::policy::{LONGEST_SEQUENCE, Name};
 use crate::private_file::write_new;
 
@@ -279,12 +282,12 @@ fn take_away(arguments: &Revoke) -> Answer {
         say("no policy is applied here, so nothing else had to be done\n");
         return Answer::Yes;
     }
-    let policy = match policy_for(path, backend) {
-        Ok(policy) => policy,
+    let (policy, origin) = match policy_and_origin_for(path, backend) {
+        Ok(read) => read,
         Err(answer) => return answer,
     };
-    match apply::apply(&firewall, &policy, clocks()) {
-        Ok(applied) => {
+    match apply_from(&firewall, &policy, origin, None, clocks()) {
+        Ok((applied, _)) => {
             let ended = count(applied.removed, "live grant");
             say(&format!(
                 "applied {}; {ended} ended, open sessions stay\n",

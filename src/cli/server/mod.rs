@@ -12,14 +12,15 @@ mod refill;
 mod remove;
 mod render;
 mod status;
+mod trial;
 
 use clap::Subcommand;
 
 use super::{Answer, complain, completions, count, heard, now, print, qr, say};
 pub(super) use policy_path::POLICY;
 use policy_path::{
-    PolicyPath, backend, could_not_read, host, policy, policy_for, report, reported,
-    warn_of_readers,
+    PolicyPath, backend, could_not_read, host, policy, policy_and_origin, policy_and_origin_for,
+    report, reported, warn_of_readers,
 };
 
 #[derive(Subcommand)]
@@ -33,7 +34,11 @@ pub(super) enum Command {
     /// Turn a knockd.conf or the classic iptables script into a policy.
     Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
-    Apply(PolicyPath),
+    Apply(apply::Arguments),
+    /// Keep the policy that is on trial (`apply --confirm`).
+    Confirm,
+    /// Go back at once from the policy that is on trial.
+    Rollback(trial::Rollback),
     /// Make, list and revoke keys.
     Key(key::Arguments),
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
@@ -61,7 +66,9 @@ pub(super) fn run(command: &Command) -> Answer {
         Command::Render(arguments) => render::run(arguments),
         Command::Explain(policy) => explain::run(policy),
         Command::Import(arguments) => import::run(arguments),
-        Command::Apply(policy) => apply::run(policy),
+        Command::Apply(arguments) => apply::run(arguments),
+        Command::Confirm => trial::stay(),
+        Command::Rollback(arguments) => trial::go_back(arguments),
         Command::Key(arguments) => key::run(arguments),
         Command::Refill(arguments) => refill::run(arguments),
         Command::Status(arguments) => status::run(arguments),

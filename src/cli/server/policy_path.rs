@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::{Answer, complain, print};
 use crate::firewall::list_size;
+use crate::firewall::record::Origin;
 use crate::policy::diagnostic::Style;
-use crate::policy::load::{LoadError, exposed, load};
+use crate::policy::load::{LoadError, exposed, load, load_text, read_text};
 use crate::policy::{Backend, Host, Policy};
 
 /// Where a policy is unless another is named.
@@ -32,12 +33,26 @@ pub(super) fn backend(text: &str) -> Result<Backend, String> {
 
 /// Reads the policy, or says on standard error why not.
 pub(super) fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
-    policy_for(path, None)
+    load(&path.path, &host(path, None)).map_err(could_not_read)
+}
+
+/// Reads the policy, with what it was read from.
+pub(super) fn policy_and_origin(path: &PolicyPath) -> Result<(Policy, Origin), Answer> {
+    policy_and_origin_for(path, None)
 }
 
 /// The same; `default` is the backend where neither the file nor the command line names one.
-pub(super) fn policy_for(path: &PolicyPath, default: Option<Backend>) -> Result<Policy, Answer> {
-    load(&path.path, &host(path, default)).map_err(could_not_read)
+pub(super) fn policy_and_origin_for(
+    path: &PolicyPath,
+    default: Option<Backend>,
+) -> Result<(Policy, Origin), Answer> {
+    let read = || {
+        let text = read_text(&path.path)?;
+        let policy = load_text(&path.path, &text, &host(path, default))?;
+        let origin = Origin::new(&path.path, text, policy.backend);
+        Ok((policy, origin))
+    };
+    read().map_err(could_not_read)
 }
 
 /// What a policy is read for.

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Answer, PolicyPath, complain, count, now, policy_for, say};
+use super::{Answer, PolicyPath, complain, could_not_read, count, host, now, say};
 use crate::firewall::Firewall;
+use crate::firewall::noted::Noted;
+use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
     DoorStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
 };
-use crate::policy::show;
+use crate::policy::load::{load_text, read_text};
+use crate::policy::{Policy, show};
 
 /// More differences than this are counted: somebody looks at another policy.
 const SHOWN: usize = 8;
@@ -38,17 +41,18 @@ impl Default for Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     let firewall = Firewall::default();
-    let policy = match policy_for(&arguments.policy, running_backend(&firewall)) {
-        Ok(policy) => policy,
+    let (policy, noted) = match judged(&firewall, &arguments.policy) {
+        Ok(judged) => judged,
         Err(answer) => return answer,
     };
-    let status = match observe(&firewall, &policy, now()) {
+    let mut status = match observe(&firewall, &policy, now()) {
         Ok(status) => status,
         Err(failure) => {
             complain(&failure.message);
             return Answer::CouldNot;
         }
     };
+    status.noted = noted;
     if arguments.json {
         match serde_json::to_string_pretty(&status) {
             Ok(json) => say(&format!("{json}\n")),
@@ -60,11 +64,33 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     } else {
         say(&text(&status));
     }
-    if status.matches_policy && !status.tokens_low() {
+    if status.matches_policy && !status.tokens_low() && !status.noted.file_changed {
         Answer::Yes
     } else {
         Answer::No
     }
+}
+
+/// The policy that the kernel is judged by: what was applied, should the file say something else by now.
+fn judged(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Noted), Answer> {
+    let record = firewall.record().unwrap_or_else(|why| {
+        complain(&why);
+        Record::default()
+    });
+    let text = read_text(&path.path).map_err(could_not_read)?;
+    let noted = Noted::of(&record, &Moment::now(), &path.path, &text);
+    if noted.file_changed
+        && path.backend.is_none()
+        && let Some(Ok(applied)) = record.running.map(|origin| origin.policy())
+    {
+        return Ok((applied, noted));
+    }
+    let file = load_text(&path.path, &text, &host(path, running_backend(firewall)));
+    let noted = Noted {
+        file_changed: false,
+        ..noted
+    };
+    file.map(|policy| (policy, noted)).map_err(could_not_read)
 }
 
 /// The status for people.
@@ -118,9 +144,15 @@ pub(super) fn text(status: &Status) -> String {
         let _ = writeln!(text, "  {:<12} {opened}{expired}{tokens}", key.name);
     }
     if status.matches_policy {
-        text.push_str("the kernel holds what the policy says\n");
+        text.push_str(match status.noted.file_changed {
+            false => "the kernel holds what the policy says\n",
+            true => "the kernel holds what was applied\n",
+        });
     } else {
-        text.push_str("the kernel differs from the policy\n");
+        text.push_str(match status.noted.file_changed {
+            false => "the kernel differs from the policy\n",
+            true => "the kernel differs from what was applied\n",
+        });
         for drift in status.drift.iter().take(SHOWN) {
             let _ = writeln!(text, "  {drift}");
         }
@@ -138,6 +170,32 @@ pub(super) fn text(status: &Status) -> String {
     }
     for warning in &status.warnings {
         let _ = writeln!(text, "{warning}");
+    }
+    text.push_str(&about_the_file(&status.noted));
+    text
+}
+
+fn about_the_file(noted: &Noted) -> String {
+    let mut text = String::new();
+    if let Some(left) = noted.trial_ends_in {
+        let left = seconds(left);
+        let _ = writeln!(
+            text,
+            "on trial: in {left} it goes back to what was before (`toctoc confirm` keeps it)"
+        );
+    }
+    if noted.file_changed {
+        let confirmed = match noted.not_confirmed {
+            true => " (it was on trial and not confirmed)",
+            false => "",
+        };
+        let _ = writeln!(
+            text,
+            "the policy file was changed since{confirmed}: `toctoc check`, then `toctoc apply`"
+        );
+    }
+    if let Some(why) = &noted.could_not_go_back {
+        let _ = writeln!(text, "the trial is over, and it could not go back: {why}");
     }
     text
 }

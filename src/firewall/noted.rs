@@ -1,0 +1,35 @@
+//! What `status` tells of the record.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Moment, Record};
+
+/// What stands beside the kernel's state.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Noted {
+    /// The file was changed since it was applied: all else here is about what was applied.
+    pub file_changed: bool,
+    /// The policy that runs is on trial: in so many seconds it goes back to what was before.
+    pub trial_ends_in: Option<f64>,
+    /// The file is what was on trial last, and it was not confirmed.
+    pub not_confirmed: bool,
+    /// Why it could not go back after a trial, if so.
+    pub could_not_go_back: Option<String>,
+}
+
+impl Noted {
+    /// What a record says at a moment of the policy at `path`, where the file holds `text`.
+    pub fn of(record: &Record, now: &Moment, path: &Path, text: &str) -> Noted {
+        let running = record.running.as_ref().filter(|origin| origin.is_at(path));
+        let refused = record.refused.as_ref();
+        let trial = record.trial.as_ref();
+        Noted {
+            file_changed: running.is_some_and(|origin| origin.text != text),
+            trial_ends_in: trial.map(|trial| trial.left(now).as_secs_f64()),
+            not_confirmed: record.has_refused(text),
+            could_not_go_back: refused.and_then(|refused| refused.failed.clone()),
+        }
+    }
+}

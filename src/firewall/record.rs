@@ -1,0 +1,413 @@
+//! What was applied last, what is on trial, and what was refused: `applied.json` beside the journal. It
+//! holds the text of the policy, so that there is a way back when its file has changed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Failure, Firewall, StateFile, list_size};
+use crate::policy::load::{LoadError, load_text};
+use crate::policy::{Backend, Host, Name, Policy};
+use crate::ruleset::{Grant, Opened};
+
+const FILE: &str = "applied.json";
+
+/// The version of the file that this program writes, and the only one it reads.
+const VERSION: u32 = 1;
+
+/// The record of this firewall. None of it is needed for the firewall to work.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    version: u32,
+    /// Which network namespace it is about.
+    namespace: u64,
+    /// What runs, `None` when nothing of ours does.
+    pub running: Option<Origin>,
+    /// Set while `running` is on trial.
+    pub trial: Option<Trial>,
+    /// Set when the last trial was not confirmed in time.
+    pub refused: Option<Refused>,
+}
+
+/// What a policy was read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Absolute; the files that the policy names are beside it.
+    pub path: PathBuf,
+    /// The name of the backend.
+    pub backend: String,
+    pub text: String,
+}
+
+/// A policy on trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Random.
+    pub id: u64,
+    /// What ran before, `None` when nothing of ours did.
+    pub before: Option<Origin>,
+    ends: Moment,
+    /// Grants that the policy on trial ended.
+    ended: Vec<EndedGrant>,
+}
+
+/// A policy that was on trial and was not confirmed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// SHA-256 of its text, in hexadecimal.
+    digest: String,
+    /// When it went back, in seconds since 1970.
+    pub at: i64,
+    /// Why it could not go back, if so: a sentence.
+    pub failed: Option<String>,
+}
+
+/// What to apply when the machine starts.
+#[derive(Debug, PartialEq)]
+pub enum AtStart {
+    /// What the file says.
+    File,
+    /// What ran before a trial that was not confirmed (`None`: nothing did).
+    Before(Option<Origin>, Option<Refused>),
+}
+
+/// A moment that no step of the clock moves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moment {
+    /// Which start of the machine.
+    boot: String,
+    /// Since then.
+    milliseconds: u64,
+}
+
+impl Moment {
+    pub fn now() -> Moment {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
+        Moment {
+            boot: boot.trim().to_string(),
+            milliseconds: seconds * 1000 + milliseconds,
+        }
+    }
+
+    /// This moment and some time.
+    pub fn plus(&self, time: Duration) -> Moment {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Moment {
+            milliseconds: self.milliseconds.saturating_add(time),
+            ..self.clone()
+        }
+    }
+
+    /// How long it is until this one; nothing when the machine has been started again.
+    fn after(&self, now: &Moment) -> Duration {
+        match self.boot == now.boot {
+            true => Duration::from_millis(self.milliseconds.saturating_sub(now.milliseconds)),
+            false => Duration::ZERO,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndedGrant {
+    source: String,
+    opened_from: String,
+    door: u32,
+    key: u32,
+    ends: Moment,
+}
+
+impl EndedGrant {
+    /// `None` for what is not given again: grants for one connection, and those that nobody opened.
+    fn of(grant: &Grant, now: &Moment) -> Option<EndedGrant> {
+        let opened = grant.opened_by.filter(|_| !grant.once)?;
+        Some(EndedGrant {
+            source: grant.source.to_string(),
+            opened_from: opened.source.to_string(),
+            door: grant.door,
+            key: opened.key,
+            ends: now.plus(grant.expires_in),
+        })
+    }
+
+    fn grant(&self, now: &Moment) -> Option<Grant> {
+        let expires_in = self.ends.after(now);
+        let grant = Grant {
+            source: self.source.parse().ok()?,
+            door: self.door,
+            once: false,
+            opened_by: Some(Opened {
+                source: self.opened_from.parse().ok()?,
+                door: self.door,
+                key: self.key,
+                expires_in,
+            }),
+            expires_in,
+        };
+        (!expires_in.is_zero()).then_some(grant)
+    }
+}
+
+impl Origin {
+    /// What a policy was read from; `path` may be relative.
+    pub fn new(path: &Path, text: String, backend: Backend) -> Origin {
+        Origin {
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
+            backend: backend.name().to_string(),
+            text,
+        }
+    }
+
+    /// Checks it again.
+    ///
+    /// # Errors
+    /// When it is no policy any more, since a file that it names has changed.
+    pub fn policy(&self) -> Result<Policy, LoadError> {
+        let known = [Backend::Nftables, Backend::Iptables];
+        let host = Host {
+            backend: known.into_iter().find(|b| b.name() == self.backend),
+            ip_list_tot: list_size(),
+            ..Host::default()
+        };
+        load_text(&self.path, &self.text, &host)
+    }
+
+    /// Whether this is what a file at `path` says that holds `text`.
+    pub fn is(&self, path: &Path, text: &str) -> bool {
+        self.is_at(path) && self.text == text
+    }
+
+    /// Whether it was read from `path`.
+    pub fn is_at(&self, path: &Path) -> bool {
+        std::path::absolute(path).is_ok_and(|path| path == self.path)
+    }
+}
+
+impl Trial {
+    /// A trial from now on. `before` is what ran until now.
+    pub fn new(id: u64, before: Option<Origin>, lasting: Duration) -> Trial {
+        Trial {
+            id,
+            before,
+            ends: Moment::now().plus(lasting),
+            ended: Vec::new(),
+        }
+    }
+
+    /// The same for another policy, and a time of its own: it goes back to what was there before both.
+    pub fn again(self, id: u64, lasting: Duration) -> Trial {
+        let mut again = Trial { id, ..self };
+        again.extend(lasting);
+        again
+    }
+
+    /// How long it lasts still.
+    pub fn left(&self, now: &Moment) -> Duration {
+        self.ends.after(now)
+    }
+
+    /// Whether it was begun before the machine was started.
+    pub fn is_of_another_start(&self, now: &Moment) -> bool {
+        self.ends.boot != now.boot
+    }
+
+    /// It lasts so long from now on.
+    pub fn extend(&mut self, lasting: Duration) {
+        self.ends = Moment::now().plus(lasting);
+    }
+
+    /// Notes grants that were there at `then` and are not any more. They do not come back twice.
+    pub fn note_ended(&mut self, before: &[Grant], then: &Moment, after: &[Grant]) {
+        let gone = before.iter().filter(|grant| !holds(after, grant));
+        self.ended
+            .extend(gone.filter_map(|grant| EndedGrant::of(grant, then)));
+    }
+
+    /// The ended grants that would still be live and that are not among `there`.
+    pub fn returning(&self, now: &Moment, there: &[Grant]) -> Vec<Grant> {
+        let mut returning: Vec<Grant> = Vec::new();
+        for grant in self.ended.iter().filter_map(|ended| ended.grant(now)) {
+            if !holds(there, &grant) && !holds(&returning, &grant) {
+                returning.push(grant);
+            }
+        }
+        returning
+    }
+
+    /// Somebody has closed doors: these do not come back.
+    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) {
+        self.ended.retain(|ended| {
+            let of_door = door.is_none_or(|door| door.id() == ended.door);
+            let of_source = match (source, ended.source.parse::<IpNet>()) {
+                (Some(source), Ok(own)) => source.contains(&own) || own.contains(&source),
+                _ => true,
+            };
+            !(of_door && of_source)
+        });
+    }
+}
+
+/// Whether the source of a grant has one for its door.
+fn holds(grants: &[Grant], wanted: &Grant) -> bool {
+    let same = |grant: &Grant| {
+        grant.source == wanted.source && grant.door == wanted.door && grant.once == wanted.once
+    };
+    grants.iter().any(same)
+}
+
+impl Record {
+    /// What is noted of this firewall. What another network namespace has noted there is not.
+    ///
+    /// # Errors
+    /// A sentence, when the file cannot be read or is damaged.
+    pub fn read(state: &StateFile) -> Result<Record, String> {
+        let empty = || Record {
+            version: VERSION,
+            namespace: namespace(),
+            ..Record::default()
+        };
+        let Some(text) = state.text(FILE)? else {
+            return Ok(empty());
+        };
+        let record: Record = serde_json::from_str(&text)
+            .ok()
+            .filter(|record: &Record| record.version == VERSION)
+            .ok_or_else(|| format!("{} is damaged", state.shown(FILE)))?;
+        Ok(match record.namespace == namespace() {
+            true => record,
+            false => empty(),
+        })
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn write(&self, state: &StateFile) -> Result<(), String> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| format!("{} cannot be written: {error}", state.shown(FILE)))?;
+        state.put(FILE, &text)
+    }
+
+    /// Notes that this is applied for good.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn note_applied(
+        state: &StateFile,
+        running: Option<Origin>,
+        refused: Option<Refused>,
+    ) -> Result<(), String> {
+        let record = Record {
+            version: VERSION,
+            namespace: namespace(),
+            running,
+            trial: None,
+            refused,
+        };
+        record.write(state)
+    }
+
+    /// Notes that nothing of ours is there any more.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn note_removed(state: &StateFile) -> Result<(), String> {
+        match state.text(FILE)? {
+            None => Ok(()),
+            Some(_) => Record::note_applied(state, None, None),
+        }
+    }
+
+    /// Notes that grants were ended by hand, so that no rollback brings them back.
+    ///
+    /// # Errors
+    /// When a trial is under way and it cannot be noted.
+    pub fn note_closed(
+        state: &StateFile,
+        door: Option<&Name>,
+        source: Option<IpNet>,
+    ) -> Result<(), Failure> {
+        let Ok(mut record) = Record::read(state) else {
+            return Ok(());
+        };
+        let Some(trial) = &mut record.trial else {
+            return Ok(());
+        };
+        let before = trial.ended.len();
+        trial.close(door, source);
+        match trial.ended.len() == before {
+            true => Ok(()),
+            false => record.write(state).map_err(|message| Failure {
+                message: format!(
+                    "{message}; a rollback of the policy on trial would bring closed grants back"
+                ),
+                left: super::Left::Changed,
+            }),
+        }
+    }
+
+    /// The policy that runs was not confirmed. `now` is in seconds since 1970.
+    pub fn refuse(&mut self, now: i64, failed: Option<String>) {
+        let refused = self.running.as_ref().map(|origin| Refused {
+            digest: digest(&origin.text),
+            at: now,
+            failed,
+        });
+        self.refused = refused;
+    }
+
+    /// Whether a policy of this text was on trial last, and not confirmed.
+    pub fn has_refused(&self, text: &str) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| refused.digest == digest(text))
+    }
+
+    /// What to apply when the machine starts, where the file of the policy says `text`: a policy that was
+    /// on trial and not confirmed does not come in this way.
+    pub fn at_start(mut self, text: &str, clock: i64) -> AtStart {
+        let on_trial = |origin: &Origin| origin.text == text;
+        if let Some(trial) = self.trial.take()
+            && self.running.as_ref().is_some_and(on_trial)
+        {
+            self.refuse(clock, None);
+            self.running = trial.before;
+        } else if !self.has_refused(text) {
+            return AtStart::File;
+        }
+        AtStart::Before(self.running, self.refused)
+    }
+}
+
+impl Firewall {
+    /// What is noted of this firewall.
+    ///
+    /// # Errors
+    /// A sentence, when the file cannot be read or is damaged.
+    pub fn record(&self) -> Result<Record, String> {
+        Record::read(&self.state)
+    }
+}
+
+fn digest(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The number of the network namespace.
+fn namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata("/proc/thread-self/ns/net");
+    found.map_or(0, |found| found.ino())
+}

@@ -1,0 +1,177 @@
+//! A policy on trial: `apply --confirm`. Unless it is confirmed in time, the firewall goes back to what
+//! was there before.
+
+use std::time::Duration;
+
+use super::apply::{Applied, apply_locked, remove_locked};
+use super::lock::Lock;
+use super::record::{Moment, Origin, Record, Trial};
+use super::{Failure, Firewall, Iptables, Left};
+use crate::policy::Policy;
+use crate::ruleset::Grant;
+use crate::single_use::journal::Clocks;
+
+/// Makes the policy the running one, until the trial of this number ends. Returns what it would go back
+/// to: `None` if nothing of ours was there. A trial that is under way ends, and the new one goes back to
+/// what was there before both.
+///
+/// # Errors
+/// Anything that stopped it, with the state the firewall was left in; before anything is done, when it
+/// is not known what there would be to go back to.
+pub fn begin(
+    firewall: &Firewall,
+    policy: &Policy,
+    origin: Origin,
+    id: u64,
+    lasting: Duration,
+    clocks: Clocks,
+) -> Result<(Applied, Option<Origin>), Failure> {
+    let _lock = Lock::take()?;
+    let state = &firewall.state;
+    let old = Record::read(state).map_err(|message| no_way_back(&message))?;
+    let under_way = old.trial.clone();
+    let mut trial = match under_way.filter(|trial| !trial.is_of_another_start(&Moment::now())) {
+        Some(under_way) => under_way.again(id, lasting),
+        None => Trial::new(id, before(firewall, &old)?, lasting),
+    };
+    let (grants, then) = (grants(firewall)?, Moment::now());
+    let mut record = old.clone();
+    record.running = Some(origin);
+    record.refused = None;
+    record.trial = Some(trial.clone());
+    record
+        .write(state)
+        .map_err(|message| no_way_back(&message))?;
+    let applied = match apply_locked(firewall, policy, clocks, &[]) {
+        Ok(applied) => applied,
+        Err(failure) => {
+            if failure.left == Left::Unchanged {
+                // Otherwise the trial goes on, and will bring back what was there.
+                let _ = old.write(state);
+            }
+            return Err(failure);
+        }
+    };
+    let goes_back = |failure: Failure| Failure {
+        message: format!("{}; it goes back when the trial ends", failure.message),
+        left: Left::Changed,
+    };
+    trial.note_ended(&grants, &then, &self::grants(firewall).map_err(goes_back)?);
+    trial.extend(lasting);
+    let to = trial.before.clone();
+    record.trial = Some(trial);
+    let noted = record.write(state).map_err(Failure::unchanged);
+    noted.map_err(goes_back)?;
+    Ok((applied, to))
+}
+
+/// What ran until now, as far as it is known.
+fn before(firewall: &Firewall, record: &Record) -> Result<Option<Origin>, Failure> {
+    if !firewall.nft.is_there()? && !Iptables::has_rules() {
+        return Ok(None);
+    }
+    match &record.running {
+        Some(origin) => Ok(Some(origin.clone())),
+        None => Err(no_way_back(
+            "what runs now was applied where that was not noted",
+        )),
+    }
+}
+
+fn no_way_back(why: &str) -> Failure {
+    Failure::unchanged(format!(
+        "{why}, so there would be no way back; `toctoc apply` without --confirm notes what it applies"
+    ))
+}
+
+fn grants(firewall: &Firewall) -> Result<Vec<Grant>, Failure> {
+    let mut grants = Vec::new();
+    if firewall.nft.is_there()? {
+        let listing = firewall.nft.list_grants()?;
+        grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
+    }
+    if Iptables::has_rules() {
+        grants.extend(Iptables::lists()?.grants());
+    }
+    Ok(grants)
+}
+
+/// What a confirmation found.
+#[derive(Debug)]
+pub enum Confirmed {
+    /// It stays, and this is what it was read from.
+    Stays(Option<Origin>, Trial),
+    /// Nothing is on trial; so it stands.
+    Nothing(Box<Record>),
+}
+
+/// Ends the trial: the policy stays.
+///
+/// # Errors
+/// When the record cannot be read or written. The trial then goes on.
+pub fn confirm(firewall: &Firewall) -> Result<Confirmed, Failure> {
+    let _lock = Lock::take()?;
+    let goes_on = |message| Failure::unchanged(format!("{message}; the trial goes on"));
+    let mut record = Record::read(&firewall.state).map_err(goes_on)?;
+    let now = Moment::now();
+    let Some(trial) = record
+        .trial
+        .take_if(|trial| !trial.is_of_another_start(&now))
+    else {
+        return Ok(Confirmed::Nothing(Box::new(record)));
+    };
+    record.write(&firewall.state).map_err(goes_on)?;
+    Ok(Confirmed::Stays(record.running, trial))
+}
+
+/// What was gone back to.
+#[derive(Debug)]
+pub struct Back {
+    /// `None`: nothing of ours is there.
+    pub to: Option<Origin>,
+    /// Live grants that the trial had ended and that are there again.
+    pub returned: usize,
+}
+
+/// Goes back from the policy on trial, if that is the trial of this number (or any). `None` when there
+/// is none.
+///
+/// # Errors
+/// Anything that stopped it, with the state the firewall was left in. The trial stays noted.
+pub fn roll_back(
+    firewall: &Firewall,
+    id: Option<u64>,
+    clocks: Clocks,
+) -> Result<Option<Back>, Failure> {
+    let _lock = Lock::take()?;
+    let state = &firewall.state;
+    let mut record = Record::read(state).map_err(Failure::unchanged)?;
+    let meant = |trial: &mut Trial| id.is_none_or(|id| trial.id == id);
+    let Some(trial) = record.trial.take_if(meant) else {
+        return Ok(None);
+    };
+    let mut returned = 0;
+    match &trial.before {
+        None => {
+            remove_locked(firewall, None, clocks)?;
+        }
+        Some(before) => {
+            let policy = before.policy().map_err(|error| {
+                Failure::unchanged(format!("the policy before cannot be had back: {error}"))
+            })?;
+            let returning = trial.returning(&Moment::now(), &grants(firewall)?);
+            apply_locked(firewall, &policy, clocks, &returning)?;
+            returned = returning.len();
+        }
+    }
+    record.refuse(clocks.now, None);
+    record.running = trial.before.clone();
+    record.write(state).map_err(|message| Failure {
+        message,
+        left: Left::Changed,
+    })?;
+    Ok(Some(Back {
+        to: trial.before,
+        returned,
+    }))
+}

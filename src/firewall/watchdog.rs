@@ -1,0 +1,161 @@
+//! Who ends a trial when nobody is there any more: a transient timer of systemd, or, where there is none,
+//! a process of its own that ends with the trial.
+
+use std::env;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ChildStdin;
+use std::thread;
+use std::time::Duration;
+
+use super::exec::{run, start_apart};
+use super::record::{Moment, Record};
+use super::tokens::clocks;
+use super::trial::{Back, roll_back};
+use super::{Failure, Firewall};
+
+/// How often the process looks whether the trial is over.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// What it prints when it is ready.
+const READY: &[u8] = b"ready\n";
+
+/// How often it tries to go back, and how long it waits in between.
+const TRIES: usize = 60;
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Whoever ends the trial.
+#[derive(Debug)]
+pub enum Watchdog {
+    Timer(String),
+    /// Waits until this is closed, which it is at the latest when we end.
+    Process(ChildStdin),
+}
+
+/// Arms it, before anything is changed: the trial of this number ends `lasting` from now or later, as the
+/// record says.
+///
+/// # Errors
+/// When neither can be started.
+pub fn arm(id: u64, lasting: Duration) -> Result<Watchdog, Failure> {
+    let failed = |error: io::Error| {
+        Failure::unchanged(format!(
+            "nothing that would go back can be started: {error}"
+        ))
+    };
+    let program = env::current_exe().map_err(failed)?;
+    let number = id.to_string();
+    if has_systemd() && timer(&program, &number, lasting).is_ok_and(|armed| armed) {
+        return Ok(Watchdog::Timer(unit(id)));
+    }
+    let mut child =
+        start_apart(&program, &["rollback", "--trial", &number, "--apart"]).map_err(failed)?;
+    let mut said = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout
+            .take(READY.len() as u64)
+            .read_to_end(&mut said)
+            .map_err(failed)?;
+    }
+    match child.stdin.take() {
+        Some(stdin) if said == READY => Ok(Watchdog::Process(stdin)),
+        _ => Err(failed(io::Error::other("it ended at once"))),
+    }
+}
+
+/// Whether systemd rules this host, and this network namespace.
+fn has_systemd() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let same = namespace("1").is_some_and(|of_init| Some(of_init) == namespace("self"));
+    same && Path::new("/run/systemd/system").is_dir()
+}
+
+fn unit(id: u64) -> String {
+    format!("toctoc-rollback-{id}")
+}
+
+fn timer(program: &Path, number: &str, lasting: Duration) -> io::Result<bool> {
+    let unit = format!("--unit=toctoc-rollback-{number}");
+    let active = format!("--on-active={}ms", lasting.as_millis());
+    let program = program.display().to_string();
+    let variables = ["PATH", "STATE_DIRECTORY"].into_iter().filter_map(|name| {
+        let value = env::var(name).ok()?;
+        Some(format!("--setenv={name}={value}"))
+    });
+    let variables: Vec<String> = variables.collect();
+    let mut command = vec![
+        "systemd-run",
+        "--quiet",
+        "--collect",
+        "--description=toctoc: go back from a policy on trial",
+        "--timer-property=AccuracySec=100ms",
+        &unit,
+        &active,
+    ];
+    command.extend(variables.iter().map(String::as_str));
+    command.extend([program.as_str(), "rollback", "--trial", number]);
+    run(&command, "").map(|ended| ended.succeeded())
+}
+
+/// The trial of this number is over: its timer is not needed. A process sees it by itself.
+pub fn disarm(id: u64) {
+    if has_systemd() {
+        let timer = format!("{}.timer", unit(id));
+        let _ = run(&["systemctl", "--quiet", "stop", &timer], "");
+    }
+}
+
+/// What is behind `toctoc rollback --trial`: waits for the end of the trial and goes back, unless it was
+/// confirmed. `apart` is said to the process that [`arm`] starts.
+///
+/// # Errors
+/// When it could not go back however often it was tried. It is noted why.
+pub fn watch(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, Failure> {
+    if apart {
+        leave().map_err(|error| Failure::unchanged(error.to_string()))?;
+    }
+    loop {
+        let left = match Record::read(&firewall.state) {
+            Ok(record) => match record.trial.filter(|trial| trial.id == id) {
+                Some(trial) => trial.left(&Moment::now()),
+                None => return Ok(None),
+            },
+            Err(_) => Duration::ZERO,
+        };
+        if left.is_zero() {
+            break;
+        }
+        thread::sleep(left.min(GLANCE));
+    }
+    let mut tried = 0;
+    loop {
+        let failure = match roll_back(firewall, Some(id), clocks()) {
+            Ok(back) => return Ok(back),
+            Err(failure) => failure,
+        };
+        tried += 1;
+        if tried == TRIES {
+            if let Ok(mut record) = Record::read(&firewall.state) {
+                record.refuse(clocks().now, Some(failure.message.clone()));
+                let _ = record.write(&firewall.state);
+            }
+            return Err(failure);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Leaves the session of whoever started us, so that its end is not ours, and waits until he has ended or
+/// let go of us.
+fn leave() -> io::Result<()> {
+    rustix::process::setsid()?;
+    env::set_current_dir("/")?;
+    let mut stdout = io::stdout();
+    stdout.write_all(READY)?;
+    stdout.flush()?;
+    let nothing = fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
