@@ -26,6 +26,7 @@ use crate::single_use::Journal;
 pub struct Status {
     /// `nftables` or `iptables`, as the policy says.
     pub backend: String,
+    /// Whether the kernel holds what the file of the policy says.
     pub matches_policy: bool,
     /// Whether a ruleset of ours is in the kernel at all, this backend's or the other's. If not, every
     /// door is open to everyone.

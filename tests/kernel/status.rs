@@ -151,6 +151,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
     }
     // The kernel holds another policy than the file says.
     std::fs::write(world.path(), TWO.replace("\"5m\"", "\"301s\"")).unwrap();
+    world.forget_what_was_applied();
     let output = world.toctoc(&["status"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
@@ -290,6 +291,7 @@ fn what_nft_itself_lacks_is_no_missing_table() {
 fn status_sees_a_difference_of_milliseconds() {
     let world = World::with(&format!("within = \"1500ms\"\n{YVES}"));
     std::fs::write(world.path(), format!("within = \"1400ms\"\n{YVES}")).unwrap();
+    world.forget_what_was_applied();
     assert_eq!(world.status()["matches_policy"], false);
 }
 
@@ -355,6 +357,7 @@ fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
     let world = World::with(TWO);
     world.knock(CLIENT[0], &ANNA);
     std::fs::write(world.path(), YVES).unwrap();
+    world.forget_what_was_applied();
     let status = world.status();
     assert_eq!(status["matches_policy"], false);
     let web = &status["doors"][1];

@@ -154,6 +154,11 @@ impl World {
         self.directory.path().join("state")
     }
 
+    /// Nothing is noted of what was applied, as after an apply elsewhere.
+    pub fn forget_what_was_applied(&self) {
+        std::fs::remove_file(self.state_directory().join("applied.json")).unwrap();
+    }
+
     /// Writes a file beside the policy that only its owner may read.
     pub fn private_file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.directory.path().join(name);

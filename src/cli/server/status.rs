@@ -52,6 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             return Answer::CouldNot;
         }
     };
+    status.matches_policy &= !noted.file_changed;
     status.noted = noted;
     if arguments.json {
         match serde_json::to_string_pretty(&status) {
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     } else {
         say(&text(&status));
     }
-    if status.matches_policy && !status.tokens_low() && !status.noted.file_changed {
+    if status.matches_policy && !status.tokens_low() {
         Answer::Yes
     } else {
         Answer::No
@@ -79,9 +80,10 @@ fn judged(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Noted), Ans
     });
     let text = read_text(&path.path).map_err(could_not_read)?;
     let noted = Noted::of(&record, &Moment::now(), &path.path, &text);
+    let same = |name: &str| path.backend.is_none_or(|backend| backend.name() == name);
     if noted.file_changed
-        && path.backend.is_none()
-        && let Some(Ok(applied)) = record.running.map(|origin| origin.policy())
+        && let Some(origin) = record.running.filter(|origin| same(&origin.backend))
+        && let Ok(applied) = origin.policy()
     {
         return Ok((applied, noted));
     }
@@ -113,7 +115,7 @@ pub(super) fn text(status: &Status) -> String {
         }
     }
     if let Some(allowed) = &status.allowed {
-        let everything_else = match status.matches_policy {
+        let everything_else = match status.drift.is_empty() {
             true => everything_else(allowed),
             false => "not as the policy says, see below".to_string(),
         };
@@ -143,7 +145,7 @@ pub(super) fn text(status: &Status) -> String {
         let tokens = key.tokens.as_ref().map_or(String::new(), tokens);
         let _ = writeln!(text, "  {:<12} {opened}{expired}{tokens}", key.name);
     }
-    if status.matches_policy {
+    if status.drift.is_empty() {
         text.push_str(match status.noted.file_changed {
             false => "the kernel holds what the policy says\n",
             true => "the kernel holds what was applied\n",
@@ -246,7 +248,7 @@ fn state(status: &Status, door: &DoorStatus) -> String {
         trust => format!(", trusts {}", some(trust)),
     };
     let state = match door.grants.len() {
-        0 if !status.matches_policy => "no grants".to_string(),
+        0 if !status.drift.is_empty() => "no grants".to_string(),
         0 => "closed to all".to_string(),
         holders => format!("open to {}", count(holders, "source")),
     };
