@@ -13,6 +13,8 @@ mod connect;
 #[cfg(feature = "server")]
 mod demo;
 #[cfg(feature = "server")]
+mod draw;
+#[cfg(feature = "server")]
 mod explain;
 #[cfg(feature = "server")]
 mod import;
@@ -66,6 +68,9 @@ enum Command {
     /// Print the ruleset of a policy.
     #[cfg(feature = "server")]
     Render(render::Arguments),
+    /// Draw a policy: which knocks make which key, and what it opens.
+    #[cfg(feature = "server")]
+    Draw(draw::Arguments),
     /// Say what each knock of a trace on standard input means.
     #[cfg(feature = "server")]
     Explain(PolicyPath),
@@ -153,6 +158,8 @@ pub fn main() -> ExitCode {
         Command::Check(policy) => check::run(&policy),
         #[cfg(feature = "server")]
         Command::Render(policy) => render::run(&policy),
+        #[cfg(feature = "server")]
+        Command::Draw(arguments) => draw::run(&arguments),
         #[cfg(feature = "server")]
         Command::Explain(policy) => explain::run(&policy),
         #[cfg(feature = "server")]
