@@ -1,82 +1,107 @@
-//! Where doors stand beside their keys, and the lanes that lead to them. Everything in pixels.
+//! Where doors stand beside their keys, and the lines that lead to them. Everything in pixels.
 
-/// Where things of given heights stand in a column, in this order: as near as possible to where each
-/// would like to be (its middle), `gap` apart, none above `top`. The least sum of squares, found by
-/// pooling neighbours that would get into each other's way.
-pub(super) fn settle(wishes: &[(i64, i64)], gap: i64, top: i64) -> Vec<i64> {
-    // Without the heights of those above, the order is all that is asked.
-    let mut above = Vec::with_capacity(wishes.len());
-    let mut sum = 0;
-    for &(_, height) in wishes {
-        above.push(sum + height / 2);
-        sum += height + gap;
-    }
-    // Neighbours that stand together: the sum of their wishes, and how many.
-    let mut pools: Vec<(i64, i64)> = Vec::new();
-    for (&(wish, _), &above) in wishes.iter().zip(&above) {
-        let mut pool = (wish - above, 1);
-        while let Some(&(sum, many)) = pools.last()
-            && sum * pool.1 > pool.0 * many
-        {
-            pools.pop();
-            pool = (sum + pool.0, many + pool.1);
+use super::Door;
+use super::frame::Frame;
+use super::place::{APART, BETWEEN_DOORS, Columns, ENTRY, FAN, Leads, Line, TOP};
+use super::settle::{lanes, settle};
+
+/// From one upright line to the next.
+const LANE: i64 = 14;
+
+impl Columns<'_> {
+    /// Doors stand beside their keys, those without any below the others.
+    pub(super) fn doors(&mut self) {
+        let wish = |door: &Door| {
+            let keys = door.opened_by.iter().map(|&key| self.keys[key].middle());
+            keys.sum::<i64>() / (door.opened_by.len() as i64).max(1)
+        };
+        let wishes: Vec<i64> = self.picture.doors.iter().map(wish).collect();
+        let mut order: Vec<usize> = (0..self.doors.len()).collect();
+        let lonely = |door: usize| self.picture.doors[door].opened_by.is_empty();
+        order.sort_by_key(|&door| (lonely(door), wishes[door]));
+        let visited = order.iter().take_while(|&&door| !lonely(door));
+        let wanted: Vec<_> = visited
+            .map(|&d| (wishes[d], self.doors[d].height))
+            .collect();
+        let middles = settle(&wanted, BETWEEN_DOORS, TOP);
+        for (&door, &middle) in order.iter().zip(&middles) {
+            self.doors[door].move_middle(middle);
         }
-        pools.push(pool);
+        let last = middles
+            .len()
+            .checked_sub(1)
+            .map(|last| &self.doors[order[last]]);
+        let mut y = last.map_or(TOP, |last| last.y + last.height + BETWEEN_DOORS);
+        for &door in &order[middles.len()..] {
+            self.doors[door].y = y;
+            y += self.doors[door].height + BETWEEN_DOORS;
+        }
+        self.lines_to_doors();
     }
-    let starts = pools
-        .iter()
-        .flat_map(|&(sum, many)| (0..many).map(move |_| sum.div_euclid(many).max(top)));
-    starts
-        .zip(above)
-        .map(|(start, above)| start + above)
-        .collect()
+
+    fn lines_to_doors(&mut self) {
+        // Where lines leave: those of one key in the order of the doors, so that they do not cross.
+        let mut leaving: Vec<Vec<Leaving>> = self.doors.iter().map(|_| Vec::new()).collect();
+        for (place, (frame, key)) in self.keys.iter().zip(&self.picture.keys).enumerate() {
+            let mut doors = key.opens.clone();
+            doors.sort_by_key(|&door| self.doors[door].y);
+            let half = (doors.len() as i64 - 1) * FAN / 2;
+            for (number, door) in (0..).zip(doors) {
+                leaving[door].push(Leaving {
+                    key: place,
+                    y: frame.middle() - half + number * FAN,
+                });
+            }
+        }
+        let entries: Vec<i64> = (0..self.doors.len())
+            .map(|door| entry(&self.doors[door], door, &leaving))
+            .collect();
+        let stretches: Vec<(i64, i64)> = leaving
+            .iter()
+            .zip(&entries)
+            .map(|(from, &entry)| {
+                let ys = || from.iter().map(|from| from.y).chain([entry]);
+                (ys().min().unwrap_or(entry), ys().max().unwrap_or(entry))
+            })
+            .collect();
+        let lanes = lanes(&stretches, LANE);
+        let lane = |lane: usize| self.left[2] + lane as i64 * LANE;
+        let x = match self.keys.is_empty() {
+            true => self.left[2],
+            false => lane(lanes.iter().copied().max().unwrap_or(0)) + ENTRY,
+        };
+        for (door, frame) in self.doors.iter_mut().enumerate() {
+            frame.x = x;
+            self.lines.extend(leaving[door].iter().map(|from| Line {
+                from: (self.keys[from.key].right(), from.y),
+                bend: lane(lanes[door]),
+                to: (x, entries[door]),
+                leads: Leads::ToDoor {
+                    door,
+                    key: from.key,
+                },
+            }));
+        }
+    }
 }
 
-/// For stretches of a column (from, to), a lane for each in which it meets no other: the longest
-/// come first and lie leftmost, so that lines cross least. A stretch of no length needs none.
-pub(super) fn lanes(stretches: &[(i64, i64)], gap: i64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..stretches.len()).collect();
-    order.sort_by_key(|&place| stretches[place].0 - stretches[place].1);
-    let mut taken: Vec<Vec<(i64, i64)>> = Vec::new();
-    let mut lanes = vec![0; stretches.len()];
-    for place in order {
-        let (from, to) = stretches[place];
-        if from == to {
-            continue;
-        }
-        let apart = |&(other, end): &(i64, i64)| end + gap < from || to + gap < other;
-        let free = taken.iter().position(|lane| lane.iter().all(apart));
-        let lane = free.unwrap_or(taken.len());
-        if lane == taken.len() {
-            taken.push(Vec::new());
-        }
-        taken[lane].push((from, to));
-        lanes[place] = lane;
-    }
-    lanes
+/// A line that leaves a key at this height.
+struct Leaving {
+    key: usize,
+    y: i64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_has_room_stands_where_he_likes() {
-        assert_eq!(settle(&[(50, 20), (100, 20)], 10, 0), [50, 100]);
-        assert_eq!(settle(&[], 10, 0), [0; 0]);
-    }
-
-    #[test]
-    fn who_has_none_shares_the_way() {
-        // Both want 50: one goes up as far as the other goes down.
-        assert_eq!(settle(&[(50, 20), (50, 20)], 10, 0), [35, 65]);
-        // None above the top, and the others below it.
-        assert_eq!(settle(&[(0, 20), (0, 20), (90, 20)], 10, 5), [15, 45, 90]);
-    }
-
-    #[test]
-    fn stretches_that_meet_have_lanes_of_their_own() {
-        let stretches = [(0, 10), (5, 40), (20, 30), (7, 7), (50, 60)];
-        assert_eq!(lanes(&stretches, 2), [1, 0, 1, 0, 0]);
-    }
+/// Where lines enter a door: in its middle, or as near as no line to another door leaves its key.
+fn entry(frame: &Frame, door: usize, leaving: &[Vec<Leaving>]) -> i64 {
+    let others = || {
+        let others = leaving
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != door);
+        others.flat_map(|(_, from)| from).map(|from| from.y)
+    };
+    let free = |y: &i64| others().all(|other| (other - y).abs() > APART);
+    let room = frame.height / 2 - APART;
+    let tried = (0..room).flat_map(|by| [frame.middle() + by, frame.middle() - by]);
+    tried.into_iter().find(free).unwrap_or(frame.middle())
 }

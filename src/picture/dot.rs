@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::svg::COLOURS;
+use super::colours::COLOURS;
+use super::frame::{rows_of_door, rows_of_key};
 use super::{Look, Picture, TooMuch};
 
 /// The picture as a directed graph: `w…` are places of knocks, `k…` keys, `d…` doors.
@@ -14,7 +15,10 @@ pub fn dot(picture: &Picture) -> Result<String, TooMuch> {
     let mut text = String::from("digraph toctoc {\n");
     let notes: String = picture.notes.iter().map(|n| format!("{n}\n")).collect();
     let label = format!("{}\n{notes}", picture.title);
-    let _ = writeln!(text, "  rankdir=LR; ranksep=0.3; nodesep=0.15;");
+    let _ = writeln!(
+        text,
+        "  bgcolor=white; rankdir=LR; ranksep=0.3; nodesep=0.15;"
+    );
     let _ = writeln!(
         text,
         "  label={}; labelloc=t; fontname=monospace;",
@@ -59,18 +63,18 @@ fn knocks(text: &mut String, picture: &Picture) {
 fn keys(text: &mut String, picture: &Picture) {
     let mut same = String::new();
     for (place, key) in picture.keys.iter().enumerate() {
-        let mut label = format!("{}\n{}", key.name, key.grants);
-        for limit in &key.limits {
-            let _ = write!(label, "\n{limit}");
-        }
-        let look = match key.expired {
-            true => ", style=dashed, fontcolor=\"#6e7781\"",
-            false => ", style=filled",
+        let label = rows_of_key(key).join(
+            "
+",
+        );
+        let (look, style) = match key.expired {
+            true => (", style=dashed, fontcolor=\"#6e7781\"", ", style=dashed"),
+            false => (", style=filled", ""),
         };
         let _ = writeln!(text, "  k{place} [label={}{look}];", quoted(&label));
         for door in &key.opens {
             let colour = COLOURS[door % COLOURS.len()].0;
-            let _ = writeln!(text, "  k{place} -> d{door} [color=\"{colour}\"];");
+            let _ = writeln!(text, "  k{place} -> d{door} [color=\"{colour}\"{style}];");
         }
         let _ = write!(same, " k{place};");
     }
@@ -81,16 +85,10 @@ fn keys(text: &mut String, picture: &Picture) {
 
 fn doors(text: &mut String, picture: &Picture) {
     for (place, door) in picture.doors.iter().enumerate() {
-        let mut label = door.name.clone();
-        let nobody = match door.opened_by.is_empty() {
-            true => "no key opens it",
-            false => "",
-        };
-        for more in [&door.ports.join(" "), nobody, &door.trusts] {
-            if !more.is_empty() {
-                let _ = write!(label, "\n{more}");
-            }
-        }
+        let label = rows_of_door(door).join(
+            "
+",
+        );
         let colour = COLOURS[place % COLOURS.len()].0;
         let style = match door.opened_by.is_empty() {
             true => "\"filled,dashed\"",

@@ -8,10 +8,13 @@
 //! Not drawn: where a wrong knock falls back to. That is a rule, the same at every knock, and stands
 //! in a sentence. Never drawn: what scratch keys knock, and the secrets of tokens.
 
+mod colours;
 mod doors;
 mod dot;
+mod frame;
 mod gather;
 mod place;
+mod settle;
 mod svg;
 mod text;
 mod words;
@@ -22,7 +25,8 @@ use crate::automaton::Automaton;
 use crate::policy::Policy;
 
 pub use dot::dot;
-pub use place::{Drawing, Frame, Leads, Line, Of, place};
+pub use frame::{Frame, Of};
+pub use place::{Drawing, Leads, Line, place};
 pub use svg::svg;
 pub use text::text;
 

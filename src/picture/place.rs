@@ -4,36 +4,25 @@
 //! rows of its own, in the order of the tree; a place of knocks stands in the middle of what follows
 //! it. So lines of the tree never cross; lines to doors may.
 
-use super::doors::{lanes, settle};
-use super::words::{count, length, wrap};
-use super::{Door, Key, Look, Picture, TooMuch};
+use super::frame::{Frame, Of, PADDING, ROW, SAID, rows_of_door, rows_of_key, wide};
+use super::words::wrap;
+use super::{Look, Picture, TooMuch};
 
-/// Sizes of letters: of a knock, of a name, of what is said below it.
-pub(super) const KNOCK: i64 = 13;
-pub(super) const NAME: i64 = 14;
-pub(super) const SAID: i64 = 12;
-
-/// From one line of text in a frame to the next, and what is free around them.
-pub(super) const ROW: i64 = 17;
-pub(super) const PADDING: i64 = 9;
-
+/// What is free at the edges.
 pub(super) const MARGIN: i64 = 24;
-const TOP: i64 = 96;
+/// Where keys and doors begin, below the title.
+pub(super) const TOP: i64 = 96;
 /// Between one knock and the next.
 const GAP: i64 = 24;
-const PILL: i64 = 28;
 /// What a line has at least before it enters a key or door.
-const ENTRY: i64 = 32;
-const LANE: i64 = 12;
+pub(super) const ENTRY: i64 = 32;
 /// Between the lines that leave one key.
-const FAN: i64 = 10;
-const BETWEEN_KEYS: i64 = 14;
-const BETWEEN_DOORS: i64 = 18;
+pub(super) const FAN: i64 = 10;
+const BETWEEN_KEYS: i64 = 12;
+pub(super) const BETWEEN_DOORS: i64 = 18;
+/// Less than this is hardly seen to be apart.
+pub(super) const APART: i64 = 8;
 const LEAST_WIDTH: i64 = 600;
-
-/// Letters in a line of a key or door; names may be longer.
-const LETTERS: usize = 30;
-const LINES_OF_PORTS: usize = 4;
 
 /// A picture with a place for everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,25 +35,6 @@ pub struct Drawing {
     pub notes: Vec<(i64, String)>,
     pub frames: Vec<Frame>,
     pub lines: Vec<Line>,
-}
-
-/// A box with lines of text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    pub of: Of,
-    pub x: i64,
-    pub y: i64,
-    pub width: i64,
-    pub height: i64,
-    pub rows: Vec<String>,
-}
-
-/// What a frame is of: a place in the list of that name in [`Picture`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
-    Knock(usize),
-    Key(usize),
-    Door(usize),
 }
 
 /// A line from a right edge to a left edge: level, upright at `bend`, and level again.
@@ -81,46 +51,11 @@ pub struct Line {
 pub enum Leads {
     OnToAKnock,
     ToAKey,
-    ToDoor(usize),
-}
-
-impl Frame {
-    fn new(of: Of, rows: Vec<String>, least_height: i64) -> Frame {
-        let text = rows.len() as i64 * ROW + 2 * PADDING;
-        let (height, first) = match of {
-            Of::Knock(_) => (PILL, KNOCK),
-            Of::Key(_) | Of::Door(_) => (text.max(least_height), NAME),
-        };
-        let sizes = std::iter::once(first).chain(std::iter::repeat(SAID));
-        let widths = rows.iter().zip(sizes).map(|(row, size)| wide(row, size));
-        let width = widths.max().unwrap_or(0) + 2 * PADDING + 4;
-        Frame {
-            of,
-            x: 0,
-            y: 0,
-            width,
-            height,
-            rows,
-        }
-    }
-
-    fn middle(&self) -> i64 {
-        self.y + self.height / 2
-    }
-
-    fn right(&self) -> i64 {
-        self.x + self.width
-    }
-
-    fn move_middle(&mut self, middle: i64) {
-        self.y = middle - self.height / 2;
-    }
-}
-
-/// The width of text in a monospaced font of this size: of the usual ones the widest has 0.62 of its
-/// size for each letter.
-fn wide(text: &str, size: i64) -> i64 {
-    (length(text) as i64 * size * 63).div_euclid(100) + 1
+    /// Places in [`Picture::doors`] and [`Picture::keys`].
+    ToDoor {
+        door: usize,
+        key: usize,
+    },
 }
 
 /// Gives everything its place.
@@ -131,22 +66,22 @@ pub fn place(picture: &Picture) -> Result<Drawing, TooMuch> {
     picture.fits()?;
     let mut columns = Columns::new(picture);
     columns.rows();
-    columns.from_left_to_right();
+    columns.left_to_right();
     columns.doors();
     Ok(columns.drawing())
 }
 
 /// The frames of each kind, and the lines between them.
-struct Columns<'p> {
-    picture: &'p Picture,
+pub(super) struct Columns<'p> {
+    pub(super) picture: &'p Picture,
     /// For each place of knocks, how many knocks lead there.
     depths: Vec<i64>,
     knocks: Vec<Frame>,
-    keys: Vec<Frame>,
-    doors: Vec<Frame>,
-    lines: Vec<Line>,
+    pub(super) keys: Vec<Frame>,
+    pub(super) doors: Vec<Frame>,
+    pub(super) lines: Vec<Line>,
     /// The left edges: of the first knock, of keys, of the first lane.
-    left: [i64; 3],
+    pub(super) left: [i64; 3],
 }
 
 impl Columns<'_> {
@@ -220,12 +155,17 @@ impl Columns<'_> {
             let then = &self.picture.knocks[place].then;
             if let (Some(&first), Some(&last)) = (then.first(), then.last()) {
                 let middle = (self.knocks[first].middle() + self.knocks[last].middle()) / 2;
+                let then = then.iter().map(|&next| self.knocks[next].middle());
+                // A line that is nearly straight is.
+                let near = then.min_by_key(|next| (next - middle).abs());
+                let near = near.filter(|next| (next - middle).abs() < APART);
+                let middle = near.unwrap_or(middle);
                 self.knocks[place].move_middle(middle);
             }
         }
     }
 
-    fn from_left_to_right(&mut self) {
+    fn left_to_right(&mut self) {
         self.knocks[0].x = MARGIN;
         let first = self.knocks[0].right() + GAP;
         let look = |place: usize| self.picture.knocks[place].look;
@@ -273,75 +213,6 @@ impl Columns<'_> {
         }
     }
 
-    /// Doors stand beside their keys, those without any below the others.
-    fn doors(&mut self) {
-        let wish = |door: &Door| {
-            let keys = door.opened_by.iter().map(|&key| self.keys[key].middle());
-            keys.sum::<i64>() / (door.opened_by.len() as i64).max(1)
-        };
-        let wishes: Vec<i64> = self.picture.doors.iter().map(wish).collect();
-        let mut order: Vec<usize> = (0..self.doors.len()).collect();
-        let lonely = |door: usize| self.picture.doors[door].opened_by.is_empty();
-        order.sort_by_key(|&door| (lonely(door), wishes[door]));
-        let visited = order.iter().take_while(|&&door| !lonely(door));
-        let wanted: Vec<_> = visited
-            .map(|&d| (wishes[d], self.doors[d].height))
-            .collect();
-        let middles = settle(&wanted, BETWEEN_DOORS, TOP);
-        for (&door, &middle) in order.iter().zip(&middles) {
-            self.doors[door].move_middle(middle);
-        }
-        let last = middles
-            .len()
-            .checked_sub(1)
-            .map(|last| &self.doors[order[last]]);
-        let mut y = last.map_or(TOP, |last| last.y + last.height + BETWEEN_DOORS);
-        for &door in &order[middles.len()..] {
-            self.doors[door].y = y;
-            y += self.doors[door].height + BETWEEN_DOORS;
-        }
-        self.lines_to_doors();
-    }
-
-    fn lines_to_doors(&mut self) {
-        // Where lines leave: those of one key in the order of the doors, so that they do not cross.
-        let mut leaving: Vec<Vec<(i64, i64)>> = vec![Vec::new(); self.doors.len()];
-        for (frame, key) in self.keys.iter().zip(&self.picture.keys) {
-            let mut doors = key.opens.clone();
-            doors.sort_by_key(|&door| self.doors[door].y);
-            let half = (doors.len() as i64 - 1) * FAN / 2;
-            for (number, door) in (0..).zip(doors) {
-                leaving[door].push((frame.right(), frame.middle() - half + number * FAN));
-            }
-        }
-        let entries: Vec<i64> = (0..self.doors.len())
-            .map(|door| entry(&self.doors[door], door, &leaving))
-            .collect();
-        let stretches: Vec<(i64, i64)> = leaving
-            .iter()
-            .zip(&entries)
-            .map(|(from, &entry)| {
-                let ys = || from.iter().map(|&(_, y)| y).chain([entry]);
-                (ys().min().unwrap_or(entry), ys().max().unwrap_or(entry))
-            })
-            .collect();
-        let lanes = lanes(&stretches, LANE);
-        let lane = |lane: usize| self.left[2] + lane as i64 * LANE;
-        let x = match self.keys.is_empty() {
-            true => self.left[2],
-            false => lane(lanes.iter().copied().max().unwrap_or(0)) + ENTRY,
-        };
-        for (door, frame) in self.doors.iter_mut().enumerate() {
-            frame.x = x;
-            self.lines.extend(leaving[door].iter().map(|&from| Line {
-                from,
-                bend: lane(lanes[door]),
-                to: (x, entries[door]),
-                leads: Leads::ToDoor(door),
-            }));
-        }
-    }
-
     fn drawing(self) -> Drawing {
         let all = || self.knocks.iter().chain(&self.keys).chain(&self.doors);
         let right = all().map(Frame::right).max().unwrap_or(0);
@@ -371,46 +242,4 @@ impl Columns<'_> {
             lines: self.lines,
         }
     }
-}
-
-/// Where lines enter a door: in its middle, or where no line to another door runs at that height.
-fn entry(frame: &Frame, door: usize, leaving: &[Vec<(i64, i64)>]) -> i64 {
-    let others = || {
-        let others = leaving
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != door);
-        others.flat_map(|(_, from)| from).map(|&(_, y)| y)
-    };
-    let free = |y: &i64| others().all(|other| (other - y).abs() > 4);
-    let tried = [0, 5, -5, 10, -10, 15, -15].map(|by| frame.middle() + by);
-    tried.into_iter().find(free).unwrap_or(frame.middle())
-}
-
-fn rows_of_key(key: &Key) -> Vec<String> {
-    let mut rows = vec![key.name.clone()];
-    rows.extend(wrap(&key.grants, LETTERS));
-    rows.extend(wrap(&key.limits.join(", "), LETTERS));
-    rows
-}
-
-fn rows_of_door(door: &Door) -> Vec<String> {
-    let mut rows = vec![door.name.clone()];
-    let ports = wrap(&door.ports.join(" "), LETTERS);
-    if ports.len() > LINES_OF_PORTS {
-        let shown = &ports[..LINES_OF_PORTS - 1];
-        let named: usize = shown.iter().map(|line| line.split(' ').count()).sum();
-        rows.extend_from_slice(shown);
-        rows.push(format!(
-            "and {} more",
-            count(door.ports.len() - named, "port")
-        ));
-    } else {
-        rows.extend(ports);
-    }
-    rows.extend(wrap(&door.trusts, LETTERS));
-    if door.opened_by.is_empty() {
-        rows.push("no key opens it".to_string());
-    }
-    rows
 }

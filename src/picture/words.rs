@@ -21,7 +21,10 @@ pub(super) fn knock(knock: Knock) -> String {
 }
 
 pub(super) fn title(policy: &Policy) -> String {
-    let keys = count(policy.keys.len(), "key");
+    let keys = match policy.keys.len() {
+        0 => "no key".to_string(),
+        keys => count(keys, "key"),
+    };
     format!("{keys} for {}", count(policy.doors.len(), "door"))
 }
 
@@ -110,8 +113,9 @@ pub(super) fn limits(key: &Key, now: i64) -> Vec<String> {
 
 /// The last day (UTC) for an end at midnight, as the policy file writes it, otherwise the moment.
 fn last_moment(end: i64) -> String {
-    let (second, form) = match end.rem_euclid(86_400) {
-        0 => (end - 1, "%Y-%m-%d"),
+    let (second, form) = match (end.rem_euclid(86_400), end.rem_euclid(60)) {
+        (0, _) => (end - 1, "%Y-%m-%d"),
+        (_, 0) => (end, "%Y-%m-%d %H:%M UTC"),
         _ => (end, "%Y-%m-%d %H:%M:%S UTC"),
     };
     jiff::Timestamp::from_second(second)
@@ -184,7 +188,8 @@ mod tests {
     fn dates_are_said_as_the_policy_writes_them() {
         for (written, said) in [
             ("2031-01-31", "until 2031-01-31"),
-            ("2031-01-31T18:00:00Z", "until 2031-01-31 18:00:00 UTC"),
+            ("2031-01-31T18:00:00Z", "until 2031-01-31 18:00 UTC"),
+            ("2031-01-31T18:00:05Z", "until 2031-01-31 18:00:05 UTC"),
             ("2020-02-29", "expired 2020-02-29"),
         ] {
             let text = format!(
