@@ -122,7 +122,7 @@ impl Picture {
     }
 }
 
-/// The most that is drawn: about 1,200 keys of five knocks, 70,000 pixels from top to bottom.
+/// The most that is drawn: about 1,400 keys of five knocks, 90,000 pixels from top to bottom.
 pub const MOST_THINGS: usize = 10_000;
 
 /// A picture with more than [`MOST_THINGS`].

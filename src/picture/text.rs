@@ -55,22 +55,19 @@ impl Tree<'_> {
         }
         let widest = knocked.then.iter().map(|&next| self.length(next)).max();
         let broken = !line.is_empty() && length(&line) + 3 + widest.unwrap_or(0) > WIDEST_KNOCKS;
+        let many = knocked.then.len();
         let (mut begun, below) = match broken {
             true => {
                 self.lines.push((format!("{line} ─"), None));
                 (String::new(), below.to_string())
             }
-            // Others of a fork stand under its corner.
-            false => {
+            // The others of a fork stand under its corner.
+            false if many > 1 && !line.is_empty() => {
                 let corner = (length(&line) + 1).saturating_sub(length(below));
-                let gap = match line.is_empty() {
-                    true => 0,
-                    false => corner,
-                };
-                (line, format!("{below}{}", " ".repeat(gap)))
+                (line, format!("{below}{}", " ".repeat(corner)))
             }
+            false => (line, below.to_string()),
         };
-        let many = knocked.then.len();
         for (number, &next) in (1..).zip(&knocked.then) {
             let label = &self.picture.knocks[next].label;
             let last = number == many;

@@ -94,7 +94,7 @@ pub(super) fn grants(policy: &Policy, key: &Key) -> String {
             }
             _ => show(least.unwrap_or_default()),
         };
-        return format!("{} doors for {time}", key.opens.len());
+        return format!("{} for {time}", count(key.opens.len(), "door"));
     }
     let parts = by_time
         .iter()
