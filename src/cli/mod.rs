@@ -68,7 +68,7 @@ enum Command {
     /// Print the ruleset of a policy.
     #[cfg(feature = "server")]
     Render(render::Arguments),
-    /// Draw a policy: which knocks make which key, and what it opens.
+    /// Draw a policy with its sequences: which knocks make which key, and what it opens.
     #[cfg(feature = "server")]
     Draw(draw::Arguments),
     /// Say what each knock of a trace on standard input means.
