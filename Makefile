@@ -8,9 +8,9 @@
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
-           bash zsh fish groff-base
+           bash zsh fish groff-base graphviz
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
-           setpriv python3 systemd-analyze rsync git bash zsh fish groff
+           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
@@ -36,7 +36,7 @@ COMPLETIONS = share/bash-completion/completions share/zsh/site-functions share/f
 UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
 
 install:
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml
 	install -d -m 700 $(DESTDIR)/etc/toctoc

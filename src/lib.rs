@@ -22,6 +22,8 @@ pub mod automaton;
 pub mod import;
 pub mod knock;
 #[cfg(feature = "server")]
+pub mod picture;
+#[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]
 pub mod ruleset;

@@ -21,7 +21,7 @@ const EXAMPLE: &str = "examples/one-server.toml";
 fn yes_is_0_no_is_1_could_not_is_2() {
     assert_eq!(toctoc(&["check", EXAMPLE]).status.code(), Some(0));
     let broken = "tests/golden/broken/port-zero.toml";
-    for command in ["check", "render", "apply", "status", "explain"] {
+    for command in ["check", "render", "draw", "apply", "status", "explain"] {
         let output = toctoc(&[command, broken]);
         assert_eq!(output.status.code(), Some(1), "{command}");
         assert!(text(&output.stderr).contains("no port is 0"), "{command}");

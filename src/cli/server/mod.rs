@@ -4,6 +4,7 @@ mod apply;
 mod by_hand;
 mod check;
 mod demo;
+mod draw;
 mod explain;
 mod import;
 mod key;
@@ -29,6 +30,8 @@ pub(super) enum Command {
     Check(check::Arguments),
     /// Print the ruleset of a policy.
     Render(render::Arguments),
+    /// Draw a policy with its sequences: which knocks make which key, and what it opens.
+    Draw(draw::Arguments),
     /// Say what each knock of a trace on standard input means.
     Explain(PolicyPath),
     /// Turn a knockd.conf or the classic iptables script into a policy.
@@ -64,6 +67,7 @@ pub(super) fn run(command: &Command) -> Answer {
     match command {
         Command::Check(arguments) => check::run(arguments),
         Command::Render(arguments) => render::run(arguments),
+        Command::Draw(arguments) => draw::run(arguments),
         Command::Explain(policy) => explain::run(policy),
         Command::Import(arguments) => import::run(arguments),
         Command::Apply(arguments) => apply::run(arguments),
