@@ -45,3 +45,5 @@ pub mod firewall;
 #[cfg(feature = "server")]
 pub mod lab;
 mod private_file;
+#[cfg(feature = "server")]
+pub mod rehearsal;

@@ -8,6 +8,7 @@ mod draw;
 mod explain;
 mod import;
 mod key;
+mod own_namespace;
 mod policy_path;
 mod refill;
 mod remove;
