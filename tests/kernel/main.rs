@@ -70,4 +70,5 @@ mod token_stops;
 mod token_world;
 mod tokens;
 mod trials;
+mod watching;
 mod world;
