@@ -6,9 +6,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use toctoc::knock::Knock;
-use toctoc::policy::lint::{RULES, Surroundings};
+use toctoc::policy::lint::{RULES, Surroundings, about};
 use toctoc::policy::load::load_and_lint;
 use toctoc::policy::{Host, Report};
 
@@ -109,6 +110,103 @@ fn a_key_expires_soon_or_has_expired() {
     ] {
         let text = format!("{GOOD}expires = {day}\n");
         assert_eq!(names(&text, &here), Vec::from_iter(wanted), "{day}");
+    }
+}
+
+/// The last that is wise, and the first that is not.
+#[test]
+fn what_is_not_wise_begins_there() {
+    let top = |setting: &str| format!("{setting}\n{GOOD}");
+    let trust = |network: &str| GOOD.replace("[22]\n", &format!("[22]\ntrust = [\"{network}\"]\n"));
+    let knocks = |ports: &str| GOOD.replace("4431, 2387, 9920, 18357, 5077", ports);
+    let expires = |moment: &str| format!("{GOOD}expires = {moment}\n");
+    for (name, wise, unwise) in [
+        (
+            "within-long",
+            top("within = '1m'"),
+            top("within = '1m 1ms'"),
+        ),
+        (
+            "open-long",
+            top("open_for = '1h'"),
+            top("open_for = '1h 1s'"),
+        ),
+        ("trust-everyone", trust("10.0.0.0/8"), trust("10.0.0.0/7")),
+        ("trust-everyone", trust("2001::/20"), trust("2001::/19")),
+        (
+            "key-expires-soon",
+            expires("2026-12-07T00:00:00Z"),
+            expires("2026-12-06T23:59:59Z"),
+        ),
+        // 43 bits take 51 days, and 38 less than two.
+        (
+            "sequence-weak",
+            knocks("12001, 23001, 301"),
+            knocks("12001, 301, 777"),
+        ),
+    ] {
+        assert_eq!(names(&wise, &around(&["22"])), [""; 0], "{wise}");
+        assert_eq!(names(&unwise, &around(&["22"])), [name], "{unwise}");
+    }
+    let last_second = expires("2026-11-23T00:00:01Z");
+    assert_eq!(names(&last_second, &around(&["22"])), ["key-expires-soon"]);
+    let over = expires("2026-11-23T00:00:00Z");
+    assert_eq!(names(&over, &around(&["22"])), ["key-expired"]);
+}
+
+#[test]
+fn ports_in_order_are_a_pattern_from_the_first_to_the_last() {
+    for (ports, wanted) in [
+        ("12001, 14003, 23001, 33003", Some("sequence-patterned")),
+        ("33003, 23001, 14003, 12001", Some("sequence-patterned")),
+        ("12001, 23001, 33003, 14003", None),
+        ("33003, 14003, 12001, 23001", None),
+        // The same port again is neither up nor down.
+        ("12001, '12001/udp', 23001, 33003", None),
+        ("33003, 23001, 12001, '12001/udp'", None),
+        // From a manual, and from none.
+        ("443, 2387, 920, 18357, 50", Some("sequence-patterned")),
+        ("444, 2387, 920, 18357, 50", None),
+    ] {
+        let text = GOOD.replace("4431, 2387, 9920, 18357, 5077", ports);
+        let text = format!("silence = ['first-knock-public']\n{text}");
+        let found = names(&text, &around(&["22"]));
+        assert_eq!(found, Vec::from_iter(wanted), "{ports}");
+    }
+}
+
+#[test]
+fn an_interface_is_unguarded_if_the_host_has_it() {
+    let only = |list: &str| format!("interfaces = [{list}]\n{GOOD}");
+    let here = around(&["22"]);
+    assert_eq!(names(&only("'eth0'"), &here), ["interface-unguarded"]);
+    assert_eq!(names(&only("'eth0', 'wlan0'"), &here), [""; 0]);
+    // The policy may be for a host that has no other.
+    let elsewhere = Surroundings {
+        listening: None,
+        ..here
+    };
+    assert_eq!(names(&only("'eth0'"), &elsewhere), [""; 0]);
+}
+
+#[test]
+fn a_time_is_told_in_its_largest_unit() {
+    const DAY: u64 = 86_400;
+    const YEAR: u64 = 31_557_600;
+    for (seconds, text) in [
+        (0, "less than a second"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "1 minute"),
+        (3599, "59 minutes"),
+        (2 * 3600, "2 hours"),
+        (DAY, "1 day"),
+        (YEAR - 1, "365 days"),
+        (YEAR, "1 year"),
+        (1_000_000 * YEAR - 1, "999999 years"),
+        (1_000_000 * YEAR, "more than a million years"),
+    ] {
+        assert_eq!(about(Duration::from_secs(seconds)), text);
     }
 }
 

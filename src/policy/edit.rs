@@ -269,6 +269,19 @@ mod tests {
         );
     }
 
+    /// Sections may be mixed: what comes next is next in the file.
+    #[test]
+    fn a_comment_stays_where_it_was_among_mixed_sections() {
+        let yves =
+            "# The house.\n\n# Yves's own\n[key.yves]\nopens = [\"ssh\"]\nsequence = [1, 2, 3]\n";
+        let bob = "\n[key.bob]\nopens = [\"ssh\"]\nsequence = [4, 5, 6]\n";
+        let door = "\n[door.ssh]\nports = [22]\n";
+        for rest in [format!("{bob}{door}"), format!("{door}{bob}")] {
+            let without_yves = remove_key(&format!("{yves}{rest}"), &name("yves")).unwrap();
+            assert_eq!(without_yves, format!("# The house.\n{rest}"));
+        }
+    }
+
     #[test]
     fn what_cannot_be_changed_is_told() {
         let opens = ["ssh".to_string()];

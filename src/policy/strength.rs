@@ -65,6 +65,8 @@ pub fn time_to_guess(strength: Strength, packets_per_second: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Host, Secrets, read_for};
+    use crate::single_use::Secret;
 
     fn of(texts: &[&str]) -> Strength {
         let knocks: Vec<Knock> = texts.iter().map(|text| text.parse().unwrap()).collect();
@@ -76,6 +78,40 @@ mod tests {
         assert_eq!(of(&["12001", "23001/udp"]).to_string(), "31 bits");
         assert_eq!(of(&["443", "23001"]).to_string(), "26 bits");
         assert_eq!(of(&["8080", "1000/udp"]).to_string(), "22 bits");
+    }
+
+    #[test]
+    fn ports_below_1024_are_tried_first() {
+        assert_eq!(of(&["1023/udp", "23001"]).to_string(), "26 bits");
+        assert_eq!(of(&["1024/udp", "23001"]).to_string(), "31 bits");
+    }
+
+    /// Of a key that opens with this.
+    fn of_key(with: &str) -> Strength {
+        let digits = "0123456789abcdef".repeat(4);
+        let secret = |_: &str| Secret::parse(&digits).map_err(|error| error.to_string());
+        let host = Host {
+            secrets: Secrets(Some(&secret)),
+            ..Host::default()
+        };
+        let text = format!(
+            "token_port = 4000\ntoken_horizon = \"61m\"\n[door.ssh]\nports = [22]\n\
+             [key.k]\nopens = [\"ssh\"]\n{with}\n"
+        );
+        let policy = read_for("p", &text, &host).unwrap_or_else(|report| panic!("{report}"));
+        Strength::of_key(&policy.keys[0], &policy)
+    }
+
+    #[test]
+    fn whatever_opens_may_be_guessed() {
+        let one = "sequence = [12001, 301, 23001]";
+        assert_eq!(of_key(one), of(&["12001", "301", "23001"]));
+        // The weakest of four, and one of four will do.
+        let four = "scratch = [[12001, 23001, 14003, 33003], [12001, 301, 23001], \
+                    [23001, 33003, 14003], [14003, 12001, 33003]]";
+        assert_eq!(of_key(four).0, of_key(one).0 - 2.0);
+        // Four a minute for 61 minutes, and the grace: one of 256 will do.
+        assert_eq!(of_key("token = \"alice\""), Strength(120.0));
     }
 
     #[test]

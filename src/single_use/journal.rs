@@ -367,6 +367,18 @@ mod tests {
         assert_eq!(journal.barred(), window(NOW + 60));
     }
 
+    /// Tokens are loaded up to a day ahead: what was spent could else be loaded again.
+    #[test]
+    fn a_clock_that_is_a_day_behind_is_waited_for_and_a_later_one_believed() {
+        let barred = |behind: i64| {
+            let (journal, _) = Journal::go_on(Some(begun()), None, 8, clocks(NOW - behind, 20));
+            journal.barred()
+        };
+        let day = 24 * 3600;
+        assert_eq!(barred(day + 600), Some(Window(u64::MAX)));
+        assert_eq!(barred(day + 3600), window(NOW - day - 3600));
+    }
+
     #[test]
     fn a_clock_that_steps_after_an_unclean_stop_bars_anew() {
         for step in [-7200, 7200] {
