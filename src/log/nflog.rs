@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nflog::{
-    ConfigCmd, ConfigMode, PacketNla, ULogMessage, config_request,
+    ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage, config_request,
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::Socket;
@@ -34,7 +34,12 @@ impl Group {
         let request = config_request(
             NetfilterProtoFamily::Unspec,
             number,
-            vec![ConfigCmd::Bind.into(), ConfigMode::PACKET_MAX.into()],
+            // One by one, as they come.
+            vec![
+                ConfigCmd::Bind.into(),
+                ConfigMode::PACKET_MAX.into(),
+                ConfigNla::QThresh(1),
+            ],
         );
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);

@@ -4,12 +4,13 @@
 pub mod screen;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::firewall::status::{GrantStatus, Status};
+use crate::firewall::status::Status;
 use crate::log::Opening;
 
 /// Something that happened at a door.
@@ -69,6 +70,8 @@ pub struct Tracker {
     held: BTreeMap<(String, String), Held>,
     /// What was told lately, and not yet seen.
     told: VecDeque<(Instant, Opening)>,
+    /// What was seen lately, and not yet told.
+    seen: Vec<(Instant, (String, String))>,
     /// Whether anything was seen yet: who is in already has not come now.
     begun: bool,
     counts: VecDeque<(Instant, Counts)>,
@@ -105,8 +108,15 @@ pub struct Rates {
 const OVER: Duration = Duration::from_secs(5);
 
 impl Tracker {
-    /// The kernel has told of an opening.
-    pub fn tell(&mut self, opening: Opening, now: Instant) -> Event {
+    /// The kernel has told of an opening. That is an event, unless it was seen just before.
+    pub fn tell(&mut self, opening: Opening, now: Instant) -> Option<Event> {
+        let just_seen = |(at, seen): &&mut (Instant, (String, String))| {
+            is_of(&opening, seen) && now.saturating_duration_since(*at) <= LAG
+        };
+        if self.seen.iter_mut().find(just_seen).is_some() {
+            self.seen.retain(|(_, seen)| !is_of(&opening, seen));
+            return None;
+        }
         let event = Event {
             what: What::Open,
             door: opening.door.clone(),
@@ -114,7 +124,7 @@ impl Tracker {
             key: Some(opening.key.clone()).filter(|key| !key.is_empty()),
         };
         self.told.push_back((now, opening));
-        event
+        Some(event)
     }
 
     /// The kernel was looked at. Returns what has happened since the last time, but for openings that were
@@ -134,9 +144,11 @@ impl Tracker {
             events.push(event(What::Close, &at, held.and_then(|held| held.key)));
         }
         for (at, grant) in there {
-            let told = self.was_told(&at, grant);
-            let key = grant.key.clone().or_else(|| told.clone());
+            let told = self.was_told(&at);
             let before = self.held.get(&at);
+            let key = grant.key.clone().or_else(|| told.clone());
+            // Who opened is forgotten a moment before the grant.
+            let key = key.or_else(|| before.and_then(|held| held.key.clone()));
             // A grant lasts longer than before only when it is given again.
             let again = before.is_some_and(|held| {
                 let passed = now.saturating_duration_since(held.since).as_secs_f64();
@@ -145,6 +157,7 @@ impl Tracker {
             let is_new = before.is_none() || again;
             if is_new && told.is_none() && self.begun {
                 events.push(event(What::Open, &at, key.clone()));
+                self.seen.push((now, at.clone()));
             }
             let held = Held {
                 key,
@@ -154,6 +167,8 @@ impl Tracker {
             self.held.insert(at, held);
         }
         self.begun = true;
+        self.seen
+            .retain(|(at, _)| now.saturating_duration_since(*at) <= LAG);
         // Told and never seen: used up, or closed, before anybody looked.
         while let Some((at, _)) = self.told.front()
             && now.saturating_duration_since(*at) > LAG
@@ -191,20 +206,10 @@ impl Tracker {
     }
 
     /// The key of an opening that was told and is this grant; it is told no more then.
-    fn was_told(&mut self, at: &(String, String), grant: &GrantStatus) -> Option<String> {
-        let network: Option<IpNet> = at.1.parse().ok().or_else(|| {
-            let address: std::net::IpAddr = at.1.parse().ok()?;
-            Some(IpNet::from(address))
-        });
-        let same = |opening: &Opening| {
-            let cut = grant.key.as_ref();
-            opening.door == at.0
-                && network.is_some_and(|network| network.contains(&opening.source))
-                && cut.is_none_or(|key| key.starts_with(&opening.key))
-        };
+    fn was_told(&mut self, at: &(String, String)) -> Option<String> {
         let mut key = None;
         self.told.retain(|(_, opening)| {
-            let own = same(opening);
+            let own = is_of(opening, at);
             if own {
                 key = Some(opening.key.clone());
             }
@@ -232,11 +237,175 @@ impl Tracker {
     }
 }
 
+/// Whether an opening gave this grant: a door, and an address or a network.
+fn is_of(opening: &Opening, grant: &(String, String)) -> bool {
+    let network: Option<IpNet> = grant.1.parse().ok().or_else(|| {
+        let address: IpAddr = grant.1.parse().ok()?;
+        Some(IpNet::from(address))
+    });
+    opening.door == grant.0 && network.is_some_and(|network| network.contains(&opening.source))
+}
+
 fn event(what: What, at: &(String, String), key: Option<String>) -> Event {
     Event {
         what,
         door: at.0.clone(),
         source: at.1.clone(),
         key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::status::{DoorStatus, GrantStatus};
+
+    /// Seconds after the start, and who is in: source, key, and for how long.
+    type Look<'l> = &'l [(&'l str, Option<&'l str>, f64)];
+
+    struct Film {
+        tracker: Tracker,
+        start: Instant,
+    }
+
+    impl Film {
+        fn new() -> Film {
+            Film {
+                tracker: Tracker::default(),
+                start: Instant::now(),
+            }
+        }
+
+        fn at(&self, seconds: f64) -> Instant {
+            self.start + Duration::from_secs_f64(seconds)
+        }
+
+        fn look(&mut self, seconds: f64, there: Look) -> Vec<String> {
+            let grants = there.iter().map(|(source, key, expires_in)| GrantStatus {
+                source: source.to_string(),
+                key: key.map(str::to_string),
+                by_hand: false,
+                once: false,
+                expires_in: *expires_in,
+            });
+            let door = DoorStatus {
+                name: "ssh".to_string(),
+                ports: Vec::new(),
+                in_policy: true,
+                guarded_by: None,
+                trust: Vec::new(),
+                grants: grants.collect(),
+            };
+            let status = Status {
+                doors: vec![door],
+                ..Status::default()
+            };
+            let events = self.tracker.look(&status, self.at(seconds));
+            events.iter().map(Event::words).collect()
+        }
+
+        fn tell(&mut self, seconds: f64, source: &str) -> Option<String> {
+            let opening = Opening {
+                at: None,
+                source: source.parse().unwrap(),
+                door: "ssh".to_string(),
+                key: "yves".to_string(),
+            };
+            let event = self.tracker.tell(opening, self.at(seconds));
+            event.map(|event| event.words())
+        }
+    }
+
+    const OPENED: &str = "ssh opened to 192.0.2.7, by yves";
+    const CLOSED: &str = "ssh closed to 192.0.2.7, by yves";
+
+    #[test]
+    fn who_is_in_from_the_start_has_not_come() {
+        let mut film = Film::new();
+        assert!(
+            film.look(0.0, &[("192.0.2.7", Some("yves"), 60.0)])
+                .is_empty()
+        );
+        assert!(
+            film.look(1.0, &[("192.0.2.7", Some("yves"), 59.0)])
+                .is_empty()
+        );
+        // Who opened may be forgotten before the grant is.
+        assert!(film.look(59.0, &[("192.0.2.7", None, 1.0)]).is_empty());
+        assert_eq!(film.look(61.0, &[]), [CLOSED]);
+    }
+
+    #[test]
+    fn an_opening_is_told_once() {
+        // Seen alone; told, then seen; seen, then told.
+        let mut film = Film::new();
+        film.look(0.0, &[]);
+        assert_eq!(
+            film.look(1.0, &[("192.0.2.7", Some("yves"), 60.0)]),
+            [OPENED]
+        );
+        assert_eq!(film.tell(1.5, "192.0.2.7"), None);
+        assert_eq!(film.look(2.0, &[]), [CLOSED]);
+        assert_eq!(film.tell(5.0, "192.0.2.7").unwrap(), OPENED);
+        assert!(
+            film.look(5.1, &[("192.0.2.0/24", Some("yves"), 60.0)])
+                .is_empty()
+        );
+        let other = film.tell(5.2, "192.0.2.200").unwrap();
+        assert_eq!(other, "ssh opened to 192.0.2.200, by yves");
+    }
+
+    #[test]
+    fn another_opening_is_one_more() {
+        let mut film = Film::new();
+        film.look(0.0, &[("192.0.2.7", Some("yves"), 20.0)]);
+        assert_eq!(
+            film.look(10.0, &[("192.0.2.7", Some("yves"), 60.0)]),
+            [OPENED]
+        );
+        assert_eq!(film.tell(20.0, "192.0.2.7").unwrap(), OPENED);
+        assert!(
+            film.look(20.5, &[("192.0.2.7", Some("yves"), 59.5)])
+                .is_empty()
+        );
+    }
+
+    /// A grant for one connection may be used up before anybody looks.
+    #[test]
+    fn what_was_told_and_never_seen_ends() {
+        let mut film = Film::new();
+        film.look(0.0, &[]);
+        film.tell(1.0, "192.0.2.7").unwrap();
+        assert!(film.look(1.1, &[]).is_empty());
+        assert_eq!(film.look(4.0, &[]), [CLOSED]);
+        assert!(film.look(5.0, &[]).is_empty());
+    }
+
+    #[test]
+    fn rates_are_over_the_last_seconds() {
+        let mut tracker = Tracker::default();
+        let start = Instant::now();
+        let look = |tracker: &mut Tracker, seconds: u64, wrong: u64| {
+            let status = Status {
+                wrong,
+                shut_out: 10 * wrong,
+                ..Status::default()
+            };
+            tracker.look(&status, start + Duration::from_secs(seconds));
+        };
+        assert_eq!(tracker.rates(), Rates::default());
+        look(&mut tracker, 0, 1000);
+        assert_eq!(tracker.rates(), Rates::default());
+        for second in 1..=20 {
+            look(&mut tracker, second, 1000 + 2 * second);
+        }
+        let rates = tracker.rates();
+        assert_eq!(
+            (rates.opened, rates.wrong, rates.shut_out),
+            (0.0, 2.0, 20.0)
+        );
+        // The table was made anew.
+        look(&mut tracker, 21, 0);
+        assert_eq!(tracker.rates().wrong, 0.0);
     }
 }

@@ -89,7 +89,10 @@ fn the_log_says_who_opened() {
     assert!(second.contains("  2001:db8::7 "), "{second}");
     let other = world.toctoc(&["log", world.path().to_str().unwrap()]);
     let said = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(said.contains("one program can listen to a group"), "{said}");
+    assert!(
+        said.contains("one program at a time can listen to a group"),
+        "{said}"
+    );
 }
 
 /// Every opening and every end once, however it came about.

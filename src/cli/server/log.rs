@@ -89,18 +89,15 @@ fn told(any: bool, nothing: &str) -> Answer {
 
 /// Why nothing is heard.
 pub(super) fn deaf(log: Log, error: &std::io::Error) -> String {
-    let (what, who) = match log {
+    let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+    let (what, hint) = match log {
         Log::Nflog(group) => (
             format!("NFLOG group {group}"),
-            " (one program can listen to a group: is there another?)",
+            " (for root, and one program at a time can listen to a group: is there another?)",
         ),
-        _ => ("the kernel's log".to_string(), ""),
+        _ => ("the kernel's log".to_string(), " (for root)"),
     };
-    let hint = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => " (as root it works)",
-        std::io::ErrorKind::ResourceBusy => who,
-        _ => "",
-    };
+    let hint = if denied { hint } else { "" };
     format!("{what} cannot be heard: {error}{hint}")
 }
 

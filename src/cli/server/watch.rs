@@ -127,7 +127,7 @@ impl Watch<'_> {
         let mut events = Vec::new();
         while let Some(source) = &mut self.source {
             match source.hear() {
-                Ok(Some(opening)) => events.push(self.tracker.tell(opening, at)),
+                Ok(Some(opening)) => events.extend(self.tracker.tell(opening, at)),
                 Ok(None) => break,
                 Err(error) => {
                     self.notes.push(deaf(self.policy.log, &error));

@@ -13,7 +13,7 @@ use super::noted::Noted;
 use serde::{Deserialize, Serialize};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// `nftables` or `iptables`, as the policy says.
     pub backend: String,
