@@ -20,7 +20,8 @@ PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd
 ROOT = $(filter 0,$(shell id -u))
 INSIDE = $(if $(ROOT),,unshare --user --map-root-user --)
 NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git doors_and_keys_of_the_policy an_opening_is_logged_with_door_key_and_source \
-            two_thousand_keys_are_applied_and_work on_iptables a_machine_starts systemd_ends_a_trial nobody_shuts_himself_out
+            two_thousand_keys_are_applied_and_work on_iptables a_machine_starts systemd_ends_a_trial \
+            the_network_comes_when a_package_comes nobody_shuts_himself_out
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 # Kernel tests mostly wait.
