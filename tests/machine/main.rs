@@ -21,10 +21,11 @@ mount -t tmpfs run /run
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t proc proc /proc
-for tree in etc usr var; do
+for tree in etc usr var tmp; do
     mkdir -p /run/over/$tree /run/over/$tree.work
     mount -t overlay $tree -o lowerdir=/$tree,upperdir=/run/over/$tree,workdir=/run/over/$tree.work /$tree
 done
+mount -t tmpfs tmp /var/tmp
 units=/usr/lib/systemd/system
 mkdir /run/kept
 for target in sysinit basic multi-user timers shutdown local-fs network-pre network; do

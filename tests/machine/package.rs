@@ -65,6 +65,8 @@ fn lintian_finds_nothing_in_the_package() {
 #[test]
 fn a_package_comes_stays_and_goes() {
     let path = package().display();
+    // The machine's files are those that were there when it started.
+    let later = ["1.1.0", "1.2.0"].map(later);
     let machine = Machine::start("");
     let status = || -> serde_json::Value {
         serde_json::from_str(&machine.does("toctoc status --json")).unwrap()
@@ -105,7 +107,7 @@ fn a_package_comes_stays_and_goes() {
 
     // A later version: nobody touches the firewall, and what runs goes on.
     machine.does("nft monitor >/run/changes 2>&1 & echo $! >/run/monitor");
-    let said = dpkg(&format!("--install {}", later("1.1.0").display()));
+    let said = dpkg(&format!("--install {}", later[0].display()));
     machine.does("kill $(cat /run/monitor)");
     assert_eq!(machine.does("cat /run/changes"), "");
     assert!(!said.contains("toctoc:"), "{said}");
@@ -120,7 +122,7 @@ fn a_package_comes_stays_and_goes() {
         "systemctl --quiet disable toctoc-refill.timer
          sed -i s/4431/5531/ /etc/toctoc/policy.toml",
     );
-    let said = dpkg(&format!("--install {}", later("1.2.0").display()));
+    let said = dpkg(&format!("--install {}", later[1].display()));
     assert!(said.contains("the firewall was not touched"), "{said}");
     assert!(machine.knows("4431") && !machine.knows("5531"));
     assert_eq!(is("toctoc-refill.timer"), "disabled active ");
