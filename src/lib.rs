@@ -44,4 +44,10 @@ pub mod enrol;
 pub mod firewall;
 #[cfg(feature = "server")]
 pub mod lab;
+#[cfg(feature = "server")]
+pub mod log;
 mod private_file;
+#[cfg(feature = "server")]
+pub mod rehearsal;
+#[cfg(feature = "server")]
+pub mod watch;

@@ -22,6 +22,8 @@ pub mod watchdog;
 
 use std::fmt;
 
+use crate::ruleset::Grant;
+
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
 pub use nft::Nft;
@@ -33,6 +35,24 @@ pub struct Firewall {
     pub nft: Nft,
     pub iptables: Iptables,
     pub state: StateFile,
+}
+
+impl Firewall {
+    /// All live grants, whichever backend holds them.
+    ///
+    /// # Errors
+    /// When nft or the lists of iptables cannot be read.
+    pub fn grants(&self) -> Result<Vec<Grant>, Failure> {
+        let mut grants = Vec::new();
+        if self.nft.is_there()? {
+            let listing = self.nft.list_grants()?;
+            grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
+        }
+        if Iptables::has_rules() {
+            grants.extend(Iptables::lists()?.grants());
+        }
+        Ok(grants)
+    }
 }
 
 /// What went wrong while talking to the kernel, and what holds now.

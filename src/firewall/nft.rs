@@ -189,6 +189,43 @@ impl Nft {
         }
     }
 
+    /// What changes from one second to the next: the grants, who is midway, and the counters. `None` when
+    /// there is no table of ours.
+    ///
+    /// # Errors
+    /// As for [`list`](Nft::list).
+    pub fn glance(&self) -> Result<Option<Listing>, Failure> {
+        if !self.is_there()? {
+            return Ok(None);
+        }
+        let Some(mut listing) = self.list_grants()? else {
+            return Ok(None);
+        };
+        for map in ["progress4", "progress6"] {
+            if let Some(progress) = self.list_part("map", map)? {
+                listing.merge(progress);
+            }
+        }
+        let (family, table) = table_words();
+        let ended = self.run(
+            &[
+                &self.program,
+                "-j",
+                "list",
+                "counters",
+                "table",
+                family,
+                table,
+            ],
+            "",
+        )?;
+        if !ended.succeeded() {
+            return Err(Failure::unchanged(self.said(&ended)));
+        }
+        listing.merge(self::listing(&ended)?);
+        Ok(Some(listing))
+    }
+
     /// The outline of a table that has `fewest` chains at least, unless its names alone take too long.
     fn outline_from(&self, fewest: usize, quick: Duration) -> Result<Option<Listing>, Failure> {
         let start = Instant::now();

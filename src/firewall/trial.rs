@@ -8,7 +8,6 @@ use super::lock::Lock;
 use super::record::{Moment, Origin, Record, Trial};
 use super::{Failure, Firewall, Iptables, Left};
 use crate::policy::Policy;
-use crate::ruleset::Grant;
 use crate::single_use::journal::Clocks;
 
 /// Makes the policy the running one, until the trial of this number ends. Returns what it would go back
@@ -34,7 +33,7 @@ pub fn begin(
         Some(under_way) => under_way.again(id, lasting),
         None => Trial::new(id, before(firewall, &old)?, lasting),
     };
-    let (grants, then) = (grants(firewall)?, Moment::now());
+    let (grants, then) = (firewall.grants()?, Moment::now());
     let mut record = old.clone();
     record.running = Some(origin);
     record.refused = None;
@@ -56,7 +55,7 @@ pub fn begin(
         message: format!("{}; it goes back when the trial ends", failure.message),
         left: Left::Changed,
     };
-    trial.note_ended(&grants, &then, &self::grants(firewall).map_err(goes_back)?);
+    trial.note_ended(&grants, &then, &firewall.grants().map_err(goes_back)?);
     trial.extend(lasting);
     let to = trial.before.clone();
     record.trial = Some(trial);
@@ -82,18 +81,6 @@ fn no_way_back(why: &str) -> Failure {
     Failure::unchanged(format!(
         "{why}, so there would be no way back; `toctoc apply` without --confirm notes what it applies"
     ))
-}
-
-fn grants(firewall: &Firewall) -> Result<Vec<Grant>, Failure> {
-    let mut grants = Vec::new();
-    if firewall.nft.is_there()? {
-        let listing = firewall.nft.list_grants()?;
-        grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
-    }
-    if Iptables::has_rules() {
-        grants.extend(Iptables::lists()?.grants());
-    }
-    Ok(grants)
 }
 
 /// What a confirmation found.
@@ -159,7 +146,7 @@ pub fn roll_back(
             let policy = before.policy().map_err(|error| {
                 Failure::unchanged(format!("the policy before cannot be had back: {error}"))
             })?;
-            let returning = trial.returning(&Moment::now(), &grants(firewall)?);
+            let returning = trial.returning(&Moment::now(), &firewall.grants()?);
             apply_locked(firewall, &policy, clocks, &returning)?;
             returned = returning.len();
         }

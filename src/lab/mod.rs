@@ -112,6 +112,8 @@ impl Drop for Host {
 pub struct Lab {
     pub server: Host,
     pub client: Host,
+    /// The name of the server's end of the cable.
+    interface: String,
 }
 
 /// Addresses of the [`Lab`], IPv4 and IPv6.
@@ -128,34 +130,65 @@ impl Lab {
     /// # Errors
     /// As for [`Host::new`], or when `ip` is missing.
     pub fn new() -> io::Result<Lab> {
+        Lab::with_interface("eth0")
+    }
+
+    /// The same; the server's end of the cable has this name.
+    ///
+    /// # Errors
+    /// As for [`Lab::new`], or when that is no name for an interface.
+    pub fn with_interface(name: &str) -> io::Result<Lab> {
         let lab = Lab {
             server: Host::new()?,
             client: Host::new()?,
+            interface: name.to_string(),
         };
         let client = lab.client.pid();
         lab.server.ip(&format!(
-            "link add eth0 address {} type veth peer name eth0 address {} netns {client}",
+            "link add {name} address {} type veth peer name eth0 address {} netns {client}",
             MAC[0], MAC[1]
         ))?;
         let (ours, theirs) = ([SERVER].as_slice(), [CLIENT, STRANGER].as_slice());
-        for (host, own, other, mac) in [
-            (&lab.server, ours, theirs, MAC[1]),
-            (&lab.client, theirs, ours, MAC[0]),
+        for (host, name, own, other, mac) in [
+            (&lab.server, name, ours, theirs, MAC[1]),
+            (&lab.client, "eth0", theirs, ours, MAC[0]),
         ] {
             for [v4, v6] in own {
-                host.ip(&format!("addr add {v4}/24 dev eth0"))?;
-                host.ip(&format!("addr add {v6}/64 dev eth0 nodad"))?;
+                host.ip(&format!("addr add {v4}/24 dev {name}"))?;
+                host.ip(&format!("addr add {v6}/64 dev {name} nodad"))?;
             }
-            host.ip("link set eth0 up")?;
+            host.ip(&format!("link set {name} up"))?;
             // Nobody has to be asked who is who: no packet waits for an answer.
             for address in other.iter().flatten() {
                 host.ip(&format!(
-                    "neigh add {address} lladdr {mac} dev eth0 nud permanent"
+                    "neigh add {address} lladdr {mac} dev {name} nud permanent"
                 ))?;
             }
         }
         lab.wait_until_joined()?;
         Ok(lab)
+    }
+
+    /// The client speaks to the server from this address, which may be a new one.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn speak_from(&self, client: IpAddr, server: IpAddr) -> io::Result<()> {
+        let length = match client {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        };
+        let (name, [_, mac]) = (&self.interface, MAC);
+        let nodad = if client.is_ipv6() { " nodad" } else { "" };
+        self.client
+            .ip(&format!("addr replace {client}/{length} dev eth0{nodad}"))?;
+        self.client
+            .ip(&format!("route replace {server} dev eth0 src {client}"))?;
+        self.server
+            .ip(&format!("route replace {client} dev {name}"))?;
+        self.server.ip(&format!(
+            "neigh replace {client} lladdr {mac} dev {name} nud permanent"
+        ))
     }
 
     /// A cable takes a moment after it is plugged in, IPv6 a moment more: until a closed port of the

@@ -58,6 +58,7 @@ mod profiles;
 mod programs;
 mod recipes;
 mod refills;
+mod rehearsals;
 mod scratch;
 mod ssh;
 mod sshd;

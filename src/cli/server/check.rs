@@ -1,17 +1,21 @@
 //! `toctoc check`
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Answer, PolicyPath, could_not_read, count, host, now, say, warn_of_readers};
+use super::{
+    Answer, PolicyPath, complain, could_not_read, count, host, now, own_namespace, say,
+    warn_of_readers,
+};
 use crate::firewall::listening::surroundings;
 use crate::policy::diagnostic::Style;
 use crate::policy::lint::{Surroundings, about};
 use crate::policy::load::{LoadError, load_and_lint};
 use crate::policy::strength::{A_MILLION, Strength, time_to_guess};
 use crate::policy::{Policy, Report};
+use crate::rehearsal::{Rehearsed, Stopped, rehearse};
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -23,6 +27,12 @@ pub(in crate::cli) struct Arguments {
     /// The policy is for another host: do not look at what listens on this one.
     #[arg(long)]
     elsewhere: bool,
+    /// Try every key at every door, on two hosts in namespaces that exist only for it.
+    #[arg(long)]
+    rehearse: bool,
+    /// Already inside a user namespace of our own.
+    #[arg(long, hide = true)]
+    entered: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -32,6 +42,9 @@ pub(in crate::cli) struct Arguments {
 const RATES: [u64; 3] = [1, 1000, A_MILLION];
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
+    if arguments.rehearse && !arguments.entered && !own_namespace::is_root() {
+        return own_namespace::enter();
+    }
     let path = &arguments.policy;
     let around = match arguments.elsewhere {
         true => Surroundings {
@@ -53,12 +66,31 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         Err(error) => return could_not_read(error),
     };
     let denied = arguments.deny.is_some() && !warnings.diagnostics().is_empty();
+    let rehearsed = match arguments
+        .rehearse
+        .then(|| rehearse(&policy, now()))
+        .transpose()
+    {
+        Ok(rehearsed) => rehearsed,
+        Err(stopped) => {
+            complain(&not_rehearsed(&stopped));
+            return match stopped {
+                Stopped::Lab(_) => Answer::CouldNot,
+                Stopped::Refused(_) => Answer::No,
+            };
+        }
+    };
     if arguments.json {
         let warnings = listed(&warnings);
         let strength = strengths(&policy);
         say(&format!(
             "{:#}\n",
-            json!({ "errors": [], "warnings": warnings, "keys": strength })
+            json!({
+                "errors": [],
+                "warnings": warnings,
+                "keys": strength,
+                "rehearsal": rehearsed,
+            })
         ));
     } else {
         if !warnings.diagnostics().is_empty() {
@@ -66,11 +98,47 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             let _ = writeln!(anstream::stderr(), "{shown}");
         }
         say(&summary(path, &policy));
+        if let Some(rehearsed) = &rehearsed {
+            tell(rehearsed);
+        }
     }
     warn_of_readers(path, &policy);
-    match denied {
+    match denied || rehearsed.is_some_and(|rehearsed| !rehearsed.wrong.is_empty()) {
         true => Answer::No,
         false => Answer::Yes,
+    }
+}
+
+fn tell(rehearsed: &Rehearsed) {
+    for what in &rehearsed.left_out {
+        say(&format!("not rehearsed: {what}\n"));
+    }
+    for what in &rehearsed.wrong {
+        complain(&format!("rehearsal: {what}"));
+    }
+    if rehearsed.wrong.is_empty() {
+        say(&format!(
+            "rehearsed: all doors are shut, and {} opened exactly what the policy says, {}\n",
+            count(rehearsed.keys, "key"),
+            count(rehearsed.opened, "time")
+        ));
+    }
+}
+
+fn not_rehearsed(stopped: &Stopped) -> String {
+    match stopped {
+        Stopped::Lab(error) => {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => " (needs iproute2, nftables and util-linux)",
+                io::ErrorKind::PermissionDenied => "; as root it works",
+                _ => "",
+            };
+            format!("it could not be rehearsed: {error}{hint}")
+        }
+        Stopped::Refused(failure) => format!(
+            "the kernel of this host does not take the policy: {}",
+            failure.message
+        ),
     }
 }
 

@@ -5,15 +5,13 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU16;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Answer, complain, now, say, status};
+use super::{Answer, complain, now, own_namespace, say, status};
 use crate::client::profile::Way;
 use crate::client::{Door, Plan, enter, send_knock};
 use crate::firewall::Firewall;
@@ -52,9 +50,8 @@ const DOOR: NonZeroU16 = NonZeroU16::new(22).unwrap();
 const WAIT: Duration = Duration::from_millis(300);
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let root = rustix::process::geteuid().is_root();
-    if !root && !arguments.entered {
-        return enter_user_namespace(arguments.backend);
+    if !arguments.entered && !own_namespace::is_root() {
+        return own_namespace::enter();
     }
     match tell(arguments.backend) {
         Ok(()) => Answer::Yes,
@@ -67,24 +64,6 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             Answer::CouldNot
         }
     }
-}
-
-/// Starts again as root of a user namespace of our own, where that is allowed.
-fn enter_user_namespace(backend: Backend) -> Answer {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => {
-            complain(&format!("cannot find myself: {error}"));
-            return Answer::CouldNot;
-        }
-    };
-    let error = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--"])
-        .arg(program)
-        .args(["demo", "--entered", "--backend", backend.name()])
-        .exec();
-    complain(&format!("unshare could not be started: {error}"));
-    Answer::CouldNot
 }
 
 /// Why the demo stopped.

@@ -8,12 +8,15 @@ mod draw;
 mod explain;
 mod import;
 mod key;
+mod log;
+mod own_namespace;
 mod policy_path;
 mod refill;
 mod remove;
 mod render;
 mod status;
 mod trial;
+mod watch;
 
 use clap::Subcommand;
 
@@ -48,6 +51,10 @@ pub(super) enum Command {
     Refill(refill::Arguments),
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
     Status(status::Arguments),
+    /// Watch doors, grants and knocks live, or run a program when a door opens.
+    Watch(watch::Arguments),
+    /// Say who opened what and when, from the kernel's log.
+    Log(log::Arguments),
     /// Grant a source a door by hand.
     Open(by_hand::Open),
     /// End grants: all, of one door, of one source.
@@ -76,6 +83,8 @@ pub(super) fn run(command: &Command) -> Answer {
         Command::Key(arguments) => key::run(arguments),
         Command::Refill(arguments) => refill::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Watch(arguments) => watch::run(arguments),
+        Command::Log(arguments) => log::run(arguments),
         Command::Open(arguments) => by_hand::open(arguments),
         Command::Close(arguments) => by_hand::close(arguments),
         Command::Remove(arguments) => remove::run(arguments),

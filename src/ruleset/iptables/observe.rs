@@ -178,6 +178,24 @@ pub fn opened_count(saved: &Saved, key: &Name) -> u64 {
     counted.map(|rule| rule.packets).sum()
 }
 
+/// How many knocks of sources midway led nowhere: they are forgotten where their port is judged.
+pub fn wrong_count(saved: &Saved) -> u64 {
+    let forget = format!("-j {}", names::chain("forget"));
+    let judged = ["wrong", "tcp-", "udp-"].map(names::chain);
+    let rules = saved.all_rules().filter(|(chain, rule)| {
+        judged.iter().any(|prefix| chain.starts_with(prefix)) && rule.rule.ends_with(&forget)
+    });
+    rules.map(|(_, rule)| rule.packets).sum()
+}
+
+/// How many new connections came to a door without a grant.
+pub fn shut_out_count(saved: &Saved) -> u64 {
+    let shut = names::chain("shut");
+    let rules = saved.rules(&shut);
+    let dropped = rules.filter(|rule| rule.rule.ends_with("-j DROP"));
+    dropped.map(|rule| rule.packets).sum()
+}
+
 /// The doors that the rules in the kernel guard, by the lists of their guests: a chain's name may be
 /// cut.
 pub fn doors(saved: &Saved) -> Vec<String> {

@@ -153,6 +153,12 @@ impl Saved {
         uncounted(self) == uncounted(other)
     }
 
+    /// All our rules, with their chains.
+    pub fn all_rules(&self) -> impl Iterator<Item = (&str, &SavedRule)> {
+        let chains = self.tables.values().flat_map(|table| &table.chains);
+        chains.flat_map(|(chain, rules)| rules.iter().map(move |rule| (chain.as_str(), rule)))
+    }
+
     /// The rules of a chain, in whatever tables it is.
     pub fn rules<'s>(&'s self, chain: &'s str) -> impl Iterator<Item = &'s SavedRule> {
         let tables = self.tables.values();

@@ -192,8 +192,9 @@ impl Listing {
         // Each sequence of a scratch key has a chain: `key-paper/1`.
         let keys = keys.map(|name| name.split('/').next().unwrap_or(name));
         let names = keys.filter_map(crate::policy::Name::new);
-        let counters = names.map(|name| (super::counter(&name), 0)).collect();
-        self.counters = counters;
+        let ours = [super::WRONG, super::SHUT_OUT].map(str::to_string);
+        let counters = names.map(|name| super::counter(&name)).chain(ours);
+        self.counters = counters.map(|name| (name, 0)).collect();
     }
 
     /// The chains that ask whether a scratch sequence is used up.
@@ -338,6 +339,17 @@ impl Listing {
     pub fn opened_count(&self, key: &crate::policy::Name) -> u64 {
         let name = super::counter(key);
         self.counters.get(&name).copied().unwrap_or_default()
+    }
+
+    /// How many knocks of sources midway led nowhere.
+    pub fn wrong_count(&self) -> u64 {
+        self.counters.get(super::WRONG).copied().unwrap_or_default()
+    }
+
+    /// How many new connections came to a door without a grant.
+    pub fn shut_out_count(&self) -> u64 {
+        let count = self.counters.get(super::SHUT_OUT);
+        count.copied().unwrap_or_default()
     }
 
     /// Whether packets to this port come to a door of ours.

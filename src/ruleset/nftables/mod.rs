@@ -187,6 +187,11 @@ fn scratch_key_chain(name: &Name, number: usize) -> String {
     format!("{}/{}", key_chain(name), number + 1)
 }
 
+/// How many knocks of sources midway led nowhere, and how many new connections came to a door without a
+/// grant.
+const WRONG: &str = "wrong";
+const SHUT_OUT: &str = "shut-out";
+
 fn counter(name: &Name) -> String {
     format!("opened-{name}")
 }

@@ -232,7 +232,10 @@ impl fmt::Display for Script {
         }
         if !self.counters.is_empty() {
             gap(f)?;
-            writeln!(f, "\t# How often each key has opened.")?;
+            writeln!(
+                f,
+                "\t# How often each key has opened, and what led nowhere."
+            )?;
             for name in &self.counters {
                 writeln!(f, "\tcounter {name} {{\n\t}}")?;
             }

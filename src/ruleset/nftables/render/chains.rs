@@ -5,7 +5,7 @@ use super::source;
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Base, Chain};
-use crate::ruleset::nftables::{Kept, classid, door_chain, set_name};
+use crate::ruleset::nftables::{Kept, SHUT_OUT, WRONG, classid, door_chain, set_name};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -92,7 +92,7 @@ pub(super) fn judge() -> Chain {
     chain.rule("meta priority 0:0 accept");
     chain.note("With progress it is lost, but the knock may be a first one.");
     forget(&mut chain);
-    chain.rule("meta priority set 0:0");
+    chain.rule(format!("counter name \"{WRONG}\" meta priority set 0:0"));
     chain.rule(step);
     chain
 }
@@ -240,11 +240,12 @@ pub(super) fn shut(policy: &Policy) -> Chain {
         &["A door without a grant: a knock that leads nowhere."],
     );
     forget(&mut chain);
+    let counted = format!("counter name \"{SHUT_OUT}\"");
     match policy.closed {
-        Closed::Drop => chain.rule("drop"),
+        Closed::Drop => chain.rule(format!("{counted} drop")),
         Closed::Reject => {
-            chain.rule("meta l4proto tcp reject with tcp reset");
-            chain.rule("reject");
+            chain.rule(format!("meta l4proto tcp {counted} reject with tcp reset"));
+            chain.rule(format!("{counted} reject"));
         }
     }
     chain

@@ -7,7 +7,7 @@ mod sets;
 mod tokens;
 
 use super::script::Script;
-use super::{classid, counter};
+use super::{SHUT_OUT, WRONG, classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::{GrantPrefix, SequenceIndex};
 use crate::policy::{KeyKind, Policy, show};
@@ -85,9 +85,14 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     Script {
         header: header(policy),
         sets,
-        counters: policy.keys.iter().map(|key| counter(&key.name)).collect(),
+        counters: counters(policy),
         chains,
     }
+}
+
+fn counters(policy: &Policy) -> Vec<String> {
+    let keys = policy.keys.iter().map(|key| counter(&key.name));
+    keys.chain([WRONG, SHUT_OUT].map(str::to_string)).collect()
 }
 
 fn header(policy: &Policy) -> Vec<String> {

@@ -1,0 +1,168 @@
+//! What was read, in the words of the policy.
+
+use super::super::noted::Noted;
+use super::interfaces::{interface_warnings, missing_interfaces};
+use super::observe::Observed;
+use super::{DoorStatus, GrantStatus, KeyStatus, ProgressStatus, Status, TokenStatus};
+use crate::automaton::{Automaton, Place, State};
+use crate::knock::display_source;
+use crate::policy::{Backend, Key, KeyKind, Name, Policy};
+use crate::ruleset::{Drift, Grant, Progress};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The tokens of a key, if it has any; `end` is when it expires, in seconds from now.
+fn token_status(
+    policy: &Policy,
+    key: &Key,
+    loaded: &HashMap<u32, (usize, Duration)>,
+    end: Option<Duration>,
+) -> Option<TokenStatus> {
+    let KeyKind::Token(secret) = &key.kind else {
+        return None;
+    };
+    let (number, last) = loaded.get(&secret.id()).copied().unwrap_or_default();
+    let wanted = policy.token_horizon / 4;
+    Some(TokenStatus {
+        loaded: number,
+        last_for: last.as_secs_f64(),
+        low: last < end.map_or(wanted, |end| end.min(wanted)),
+    })
+}
+
+/// Puts what was seen into the policy's words. Pure.
+pub(super) fn status(
+    policy: &Policy,
+    automaton: &Automaton,
+    observed: Observed,
+    now: i64,
+) -> Status {
+    let Observed {
+        applied,
+        other,
+        drifts,
+        doors,
+        grants,
+        progress: entries,
+        opened,
+        wrong,
+        shut_out,
+        tokens,
+        wait,
+    } = observed;
+    let waiting = wait.map(|wait| wait.to_string());
+    let granted = |name: &Name| {
+        let own = grants.iter().filter(|grant| grant.door == name.id());
+        own.map(|grant| grant_status(policy, grant)).collect()
+    };
+    let by_the_other = |index: usize| {
+        let guarded = other.as_ref().is_some_and(|doors| doors[index]);
+        let name = match policy.backend {
+            Backend::Nftables => Backend::Iptables.name(),
+            Backend::Iptables => Backend::Nftables.name(),
+        };
+        guarded.then(|| name.to_string())
+    };
+    let own = applied.then(|| policy.backend.name().to_string());
+    let known = policy.doors.iter().enumerate();
+    let known = known.map(|(index, door)| DoorStatus {
+        name: door.name.to_string(),
+        ports: door.ports.iter().map(|port| port.to_string()).collect(),
+        in_policy: true,
+        guarded_by: own.clone().or_else(|| by_the_other(index)),
+        trust: door.trust.iter().map(display_source).collect(),
+        grants: granted(&door.name),
+    });
+    let others = doors.iter().filter_map(|name| Name::new(name));
+    let others = others.filter(|name| policy.doors.iter().all(|door| door.name != *name));
+    let others = others.map(|name| DoorStatus {
+        name: name.to_string(),
+        ports: Vec::new(),
+        in_policy: false,
+        guarded_by: own.clone(),
+        trust: Vec::new(),
+        grants: granted(&name),
+    });
+    let doors = known.chain(others);
+    let progress = entries.iter().filter_map(|entry| {
+        let Some(Place::Midway { knocks, keys }) = automaton.place(State(entry.state)) else {
+            return None;
+        };
+        Some(ProgressStatus {
+            source: entry.source.to_string(),
+            expires_in: entry.expires_in.as_secs_f64(),
+            knocks: *knocks,
+            keys: keys
+                .iter()
+                .map(|&key| policy.key(key).name.to_string())
+                .collect(),
+        })
+    });
+    Status {
+        backend: policy.backend.name().to_string(),
+        matches_policy: drifts.is_empty(),
+        applied: applied || other.as_ref().is_some_and(|doors| doors.contains(&true)),
+        missing_interfaces: missing_interfaces(policy),
+        noted: Noted::default(),
+        warnings: interface_warnings(policy)
+            .into_iter()
+            .chain(waiting)
+            .collect(),
+        doors: doors.collect(),
+        allowed: policy.firewall.as_ref().map(|firewall| {
+            let ports = firewall.allow.iter();
+            ports.map(|port| port.to_string()).collect()
+        }),
+        // States are only meaningful in the automaton that numbered them.
+        progress: if drifts.is_empty() {
+            progress.collect()
+        } else {
+            nameless(&entries)
+        },
+        keys: policy
+            .keys
+            .iter()
+            .zip(opened.into_iter().chain(std::iter::repeat(0)))
+            .map(|(key, opened)| KeyStatus {
+                name: key.name.to_string(),
+                opened,
+                expired: key.expired(now),
+                tokens: token_status(policy, key, &tokens, left_of(key, now)),
+            })
+            .collect(),
+        wrong,
+        shut_out,
+        drift: drifts.iter().map(Drift::to_string).collect(),
+        max_sources: policy.max_sources,
+    }
+}
+
+/// How long it is until a key expires.
+fn left_of(key: &Key, now: i64) -> Option<Duration> {
+    let left = key.expires?.saturating_sub(now);
+    Some(Duration::from_secs(u64::try_from(left).unwrap_or(0)))
+}
+
+fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
+    let by = grant.opened_by;
+    let mut names = policy.keys.iter().map(|key| &key.name);
+    let key = by.and_then(|by| names.find(|name| name.id() == by.key));
+    GrantStatus {
+        source: display_source(&grant.source),
+        key: key.map(|name| name.to_string()),
+        by_hand: by.is_some_and(|by| by.by_hand()),
+        once: grant.once,
+        expires_in: grant.expires_in.as_secs_f64(),
+    }
+}
+
+/// Progress when the kernel runs another automaton than the policy's: who, but not how far.
+fn nameless(entries: &[Progress]) -> Vec<ProgressStatus> {
+    let entries = entries.iter().map(|entry| ProgressStatus {
+        source: entry.source.to_string(),
+        expires_in: entry.expires_in.as_secs_f64(),
+        knocks: 0,
+        keys: Vec::new(),
+    });
+    entries.collect()
+}

@@ -1,0 +1,107 @@
+//! `kernel --observe--> Status`: doors, grants, progress, openings, and whether the kernel still
+//! holds what the policy says.
+mod assemble;
+mod interfaces;
+mod observe;
+mod other;
+
+pub use interfaces::interface_warnings;
+pub use observe::{glance, observe};
+pub use other::{running_backend, table_missing};
+
+use super::noted::Noted;
+use serde::{Deserialize, Serialize};
+
+/// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `nftables` or `iptables`, as the policy says.
+    pub backend: String,
+    /// Whether the kernel holds what the file of the policy says.
+    pub matches_policy: bool,
+    /// Whether a ruleset of ours is in the kernel at all, this backend's or the other's. If not, every
+    /// door is open to everyone.
+    pub applied: bool,
+    /// What differs, one sentence each.
+    pub drift: Vec<String>,
+    pub doors: Vec<DoorStatus>,
+    /// With `[firewall]`, the ports that are open to everyone; everything else is dropped.
+    pub allowed: Option<Vec<String>>,
+    pub progress: Vec<ProgressStatus>,
+    pub keys: Vec<KeyStatus>,
+    /// How many knocks of sources midway led nowhere, since the table was made.
+    pub wrong: u64,
+    /// How many new connections came to a door without a grant, since then.
+    pub shut_out: u64,
+    pub max_sources: u32,
+    /// Interfaces that the policy names and this host does not have now.
+    pub missing_interfaces: Vec<String>,
+    /// Where nothing is guarded although the policy names it, and why tokens do not open yet; one
+    /// sentence each.
+    pub warnings: Vec<String>,
+    /// What is noted of the policy, its file and its trial.
+    pub noted: Noted,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DoorStatus {
+    pub name: String,
+    /// Empty for a door that the kernel guards and this policy does not know.
+    pub ports: Vec<String>,
+    pub in_policy: bool,
+    /// The backend whose rules guard it: `null` if none do, it is open to everyone then.
+    pub guarded_by: Option<String>,
+    /// Sources that never need to knock.
+    pub trust: Vec<String>,
+    pub grants: Vec<GrantStatus>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GrantStatus {
+    /// An address, or a network where grants are by prefix.
+    pub source: String,
+    /// `null` for a grant by hand, or when nobody knows.
+    pub key: Option<String>,
+    pub by_hand: bool,
+    pub once: bool,
+    /// Seconds, to the second below.
+    pub expires_in: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProgressStatus {
+    pub source: String,
+    pub expires_in: f64,
+    /// How many knocks are done.
+    pub knocks: usize,
+    /// The keys whose sequences begin with them.
+    pub keys: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyStatus {
+    pub name: String,
+    /// How often it has opened since the table was made.
+    pub opened: u64,
+    pub expired: bool,
+    /// `null` for a key without tokens.
+    pub tokens: Option<TokenStatus>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TokenStatus {
+    /// How many the kernel holds, of this minute and later ones.
+    pub loaded: usize,
+    /// Seconds until the last of them ends.
+    pub last_for: f64,
+    /// They last for less than a quarter of what they should: the timer has not come for hours.
+    pub low: bool,
+}
+
+impl Status {
+    /// Whether some key is about to run out of tokens.
+    pub fn tokens_low(&self) -> bool {
+        let mut tokens = self.keys.iter().filter_map(|key| key.tokens.as_ref());
+        tokens.any(|tokens| tokens.low)
+    }
+}

@@ -1,0 +1,226 @@
+//! Reading the kernel.
+
+use super::super::state_file::Kept;
+use super::super::tokens::Wait;
+use super::super::{Failure, Firewall, Iptables, apply_iptables};
+use super::Status;
+use super::assemble::status;
+use super::other::{guarded_by_the_other, of_the_other, table_missing};
+use crate::automaton::Automaton;
+use crate::policy::{Backend, Policy};
+use crate::ruleset::iptables::{self, Saved};
+use crate::ruleset::nftables::{Listing, burnt, compare, loaded, render, strange, strange_tokens};
+use crate::ruleset::{Drift, Family, Grant, Progress};
+use crate::single_use::Journal;
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+/// What the kernel holds, of whatever backend.
+#[derive(Default)]
+pub(super) struct Observed {
+    pub(super) applied: bool,
+    /// What of the policy's doors the other backend guards, in their order, if it has rules at all.
+    pub(super) other: Option<Vec<bool>>,
+    pub(super) drifts: Vec<Drift>,
+    pub(super) doors: Vec<String>,
+    pub(super) grants: Vec<Grant>,
+    pub(super) progress: Vec<Progress>,
+    /// How often each key of the policy has opened, in its order.
+    pub(super) opened: Vec<u64>,
+    pub(super) wrong: u64,
+    pub(super) shut_out: u64,
+    /// How many tokens each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
+    pub(super) tokens: HashMap<u32, (usize, Duration)>,
+    pub(super) wait: Option<Wait>,
+}
+
+/// Reads the kernel and holds it against the policy. `now` is in seconds since 1970.
+///
+/// # Errors
+/// When the kernel could not be read.
+pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
+    let automaton = Automaton::build(policy.sequences());
+    let mut observed = match policy.backend {
+        Backend::Nftables => observe_nftables(firewall, policy, &automaton, now)?,
+        Backend::Iptables => observe_iptables(firewall.iptables, policy, &automaton)?,
+    };
+    if let Some(doors) = guarded_by_the_other(firewall, policy)? {
+        let drift = of_the_other(policy.backend, observed.applied);
+        observed.drifts.push(drift);
+        observed.other = Some(doors);
+    }
+    Ok(status(policy, &automaton, observed, now))
+}
+
+/// Reads what changes from one second to the next: grants, progress, and how often keys have opened. That
+/// is quick also where the ruleset is large; whether it is the policy's is not asked, and tokens are left
+/// out. `None` when nothing of ours is there. `now` is in seconds since 1970.
+///
+/// # Errors
+/// When the kernel could not be read.
+pub fn glance(
+    firewall: &Firewall,
+    policy: &Policy,
+    automaton: &Automaton,
+    now: i64,
+) -> Result<Option<Status>, Failure> {
+    let observed = match policy.backend {
+        Backend::Nftables => match firewall.nft.glance()? {
+            Some(listing) => Observed {
+                applied: true,
+                ..nftables(policy, &listing)
+            },
+            None => return Ok(None),
+        },
+        Backend::Iptables if Iptables::has_rules() => {
+            let saved = saved(firewall.iptables)?;
+            iptables_at(policy, automaton, &saved)?
+        }
+        Backend::Iptables => return Ok(None),
+    };
+    Ok(Some(status(policy, automaton, observed, now)))
+}
+
+fn observe_nftables(
+    firewall: &Firewall,
+    policy: &Policy,
+    automaton: &Automaton,
+    now: i64,
+) -> Result<Observed, Failure> {
+    let nft = &firewall.nft;
+    let journal = match firewall.state.read() {
+        Kept::Journal(journal) if policy.is_single_use() => Some(journal),
+        _ => None,
+    };
+    let script = render(policy, automaton);
+    let (listing, expected) = thread::scope(|scope| {
+        let expected = scope.spawn(|| nft.list_fresh(&script));
+        (nft.list(), expected.join())
+    });
+    let Some(listing) = listing? else {
+        let drifts = vec![table_missing()];
+        let nothing = Observed {
+            drifts,
+            ..Observed::default()
+        };
+        return Ok(nothing);
+    };
+    let drifts = if listing.dormant {
+        let what = "is dormant and guards no door (`toctoc apply` wakes it)";
+        vec![Drift::new("table inet toctoc", what)]
+    } else {
+        let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let mut drifts = compare(&expected, &listing);
+        drifts.extend(strange(policy, &listing));
+        drifts.extend(strange_tokens(policy, &listing, now));
+        drifts.extend(revived(journal.as_ref(), policy, &listing));
+        drifts
+    };
+    Ok(Observed {
+        applied: !listing.dormant,
+        drifts,
+        wait: journal.and_then(|journal| wait(journal, policy, now)),
+        ..nftables(policy, &listing)
+    })
+}
+
+fn nftables(policy: &Policy, listing: &Listing) -> Observed {
+    let opened = policy
+        .keys
+        .iter()
+        .map(|key| listing.opened_count(&key.name));
+    Observed {
+        doors: listing.doors().into_iter().map(str::to_string).collect(),
+        grants: listing.grants(),
+        progress: listing.progress(),
+        opened: opened.collect(),
+        wrong: listing.wrong_count(),
+        shut_out: listing.shut_out_count(),
+        tokens: tokens(listing),
+        ..Observed::default()
+    }
+}
+
+/// Scratch sequences that were used up and could open again: somebody has flushed what remembers them.
+fn revived(journal: Option<&Journal>, policy: &Policy, listing: &Listing) -> Option<Drift> {
+    let journal = journal.filter(|_| policy.has_scratch())?;
+    let there = burnt(listing).unwrap_or_default();
+    let ours = policy.scratch_ids();
+    let missing = journal
+        .burnt
+        .intersection(&ours)
+        .filter(|id| !there.contains(id))
+        .count();
+    let what = "scratch sequences less than were used up (`toctoc refill` adds them)";
+    (missing > 0).then(|| Drift::new("set burnt", format!("has {missing} {what}")))
+}
+
+/// Why tokens of the policy do not open yet.
+fn wait(mut journal: Journal, policy: &Policy, now: i64) -> Option<Wait> {
+    let secrets = policy.token_keys();
+    let barred = secrets.filter_map(|(_, secret)| journal.barred_for(secret.id()));
+    let barred = barred.max();
+    Wait::of(&journal, barred, now)
+}
+
+/// How many tokens the kernel holds of each secret, and how long the last of them lasts.
+fn tokens(listing: &Listing) -> HashMap<u32, (usize, Duration)> {
+    let mut tokens: HashMap<u32, (usize, Duration)> = HashMap::new();
+    for token in loaded(listing).unwrap_or_default().values() {
+        let (number, last) = tokens.entry(token.id).or_default();
+        *number += 1;
+        *last = token.expires_in.unwrap_or_default().max(*last);
+    }
+    tokens
+}
+
+fn observe_iptables(
+    programs: Iptables,
+    policy: &Policy,
+    automaton: &Automaton,
+) -> Result<Observed, Failure> {
+    let saved = saved(programs)?;
+    let mut observed = iptables_at(policy, automaton, &saved)?;
+    for (family, saved) in &saved {
+        let drifts = apply_iptables::differences(programs, policy, automaton, *family, saved)?;
+        observed.drifts.extend(drifts);
+    }
+    Ok(observed)
+}
+
+fn saved(programs: Iptables) -> Result<Vec<(Family, Saved)>, Failure> {
+    let families = Iptables::families().into_iter();
+    families
+        .map(|family| Ok((family, programs.save(family)?)))
+        .collect()
+}
+
+/// What these rules and the kernel's lists say.
+fn iptables_at(
+    policy: &Policy,
+    automaton: &Automaton,
+    saved: &[(Family, Saved)],
+) -> Result<Observed, Failure> {
+    let mut observed = Observed {
+        applied: saved.iter().all(|(_, saved)| saved.guards()),
+        opened: vec![0; policy.keys.len()],
+        ..Observed::default()
+    };
+    for (_, saved) in saved {
+        observed.doors.extend(iptables::doors(saved));
+        observed.wrong += iptables::wrong_count(saved);
+        observed.shut_out += iptables::shut_out_count(saved);
+        for (count, key) in observed.opened.iter_mut().zip(&policy.keys) {
+            *count += iptables::opened_count(saved, &key.name);
+        }
+    }
+    observed.doors.sort();
+    observed.doors.dedup();
+    if Iptables::has_rules() {
+        let lists = Iptables::lists()?;
+        observed.grants = lists.grants();
+        observed.progress = lists.progress(policy, automaton);
+    }
+    Ok(observed)
+}
