@@ -4,13 +4,15 @@
 #              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
 # make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
 #              to read into $(PREFIX)/share/doc/toctoc
+# make deb     a package for Debian and its kin, below target/debian
+# make static  a program that needs no libraries: target/static/toctoc
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
-           bash zsh fish groff-base graphviz
+           bash zsh fish groff-base graphviz dpkg-dev lintian
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
-           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot
+           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
@@ -18,7 +20,8 @@ PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd
 ROOT = $(filter 0,$(shell id -u))
 INSIDE = $(if $(ROOT),,unshare --user --map-root-user --)
 NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git doors_and_keys_of_the_policy an_opening_is_logged_with_door_key_and_source \
-            two_thousand_keys_are_applied_and_work on_iptables a_machine_starts systemd_ends_a_trial nobody_shuts_himself_out
+            two_thousand_keys_are_applied_and_work on_iptables a_machine_starts systemd_ends_a_trial \
+            the_network_comes_when a_package_comes nobody_shuts_himself_out
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 # Kernel tests mostly wait.
@@ -26,12 +29,16 @@ THREADS = 4
 
 PREFIX = /usr/local
 
-.PHONY: all install demo test verify packages demo-packages lint
+# Which program is installed, and where zsh looks for completions.
+PROGRAM = target/release/toctoc
+ZSH = share/zsh/site-functions
+
+.PHONY: all install deb static demo test verify packages demo-packages deb-packages lint
 
 all:
 	cargo build --release
 
-COMPLETIONS = share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d
+COMPLETIONS = share/bash-completion/completions $(ZSH) share/fish/vendor_completions.d
 
 UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
 
@@ -40,18 +47,29 @@ install:
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml
 	install -d -m 700 $(DESTDIR)/etc/toctoc
-	install -D -m 755 target/release/toctoc $(DESTDIR)$(PREFIX)/bin/toctoc
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toctoc
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,share/man/man1 share/man/man5 $(COMPLETIONS))
-	target/release/toctoc man >$(DESTDIR)$(PREFIX)/share/man/man1/toctoc.1
-	target/release/toctoc man policy >$(DESTDIR)$(PREFIX)/share/man/man5/toctoc-policy.5
-	target/release/toctoc completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/toctoc
-	target/release/toctoc completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_toctoc
-	target/release/toctoc completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/toctoc.fish
+	$(PROGRAM) man >$(DESTDIR)$(PREFIX)/share/man/man1/toctoc.1
+	$(PROGRAM) man policy >$(DESTDIR)$(PREFIX)/share/man/man5/toctoc-policy.5
+	$(PROGRAM) completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/toctoc
+	$(PROGRAM) completions zsh >$(DESTDIR)$(PREFIX)/$(ZSH)/_toctoc
+	$(PROGRAM) completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/toctoc.fish
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in $(UNITS); do \
 	    sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/usr/share/,$(PREFIX)/share/,' packaging/$$unit \
 	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
 	done
+
+deb: deb-packages all
+	scripts/deb target/debian
+
+# With a target directory of its own: the flags would make everything else be built anew. Naming the target
+# keeps them away from procedural macros, which cannot be static.
+TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(TARGET) --target-dir target/static
+	ln -sf $(TARGET)/release/toctoc target/static/toctoc
 
 demo: demo-packages all
 	target/release/toctoc demo
@@ -70,6 +88,9 @@ lint:
 
 demo-packages:
 	@scripts/need "nft ip unshare" "nftables iproute2 util-linux"
+
+deb-packages:
+	@scripts/need "dpkg-deb dpkg-shlibdeps strip" "dpkg dpkg-dev binutils"
 
 packages:
 	@scripts/need "$(PROGRAMS)" "$(PACKAGES)"

@@ -4,6 +4,7 @@ mod clock;
 mod diagnose;
 mod dial;
 mod enter;
+mod names;
 mod plan;
 pub mod profile;
 mod race;

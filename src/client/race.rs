@@ -1,7 +1,7 @@
 //! All addresses of a host, the next one while the one before has not answered (RFC 8305).
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::enter::{Door, Open, enter};
+use super::names::lookup;
 use super::plan::Plan;
 
 /// How long an address is alone before the next one is tried too: the Connection Attempt Delay of
@@ -40,10 +41,9 @@ impl Family {
 /// A sentence, when the name is not known or has no such address.
 pub fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let found = (bare.unwrap_or(host), 0)
-        .to_socket_addrs()
-        .map_err(|error| format!("{host} is not found: {error}"))?;
-    let found = in_turn(found.filter(|address| family.fits(address)));
+    let found =
+        lookup(bare.unwrap_or(host)).map_err(|error| format!("{host} is not found: {error}"))?;
+    let found = in_turn(found.into_iter().filter(|address| family.fits(address)));
     if found.is_empty() {
         let family = match family {
             Family::Any => "",

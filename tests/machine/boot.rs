@@ -1,0 +1,99 @@
+//! A machine that starts, and what happens to the rules there.
+
+use super::Machine;
+
+/// `make install`, a policy, and the units enabled.
+const SETUP: &str = r#"
+make --silent install PREFIX=/usr PROGRAM="$PROGRAM"
+(umask 077; printf '%s' "$POLICY" >/etc/toctoc/policy.toml)
+systemctl --quiet enable toctoc.service toctoc-refill.timer
+"#;
+
+/// What begins when the network may, in the place of systemd-networkd.service or networking.service, and
+/// says what the firewall held by then; and a service that does not wait for toctoc.
+const WITNESS: &str = r#"
+cat >/etc/systemd/system/witness.service <<END
+[Unit]
+DefaultDependencies=no
+Wants=network.target
+After=network-pre.target
+Before=network.target multi-user.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=sh -c 'nft list ruleset >/run/seen; ip link add door type veth'
+[Install]
+WantedBy=multi-user.target
+END
+systemctl --quiet enable witness.service nftables.service
+"#;
+
+/// What Debian's /etc/nftables.conf begins with, and a table of the administrator's own.
+const NFTABLES: &str = r#"
+printf 'flush ruleset\ntable inet theirs {\n\tchain input {\n\t\ttype filter hook input priority 0;\n\t}\n}\n' \
+    >/etc/nftables.conf
+"#;
+
+fn started() -> Machine {
+    Machine::start(SETUP)
+}
+
+/// Under all the restrictions of the real units: the policy is in the kernel, a stop keeps the doors shut,
+/// and nothing has failed.
+#[test]
+fn a_machine_starts_with_its_doors_shut() {
+    let machine = started();
+    machine.does("systemctl is-active toctoc.service toctoc-refill.timer");
+    assert!(machine.knows("4431"));
+    machine.does("systemctl start toctoc-refill.service");
+    machine.does("systemctl reload toctoc.service");
+    assert!(machine.knows("4431"));
+    machine.does("systemctl stop toctoc.service");
+    assert!(machine.knows("4431"));
+    machine.does("systemctl start toctoc.service");
+    machine.does("toctoc status");
+    machine.is_well();
+}
+
+/// Where the distribution's own nftables.service flushes everything at boot, toctoc comes after it, and
+/// both before the network. A reload and a restart of it bring our rules back, grants excepted.
+#[test]
+fn the_network_comes_when_the_doors_are_shut() {
+    let machine = Machine::start(&[NFTABLES, SETUP, WITNESS].concat());
+    let seen = machine.does("cat /run/seen");
+    assert!(seen.contains("4431") && seen.contains("theirs"), "{seen}");
+    machine.does("ip link show door");
+    for verb in ["reload", "restart"] {
+        machine.does("toctoc open ssh 192.0.2.7 --for 1h");
+        machine.does(&format!("systemctl {verb} nftables.service"));
+        machine.until(verb, || machine.run("toctoc status").status.success());
+        let rules = machine.does("nft list ruleset");
+        assert!(
+            rules.contains("theirs") && !rules.contains("192.0.2.7"),
+            "{verb}"
+        );
+    }
+    machine.is_well();
+}
+
+/// Where systemd rules, it is systemd that ends a trial: whatever the session was, it has no part in it.
+#[test]
+fn systemd_ends_a_trial() {
+    let machine = started();
+    let timers = || machine.does("systemctl list-timers --no-pager");
+    let try_other = "sed -i s/4431/5531/ /etc/toctoc/policy.toml && toctoc apply --confirm";
+    machine.does(&format!("{try_other} 2s"));
+    assert!(timers().contains("toctoc-rollback-"));
+    assert!(machine.knows("5531") && !machine.knows("4431"));
+    machine.until("it went back", || machine.knows("4431"));
+    assert!(!machine.knows("5531"));
+    // The next start is not a confirmation either.
+    machine.does("systemctl restart toctoc.service");
+    assert!(machine.knows("4431") && !machine.knows("5531"));
+    machine.does(&format!("{try_other} 1h"));
+    machine.does("toctoc confirm");
+    assert!(!timers().contains("toctoc-rollback-"));
+    machine.does("systemctl restart toctoc.service");
+    assert!(machine.knows("5531") && !machine.knows("4431"));
+    machine.is_well();
+}

@@ -1,0 +1,157 @@
+//! The Debian package, on a machine with systemd.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::Machine;
+
+/// The package with the program of this build.
+fn package() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
+        let mut make = Command::new("scripts/deb");
+        make.arg(&directory)
+            .env("PROGRAM", env!("CARGO_BIN_EXE_toctoc"))
+            .env("VERSION", "1.0.0");
+        done(&mut make);
+        let path = done(
+            Command::new("find")
+                .arg(&directory)
+                .arg("-name")
+                .arg("toctoc_1.0.0_*.deb"),
+        );
+        PathBuf::from(path.trim())
+    })
+}
+
+/// The same as a later version, beside it.
+fn later(version: &str) -> PathBuf {
+    let path = package().with_file_name(format!("toctoc-{version}.deb"));
+    let script = "set -e; tree=$(mktemp -d); trap 'rm -rf $tree' EXIT
+                  dpkg-deb --raw-extract $0 $tree/package
+                  sed -i \"s/^Version: .*/Version: $2/\" $tree/package/DEBIAN/control
+                  dpkg-deb --root-owner-group -Znone --build $tree/package $1";
+    let mut repack = Command::new("sh");
+    repack
+        .args(["-c", script])
+        .arg(package())
+        .arg(&path)
+        .arg(version);
+    done(&mut repack);
+    path
+}
+
+fn done(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}{stderr}");
+    said
+}
+
+/// The policy of Debian, as far as a program can judge it.
+#[test]
+fn lintian_finds_nothing_in_the_package() {
+    let mut lintian = Command::new("lintian");
+    lintian
+        .args(["--allow-root", "--fail-on", "error,warning"])
+        .arg(package());
+    assert_eq!(done(&mut lintian), "");
+}
+
+/// From the first installation to the last trace.
+#[test]
+fn a_package_comes_stays_and_goes() {
+    let path = package().display();
+    // The machine's files are those that were there when it started.
+    let later = ["1.1.0", "1.2.0"].map(later);
+    let machine = Machine::start("");
+    let status = || -> serde_json::Value {
+        serde_json::from_str(&machine.does("toctoc status --json")).unwrap()
+    };
+    let dpkg = |what: &str| machine.does(&format!("dpkg --no-triggers {what} 2>&1"));
+    let rules = || machine.does("nft list ruleset");
+    let is = |unit: &str| {
+        let output = machine.run(&format!(
+            "systemctl is-enabled {unit}; systemctl is-active {unit}"
+        ));
+        String::from_utf8(output.stdout).unwrap().replace('\n', " ")
+    };
+
+    // It comes: all is in its place, and nothing happens.
+    dpkg(&format!("--install {path}"));
+    assert_eq!(is("toctoc.service"), "enabled inactive ");
+    assert_eq!(is("toctoc-refill.timer"), "enabled inactive ");
+    assert_eq!(
+        machine.does("stat -c %a /etc/toctoc; ls -A /etc/toctoc"),
+        "700\n"
+    );
+    machine.does("systemctl start toctoc.service");
+    assert_eq!(rules(), "");
+    machine.does("cd /usr/share/man && gzip --test man1/toctoc.1.gz man5/toctoc-policy.5.gz");
+    let completed = "zsh -fc 'autoload -Uz compinit && compinit -D && echo $_comps[toctoc]'";
+    assert_eq!(machine.does(completed), "_toctoc\n");
+    machine.does("toctoc check --elsewhere /usr/share/doc/toctoc/examples/one-server.toml");
+
+    // It is used.
+    machine.does(
+        "umask 077; printf '%s' \"$POLICY\" >/etc/toctoc/policy.toml
+         toctoc key new phone --opens ssh --host 192.0.2.1 --profile /run/phone.toml
+         systemctl start toctoc.service toctoc-refill.timer
+         toctoc open ssh 192.0.2.7 --for 1h",
+    );
+    let ends = |status: &serde_json::Value| status["doors"][0]["grants"][0]["expires_in"].as_f64();
+    let before = ends(&status()).unwrap();
+
+    // A later version: nobody touches the firewall, and what runs goes on.
+    machine.does("nft monitor >/run/changes 2>&1 & echo $! >/run/monitor");
+    let said = dpkg(&format!("--install {}", later[0].display()));
+    machine.does("kill $(cat /run/monitor)");
+    assert_eq!(machine.does("cat /run/changes"), "");
+    assert!(!said.contains("toctoc:"), "{said}");
+    let after = ends(&status()).unwrap();
+    assert!(after <= before && before - after < 60.0, "{before} {after}");
+    assert_eq!(is("toctoc.service"), "enabled active ");
+    assert_eq!(is("toctoc-refill.timer"), "enabled active ");
+    machine.does("systemctl start toctoc-refill.service");
+
+    // The administrator's own decisions stay: what he has disabled, and what he has not applied yet.
+    machine.does(
+        "systemctl --quiet disable toctoc-refill.timer
+         sed -i s/4431/5531/ /etc/toctoc/policy.toml",
+    );
+    let said = dpkg(&format!("--install {}", later[1].display()));
+    assert!(said.contains("the firewall was not touched"), "{said}");
+    assert!(machine.knows("4431") && !machine.knows("5531"));
+    assert_eq!(is("toctoc-refill.timer"), "disabled active ");
+
+    // It goes: the doors are open, and that is said. What was written and what was used up stays.
+    let said = dpkg("--remove toctoc");
+    assert!(said.contains("No door is guarded any more"), "{said}");
+    assert_eq!(rules(), "");
+    machine.does("ls /etc/toctoc/policy.toml /etc/toctoc/phone.secret /var/lib/toctoc/state.json");
+    machine.does("! systemctl is-active toctoc.service toctoc-refill.timer");
+    machine.is_well();
+
+    // It comes again, and still does nothing by itself.
+    let said = dpkg(&format!("--install {path}"));
+    assert!(said.contains("the firewall was not touched"), "{said}");
+    assert_eq!(rules(), "");
+    assert_eq!(is("toctoc-refill.timer"), "disabled inactive ");
+    machine.does("systemctl start toctoc.service");
+    assert!(machine.knows("5531"));
+
+    // The last trace: all but what people have written.
+    let said = dpkg("--purge toctoc");
+    assert!(said.contains("still in /etc/toctoc"), "{said}");
+    assert_eq!(rules(), "");
+    let traces = "find /etc /usr /var /run/systemd /run/toctoc -iname '*toctoc*' -not -path '*/info/*' 2>/dev/null; true";
+    assert_eq!(machine.does(traces), "/etc/toctoc\n");
+    machine.does("rm -r /etc/toctoc");
+    dpkg(&format!("--install {path}"));
+    dpkg("--purge toctoc");
+    assert_eq!(machine.does(traces), "");
+    machine.is_well();
+}
