@@ -25,7 +25,7 @@ NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git doors_and_keys_of_the_pol
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 # Kernel tests mostly wait.
-THREADS = 4
+THREADS = 6
 
 PREFIX = /usr/local
 

@@ -1,4 +1,4 @@
-//! The README's own commands, run as they stand, with the output that stands beside them.
+//! The commands of the README and of the guide, run as they stand, with the output that stands beside them.
 //!
 //! `<!-- file: PATH -->` before a block makes it a file; `<!-- run: HOST -->` runs its lines that
 //! begin with `#` or `$` on that host and holds what they print against what follows (`[..]` stands
@@ -70,16 +70,26 @@ fn shell(host: &Host, home: &Path, line: &str) -> (String, Option<i32>) {
 
 #[test]
 fn the_readme_is_true() {
+    is_true("README.md", 12);
+}
+
+#[test]
+fn the_guide_is_true() {
+    is_true("docs/guide.md", 12);
+}
+
+/// Runs the commands of a document on two hosts; there are so many at least.
+fn is_true(document: &str, least: usize) {
     let lab = Lab::new().expect("needs root, or: unshare --user --map-root-user -- cargo test");
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("etc")).unwrap();
-    let readme = fs::read_to_string("README.md").unwrap();
+    let text = fs::read_to_string(document).unwrap();
     let listener = lab
         .server
         .inside(|| std::net::TcpListener::bind(("::", 22)));
     let _listener = listener.unwrap().unwrap();
     let mut commands = 0;
-    for block in blocks(&readme) {
+    for block in blocks(&text) {
         if let Some(path) = block.mark.strip_prefix("file: ") {
             let path = path.replace("/etc/toctoc/", "etc/");
             let path = home.path().join(path);
@@ -108,7 +118,7 @@ fn the_readme_is_true() {
                 .eq(said, snapbox::Data::text(session.output));
         }
     }
-    assert!(commands >= 12, "only {commands} commands found");
+    assert!(commands >= least, "only {commands} commands found");
 }
 
 /// The command that makes a trace of what comes in: it is left running while real packets come.

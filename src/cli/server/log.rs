@@ -11,16 +11,14 @@ use crate::log::{Opening, Source, in_file};
 use crate::policy::Log;
 
 #[derive(Args)]
-#[command(after_help = "\
-Older entries than the kernel still has are in the journal: journalctl --dmesg --output=short-iso | \
-toctoc log --file -")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyPath,
     /// Go on, and say what comes.
     #[arg(long, short)]
     follow: bool,
-    /// Read a file that syslog or journalctl has written (`-`: standard input).
+    /// Read a file that syslog has written, or what `journalctl -k -o short-iso` prints (`-`: standard
+    /// input), for older entries than the kernel still has.
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     file: Option<PathBuf>,
     /// A line of JSON for each.
