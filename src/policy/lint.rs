@@ -208,8 +208,10 @@ impl Linter<'_> {
                 let text = format!("key `{}` has expired", key.name);
                 self.warn("key-expired", own, Diagnostic::new(at, text));
             } else if left < SOON {
-                let days = left / 86_400;
-                let text = format!("key `{}` expires within {} days", key.name, days + 1);
+                let text = match u64::try_from(left).unwrap_or(0).div_ceil(86_400) {
+                    1 => format!("key `{}` expires within a day", key.name),
+                    days => format!("key `{}` expires within {days} days", key.name),
+                };
                 self.warn("key-expires-soon", own, Diagnostic::new(at, text));
             }
         }
@@ -247,8 +249,7 @@ impl Linter<'_> {
         let own = Some(&entry.silence);
         let listening = self.around.listening.as_deref().unwrap_or_default();
         let allowed = self.policy.firewall.iter().flat_map(|f| &f.allow);
-        let mut open: Vec<Knock> = allowed.chain(listening).copied().collect();
-        open.retain(|port| !self.policy.ignore.contains(port));
+        let open: Vec<Knock> = allowed.chain(listening).copied().collect();
         let common = |knock: &Knock| {
             let first = &scanned_ports::TCP[..SCANNED_FIRST];
             knock.protocol == Protocol::Tcp && first.contains(&knock.port.get())
@@ -316,7 +317,7 @@ fn pattern(knocks: &[Knock]) -> Option<&'static str> {
         .collect();
     let ascends = steps.iter().all(|step| *step > 0);
     let descends = steps.iter().all(|step| *step < 0);
-    (steps.len() > 1 && (ascends || descends)).then_some("goes up or down all the way")
+    (ascends || descends).then_some("goes up or down all the way")
 }
 
 /// A time in the largest unit that fits.

@@ -159,6 +159,41 @@ fn the_end_of_a_session_is_not_that_of_its_trial() {
     assert!(opens(&world, &SEQUENCE));
 }
 
+/// Where there is no systemd, whoever goes back can be killed. That is said, and a word is enough.
+fn a_killed_watchdog_is_missed() {
+    let world = World::with(YVES);
+    world.listen(22);
+    on_trial(&world, ZOE, "1s");
+    let record = fs::read_to_string(world.state_directory().join("applied.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let command = format!("rollback --trial {} --apart", record["trial"]["id"]);
+    world.server(&["pkill", "-KILL", "-f", &command]);
+    world.until("the time is over", || {
+        let status = world.toctoc(&["status"]);
+        said(&status).contains("on trial, and the time is over")
+    });
+    assert!(opens(&world, &OTHER));
+    world.yes(&["rollback"]);
+    assert!(!opens(&world, &OTHER));
+    assert!(opens(&world, &SEQUENCE));
+}
+
+/// What is noted has the sequences in it.
+fn what_is_noted_is_for_root_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::with(YVES);
+    on_trial(&world, ZOE, "1h");
+    let directory = world.state_directory();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().mode() & 0o7777;
+    assert_eq!(mode(&directory), 0o700);
+    for entry in fs::read_dir(&directory).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+    for told in [world.yes(&["status", "--json"]), world.yes(&["status"])] {
+        assert!(!told.contains("9002"), "{told}");
+    }
+}
+
 /// Nobody has to wait.
 fn a_trial_ends_at_once_when_told() {
     let world = World::with(YVES);
@@ -354,6 +389,8 @@ on_every_firewall!(
     a_policy_that_is_confirmed_stays,
     the_first_policy_goes_back_to_nothing,
     the_end_of_a_session_is_not_that_of_its_trial,
+    a_killed_watchdog_is_missed,
+    what_is_noted_is_for_root_alone,
     a_trial_ends_at_once_when_told,
     trials_follow_one_another,
     closed_grants_do_not_come_back,

@@ -179,12 +179,20 @@ pub(super) fn text(status: &Status) -> String {
 
 fn about_the_file(noted: &Noted) -> String {
     let mut text = String::new();
-    if let Some(left) = noted.trial_ends_in {
-        let left = seconds(left);
-        let _ = writeln!(
-            text,
-            "on trial: in {left} it goes back to what was before (`toctoc confirm` keeps it)"
-        );
+    match noted.trial_ends_in {
+        None => {}
+        // A moment more is what it takes.
+        Some(0.0) => text.push_str(
+            "on trial, and the time is over: if it does not go back in a moment, nothing is left that \
+             would (`toctoc rollback` does, `toctoc confirm` keeps it)\n",
+        ),
+        Some(left) => {
+            let left = seconds(left);
+            let _ = writeln!(
+                text,
+                "on trial: in {left} it goes back to what was before (`toctoc confirm` keeps it)"
+            );
+        }
     }
     if noted.file_changed {
         let confirmed = match noted.not_confirmed {
