@@ -43,8 +43,17 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
     apply_locked(firewall, policy, clocks, &[])
 }
 
+/// What became of the record with an apply.
+#[derive(Debug)]
+pub struct Noted {
+    /// A trial was under way. It ended with this, unless that could not be noted.
+    pub in_trial: bool,
+    /// Why it could not be noted what was applied, if so: a sentence.
+    pub unnoted: Option<String>,
+}
+
 /// The same of a policy that was read from somewhere, which is noted; a trial that is under way ends with
-/// it. `refused` is what shall stay refused. Returns too why it could not be noted, if so: a sentence.
+/// it. `refused` is what shall stay refused.
 ///
 /// # Errors
 /// As for [`apply`].
@@ -54,11 +63,29 @@ pub fn apply_from(
     origin: Origin,
     refused: Option<Refused>,
     clocks: Clocks,
-) -> Result<(Applied, Option<String>), Failure> {
+) -> Result<(Applied, Noted), Failure> {
     let _lock = Lock::take()?;
-    let applied = apply_locked(firewall, policy, clocks, &[])?;
+    let in_trial = Record::read(&firewall.state).is_ok_and(|record| record.trial.is_some());
+    let applied = match apply_locked(firewall, policy, clocks, &[]) {
+        Ok(applied) => applied,
+        Err(failure) => {
+            // A trial that is under way goes on.
+            let _unnoted = match failure.left {
+                Left::Changed if !in_trial => {
+                    Record::note_applied(&firewall.state, Some(origin), refused)
+                }
+                Left::Unknown if !in_trial => Record::note_applied(&firewall.state, None, None),
+                _ => Ok(()),
+            };
+            return Err(failure);
+        }
+    };
     let noted = Record::note_applied(&firewall.state, Some(origin), refused);
-    Ok((applied, noted.err()))
+    let noted = Noted {
+        in_trial,
+        unnoted: noted.err(),
+    };
+    Ok((applied, noted))
 }
 
 /// The same for who holds the lock. `returning` are grants that ended and are to be given again, with
@@ -157,6 +184,9 @@ pub struct Removed {
     pub any: bool,
     /// Why it could not be saved what was used up, if so: a sentence.
     pub unsaved: Option<String>,
+    /// Why it could not be noted that nothing of ours is there, if so: a sentence. The end of a trial
+    /// would bring it back.
+    pub unnoted: Option<String>,
 }
 
 /// Takes what is ours out of the firewall: of one backend, or of both.
@@ -169,10 +199,9 @@ pub fn remove(
     clocks: Clocks,
 ) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
-    let removed = remove_locked(firewall, backend, clocks)?;
+    let mut removed = remove_locked(firewall, backend, clocks)?;
     if !firewall.nft.is_there().unwrap_or(true) && !Iptables::has_rules() {
-        // A record that cannot be written speaks of another table than the next.
-        let _unsaid = Record::note_removed(&firewall.state);
+        removed.unnoted = Record::note_removed(&firewall.state).err();
     }
     Ok(removed)
 }
@@ -220,5 +249,6 @@ pub(super) fn remove_locked(
     Ok(Removed {
         any,
         unsaved: unsaved.map(|failure| failure.message),
+        unnoted: None,
     })
 }

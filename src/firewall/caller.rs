@@ -20,8 +20,9 @@ pub fn connection() -> Option<Connection> {
     let mut process = process::id();
     for _ in 0..DEEPEST {
         let variables = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        if let Some(connection) = told(&variables) {
-            return is_there(connection).then_some(connection);
+        // What a terminal multiplexer was once started through may be gone.
+        if let Some(connection) = told(&variables).filter(|told| is_there(*told)) {
+            return Some(connection);
         }
         process = parent(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)?;
         if process == 0 {

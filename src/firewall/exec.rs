@@ -44,13 +44,14 @@ pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
 }
 
 /// Starts a program that goes on when we have ended: with pipes to and from it, and nothing of our
-/// terminal.
+/// terminal. `state` is where state is kept.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn start_apart(program: &Path, arguments: &[&str]) -> io::Result<Child> {
+pub fn start_apart(program: &Path, arguments: &[&str], state: &Path) -> io::Result<Child> {
     Command::new(program)
         .args(arguments)
+        .env("STATE_DIRECTORY", state)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

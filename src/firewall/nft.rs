@@ -195,6 +195,14 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn glance(&self) -> Result<Option<Listing>, Failure> {
+        match self.try_glance() {
+            // It may go between two looks.
+            Err(_) if !self.is_there()? => Ok(None),
+            glanced => glanced,
+        }
+    }
+
+    fn try_glance(&self) -> Result<Option<Listing>, Failure> {
         if !self.is_there()? {
             return Ok(None);
         }

@@ -13,6 +13,7 @@ use crate::policy::load::{LoadError, load_text};
 use crate::policy::{Backend, Host, Name, Policy};
 use crate::ruleset::{Grant, Opened};
 
+/// The record of the network namespace that the first process is in.
 const FILE: &str = "applied.json";
 
 /// The version of the file that this program writes, and the only one it reads.
@@ -23,8 +24,6 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Record {
     version: u32,
-    /// Which network namespace it is about.
-    namespace: u64,
     /// What runs, `None` when nothing of ours does.
     pub running: Option<Origin>,
     /// Set while `running` is on trial.
@@ -74,6 +73,8 @@ pub struct Refused {
 pub enum AtStart {
     /// What the file says.
     File,
+    /// What is on trial, which goes on: it was only a reload.
+    OnTrial(Origin),
     /// What ran before a trial that was not confirmed (`None`: nothing did).
     Before(Option<Origin>, Option<Refused>),
 }
@@ -267,27 +268,32 @@ fn holds(grants: &[Grant], wanted: &Grant) -> bool {
 }
 
 impl Record {
-    /// What is noted of this firewall. What another network namespace has noted there is not.
+    /// What is noted of this firewall; nothing, when there is no record.
     ///
     /// # Errors
     /// A sentence, when the file cannot be read or is damaged.
     pub fn read(state: &StateFile) -> Result<Record, String> {
-        let empty = || Record {
+        let record = Record::found(state)?;
+        Ok(record.unwrap_or_else(|| Record {
             version: VERSION,
-            namespace: namespace(),
             ..Record::default()
+        }))
+    }
+
+    /// The same, `None` when there is no record.
+    ///
+    /// # Errors
+    /// As for [`Record::read`].
+    pub fn found(state: &StateFile) -> Result<Option<Record>, String> {
+        let file = file();
+        let Some(text) = state.text(&file)? else {
+            return Ok(None);
         };
-        let Some(text) = state.text(FILE)? else {
-            return Ok(empty());
-        };
-        let record: Record = serde_json::from_str(&text)
+        serde_json::from_str(&text)
             .ok()
             .filter(|record: &Record| record.version == VERSION)
-            .ok_or_else(|| format!("{} is damaged", state.shown(FILE)))?;
-        Ok(match record.namespace == namespace() {
-            true => record,
-            false => empty(),
-        })
+            .map(Some)
+            .ok_or_else(|| format!("{} is damaged", state.shown(&file)))
     }
 
     /// Writes it.
@@ -295,9 +301,10 @@ impl Record {
     /// # Errors
     /// A sentence.
     pub fn write(&self, state: &StateFile) -> Result<(), String> {
+        let file = file();
         let text = serde_json::to_string(self)
-            .map_err(|error| format!("{} cannot be written: {error}", state.shown(FILE)))?;
-        state.put(FILE, &text)
+            .map_err(|error| format!("{} cannot be written: {error}", state.shown(&file)))?;
+        state.put(&file, &text)
     }
 
     /// Notes that this is applied for good.
@@ -311,7 +318,6 @@ impl Record {
     ) -> Result<(), String> {
         let record = Record {
             version: VERSION,
-            namespace: namespace(),
             running,
             trial: None,
             refused,
@@ -324,7 +330,7 @@ impl Record {
     /// # Errors
     /// A sentence.
     pub fn note_removed(state: &StateFile) -> Result<(), String> {
-        match state.text(FILE)? {
+        match state.text(&file())? {
             None => Ok(()),
             Some(_) => Record::note_applied(state, None, None),
         }
@@ -376,7 +382,13 @@ impl Record {
 
     /// What to apply when the machine starts, where the file of the policy says `text`: a policy that was
     /// on trial and not confirmed does not come in this way.
-    pub fn at_start(mut self, text: &str, clock: i64) -> AtStart {
+    pub fn at_start(mut self, text: &str, now: &Moment, clock: i64) -> AtStart {
+        if let Some(trial) = &self.trial
+            && !trial.left(now).is_zero()
+            && let Some(running) = &self.running
+        {
+            return AtStart::OnTrial(running.clone());
+        }
         let on_trial = |origin: &Origin| origin.text == text;
         if let Some(trial) = self.trial.take()
             && self.running.as_ref().is_some_and(on_trial)
@@ -405,9 +417,16 @@ fn digest(text: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The number of the network namespace.
-fn namespace() -> u64 {
+/// The name of the file: each network namespace has a firewall of its own. Who may not see which one the
+/// first process is in (a unit, a container) is taken to be in the same.
+fn file() -> String {
     use std::os::unix::fs::MetadataExt;
-    let found = std::fs::metadata("/proc/thread-self/ns/net");
-    found.map_or(0, |found| found.ino())
+    let number = |process: &str| {
+        let found = std::fs::metadata(format!("/proc/{process}/ns/net"));
+        found.map(|found| found.ino())
+    };
+    match (number("thread-self"), number("1")) {
+        (Ok(own), Ok(first)) if own != first => format!("applied-{own}.json"),
+        _ => FILE.to_string(),
+    }
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::single_use::Journal;
 
@@ -22,13 +22,20 @@ const LARGEST: u64 = 64 << 20;
 impl Default for StateFile {
     fn default() -> StateFile {
         let told = env::var_os("STATE_DIRECTORY").filter(|told| !told.is_empty());
+        let directory = told.map_or_else(|| PathBuf::from("/var/lib/toctoc"), PathBuf::from);
         StateFile {
-            directory: told.map_or_else(|| PathBuf::from("/var/lib/toctoc"), PathBuf::from),
+            // Whoever ends a trial is somewhere else.
+            directory: std::path::absolute(&directory).unwrap_or(directory),
         }
     }
 }
 
 impl StateFile {
+    /// Where it is, absolute where that is known.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Somewhere else.
     pub fn within(directory: impl Into<PathBuf>) -> StateFile {
         StateFile {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::apply::{Applied, apply_locked, remove_locked};
 use super::lock::Lock;
 use super::record::{Moment, Origin, Record, Trial};
+use super::status::observe;
 use super::{Failure, Firewall, Iptables, Left};
 use crate::policy::Policy;
 use crate::single_use::journal::Clocks;
@@ -31,7 +32,7 @@ pub fn begin(
     let under_way = old.trial.clone();
     let mut trial = match under_way.filter(|trial| !trial.is_of_another_start(&Moment::now())) {
         Some(under_way) => under_way.again(id, lasting),
-        None => Trial::new(id, before(firewall, &old)?, lasting),
+        None => Trial::new(id, before(firewall, &old, clocks)?, lasting),
     };
     let (grants, then) = (firewall.grants()?, Moment::now());
     let mut record = old.clone();
@@ -45,8 +46,13 @@ pub fn begin(
         Ok(applied) => applied,
         Err(failure) => {
             if failure.left == Left::Unchanged {
-                // Otherwise the trial goes on, and will bring back what was there.
-                let _ = old.write(state);
+                // Otherwise the trial goes on, and will bring back what was there. One that was under way
+                // goes on in any case: whoever was to end it has left for this one.
+                let mut as_before = old;
+                if let Some(trial) = &mut as_before.trial {
+                    trial.id = id;
+                }
+                let _ = as_before.write(state);
             }
             return Err(failure);
         }
@@ -65,15 +71,26 @@ pub fn begin(
 }
 
 /// What ran until now, as far as it is known.
-fn before(firewall: &Firewall, record: &Record) -> Result<Option<Origin>, Failure> {
+fn before(firewall: &Firewall, record: &Record, clocks: Clocks) -> Result<Option<Origin>, Failure> {
     if !firewall.nft.is_there()? && !Iptables::has_rules() {
         return Ok(None);
     }
-    match &record.running {
-        Some(origin) => Ok(Some(origin.clone())),
-        None => Err(no_way_back(
+    let Some(origin) = &record.running else {
+        return Err(no_way_back(
             "what runs now was applied where that was not noted",
-        )),
+        ));
+    };
+    let policy = origin.policy().map_err(|error| {
+        no_way_back(&format!(
+            "the policy that runs cannot be read any more: {error}"
+        ))
+    })?;
+    let status = observe(firewall, &policy, clocks.now)?;
+    match status.drift.first() {
+        None => Ok(Some(origin.clone())),
+        Some(drift) => Err(no_way_back(&format!(
+            "what runs is not what was noted ({drift})"
+        ))),
     }
 }
 
@@ -101,10 +118,8 @@ pub fn confirm(firewall: &Firewall) -> Result<Confirmed, Failure> {
     let goes_on = |message| Failure::unchanged(format!("{message}; the trial goes on"));
     let mut record = Record::read(&firewall.state).map_err(goes_on)?;
     let now = Moment::now();
-    let Some(trial) = record
-        .trial
-        .take_if(|trial| !trial.is_of_another_start(&now))
-    else {
+    let in_time = |trial: &mut Trial| !trial.left(&now).is_zero();
+    let Some(trial) = record.trial.take_if(in_time) else {
         return Ok(Confirmed::Nothing(Box::new(record)));
     };
     record.write(&firewall.state).map_err(goes_on)?;
@@ -116,23 +131,32 @@ pub fn confirm(firewall: &Firewall) -> Result<Confirmed, Failure> {
 pub struct Back {
     /// `None`: nothing of ours is there.
     pub to: Option<Origin>,
+    /// The record as it should be, and why it could not be written, if so.
+    pub unnoted: Option<(Record, String)>,
     /// Live grants that the trial had ended and that are there again.
     pub returned: usize,
 }
 
-/// Goes back from the policy on trial, if that is the trial of this number (or any). `None` when there
-/// is none.
+/// Goes back from the policy on trial, if that is the trial of this number (or any). `known` is the record
+/// as it was read last, should it be there no more. `None` when there is no such trial.
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in. The trial stays noted.
 pub fn roll_back(
     firewall: &Firewall,
     id: Option<u64>,
+    known: Option<&Record>,
     clocks: Clocks,
 ) -> Result<Option<Back>, Failure> {
     let _lock = Lock::take()?;
     let state = &firewall.state;
-    let mut record = Record::read(state).map_err(Failure::unchanged)?;
+    let mut record = match (Record::found(state), known) {
+        (Ok(Some(record)), _) => record,
+        // Somebody has taken it away, or damaged it.
+        (_, Some(known)) => known.clone(),
+        (Ok(None), None) => return Ok(None),
+        (Err(message), None) => return Err(Failure::unchanged(message)),
+    };
     let meant = |trial: &mut Trial| id.is_none_or(|id| trial.id == id);
     let Some(trial) = record.trial.take_if(meant) else {
         return Ok(None);
@@ -147,18 +171,22 @@ pub fn roll_back(
                 Failure::unchanged(format!("the policy before cannot be had back: {error}"))
             })?;
             let returning = trial.returning(&Moment::now(), &firewall.grants()?);
-            apply_locked(firewall, &policy, clocks, &returning)?;
-            returned = returning.len();
+            match apply_locked(firewall, &policy, clocks, &returning) {
+                Ok(_) => returned = returning.len(),
+                // There may be no room for those who return. The way back is worth more.
+                Err(failure) if failure.left == Left::Unchanged && !returning.is_empty() => {
+                    apply_locked(firewall, &policy, clocks, &[])?;
+                }
+                Err(failure) => return Err(failure),
+            }
         }
     }
     record.refuse(clocks.now, None);
     record.running = trial.before.clone();
-    record.write(state).map_err(|message| Failure {
-        message,
-        left: Left::Changed,
-    })?;
+    let unnoted = record.write(state).err();
     Ok(Some(Back {
         to: trial.before,
+        unnoted: unnoted.map(|why| (record, why)),
         returned,
     }))
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ChildStdin;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::exec::{run, start_apart};
 use super::record::{Moment, Record};
 use super::tokens::clocks;
 use super::trial::{Back, roll_back};
-use super::{Failure, Firewall};
+use super::{Failure, Firewall, StateFile};
 
 /// How often the process looks whether the trial is over.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -38,7 +39,7 @@ pub enum Watchdog {
 ///
 /// # Errors
 /// When neither can be started.
-pub fn arm(id: u64, lasting: Duration) -> Result<Watchdog, Failure> {
+pub fn arm(state: &StateFile, id: u64, lasting: Duration) -> Result<Watchdog, Failure> {
     let failed = |error: io::Error| {
         Failure::unchanged(format!(
             "nothing that would go back can be started: {error}"
@@ -46,11 +47,15 @@ pub fn arm(id: u64, lasting: Duration) -> Result<Watchdog, Failure> {
     };
     let program = env::current_exe().map_err(failed)?;
     let number = id.to_string();
-    if has_systemd() && timer(&program, &number, lasting).is_ok_and(|armed| armed) {
+    if has_systemd() && timer(&program, state, &number, lasting).is_ok_and(|armed| armed) {
         return Ok(Watchdog::Timer(unit(id)));
     }
-    let mut child =
-        start_apart(&program, &["rollback", "--trial", &number, "--apart"]).map_err(failed)?;
+    let mut child = start_apart(
+        &program,
+        &["rollback", "--trial", &number, "--apart"],
+        state.directory(),
+    )
+    .map_err(failed)?;
     let mut said = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         stdout
@@ -75,15 +80,14 @@ fn unit(id: u64) -> String {
     format!("toctoc-rollback-{id}")
 }
 
-fn timer(program: &Path, number: &str, lasting: Duration) -> io::Result<bool> {
+fn timer(program: &Path, state: &StateFile, number: &str, lasting: Duration) -> io::Result<bool> {
     let unit = format!("--unit=toctoc-rollback-{number}");
     let active = format!("--on-active={}ms", lasting.as_millis());
     let program = program.display().to_string();
-    let variables = ["PATH", "STATE_DIRECTORY"].into_iter().filter_map(|name| {
-        let value = env::var(name).ok()?;
-        Some(format!("--setenv={name}={value}"))
-    });
-    let variables: Vec<String> = variables.collect();
+    let path = env::var("PATH").ok();
+    let path = path.map(|path| format!("--setenv=PATH={path}"));
+    let directory = format!("--setenv=STATE_DIRECTORY={}", state.directory().display());
+    let variables: Vec<String> = path.into_iter().chain([directory]).collect();
     let mut command = vec![
         "systemd-run",
         "--quiet",
@@ -112,17 +116,25 @@ pub fn disarm(id: u64) {
 /// # Errors
 /// When it could not go back however often it was tried. It is noted why.
 pub fn watch(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, Failure> {
-    if apart {
-        leave().map_err(|error| Failure::unchanged(error.to_string()))?;
-    }
+    let starter = match apart {
+        true => Some(leave().map_err(|error| Failure::unchanged(error.to_string()))?),
+        false => None,
+    };
+    // The record as it was last with the trial in it: somebody may take the file away.
+    let mut known: Option<Record> = None;
     loop {
-        let left = match Record::read(&firewall.state) {
-            Ok(record) => match record.trial.filter(|trial| trial.id == id) {
-                Some(trial) => trial.left(&Moment::now()),
-                None => return Ok(None),
-            },
-            Err(_) => Duration::ZERO,
-        };
+        let let_go = starter.as_ref().is_none_or(Starter::has_let_go);
+        match Record::found(&firewall.state) {
+            Ok(Some(record)) if record.trial.as_ref().is_some_and(|trial| trial.id == id) => {
+                known = Some(record);
+            }
+            // Confirmed, or another trial has taken over.
+            Ok(Some(_)) if known.is_some() => return Ok(None),
+            _ if known.is_none() && let_go => return Ok(None),
+            _ => {}
+        }
+        let trial = known.as_ref().and_then(|record| record.trial.as_ref());
+        let left = trial.map_or(GLANCE, |trial| trial.left(&Moment::now()));
         if left.is_zero() {
             break;
         }
@@ -130,8 +142,11 @@ pub fn watch(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, 
     }
     let mut tried = 0;
     loop {
-        let failure = match roll_back(firewall, Some(id), clocks()) {
-            Ok(back) => return Ok(back),
+        let failure = match roll_back(firewall, Some(id), known.as_ref(), clocks()) {
+            Ok(back) => {
+                note_until_done(firewall, back.as_ref());
+                return Ok(back);
+            }
             Err(failure) => failure,
         };
         tried += 1;
@@ -146,9 +161,33 @@ pub fn watch(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, 
     }
 }
 
-/// Leaves the session of whoever started us, so that its end is not ours, and waits until he has ended or
-/// let go of us.
-fn leave() -> io::Result<()> {
+/// It went back; that is noted as soon as it can be. Nothing else is done twice.
+fn note_until_done(firewall: &Firewall, back: Option<&Back>) {
+    let Some((record, _)) = back.and_then(|back| back.unnoted.as_ref()) else {
+        return;
+    };
+    for _ in 0..TRIES {
+        thread::sleep(PAUSE);
+        // Whoever applies something meanwhile notes that himself.
+        let noted = Record::found(&firewall.state).ok().flatten();
+        let is_over = noted.is_some_and(|record| record.trial.is_none());
+        if is_over || record.write(&firewall.state).is_ok() {
+            return;
+        }
+    }
+}
+
+/// Whoever started us, as long as his end of our input is open.
+struct Starter(Receiver<()>);
+
+impl Starter {
+    fn has_let_go(&self) -> bool {
+        !matches!(self.0.try_recv(), Err(TryRecvError::Empty))
+    }
+}
+
+/// Leaves the session of whoever started us, so that its end is not ours.
+fn leave() -> io::Result<Starter> {
     rustix::process::setsid()?;
     env::set_current_dir("/")?;
     let mut stdout = io::stdout();
@@ -156,6 +195,10 @@ fn leave() -> io::Result<()> {
     stdout.flush()?;
     let nothing = fs::File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&nothing)?;
-    io::stdin().read_to_end(&mut Vec::new())?;
-    Ok(())
+    let (let_go, starter) = channel();
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        let _ = let_go.send(());
+    });
+    Ok(Starter(starter))
 }

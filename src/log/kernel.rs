@@ -90,11 +90,45 @@ pub fn in_file(path: &Path, mut tell: impl FnMut(Opening) -> bool) -> io::Result
         {
             return Ok(());
         }
+        if line.len() == LONGEST && line.last() != Some(&b'\n') {
+            // No line of the kernel. What comes after it is not the beginning of one.
+            reader.skip_until(b'\n')?;
+            continue;
+        }
         let text = String::from_utf8_lossy(&line);
         if let Some(opening) = in_line(text.trim_end(), Format::Syslog)
             && !tell(opening)
         {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What begins in the middle of a line is not told by the kernel.
+    #[test]
+    fn the_rest_of_a_long_line_is_no_line() {
+        let told =
+            "Jul  6 14:02:00 host kernel: toctoc: opened door=ssh key=yves IN=eth0 SRC=192.0.2.7\n";
+        let count = |text: String| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("log");
+            std::fs::write(&path, text).unwrap();
+            let mut found = 0;
+            in_file(&path, |_| {
+                found += 1;
+                true
+            })
+            .unwrap();
+            found
+        };
+        assert_eq!(count(told.repeat(3)), 3);
+        let long = format!("{:A<LONGEST$}", "Jul  6 14:02:00 host app: ");
+        assert_eq!(count(format!("{long}{told}{told}")), 1);
+        let fits = &long[1..];
+        assert_eq!(count(format!("{fits}\n{told}")), 1);
     }
 }

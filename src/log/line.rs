@@ -46,7 +46,12 @@ pub fn prefix(message: &str) -> Option<(String, String, &str)> {
     let message = message.strip_prefix("opened ").unwrap_or(message);
     let (door, rest) = word(message, "door=");
     let (key, rest) = word(rest, "key=");
-    (!door.is_empty()).then(|| (door.to_string(), key.to_string(), rest))
+    let is_name = |name: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
+        name.chars().all(allowed)
+    };
+    let named = !door.is_empty() && is_name(door) && is_name(key);
+    named.then(|| (door.to_string(), key.to_string(), rest))
 }
 
 /// The first word without its label, and the rest. What comes after our words has `IN=` first.

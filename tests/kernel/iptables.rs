@@ -170,6 +170,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
         world.knock(CLIENT[0], &SEQUENCE);
     }
     std::fs::write(world.path(), TWO.replace("\"5m\"", "\"301s\"")).unwrap();
+    world.forget_what_was_applied();
     assert_eq!(world.status()["matches_policy"], false);
 }
 

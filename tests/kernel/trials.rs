@@ -164,7 +164,7 @@ fn a_killed_watchdog_is_missed() {
     let world = World::with(YVES);
     world.listen(22);
     on_trial(&world, ZOE, "1s");
-    let record = fs::read_to_string(world.state_directory().join("applied.json")).unwrap();
+    let record = fs::read_to_string(world.record()).unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
     let command = format!("rollback --trial {} --apart", record["trial"]["id"]);
     world.server(&["pkill", "-KILL", "-f", &command]);
@@ -245,6 +245,7 @@ fn closed_grants_do_not_come_back() {
 fn there_is_no_trial_without_a_way_back() {
     let world = World::with(YVES);
     let before = world.all_rules();
+    let record = world.record();
     world.forget_what_was_applied();
     write(&world, ZOE);
     let output = world.toctoc(&["apply", "--confirm", "60s"]);
@@ -255,7 +256,11 @@ fn there_is_no_trial_without_a_way_back() {
         "{}",
         said(&output)
     );
-    fs::write(world.state_directory().join("applied.json"), "{").unwrap();
+    fs::write(
+        world.state_directory().join(record.file_name().unwrap()),
+        "{",
+    )
+    .unwrap();
     let output = world.toctoc(&["apply", "--confirm", "60s"]);
     assert!(said(&output).contains("is damaged"), "{}", said(&output));
     assert!(world.all_rules() == before);
@@ -268,7 +273,7 @@ fn a_start_brings_back_what_was_before_a_trial() {
     let world = World::with(YVES);
     world.listen(22);
     on_trial(&world, ZOE, "1h");
-    let record = world.state_directory().join("applied.json");
+    let record = world.record();
     let text = fs::read_to_string(&record).unwrap();
     let mut noted: Value = serde_json::from_str(&text).unwrap();
     noted["trial"]["ends"]["boot"] = Value::from("another start");
@@ -384,7 +389,78 @@ fn nobody_shuts_himself_out() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
+/// The record is not the only thing that knows the way back.
+fn a_record_that_is_taken_away_ends_no_trial() {
+    for damage in ["", "{"] {
+        let world = World::with(YVES);
+        world.listen(22);
+        on_trial(&world, ZOE, "2s");
+        // A look of whoever waits for the end.
+        std::thread::sleep(Duration::from_millis(700));
+        let record = world.record();
+        match damage {
+            "" => fs::remove_file(&record).unwrap(),
+            damage => fs::write(&record, damage).unwrap(),
+        }
+        world.until("it went back", || opens(&world, &SEQUENCE));
+        assert!(!opens(&world, &OTHER));
+        world.until("it is noted", || {
+            world.toctoc(&["confirm"]).status.code() == Some(1)
+        });
+    }
+}
+
+/// Where the state is may be said relative to where somebody is.
+fn a_relative_state_directory_is_the_same_one() {
+    let world = World::with(YVES);
+    world.listen(22);
+    write(&world, ZOE);
+    let mut apply = world.toctoc_command(&["apply", "--confirm", "2s"]);
+    let state = world.state_directory();
+    apply.env("STATE_DIRECTORY", state.file_name().unwrap());
+    apply.current_dir(state.parent().unwrap());
+    let output = world.lab.server.inside(|| apply.output().unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    world.until("the trial is over", || !is_on_trial(&world));
+    assert!(opens(&world, &SEQUENCE));
+}
+
+/// What runs has to be what would be gone back to.
+fn there_is_no_trial_where_somebody_changed_the_rules() {
+    let world = World::with(YVES);
+    match world.is_nftables() {
+        true => drop(world.server(&["nft", "flush", "chain", "inet", "toctoc", "shut"])),
+        false => drop(world.server(&["iptables", "-t", "raw", "-F", "toctoc-shut"])),
+    }
+    write(&world, ZOE);
+    let output = world.toctoc(&["apply", "--confirm", "60s"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("what runs is not what was noted"),
+        "{}",
+        said(&output)
+    );
+}
+
+/// A confirmation that comes too late is none, whoever is to go back.
+fn a_late_confirmation_is_none() {
+    let world = World::with(YVES);
+    on_trial(&world, ZOE, "1h");
+    let record = world.record();
+    let mut noted: Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
+    noted["trial"]["ends"]["milliseconds"] = Value::from(1);
+    let late = {
+        fs::write(&record, noted.to_string()).unwrap();
+        world.toctoc(&["confirm"])
+    };
+    assert_eq!(late.status.code(), Some(1), "{}", said(&late));
+}
+
 on_every_firewall!(
+    a_record_that_is_taken_away_ends_no_trial,
+    a_relative_state_directory_is_the_same_one,
+    there_is_no_trial_where_somebody_changed_the_rules,
+    a_late_confirmation_is_none,
     a_policy_that_is_not_confirmed_goes,
     a_policy_that_is_confirmed_stays,
     the_first_policy_goes_back_to_nothing,
@@ -427,4 +503,39 @@ fn spent_tokens_stay_spent_over_a_trial() {
     world.yes(&["rollback"]);
     assert!(!open(0) && !open(1) && !open(2));
     assert!(open(3));
+}
+
+/// The second of two trials fails: the first goes on, and ends.
+#[test]
+fn a_trial_that_fails_ends_no_other() {
+    let world = World::with(YVES);
+    world.listen(22);
+    on_trial(&world, ZOE, "4s");
+    let nft = world.programs().join("nft");
+    let slow = "#!/bin/sh\n[ \"$1\" != -f ] || { sleep 1; exit 1; }\nexec /usr/sbin/nft \"$@\"\n";
+    fs::write(&nft, slow).unwrap();
+    fs::set_permissions(&nft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    write(&world, &ZOE.replace("7001", "7005"));
+    let failed = world.toctoc(&["apply", "--confirm", "4s"]);
+    assert_eq!(failed.status.code(), Some(2), "{}", said(&failed));
+    fs::remove_file(&nft).unwrap();
+    assert!(opens(&world, &OTHER));
+    world.until("the trial is over", || !is_on_trial(&world));
+    assert!(!opens(&world, &OTHER));
+    assert!(opens(&world, &SEQUENCE));
+}
+
+/// A secret that is gone is told before there is a trial that could not end.
+#[test]
+fn there_is_no_trial_without_the_secrets_of_what_runs() {
+    let world = guarded();
+    fs::remove_file(world.path().with_file_name("alice.secret")).unwrap();
+    write(&world, YVES);
+    let output = world.toctoc(&["apply", "--confirm", "60s"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("cannot be read any more"),
+        "{}",
+        said(&output)
+    );
 }

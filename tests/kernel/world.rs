@@ -156,7 +156,18 @@ impl World {
 
     /// Nothing is noted of what was applied, as after an apply elsewhere.
     pub fn forget_what_was_applied(&self) {
-        std::fs::remove_file(self.state_directory().join("applied.json")).unwrap();
+        std::fs::remove_file(self.record()).unwrap();
+    }
+
+    /// Where it is noted what was applied: a file for each network namespace.
+    pub fn record(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.state_directory()).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        let applied = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("applied") && name.ends_with(".json")
+        };
+        paths.find(applied).unwrap()
     }
 
     /// Writes a file beside the policy that only its owner may read.

@@ -87,10 +87,15 @@ fn systemd_ends_a_trial() {
     assert!(machine.knows("5531") && !machine.knows("4431"));
     machine.until("it went back", || machine.knows("4431"));
     assert!(!machine.knows("5531"));
-    // The next start is not a confirmation either.
+    // The next start is not a confirmation either, nor is a reload.
+    machine.does("systemctl reload toctoc.service");
+    assert!(machine.knows("4431") && !machine.knows("5531"));
     machine.does("systemctl restart toctoc.service");
     assert!(machine.knows("4431") && !machine.knows("5531"));
     machine.does(&format!("{try_other} 1h"));
+    // A reload ends no trial.
+    machine.does("nft flush ruleset && systemctl reload toctoc.service");
+    assert!(machine.knows("5531") && !machine.knows("4431"));
     machine.does("toctoc confirm");
     assert!(!timers().contains("toctoc-rollback-"));
     machine.does("systemctl restart toctoc.service");

@@ -11,9 +11,9 @@ use super::{
     Answer, PolicyPath, complain, could_not_read, count, now, policy_and_origin, report,
     warn_of_readers,
 };
-use crate::firewall::apply::{Applied, apply_from};
+use crate::firewall::apply::{Applied, Noted, apply, apply_from};
 use crate::firewall::caller::{Connection, connection};
-use crate::firewall::record::{AtStart, Origin, Refused};
+use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
 use crate::firewall::status::interface_warnings;
 use crate::firewall::tokens::clocks;
 use crate::firewall::watchdog::{arm, disarm};
@@ -71,10 +71,12 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
         complain(&format!("no random numbers: {error}"));
         unchanged(Answer::CouldNot)
     })?;
-    let watchdog = arm(id, lasting).map_err(failed)?;
+    let watchdog = arm(&firewall.state, id, lasting).map_err(failed)?;
     let begun = trial::begin(firewall, &policy, origin, id, lasting, clocks());
     let (applied, back) = begun.map_err(|failure| {
-        if failure.left == Left::Unchanged {
+        let record = firewall.record().ok();
+        let needed = record.and_then(|record| record.trial).is_some();
+        if failure.left == Left::Unchanged && !needed {
             disarm(id);
         }
         failed(failure)
@@ -97,8 +99,22 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
 /// At the start of the machine nobody can confirm anything.
 fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
     let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
-    let record = firewall.record().unwrap_or_default();
-    match record.at_start(&origin.text, now()) {
+    let record = firewall.record().unwrap_or_else(|why| {
+        complain(&format!(
+            "{why}: whether a policy was on trial is not known"
+        ));
+        Record::default()
+    });
+    match record.at_start(&origin.text, &Moment::now(), now()) {
+        AtStart::OnTrial(running) => {
+            complain("a policy is on trial, and stays so");
+            let running = running
+                .policy()
+                .map_err(could_not_read)
+                .map_err(unchanged)?;
+            let applied = apply(firewall, &running, clocks()).map_err(failed)?;
+            Ok(said(path, &running, &applied))
+        }
         AtStart::File => applied(firewall, path, &policy, origin, None),
         AtStart::Before(Some(before), refused) => {
             complain(&format!(
@@ -106,8 +122,15 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
                  applies this one)",
                 path.path.display()
             ));
-            let policy = before.policy().map_err(could_not_read).map_err(unchanged)?;
-            applied(firewall, path, &policy, before, refused)
+            match before.policy() {
+                Ok(before_it) => applied(firewall, path, &before_it, before, refused),
+                Err(error) => {
+                    // Doors that are shut are better than none.
+                    could_not_read(error);
+                    complain("so the policy of the file is applied after all");
+                    applied(firewall, path, &policy, origin, None)
+                }
+            }
         }
         AtStart::Before(None, _) => {
             complain(&format!(
@@ -128,12 +151,30 @@ fn applied(
     refused: Option<Refused>,
 ) -> Result<Answer, Answer> {
     let done = apply_from(firewall, policy, origin, refused, clocks());
-    let (applied, unnoted) = done.map_err(failed)?;
+    let (applied, noted) = done.map_err(failed)?;
     let answer = said(path, policy, &applied);
-    if let Some(why) = unnoted {
-        complain(&format!("it could not be noted what was applied: {why}"));
+    Ok(answer.max(about(&noted)))
+}
+
+/// Says what became of a trial, and what could not be noted.
+pub(super) fn about(noted: &Noted) -> Answer {
+    match (&noted.unnoted, noted.in_trial) {
+        (None, false) => Answer::Yes,
+        (None, true) => {
+            complain("the trial that was under way is over: this stays");
+            Answer::Yes
+        }
+        (Some(why), false) => {
+            complain(&format!("it could not be noted what was applied: {why}"));
+            Answer::Yes
+        }
+        (Some(why), true) => {
+            complain(&format!(
+                "the trial that is under way could not be ended, and will undo this: {why}"
+            ));
+            Answer::CouldNot
+        }
     }
-    Ok(answer)
 }
 
 fn unchanged(answer: Answer) -> Answer {
@@ -151,7 +192,12 @@ fn shut_out(policy: &Policy) -> Option<String> {
     let Connection { from, to } = connection()?;
     let port = Knock::new(Protocol::Tcp, to.port())?;
     let from = from.ip();
-    let why = match policy.shuts_out(from, port, now())? {
+    let shut = policy.shuts_out(from, port, now())?;
+    let mend = match shut {
+        Shut::NoKey(_) => "make a key (`toctoc key new`)".to_string(),
+        Shut::Dropped => format!("put {} into `allow`, or make it a door", to.port()),
+    };
+    let why = match shut {
         Shut::NoKey(door) => {
             let door = &policy.door(door).name;
             format!("which is door {door}, and no key opens {door}")
@@ -160,7 +206,7 @@ fn shut_out(policy: &Policy) -> Option<String> {
     };
     Some(format!(
         "your ssh connection comes from {from} to {port}, {why}: once it ends you would not get in again\n\
-         make a key (`toctoc key new`), try it with a way back (`toctoc apply --confirm 60s`), or insist \
+         {mend}, try it with a way back (`toctoc apply --confirm 60s`), or insist \
          (`toctoc apply --anyway`)"
     ))
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use qrcode::render::svg;
 
+use super::apply::about;
 use super::completions::{doors, keys as key_names};
 use super::qr::{code, show_in_terminal};
 use super::{
@@ -268,9 +269,6 @@ fn take_away(arguments: &Revoke) -> Answer {
         Err(error) => return failed(error),
     };
     say(&format!("took key {name} out of {}\n", path.path.display()));
-    if let Some(secret) = &secret {
-        forget(secret);
-    }
     let profile = path.path.with_file_name(format!("{name}.profile.toml"));
     if profile.symlink_metadata().is_ok() {
         say(&format!(
@@ -280,6 +278,7 @@ fn take_away(arguments: &Revoke) -> Answer {
     }
     if backend.is_none() {
         say("no policy is applied here, so nothing else had to be done\n");
+        forget(secret.as_deref());
         return Answer::Yes;
     }
     let (policy, origin) = match policy_and_origin_for(path, backend) {
@@ -287,7 +286,8 @@ fn take_away(arguments: &Revoke) -> Answer {
         Err(answer) => return answer,
     };
     match apply_from(&firewall, &policy, origin, None, clocks()) {
-        Ok((applied, _)) => {
+        Ok((applied, noted)) => {
+            forget(secret.as_deref());
             let ended = count(applied.removed, "live grant");
             say(&format!(
                 "applied {}; {ended} ended, open sessions stay\n",
@@ -302,7 +302,7 @@ fn take_away(arguments: &Revoke) -> Answer {
                     ));
                 }
             }
-            Answer::Yes
+            about(&noted)
         }
         Err(failure) => {
             complain(&failure.to_string());
@@ -314,7 +314,10 @@ fn take_away(arguments: &Revoke) -> Answer {
     }
 }
 
-fn forget(secret: &Path) {
+fn forget(secret: Option<&Path>) {
+    let Some(secret) = secret else {
+        return;
+    };
     match std::fs::remove_file(secret) {
         Ok(()) => say(&format!("removed {}\n", secret.display())),
         Err(error) => complain(&format!("{} cannot be removed: {error}", secret.display())),

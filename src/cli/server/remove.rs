@@ -17,11 +17,24 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     match remove(&Firewall::default(), arguments.backend, clocks()) {
-        Ok(Removed { any: true, unsaved }) => {
+        Ok(Removed {
+            any: true,
+            unsaved,
+            unnoted,
+        }) => {
             if let Some(why) = unsaved {
                 complain(&format!("what was used up could not be saved: {why}"));
             }
-            reported("removed: no door is guarded any more\n")
+            let answer = reported("removed: no door is guarded any more\n");
+            match unnoted {
+                None => answer,
+                Some(why) => {
+                    complain(&format!(
+                        "that could not be noted, and the end of a trial would undo it: {why}"
+                    ));
+                    Answer::CouldNot
+                }
+            }
         }
         Ok(Removed { any: false, .. }) => {
             say("there was nothing to remove\n");

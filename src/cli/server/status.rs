@@ -184,7 +184,7 @@ fn about_the_file(noted: &Noted) -> String {
         // A moment more is what it takes.
         Some(0.0) => text.push_str(
             "on trial, and the time is over: if it does not go back in a moment, nothing is left that \
-             would (`toctoc rollback` does, `toctoc confirm` keeps it)\n",
+             would (`toctoc rollback` does; `toctoc apply` keeps it)\n",
         ),
         Some(left) => {
             let left = seconds(left);

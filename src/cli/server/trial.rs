@@ -38,6 +38,11 @@ pub(super) fn stay() -> Answer {
 }
 
 fn nothing(record: &Record) -> String {
+    if record.trial.is_some() {
+        return "the time is over: what was there before is there again, or will be in a moment (`toctoc \
+                status`); `toctoc apply` puts the policy in for good"
+            .to_string();
+    }
     match &record.refused {
         Some(_) => {
             "nothing is on trial any more: the time was over, and what was there before is there \
@@ -54,7 +59,7 @@ pub(super) fn go_back(arguments: &Rollback) -> Answer {
         Some(id) => watch(&firewall, id, arguments.apart),
         None => {
             let id = firewall.record().ok().and_then(|record| record.trial);
-            let back = roll_back(&firewall, None, clocks());
+            let back = roll_back(&firewall, None, None, clocks());
             if let (Some(trial), Ok(Some(_))) = (id, &back) {
                 disarm(trial.id);
             }
@@ -62,7 +67,12 @@ pub(super) fn go_back(arguments: &Rollback) -> Answer {
         }
     };
     match back {
-        Ok(Some(back)) => reported(&went(&back)),
+        Ok(Some(back)) => {
+            if let Some((_, why)) = &back.unnoted {
+                complain(&format!("it could not be noted: {why}"));
+            }
+            reported(&went(&back))
+        }
         Ok(None) if arguments.trial.is_some() => Answer::Yes,
         Ok(None) => {
             say("nothing is on trial\n");

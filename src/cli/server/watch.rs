@@ -30,7 +30,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Run this program when a door opens to somebody and when it closes. It finds TOCTOC_EVENT (`open` or
-    /// `close`), TOCTOC_DOOR, TOCTOC_SOURCE and TOCTOC_KEY in its environment.
+    /// `close`), TOCTOC_DOOR, TOCTOC_SOURCE and TOCTOC_KEY in its environment, and has a minute.
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
     /// How often to look.
@@ -47,6 +47,9 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// So many events are kept for the screen.
 const KEPT: usize = 200;
+
+/// How long a program may run.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So many programs run at the same time; more wait for one to end.
 const TOGETHER: usize = 32;
@@ -75,7 +78,7 @@ struct Watch<'a> {
     notes: Vec<String>,
     /// Events that no program was started for yet, and programs that run.
     to_run: VecDeque<Event>,
-    running: Vec<Child>,
+    running: Vec<(Instant, Child)>,
 }
 
 impl Watch<'_> {
@@ -142,13 +145,22 @@ impl Watch<'_> {
         let Some(program) = &self.arguments.exec else {
             return;
         };
-        self.running
-            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.running.retain_mut(|(began, child)| {
+            let runs = matches!(child.try_wait(), Ok(None));
+            if runs && began.elapsed() > PATIENCE {
+                complain(&format!(
+                    "{} took too long, and is ended",
+                    program.display()
+                ));
+                let _ = child.kill();
+            }
+            runs
+        });
         while self.running.len() < TOGETHER
             && let Some(event) = self.to_run.pop_front()
         {
             match start(program, &event) {
-                Ok(child) => self.running.push(child),
+                Ok(child) => self.running.push((Instant::now(), child)),
                 Err(error) => {
                     complain(&format!(
                         "{} could not be started: {error}",
@@ -163,9 +175,7 @@ impl Watch<'_> {
     fn let_finish(&mut self) {
         while !self.to_run.is_empty() || !self.running.is_empty() {
             self.start_programs();
-            if let Some(mut child) = self.running.pop() {
-                let _ = child.wait();
-            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
