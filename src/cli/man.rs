@@ -88,6 +88,10 @@ fn toctoc(mut program: Command) -> Roff {
             "Which tokens and scratch sequences were used up. $STATE_DIRECTORY counts.",
         ),
         (
+            "/var/lib/toctoc/applied.json",
+            "What was applied last, with its text, and what is on trial. There too.",
+        ),
+        (
             "~/.config/toctoc/NAME.toml",
             "Profiles of the client. $XDG_CONFIG_HOME counts.",
         ),

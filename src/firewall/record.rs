@@ -418,15 +418,20 @@ fn digest(text: &str) -> String {
 }
 
 /// The name of the file: each network namespace has a firewall of its own. Who may not see which one the
-/// first process is in (a unit, a container) is taken to be in the same.
+/// first process is in (a unit) looks for a setting that only the kernel's first one has.
 fn file() -> String {
     use std::os::unix::fs::MetadataExt;
     let number = |process: &str| {
         let found = std::fs::metadata(format!("/proc/{process}/ns/net"));
         found.map(|found| found.ino())
     };
-    match (number("thread-self"), number("1")) {
-        (Ok(own), Ok(first)) if own != first => format!("applied-{own}.json"),
-        _ => FILE.to_string(),
+    let own = number("thread-self").unwrap_or(0);
+    let is_first = match number("1") {
+        Ok(first) => own == first,
+        Err(_) => Path::new("/proc/sys/net/core/netdev_max_backlog").exists(),
+    };
+    match is_first {
+        true => FILE.to_string(),
+        false => format!("applied-{own}.json"),
     }
 }

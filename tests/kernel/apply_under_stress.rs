@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -241,7 +241,7 @@ impl SlowNft {
     fn start(&self, world: &World, policy: &str) -> Child {
         let here = self.0.path();
         std::fs::write(world.path(), policy).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toctoc"));
+        let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
         let path = format!("{}:{}", here.display(), std::env::var("PATH").unwrap());
         command.arg("apply").arg(world.path()).env("PATH", path);
         command.stdout(Stdio::piped());

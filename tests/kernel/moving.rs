@@ -271,6 +271,7 @@ fn the_other_backend_guards_and_status_says_so() {
     for (backend, other) in [("iptables", "nftables"), ("nftables", "iptables")] {
         world.apply_with(backend, YVES);
         std::fs::write(world.path(), format!("backend = \"{other}\"\n{YVES}{door}")).unwrap();
+        world.forget_what_was_applied();
         let output = run(&world, &["status"]);
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stdout).unwrap();

@@ -442,6 +442,20 @@ fn there_is_no_trial_where_somebody_changed_the_rules() {
     );
 }
 
+/// Another network namespace has another firewall, even where the state is kept in one place.
+fn another_firewall_ends_no_trial() {
+    let world = World::with(YVES);
+    let other = World::bare();
+    on_trial(&world, ZOE, "1h");
+    write(&other, YVES);
+    let mut apply = other.toctoc_command(&["apply"]);
+    apply.env("STATE_DIRECTORY", world.state_directory());
+    let output = other.lab.server.inside(|| apply.output().unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(is_on_trial(&world));
+    world.yes(&["confirm"]);
+}
+
 /// A confirmation that comes too late is none, whoever is to go back.
 fn a_late_confirmation_is_none() {
     let world = World::with(YVES);
@@ -460,6 +474,7 @@ on_every_firewall!(
     a_record_that_is_taken_away_ends_no_trial,
     a_relative_state_directory_is_the_same_one,
     there_is_no_trial_where_somebody_changed_the_rules,
+    another_firewall_ends_no_trial,
     a_late_confirmation_is_none,
     a_policy_that_is_not_confirmed_goes,
     a_policy_that_is_confirmed_stays,
