@@ -184,8 +184,8 @@ pub struct Removed {
     pub any: bool,
     /// Why it could not be saved what was used up, if so: a sentence.
     pub unsaved: Option<String>,
-    /// Why it could not be noted that nothing of ours is there, if so: a sentence. The end of a trial
-    /// would bring it back.
+    /// Why a trial that is under way could not be ended, if so: a sentence. Its end would bring the rules
+    /// back.
     pub unnoted: Option<String>,
 }
 
@@ -199,9 +199,11 @@ pub fn remove(
     clocks: Clocks,
 ) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
+    let in_trial = Record::read(&firewall.state).is_ok_and(|record| record.trial.is_some());
     let mut removed = remove_locked(firewall, backend, clocks)?;
     if !firewall.nft.is_there().unwrap_or(true) && !Iptables::has_rules() {
-        removed.unnoted = Record::note_removed(&firewall.state).err();
+        let noted = Record::note_removed(&firewall.state);
+        removed.unnoted = noted.err().filter(|_| in_trial);
     }
     Ok(removed)
 }
