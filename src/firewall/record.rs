@@ -13,7 +13,7 @@ use crate::policy::load::{LoadError, load_text};
 use crate::policy::{Backend, Host, Name, Policy};
 use crate::ruleset::{Grant, Opened};
 
-/// The record of the network namespace that the first process is in.
+/// The record of the kernel's first network namespace.
 const FILE: &str = "applied.json";
 
 /// The version of the file that this program writes, and the only one it reads.
@@ -417,19 +417,13 @@ fn digest(text: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name of the file: each network namespace has a firewall of its own. Who may not see which one the
-/// first process is in (a unit) looks for a setting that only the kernel's first one has.
+/// The name of the file: each network namespace has a firewall of its own. The kernel's first one is known
+/// by a setting that no other has; that can be seen without privileges, so that everybody, a unit too,
+/// comes to the same name.
 fn file() -> String {
     use std::os::unix::fs::MetadataExt;
-    let number = |process: &str| {
-        let found = std::fs::metadata(format!("/proc/{process}/ns/net"));
-        found.map(|found| found.ino())
-    };
-    let own = number("thread-self").unwrap_or(0);
-    let is_first = match number("1") {
-        Ok(first) => own == first,
-        Err(_) => Path::new("/proc/sys/net/core/netdev_max_backlog").exists(),
-    };
+    let own = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |found| found.ino());
+    let is_first = Path::new("/proc/sys/net/core/netdev_max_backlog").exists();
     match is_first {
         true => FILE.to_string(),
         false => format!("applied-{own}.json"),
