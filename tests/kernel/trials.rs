@@ -495,8 +495,10 @@ on_every_firewall!(
 #[test]
 fn spent_tokens_stay_spent_over_a_trial() {
     let world = guarded();
-    let open = |number: u32| {
-        let payload = good(number);
+    // Of one minute, whatever the time is later.
+    let tokens: Vec<_> = (0..4).map(good).collect();
+    let open = |number: usize| {
+        let payload = &tokens[number];
         world.inject(|injector| {
             injector.datagram(CLIENT[0].parse().unwrap(), 4000, PORT, &payload.0)
         });
