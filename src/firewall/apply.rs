@@ -45,7 +45,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
 
 /// What became of the record with an apply.
 #[derive(Debug)]
-pub struct Noted {
+pub struct Recorded {
     /// A trial was under way. It ended with this, unless that could not be noted.
     pub in_trial: bool,
     /// Why it could not be noted what was applied, if so: a sentence.
@@ -63,7 +63,7 @@ pub fn apply_from(
     origin: Origin,
     refused: Option<Refused>,
     clocks: Clocks,
-) -> Result<(Applied, Noted), Failure> {
+) -> Result<(Applied, Recorded), Failure> {
     let _lock = Lock::take()?;
     let in_trial = Record::read(&firewall.state).is_ok_and(|record| record.trial.is_some());
     let applied = match apply_locked(firewall, policy, clocks, &[]) {
@@ -81,11 +81,11 @@ pub fn apply_from(
         }
     };
     let noted = Record::note_applied(&firewall.state, Some(origin), refused);
-    let noted = Noted {
+    let recorded = Recorded {
         in_trial,
         unnoted: noted.err(),
     };
-    Ok((applied, noted))
+    Ok((applied, recorded))
 }
 
 /// The same for who holds the lock. `returning` are grants that ended and are to be given again, with

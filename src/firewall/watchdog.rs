@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Whoever ends the trial.
 #[derive(Debug)]
 pub enum Watchdog {
-    Timer(String),
+    Timer,
     /// Waits until this is closed, which it is at the latest when we end.
     Process(ChildStdin),
 }
@@ -47,8 +47,8 @@ pub fn arm(state: &StateFile, id: u64, lasting: Duration) -> Result<Watchdog, Fa
     };
     let program = env::current_exe().map_err(failed)?;
     let number = id.to_string();
-    if has_systemd() && timer(&program, state, &number, lasting).is_ok_and(|armed| armed) {
-        return Ok(Watchdog::Timer(unit(id)));
+    if has_systemd() && timer(&program, state, id, lasting).is_ok_and(|armed| armed) {
+        return Ok(Watchdog::Timer);
     }
     let mut child = start_apart(
         &program,
@@ -80,8 +80,8 @@ fn unit(id: u64) -> String {
     format!("toctoc-rollback-{id}")
 }
 
-fn timer(program: &Path, state: &StateFile, number: &str, lasting: Duration) -> io::Result<bool> {
-    let unit = format!("--unit=toctoc-rollback-{number}");
+fn timer(program: &Path, state: &StateFile, id: u64, lasting: Duration) -> io::Result<bool> {
+    let (unit, number) = (format!("--unit={}", unit(id)), id.to_string());
     let active = format!("--on-active={}ms", lasting.as_millis());
     let program = program.display().to_string();
     let path = env::var("PATH").ok();
@@ -98,7 +98,7 @@ fn timer(program: &Path, state: &StateFile, number: &str, lasting: Duration) -> 
         &active,
     ];
     command.extend(variables.iter().map(String::as_str));
-    command.extend([program.as_str(), "rollback", "--trial", number]);
+    command.extend([program.as_str(), "rollback", "--trial", &number]);
     run(&command, "").map(|ended| ended.succeeded())
 }
 
@@ -115,7 +115,7 @@ pub fn disarm(id: u64) {
 ///
 /// # Errors
 /// When it could not go back however often it was tried. It is noted why.
-pub fn watch(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, Failure> {
+pub fn end_trial(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, Failure> {
     let starter = match apart {
         true => Some(leave().map_err(|error| Failure::unchanged(error.to_string()))?),
         false => None,

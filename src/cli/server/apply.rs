@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::duration::between;
 use super::refill::refilled;
 use super::status::everything_else;
 use super::{
     Answer, PolicyPath, complain, could_not_read, count, now, policy_and_origin, report,
     warn_of_readers,
 };
-use crate::firewall::apply::{Applied, Noted, apply, apply_from};
+use crate::firewall::apply::{Applied, Recorded, apply, apply_from};
 use crate::firewall::caller::{Connection, connection};
 use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
 use crate::firewall::status::interface_warnings;
@@ -40,10 +41,7 @@ pub(in crate::cli) struct Arguments {
 const TRIAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(24 * 3600)];
 
 fn trial_time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).ok();
-    let within = |time: &Duration| (TRIAL[0]..=TRIAL[1]).contains(time);
-    time.filter(within)
-        .ok_or_else(|| "a time from 1s to 24h is meant, for example 60s".to_string())
+    between(text, TRIAL[0], TRIAL[1])
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
@@ -151,14 +149,14 @@ fn applied(
     refused: Option<Refused>,
 ) -> Result<Answer, Answer> {
     let done = apply_from(firewall, policy, origin, refused, clocks());
-    let (applied, noted) = done.map_err(failed)?;
+    let (applied, recorded) = done.map_err(failed)?;
     let answer = said(path, policy, &applied);
-    Ok(answer.max(about(&noted)))
+    Ok(answer.max(about(&recorded)))
 }
 
 /// Says what became of a trial, and what could not be noted.
-pub(super) fn about(noted: &Noted) -> Answer {
-    match (&noted.unnoted, noted.in_trial) {
+pub(super) fn about(recorded: &Recorded) -> Answer {
+    match (&recorded.unnoted, recorded.in_trial) {
         (None, false) => Answer::Yes,
         (None, true) => {
             complain("the trial that was under way is over: this stays");

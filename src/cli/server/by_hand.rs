@@ -8,6 +8,7 @@ use clap_complete::ArgValueCandidates;
 use ipnet::IpNet;
 
 use super::completions::doors;
+use super::duration::between;
 use super::{Answer, complain, count, reported, say};
 use crate::firewall::{Failure, Firewall, by_hand};
 use crate::knock::{display_source, unmapped};
@@ -52,13 +53,11 @@ fn source(text: &str) -> Result<IpNet, String> {
 }
 
 fn lasting(text: &str) -> Result<Duration, String> {
-    let longest = Duration::from_secs(30 * 86_400);
-    let duration = humantime::parse_duration(text)
-        .map_err(|_| format!("`{text}` is not a duration: write 90s, 5m or 2h"))?;
-    if duration < Duration::from_secs(1) || duration > longest {
-        return Err(format!("`{text}` is not between 1s and {}", show(longest)));
-    }
-    Ok(Duration::from_millis(duration.as_millis() as u64))
+    between(
+        text,
+        Duration::from_secs(1),
+        Duration::from_secs(30 * 86_400),
+    )
 }
 
 pub(super) fn open(arguments: &Open) -> Answer {

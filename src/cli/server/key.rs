@@ -286,7 +286,7 @@ fn take_away(arguments: &Revoke) -> Answer {
         Err(answer) => return answer,
     };
     match apply_from(&firewall, &policy, origin, None, clocks()) {
-        Ok((applied, noted)) => {
+        Ok((applied, recorded)) => {
             forget(secret.as_deref());
             let ended = count(applied.removed, "live grant");
             say(&format!(
@@ -302,7 +302,7 @@ fn take_away(arguments: &Revoke) -> Answer {
                     ));
                 }
             }
-            about(&noted)
+            about(&recorded)
         }
         Err(failure) => {
             complain(&failure.to_string());

@@ -5,6 +5,7 @@ mod by_hand;
 mod check;
 mod demo;
 mod draw;
+mod duration;
 mod explain;
 mod import;
 mod key;
@@ -23,8 +24,8 @@ use clap::Subcommand;
 use super::{Answer, complain, completions, count, heard, now, print, qr, say};
 pub(super) use policy_path::POLICY;
 use policy_path::{
-    PolicyPath, backend, could_not_read, host, policy, policy_and_origin, policy_and_origin_for,
-    report, reported, warn_of_readers,
+    PolicyPath, applied_policy, backend, could_not_read, host, policy, policy_and_origin,
+    policy_and_origin_for, report, reported, warn_of_readers,
 };
 
 #[derive(Subcommand)]

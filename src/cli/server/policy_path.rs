@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Answer, complain, print};
 use crate::firewall::list_size;
-use crate::firewall::record::Origin;
+use crate::firewall::record::{Origin, Record};
 use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, exposed, load, load_text, read_text};
 use crate::policy::{Backend, Host, Policy};
@@ -53,6 +53,14 @@ pub(super) fn policy_and_origin_for(
         Ok((policy, origin))
     };
     read().map_err(could_not_read)
+}
+
+/// The policy that was applied from here last, as far as it is noted and can still be read.
+pub(super) fn applied_policy(record: &Record, path: &PolicyPath) -> Option<Policy> {
+    let same = |name: &str| path.backend.is_none_or(|backend| backend.name() == name);
+    let running = record.running.as_ref();
+    let origin = running.filter(|origin| origin.is_at(&path.path) && same(&origin.backend))?;
+    origin.policy().ok()
 }
 
 /// What a policy is read for.

@@ -10,7 +10,7 @@ use crate::ruleset::{Family, iptables, nftables};
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The policy file.
-    #[arg(value_name = "POLICY", default_value = "/etc/toctoc/policy.toml")]
+    #[arg(value_name = "POLICY", default_value = super::POLICY)]
     path: std::path::PathBuf,
     /// `nftables`, `iptables` or `ip6tables`, instead of what the policy says.
     #[arg(long, value_name = "BACKEND", value_parser = target)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Answer, PolicyPath, complain, could_not_read, count, host, now, say};
+use super::{
+    Answer, POLICY, PolicyPath, applied_policy, complain, could_not_read, count, host, now, say,
+};
 use crate::firewall::Firewall;
 use crate::firewall::noted::Noted;
 use crate::firewall::record::{Moment, Record};
@@ -31,7 +33,7 @@ impl Default for Arguments {
     fn default() -> Arguments {
         Arguments {
             policy: PolicyPath {
-                path: "/etc/toctoc/policy.toml".into(),
+                path: POLICY.into(),
                 backend: None,
             },
             json: false,
@@ -80,10 +82,8 @@ fn judged(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Noted), Ans
     });
     let text = read_text(&path.path).map_err(could_not_read)?;
     let noted = Noted::of(&record, &Moment::now(), &path.path, &text);
-    let same = |name: &str| path.backend.is_none_or(|backend| backend.name() == name);
     if noted.file_changed
-        && let Some(origin) = record.running.filter(|origin| same(&origin.backend))
-        && let Ok(applied) = origin.policy()
+        && let Some(applied) = applied_policy(&record, path)
     {
         return Ok((applied, noted));
     }

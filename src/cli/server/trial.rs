@@ -6,7 +6,7 @@ use super::{Answer, complain, count, reported, say};
 use crate::firewall::record::Record;
 use crate::firewall::tokens::clocks;
 use crate::firewall::trial::{Back, Confirmed, confirm, roll_back};
-use crate::firewall::watchdog::{disarm, watch};
+use crate::firewall::watchdog::{disarm, end_trial};
 use crate::firewall::{Failure, Firewall};
 
 #[derive(Args)]
@@ -56,7 +56,7 @@ fn nothing(record: &Record) -> String {
 pub(super) fn go_back(arguments: &Rollback) -> Answer {
     let firewall = Firewall::default();
     let back = match arguments.trial {
-        Some(id) => watch(&firewall, id, arguments.apart),
+        Some(id) => end_trial(&firewall, id, arguments.apart),
         None => {
             let id = firewall.record().ok().and_then(|record| record.trial);
             let back = roll_back(&firewall, None, None, clocks());

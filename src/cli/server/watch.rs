@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use ratatui::crossterm::event::{Event as Input, KeyCode, KeyModifiers, poll, read};
 use serde_json::json;
 
+use super::duration::between;
 use super::log::deaf;
-use super::{Answer, PolicyPath, complain, could_not_read, heard, host, now};
+use super::{Answer, PolicyPath, applied_policy, complain, could_not_read, heard, host, now};
 use crate::automaton::Automaton;
 use crate::firewall::Firewall;
 use crate::firewall::status::{Status, glance, running_backend};
@@ -39,10 +40,7 @@ pub(in crate::cli) struct Arguments {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let within =
-        |time: &Duration| (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(time);
-    let time = humantime::parse_duration(text).ok().filter(within);
-    time.ok_or_else(|| "a time from 100ms to 1h is meant, for example 2s".to_string())
+    between(text, Duration::from_millis(100), Duration::from_secs(3600))
 }
 
 /// So many events are kept for the screen.
@@ -255,12 +253,7 @@ impl Watch<'_> {
 /// The policy that runs, where it is known; what the file says otherwise.
 fn applied(firewall: &Firewall, path: &PolicyPath) -> Result<Policy, Answer> {
     let record = firewall.record().unwrap_or_default();
-    if let Some(origin) = record.running.filter(|origin| origin.is_at(&path.path))
-        && path
-            .backend
-            .is_none_or(|backend| backend.name() == origin.backend)
-        && let Ok(policy) = origin.policy()
-    {
+    if let Some(policy) = applied_policy(&record, path) {
         return Ok(policy);
     }
     let text = read_text(&path.path).map_err(could_not_read)?;
