@@ -1,0 +1,131 @@
+//! What a packet costs the kernel: rulesets taken in turn, round after round.
+
+use std::io;
+use std::time::Duration;
+
+use crate::figures::{Figure, Figures};
+use crate::firewalls::Firewall;
+use crate::frames::{ACK, Frame, SYN, source, tcp};
+use crate::place::Place;
+use crate::policies::{DOOR, sequences, unrelated};
+use crate::sender::{Sender, stay_on};
+use crate::statistics::Spread;
+
+/// Sources that take part: fewer than any list of ours holds.
+const SOURCES: u32 = 16_384;
+
+/// The kinds of packets.
+const KINDS: [&str; 4] = ["established", "elsewhere", "door", "midway"];
+
+/// A flow that connection tracking knows.
+const FLOW: (u16, u16) = (40_001, 8_080);
+
+/// Rounds in which everybody has a turn.
+const ROUNDS: usize = 25;
+
+pub fn measure(figures: &mut Figures) -> io::Result<()> {
+    let mut contestants = Vec::new();
+    for firewall in Firewall::ALL {
+        for keys in [1, 10, 100, 1_000, 10_000] {
+            if keys <= firewall.most_keys() {
+                eprintln!("cost: {} with {keys} keys", firewall.name());
+                let place = firewall.install(keys)?;
+                prepare(&place)?;
+                contestants.push((firewall, keys, place));
+            }
+        }
+    }
+    for kind in KINDS {
+        eprintln!("cost: {kind}");
+        let mut samples = vec![Vec::new(); contestants.len()];
+        for _ in 0..ROUNDS {
+            for ((_, keys, place), samples) in contestants.iter().zip(&mut samples) {
+                let frames = frames(kind, *keys);
+                samples.push(once(place, &frames)?);
+            }
+        }
+        for ((firewall, keys, _), samples) in contestants.iter().zip(&samples) {
+            figures.add(Figure {
+                section: "cost",
+                what: kind.to_string(),
+                who: firewall.name().to_string(),
+                at: *keys as u64,
+                unit: "ns",
+                spread: Spread::of(samples),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What is behind the rules does not belong to the figure: all that comes through them is dropped.
+fn prepare(place: &Place) -> io::Result<()> {
+    place.feed(
+        &["nft", "-f", "-"],
+        "table inet behind {\n chain last {\n type filter hook input priority 500; policy drop;\n }\n}\n",
+    )?;
+    // Sources are anywhere, and their packets are to be judged, not to be asked for their way.
+    place.on_server(&["ip", "route", "add", "default", "dev", "eth0"])?;
+    place.on_server(&[
+        "sysctl",
+        "-qw",
+        "net.netfilter.nf_conntrack_tcp_be_liberal=1",
+    ])?;
+    let (from, to) = (FLOW.0.to_string(), FLOW.1.to_string());
+    place.on_server(&[
+        "conntrack",
+        "-I",
+        "-p",
+        "tcp",
+        "--state",
+        "ESTABLISHED",
+        "-u",
+        "ASSURED,SEEN_REPLY",
+        "-t",
+        "36000",
+        "-s",
+        &source(0).to_string(),
+        "-d",
+        toctoc::lab::SERVER[0],
+        "--sport",
+        &from,
+        "--dport",
+        &to,
+    ])?;
+    Ok(())
+}
+
+/// The frames of a round, as many as there are sources.
+fn frames(kind: &str, keys: usize) -> Vec<Frame> {
+    let all = |frame: &dyn Fn(u32) -> Frame| (0..SOURCES).map(frame).collect();
+    match kind {
+        "established" => all(&|_| tcp(source(0), FLOW.0, FLOW.1, ACK)),
+        "elsewhere" => all(&|number| tcp(source(number), 40_000, unrelated(number), SYN)),
+        "door" => all(&|number| tcp(source(number), 40_000, DOOR, SYN)),
+        "midway" => {
+            let sequences = sequences(keys);
+            all(&|number| {
+                let first = sequences[number as usize / 2 % keys][0];
+                let port = if number % 2 == 0 {
+                    first
+                } else {
+                    unrelated(number)
+                };
+                tcp(source(number / 2), 40_000, port, SYN)
+            })
+        }
+        _ => unreachable!("one of the kinds"),
+    }
+}
+
+/// Nanoseconds for a packet.
+fn once(place: &Place, frames: &[Frame]) -> io::Result<f64> {
+    place.lab.client.inside(|| {
+        stay_on(0);
+        let sender = Sender::new()?;
+        // What the caches hold is part of the figure; what they hold of somebody else is not.
+        sender.measure(frames, 512, Duration::from_millis(5))?;
+        let sent = sender.measure(frames, u64::from(SOURCES), Duration::from_millis(30))?;
+        Ok(sent.ns_per_packet())
+    })?
+}

@@ -1,0 +1,129 @@
+//! The firewalls whose cost is measured, each as its users would have it.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use toctoc::lab::CLIENT;
+
+use crate::frames::{SYN, tcp};
+use crate::place::{Place, until};
+use crate::policies::{DOOR, Sequence, classic_script, policy, sequences};
+use crate::sender::Sender;
+
+/// What decides about packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firewall {
+    /// No rules.
+    Nothing,
+    /// toctoc on nftables: doors alone.
+    Nftables,
+    /// The same with a whole host firewall around them (`[firewall]`), which is what the classic script is.
+    NftablesWhole,
+    /// toctoc on iptables-legacy, doors alone.
+    Iptables,
+    /// The classic script on iptables-legacy.
+    Classic,
+}
+
+impl Firewall {
+    pub const ALL: [Firewall; 5] = [
+        Firewall::Nothing,
+        Firewall::Nftables,
+        Firewall::NftablesWhole,
+        Firewall::Iptables,
+        Firewall::Classic,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Firewall::Nothing => "no rules",
+            Firewall::Nftables => "toctoc, nftables",
+            Firewall::NftablesWhole => "toctoc, nftables, [firewall]",
+            Firewall::Iptables => "toctoc, iptables",
+            Firewall::Classic => "classic script",
+        }
+    }
+
+    /// How many keys it is measured with at the most: beyond, it refuses, or takes minutes.
+    pub fn most_keys(self) -> usize {
+        match self {
+            Firewall::Nothing => 1,
+            Firewall::Nftables | Firewall::NftablesWhole => 10_000,
+            Firewall::Iptables | Firewall::Classic => 100,
+        }
+    }
+
+    /// Makes two hosts with this firewall and so many keys on one of them, and tries it: the first and the
+    /// last sequence open, and nothing is open before.
+    pub fn install(self, keys: usize) -> io::Result<Place> {
+        let place = Place::new("legacy")?;
+        let sequences = sequences(keys);
+        let _listener = place
+            .lab
+            .server
+            .inside(|| std::net::TcpListener::bind(("0.0.0.0", DOOR)))??;
+        match self {
+            Firewall::Nothing => return Ok(place),
+            Firewall::Nftables => place.apply(&policy("", &sequences))?,
+            Firewall::NftablesWhole => place.apply(&format!(
+                "{}\n[firewall]\ndefault = \"drop\"\n",
+                policy("", &sequences)
+            ))?,
+            Firewall::Iptables => place.apply(&policy("backend = \"iptables\"\n", &sequences))?,
+            Firewall::Classic => place.feed(
+                &["iptables-restore", "--noflush"],
+                &classic_script(&sequences),
+            )?,
+        };
+        let works = |sequence: &Sequence, last: bool| {
+            if place.connects(DOOR)? {
+                return Err(io::Error::other(format!(
+                    "{}: open without a knock",
+                    self.name()
+                )));
+            }
+            knock(&place, sequence)?;
+            until("the door is open", || place.connects(DOOR))?;
+            if !last {
+                self.close(&place)?;
+            }
+            Ok(())
+        };
+        if let [first, .., last] = &sequences[..] {
+            works(first, false)?;
+            works(last, true)?;
+        } else {
+            works(&sequences[0], true)?;
+        }
+        self.close(&place)?;
+        Ok(place)
+    }
+
+    /// Ends what was granted.
+    fn close(self, place: &Place) -> io::Result<()> {
+        match self {
+            Firewall::Nothing => {}
+            Firewall::Nftables | Firewall::NftablesWhole | Firewall::Iptables => {
+                place.on_server(&["toctoc", "close"])?;
+            }
+            Firewall::Classic => {
+                place.on_server(&[
+                    "sh",
+                    "-c",
+                    "for list in /proc/net/xt_recent/*; do echo / >$list; done",
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Knocks once from the client's own address, all at once.
+pub fn knock(place: &Place, sequence: &Sequence) -> io::Result<()> {
+    let source: Ipv4Addr = CLIENT[0].parse().map_err(io::Error::other)?;
+    let frames: Vec<_> = sequence
+        .iter()
+        .map(|port| tcp(source, 40_000, *port, SYN))
+        .collect();
+    place.lab.client.inside(|| Sender::new()?.send(&frames))?
+}

@@ -1,0 +1,54 @@
+//! figures: what toctoc costs and how fast it is, beside what people have. See docs/figures.md.
+//!
+//! `toctoc-bench [SECTION...]` measures all sections or those named, prints the table and saves it.
+
+mod cost;
+mod figures;
+mod firewalls;
+mod frames;
+mod opening;
+mod operations;
+mod place;
+mod policies;
+mod random;
+mod sender;
+mod statistics;
+
+use std::io;
+use std::process::ExitCode;
+
+use figures::Figures;
+
+/// Measures one section.
+type Measure = fn(&mut Figures) -> io::Result<()>;
+
+/// In the order in which they are run and shown.
+const SECTIONS: [(&str, Measure); 3] = [
+    ("opening", opening::measure),
+    ("cost", cost::measure),
+    ("operations", operations::measure),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let unknown = wanted
+        .iter()
+        .find(|name| SECTIONS.iter().all(|(known, _)| known != name));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no section `{unknown}`, only {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut figures = Figures::default();
+    for (name, measure) in SECTIONS {
+        if !wanted.is_empty() && !wanted.iter().any(|one| one == name) {
+            continue;
+        }
+        if let Err(error) = measure(&mut figures) {
+            eprintln!("{name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    print!("{}", figures.csv());
+    ExitCode::SUCCESS
+}
