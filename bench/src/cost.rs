@@ -15,44 +15,81 @@ use crate::statistics::Spread;
 const SOURCES: u32 = 16_384;
 
 /// The kinds of packets.
-const KINDS: [&str; 4] = ["established", "elsewhere", "door", "midway"];
+pub const KINDS: [&str; 4] = ["established", "elsewhere", "door", "midway"];
 
 /// A flow that connection tracking knows.
 const FLOW: (u16, u16) = (40_001, 8_080);
 
 /// Rounds in which everybody has a turn.
-const ROUNDS: usize = 25;
+const ROUNDS: usize = 41;
+
+/// Somebody whose packets are measured.
+pub struct Contestant {
+    name: &'static str,
+    keys: usize,
+    place: Place,
+}
+
+impl Contestant {
+    pub fn new(name: &'static str, keys: usize, place: Place) -> io::Result<Contestant> {
+        prepare(&place)?;
+        Ok(Contestant { name, keys, place })
+    }
+
+    /// What all others are compared with: no rules.
+    pub fn nothing() -> io::Result<Contestant> {
+        let place = Firewall::Nothing.install(1)?;
+        Contestant::new(Firewall::Nothing.name(), 1, place)
+    }
+}
 
 pub fn measure(figures: &mut Figures) -> io::Result<()> {
-    let mut contestants = Vec::new();
+    let mut contestants = vec![Contestant::nothing()?];
     for firewall in Firewall::ALL {
         for keys in [1, 10, 100, 1_000, 10_000] {
-            if keys <= firewall.most_keys() {
+            if firewall != Firewall::Nothing && keys <= firewall.most_keys() {
                 eprintln!("cost: {} with {keys} keys", firewall.name());
                 let place = firewall.install(keys)?;
-                prepare(&place)?;
-                contestants.push((firewall, keys, place));
+                contestants.push(Contestant::new(firewall.name(), keys, place)?);
             }
         }
     }
-    for kind in KINDS {
-        eprintln!("cost: {kind}");
+    take_turns("cost", &contestants, &KINDS, figures)
+}
+
+/// Measures each kind of packet with all of them, round after round. The first one is what the others
+/// are compared with: a figure is the whole way of a packet, its rules what it takes more than that in
+/// the same round.
+pub fn take_turns(
+    section: &'static str,
+    contestants: &[Contestant],
+    kinds: &[&str],
+    figures: &mut Figures,
+) -> io::Result<()> {
+    for kind in kinds {
+        eprintln!("{section}: {kind}");
         let mut samples = vec![Vec::new(); contestants.len()];
         for _ in 0..ROUNDS {
-            for ((_, keys, place), samples) in contestants.iter().zip(&mut samples) {
-                let frames = frames(kind, *keys);
-                samples.push(once(place, &frames)?);
+            for (one, samples) in contestants.iter().zip(&mut samples) {
+                let bare = once(&contestants[0].place, &frames(kind, 1))?;
+                samples.push((once(&one.place, &frames(kind, one.keys))?, bare));
             }
         }
-        for ((firewall, keys, _), samples) in contestants.iter().zip(&samples) {
-            figures.add(Figure {
-                section: "cost",
-                what: kind.to_string(),
-                who: firewall.name().to_string(),
-                at: *keys as u64,
-                unit: "ns",
-                spread: Spread::of(samples),
-            });
+        for (one, samples) in contestants.iter().zip(&samples) {
+            let rules: Vec<f64> = samples.iter().map(|(all, bare)| all - bare).collect();
+            let samples: Vec<f64> = samples.iter().map(|(all, _)| *all).collect();
+            let mut add = |what: String, samples: &[f64]| {
+                figures.add(Figure {
+                    section,
+                    what,
+                    who: one.name.to_string(),
+                    at: one.keys as u64,
+                    unit: "ns",
+                    spread: Spread::of(samples),
+                });
+            };
+            add(format!("{kind}, whole way"), &samples);
+            add(format!("{kind}, rules"), &rules);
         }
     }
     Ok(())
@@ -125,7 +162,7 @@ fn once(place: &Place, frames: &[Frame]) -> io::Result<f64> {
         let sender = Sender::new()?;
         // What the caches hold is part of the figure; what they hold of somebody else is not.
         sender.measure(frames, 512, Duration::from_millis(5))?;
-        let sent = sender.measure(frames, u64::from(SOURCES), Duration::from_millis(30))?;
+        let sent = sender.measure(frames, u64::from(SOURCES), Duration::from_millis(12))?;
         Ok(sent.ns_per_packet())
     })?
 }

@@ -12,7 +12,9 @@ mod place;
 mod policies;
 mod random;
 mod sender;
+mod state;
 mod statistics;
+mod variants;
 
 use std::io;
 use std::process::ExitCode;
@@ -23,9 +25,11 @@ use figures::Figures;
 type Measure = fn(&mut Figures) -> io::Result<()>;
 
 /// In the order in which they are run and shown.
-const SECTIONS: [(&str, Measure); 3] = [
+const SECTIONS: [(&str, Measure); 5] = [
     ("opening", opening::measure),
     ("cost", cost::measure),
+    ("state", state::measure),
+    ("variants", variants::measure),
     ("operations", operations::measure),
 ];
 

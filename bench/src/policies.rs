@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::io;
 
+use crate::place::Place;
 use crate::random::Random;
 
 /// The door's port.
@@ -61,6 +63,21 @@ pub fn policy(more: &str, sequences: &[Sequence]) -> String {
         );
     }
     text
+}
+
+/// A policy with so many keys that are tokens; their secrets are written beside it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn token_policy(place: &Place, keys: usize) -> io::Result<String> {
+    let mut text = format!("token_port = {TOKEN_PORT}\n\n[door.ssh]\nports = [{DOOR}]\n");
+    let mut random = Random::new(2);
+    for number in 0..keys {
+        let secret: String = (0..4).map(|_| format!("{:016x}", random.next())).collect();
+        place.write(&format!("key{number}.secret"), &secret)?;
+        let _ = write!(text, "\n[key.key{number}]\nopens = [\"ssh\"]\ntoken = \"key{number}.secret\"\n");
+    }
+    Ok(text)
 }
 
 /// The classic script for as many sequences, as `iptables-restore` reads it: a chain `KNOCK22` with its

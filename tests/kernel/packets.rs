@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 
+use toctoc::client::Door;
 use toctoc::lab::CLIENT;
 
 use crate::doors::count_syns_to;
@@ -111,6 +112,53 @@ fn packets_to_others_are_no_knocks() {
     assert_eq!(world.holders("ssh").len(), 1);
     raw("2001:db8::1".parse().unwrap());
     assert_eq!(world.holders("ssh").len(), 2);
+}
+
+/// What passes through this host on its way to another goes on as it came, its priority too, and neither
+/// shuts a door nor costs anybody his progress. All of that whether or not somebody has set a priority.
+fn what_passes_through_is_not_touched() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let [midway, own, other] =
+        [[192, 0, 2, 7], [192, 0, 2, 1], [198, 51, 100, 1]].map(Ipv4Addr::from);
+    world
+        .lab
+        .client
+        .ip("route add 198.51.100.0/24 via 192.0.2.1")
+        .unwrap();
+    let to = |to: Ipv4Addr, ports: &[u16]| {
+        world.inject(|injector| {
+            for &port in ports {
+                let header = tcp_header(midway.into(), to.into(), 7, port, SYN);
+                injector.fragment(midway, to, 6, 0, &header);
+            }
+        });
+    };
+    for priority in ["none", "7:7"] {
+        let set = match priority {
+            "none" => "",
+            _ => "meta priority set 7:7",
+        };
+        world.nft(&format!(
+            "table inet beside {{ counter same {{ }}\n chain a {{ type filter hook prerouting priority -400; \
+             tcp flags syn {set}\n}}\n chain b {{ type filter hook prerouting priority -200; \
+             ip daddr {other} meta priority {priority} counter name same drop\n}}\n}}"
+        ));
+        to(own, &SEQUENCE[..2]);
+        // A door, a first knock, the right next one, another one, and one of nobody's.
+        to(other, &[22, SEQUENCE[0], SEQUENCE[2], SEQUENCE[4], 7]);
+        world.until("they went on", || world.counted("same") == 5);
+        let progress = world.status()["progress"].clone();
+        assert_eq!(progress[0]["knocks"], 2, "{priority}: {progress}");
+        // The twin: to this host the same ports are knocks.
+        to(own, &[7]);
+        assert_eq!(world.status()["progress"], serde_json::json!([]));
+        to(own, &SEQUENCE);
+        assert_eq!(world.holders("ssh").len(), 1, "{priority}");
+        world.yes(&["close"]);
+        assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+        world.nft("delete table inet beside");
+    }
 }
 
 /// A SYN behind other headers of IPv6 is a SYN: a knock, and nothing for a closed door.
@@ -264,6 +312,7 @@ fn a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through() {
 on_every_firewall!(
     only_a_syn_knocks,
     packets_to_others_are_no_knocks,
+    what_passes_through_is_not_touched,
     a_syn_behind_ipv6_headers_is_a_syn,
     a_syn_in_fragments_does_not_slip_through,
     a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through,

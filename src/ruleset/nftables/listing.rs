@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{Kept, TABLE, parse_classid, parse_set_name};
-use crate::knock::Knock;
+use crate::knock::{Knock, Protocol};
 use crate::ruleset::{Family, Grant, Opened, Progress};
 
 /// Our table as the kernel holds it.
@@ -363,8 +363,15 @@ impl Listing {
         let hooked = format!("knocks-{}", port.protocol);
         let base = self.chains.get(&hooked).is_some_and(|c| c.base.is_some());
         let ports = self.sets.get("ports");
+        // A table of an earlier release has no such set, and judges all that comes.
+        let heard = self
+            .sets
+            .get("heard")
+            .filter(|_| port.protocol == Protocol::Tcp);
+        let number = serde_json::json!(port.port.get());
         !self.dormant
             && base
+            && heard.is_none_or(|heard| heard.elements.iter().any(|element| *element == number))
             && holds(&hooked)
             && holds("judge")
             && ports.is_some_and(|ports| ports.elements.iter().any(is_door))

@@ -6,6 +6,8 @@
 //!  prerouting, raw                    prerouting, mangle (only if the policy has UDP ports)
 //!  chain knocks-tcp: SYN?             chain knocks-udp: starts a flow?
 //!          |                                  |
+//!  chain glance: a door's port, a first       |
+//!     knock's, or from a source midway?       |
 //!          +-------------+--------------------+
 //!                        v
 //!  chain judge:  a door's port? ------> chain door-NAME: grant? pass. else forget progress, shut.

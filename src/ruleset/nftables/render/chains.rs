@@ -34,7 +34,8 @@ pub(super) fn guarded(interfaces: &Interfaces) -> String {
 }
 
 pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
-    let here = format!("{} fib daddr type local", guarded(&policy.interfaces));
+    let arriving = guarded(&policy.interfaces);
+    let here = format!("{arriving} fib daddr type local");
     let mut chain = Chain::new(
         "knocks-tcp",
         &[
@@ -44,6 +45,8 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     )
     .base(Base::Raw);
     chain.rule("tcp flags & (fin | syn | rst | ack) != syn accept");
+    chain.rule(format!("{SYN} {arriving} meta priority 0:0 goto glance"));
+    chain.note("Who needs the priority of a packet that is not for us shall find it as it came.");
     chain.rule(format!("{SYN} {here} goto judge"));
     chain.note(
         "A first fragment too short to hold the flags would be put together behind our back.",
@@ -75,6 +78,28 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
     chain
 }
 
+/// Most new connections come from nobody in particular and go where nobody knocks. They shall not pay
+/// for the question whom they are for (`fib`), which costs as much as three look-ups.
+pub(super) fn glance() -> Chain {
+    let mut chain = Chain::new(
+        "glance",
+        &["From somebody who is not midway, to a port where nothing begins: nothing to judge."],
+    );
+    chain.rule("th dport @heard fib daddr type local goto judge");
+    recall(&mut chain);
+    chain.rule("meta priority 0:0 accept");
+    chain.rule("meta priority set 0:0 fib daddr type local goto judge");
+    chain
+}
+
+/// The state of the source into `meta priority`, which is not touched without progress.
+fn recall(chain: &mut Chain) {
+    for family in Family::BOTH {
+        let (saddr, progress) = (family.saddr(), progress_name(family));
+        chain.rule(format!("meta priority set {saddr} map @{progress}"));
+    }
+}
+
 pub(super) fn judge() -> Chain {
     let mut chain = Chain::new(
         "judge",
@@ -83,10 +108,7 @@ pub(super) fn judge() -> Chain {
     let step = "meta priority set meta priority . meta l4proto . th dport map @steps goto arrived";
     chain.rule("meta l4proto . th dport vmap @ports");
     chain.rule("meta priority set 0:0");
-    for family in Family::BOTH {
-        let (saddr, progress) = (family.saddr(), progress_name(family));
-        chain.rule(format!("meta priority set {saddr} map @{progress}"));
-    }
+    recall(&mut chain);
     chain.rule(step);
     chain.note("No step from here. Without progress that is all there is to say.");
     chain.rule("meta priority 0:0 accept");

@@ -13,10 +13,10 @@ use crate::knock::{GrantPrefix, SequenceIndex};
 use crate::policy::{KeyKind, Policy, show};
 use crate::ruleset::Family;
 use chains::{
-    admit, arrived, door_of, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
+    admit, arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
-use sets::{arrivals, burnt, claim, kept_sets, ports, progress, steady, steps};
+use sets::{arrivals, burnt, claim, heard, kept_sets, ports, progress, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -24,7 +24,14 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     if policy.judges_udp() {
         chains.push(knocks_udp(policy));
     }
-    chains.extend([judge(), arrived(), remember(policy), tooquick(), leave()]);
+    chains.extend([
+        glance(),
+        judge(),
+        arrived(),
+        remember(policy),
+        tooquick(),
+        leave(),
+    ]);
     let token_port = policy.token_port.filter(|_| policy.has_tokens());
     if let Some(port) = token_port {
         chains.extend([
@@ -78,6 +85,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         sets.extend(claim(policy));
     }
     sets.extend([
+        heard(policy, automaton),
         ports(policy),
         steps(policy, automaton),
         arrivals(policy, automaton),

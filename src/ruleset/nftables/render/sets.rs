@@ -1,9 +1,10 @@
 //! The sets: what the kernel remembers, and the automaton as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::automaton::{Automaton, Place, State, Step};
+use crate::knock::Protocol;
 use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
@@ -155,6 +156,30 @@ pub(super) fn steady_name(family: Family) -> String {
 
 pub(super) fn progress_name(family: Family) -> String {
     format!("progress{}", family.digit())
+}
+
+/// Refilled, like `ports`: a door must be in here all the time.
+pub(super) fn heard(policy: &Policy, automaton: &Automaton) -> Set {
+    let doors = policy.doors.iter().flat_map(|door| &door.ports).copied();
+    let steps = automaton.table();
+    let first = steps
+        .filter(|(state, ..)| *state == State::ROOT)
+        .map(|(_, knock, _)| knock);
+    let tcp: BTreeSet<u16> = doors
+        .chain(first)
+        .filter(|knock| knock.protocol == Protocol::Tcp)
+        .map(|knock| knock.port.get())
+        .collect();
+    let element = |port: u16| (port.to_string(), String::new());
+    Set {
+        comment: vec![
+            "TCP ports that mean something from anybody: doors and first knocks.".to_string(),
+        ],
+        name: "heard".to_string(),
+        types: "inet_service".to_string(),
+        kind: SetKind::Refilled,
+        elements: tcp.into_iter().map(element).collect(),
+    }
 }
 
 pub(super) fn ports(policy: &Policy) -> Set {
