@@ -421,7 +421,7 @@ fn the_host_itself_needs_no_knock() {
 
 fn a_dated_key_expires_in_the_kernel() {
     let now = jiff::Timestamp::now().as_second();
-    let end = jiff::Timestamp::from_second(now + 4).unwrap();
+    let end = jiff::Timestamp::from_second(now + 8).unwrap();
     let world = World::with(&YVES.replace("50]", &format!("50]\nexpires = {end}")));
     world.knock(CLIENT[0], &SEQUENCE);
     assert_eq!(world.holders("ssh").len(), 1);
