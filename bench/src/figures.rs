@@ -18,12 +18,17 @@ pub struct Figure {
     pub spread: Spread,
 }
 
+/// All lines, and what has to be said of a section besides.
 #[derive(Debug, Default)]
-pub struct Figures(pub Vec<Figure>);
+pub struct Figures(pub Vec<Figure>, pub Vec<(&'static str, String)>);
 
 impl Figures {
     pub fn add(&mut self, figure: Figure) {
         self.0.push(figure);
+    }
+
+    pub fn note(&mut self, section: &'static str, text: String) {
+        self.1.push((section, text));
     }
 
     /// The table as comma-separated values, with a line of headings.

@@ -3,13 +3,17 @@
 //! `toctoc-bench [SECTION...]` measures all sections or those named, prints the table and saves it.
 
 mod cost;
+mod daemon;
 mod figures;
 mod firewalls;
 mod frames;
+mod listener;
 mod opening;
 mod operations;
+mod peers;
 mod place;
 mod policies;
+mod program;
 mod random;
 mod sender;
 mod state;
@@ -52,6 +56,9 @@ fn main() -> ExitCode {
             eprintln!("{name}: {error}");
             return ExitCode::FAILURE;
         }
+    }
+    for (section, note) in &figures.1 {
+        eprintln!("{section}: {note}");
     }
     print!("{}", figures.csv());
     ExitCode::SUCCESS

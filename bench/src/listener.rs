@@ -1,0 +1,78 @@
+//! A program on the server that takes connections, and knows when.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{JoinHandle, spawn};
+use std::time::{Duration, Instant};
+
+use rustix::net::{Shutdown, shutdown};
+use toctoc::lab::{Host, SERVER};
+
+/// It takes connections, and closes them at once, until it is dropped.
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    socket: Arc<TcpListener>,
+    first: Arc<First>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// When the first connection was taken since somebody asked.
+#[derive(Default)]
+struct First(Mutex<Option<Instant>>, Condvar);
+
+impl Listener {
+    pub fn at(server: &Host, port: u16) -> io::Result<Listener> {
+        let address: IpAddr = SERVER[0].parse().map_err(io::Error::other)?;
+        let address = SocketAddr::new(address, port);
+        let socket = Arc::new(server.inside(|| TcpListener::bind(address))??);
+        let first = Arc::new(First::default());
+        let (taker, told) = (socket.clone(), first.clone());
+        let thread = spawn(move || {
+            while taker.accept().is_ok() {
+                told.tell(Instant::now());
+            }
+        });
+        Ok(Listener {
+            address,
+            socket,
+            first,
+            thread: Some(thread),
+        })
+    }
+
+    /// What was taken until now does not count.
+    pub fn forget(&self) {
+        *self.first.lock() = None;
+    }
+
+    /// When the first connection was taken, which may be still to come.
+    pub fn taken(&self, limit: Duration) -> Option<Instant> {
+        let nothing = |first: &mut Option<Instant>| first.is_none();
+        let First(_, changed) = &*self.first;
+        let waited = changed.wait_timeout_while(self.first.lock(), limit, nothing);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl First {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, now: Instant) {
+        self.lock().get_or_insert(now);
+        self.1.notify_all();
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Linux wakes who waits in `accept`.
+        let _ = shutdown(&*self.socket, Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
