@@ -6,6 +6,7 @@ mod cost;
 mod daemon;
 mod figures;
 mod firewalls;
+mod flood;
 mod frames;
 mod listener;
 mod opening;
@@ -19,6 +20,7 @@ mod sender;
 mod state;
 mod statistics;
 mod variants;
+mod ways;
 
 use std::io;
 use std::process::ExitCode;
@@ -29,9 +31,10 @@ use figures::Figures;
 type Measure = fn(&mut Figures) -> io::Result<()>;
 
 /// In the order in which they are run and shown.
-const SECTIONS: [(&str, Measure); 5] = [
+const SECTIONS: [(&str, Measure); 6] = [
     ("opening", opening::measure),
     ("cost", cost::measure),
+    ("flood", flood::measure),
     ("state", state::measure),
     ("variants", variants::measure),
     ("operations", operations::measure),

@@ -75,7 +75,10 @@ pub fn token_policy(place: &Place, keys: usize) -> io::Result<String> {
     for number in 0..keys {
         let secret: String = (0..4).map(|_| format!("{:016x}", random.next())).collect();
         place.write(&format!("key{number}.secret"), &secret)?;
-        let _ = write!(text, "\n[key.key{number}]\nopens = [\"ssh\"]\ntoken = \"key{number}.secret\"\n");
+        let _ = write!(
+            text,
+            "\n[key.key{number}]\nopens = [\"ssh\"]\ntoken = \"key{number}.secret\"\n"
+        );
     }
     Ok(text)
 }

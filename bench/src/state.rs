@@ -37,19 +37,50 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     };
     eprintln!("state: room");
     let room = room()?;
-    add("sources midway at once", "toctoc, nftables", "sources", &[room.midway]);
-    add("whole sequences in one moment", "toctoc, nftables", "sources", &[room.at_once]);
-    add("grants at once", "toctoc, nftables", "sources", &[room.grants]);
-    add("grants kept while others are midway in masses", "toctoc, nftables", "of 20", &[room.kept]);
+    add(
+        "sources midway at once",
+        "toctoc, nftables",
+        "sources",
+        &[room.midway],
+    );
+    add(
+        "whole sequences in one moment",
+        "toctoc, nftables",
+        "sources",
+        &[room.at_once],
+    );
+    add(
+        "grants at once",
+        "toctoc, nftables",
+        "sources",
+        &[room.grants],
+    );
+    add(
+        "grants kept while others are midway in masses",
+        "toctoc, nftables",
+        "of 20",
+        &[room.kept],
+    );
     let mut weights: [Vec<f64>; 4] = Default::default();
     for _ in 0..RUNS {
         eprintln!("state: weights");
-        for (samples, weight) in weights.iter_mut().zip([progress()?, grant()?, token()?, key()?]) {
+        for (samples, weight) in weights
+            .iter_mut()
+            .zip([progress()?, grant()?, token()?, key()?])
+        {
             samples.push(weight);
         }
     }
-    for (what, samples) in ["source midway", "grant", "token", "key of five knocks"].iter().zip(&weights) {
-        add(&format!("memory of a {what}"), "toctoc, nftables", "bytes", samples);
+    for (what, samples) in ["source midway", "grant", "token", "key of five knocks"]
+        .iter()
+        .zip(&weights)
+    {
+        add(
+            &format!("memory of a {what}"),
+            "toctoc, nftables",
+            "bytes",
+            samples,
+        );
     }
     Ok(())
 }
@@ -64,7 +95,10 @@ struct Room {
 /// What happens when more sources come than there is room for.
 fn room() -> io::Result<Room> {
     let (place, sequence) = place("open_for = \"10m\"\nwithin = \"1m\"\n")?;
-    let _listener = place.lab.server.inside(|| TcpListener::bind(("0.0.0.0", DOOR)))??;
+    let _listener = place
+        .lab
+        .server
+        .inside(|| TcpListener::bind(("0.0.0.0", DOOR)))??;
     // Twenty have their grants before the crowd comes.
     let early: Vec<u32> = (1_000_000..1_000_020).collect();
     send(&place, &knocks(&early, &sequence))?;
@@ -72,7 +106,10 @@ fn room() -> io::Result<Room> {
     send(&place, &knocks(&crowd, &sequence[..1]))?;
     let midway = elements(&place, "progress4")?;
     let held = place.on_server(&["nft", "list", "set", "inet", "toctoc", "grants4"])?;
-    let kept = early.iter().filter(|number| held.contains(&format!("{} .", source(**number)))).count();
+    let kept = early
+        .iter()
+        .filter(|number| held.contains(&format!("{} .", source(**number))))
+        .count();
 
     let (place, sequence) = self::place("open_for = \"10m\"\n")?;
     // Each step takes up room for progress until the kernel tidies up.
@@ -125,8 +162,9 @@ pub fn grants(place: &Place, count: u32) -> io::Result<String> {
         .and_then(|rest| rest.split(' ').next())
         .ok_or_else(|| io::Error::other("no rule that grants"))?;
     let list = |more: &str| {
-        let elements: Vec<String> =
-            (0..count).map(|number| format!("{} . {door}{more} timeout 10m", source(number))).collect();
+        let elements: Vec<String> = (0..count)
+            .map(|number| format!("{} . {door}{more} timeout 10m", source(number)))
+            .collect();
         elements.join(",\n")
     };
     Ok(format!(
@@ -174,7 +212,9 @@ fn place(settings: &str) -> io::Result<(Place, Sequence)> {
 fn knocks(sources: &[u32], sequence: &[u16]) -> Vec<Frame> {
     let of = |number: &u32| {
         let source = source(*number);
-        sequence.iter().map(move |port| tcp(source, 40_000, *port, SYN))
+        sequence
+            .iter()
+            .map(move |port| tcp(source, 40_000, *port, SYN))
     };
     sources.iter().flat_map(of).collect()
 }
@@ -199,7 +239,9 @@ fn elements(place: &Place, name: &str) -> io::Result<usize> {
 fn counted(place: &Place, name: &str, wanted: usize) -> io::Result<()> {
     let there = elements(place, name)?;
     if there != wanted {
-        return Err(io::Error::other(format!("{name} has {there} elements, not {wanted}")));
+        return Err(io::Error::other(format!(
+            "{name} has {there} elements, not {wanted}"
+        )));
     }
     Ok(())
 }
@@ -209,7 +251,9 @@ fn kernel_memory() -> io::Result<f64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let field = |name: &str| -> f64 {
         let line = text.lines().find(|line| line.starts_with(name));
-        let number = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse().ok());
+        let number = line
+            .and_then(|line| line.split_whitespace().nth(1))
+            .and_then(|word| word.parse().ok());
         number.unwrap_or(0.0)
     };
     Ok(1024.0 * (field("SUnreclaim:") + field("VmallocUsed:") + field("Percpu:")))

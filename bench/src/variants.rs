@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::cost::{KINDS, Contestant, take_turns};
+use crate::cost::{Contestant, KINDS, take_turns};
 use crate::figures::Figures;
 use crate::place::Place;
 use crate::policies::{policy, sequences};
@@ -26,11 +26,29 @@ const GLANCE_LAST: &str = "\tset heard {\n\t\ttype inet_service\n\t\telements = 
 const GLANCE_SIZED: &str = "\tset heard {\n\t\ttype inet_service\n\t\tsize 65535\n\t\telements = { HEARD }\n\t}\n\tchain glance {\n\t\tth dport @heard fib daddr type local goto judge\n\t\tmeta priority set ip saddr map @progress4\n\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n\t\tmeta priority set 0:0\n\t\tfib daddr type local goto judge\n\t}\n\tchain judge {\n";
 
 const VARIANTS: [Variant; 5] = [
-    Variant { name: "as it is", changes: &[] },
-    Variant { name: "no fib", changes: &[(TO_JUDGE, "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" goto judge\n")] },
-    Variant { name: "glance", changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_FIRSTS)] },
-    Variant { name: "glance last", changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_LAST)] },
-    Variant { name: "glance sized", changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_SIZED)] },
+    Variant {
+        name: "as it is",
+        changes: &[],
+    },
+    Variant {
+        name: "no fib",
+        changes: &[(
+            TO_JUDGE,
+            "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" goto judge\n",
+        )],
+    },
+    Variant {
+        name: "glance",
+        changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_FIRSTS)],
+    },
+    Variant {
+        name: "glance last",
+        changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_LAST)],
+    },
+    Variant {
+        name: "glance sized",
+        changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_SIZED)],
+    },
 ];
 
 pub fn measure(figures: &mut Figures) -> io::Result<()> {
@@ -47,7 +65,10 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
                 }
                 script = script.replace(before, after);
             }
-            let mut heard: Vec<String> = sequences(keys).iter().map(|one| one[0].to_string()).collect();
+            let mut heard: Vec<String> = sequences(keys)
+                .iter()
+                .map(|one| one[0].to_string())
+                .collect();
             heard.push("22".to_string());
             let script = script.replace("HEARD", &heard.join(", "));
             let place = Place::new("legacy")?;

@@ -39,6 +39,11 @@ pub fn nc_loop(sequence: &Sequence) -> String {
     format!("for p in {ports}; do nc -w 1 -z {server} $p; done")
 }
 
+/// The same knocks by a program that does not wait for answers.
+pub fn with_knock(sequence: &Sequence) -> String {
+    format!("knock {} {}", SERVER[0], ports(sequence))
+}
+
 /// A bogus port puts the caret at the start.
 fn ports(sequence: &Sequence) -> String {
     let bogus = unrelated(u32::from(DOOR));

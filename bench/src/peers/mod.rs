@@ -5,7 +5,7 @@ mod fwknop;
 mod knockd;
 mod letmein;
 
-pub use classic::{nc_loop, nmap_loop};
+pub use classic::{nc_loop, nmap_loop, with_knock};
 
 use std::fs;
 use std::io;

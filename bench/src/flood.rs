@@ -1,0 +1,314 @@
+//! Who gets in while strangers send as much as they can.
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use toctoc::lab::CLIENT;
+
+use crate::figures::{Figure, Figures};
+use crate::frames::{Frame, SYN, source, tcp, udp};
+use crate::listener::Listener;
+use crate::peers::{self, Peer};
+use crate::policies::{DOOR, Sequence, TOKEN_PORT, sequences};
+use crate::random::Random;
+use crate::sender::{Sender, stay_on};
+use crate::statistics::Spread;
+use crate::ways::{Ours, Way, our_ways, ours};
+
+/// How often somebody knocks in each flood.
+const KNOCKS: usize = 20;
+
+/// Who is not in by then has given up.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Sources that take part: more than any list holds.
+const SOURCES: u32 = 100_000;
+
+/// Packets a second; `None` is as many as one processor can send.
+const RATES: [Option<f64>; 2] = [Some(100_000.0), None];
+
+/// Our own two ways in.
+const OURS: [Ours; 2] = [
+    ("toctoc, a sequence", false, true),
+    ("toctoc, a token", true, true),
+];
+
+/// What a flood is aimed at.
+struct Aim {
+    name: &'static str,
+    frames: Vec<Frame>,
+}
+
+/// A way in, what it is flooded at, and the processes that have to cope with it.
+struct Contestant<'a> {
+    way: Way<'a>,
+    aims: Vec<Aim>,
+    pids: Vec<u32>,
+}
+
+pub fn measure(figures: &mut Figures) -> io::Result<()> {
+    eprintln!("flood: setting up");
+    let sequence = sequences(1)[0];
+    // Each run of each flood has a token of its own; one more flood is none at all.
+    let runs = KNOCKS * (1 + aims(&OURS[0], &sequence).len() * RATES.len());
+    let own = ours(&sequence, &OURS, runs, "[firewall]\ndefault = \"drop\"\n")?;
+    let own_door = Listener::at(&own.lab.server, DOOR)?;
+    let mut installed = Vec::new();
+    for (_, install) in peers::ALL {
+        installed.extend(install(&sequence)?);
+    }
+    let doors = installed
+        .iter()
+        .map(|peer| Listener::at(&peer.place.lab.server, DOOR));
+    let doors: Vec<Listener> = doors.collect::<io::Result<_>>()?;
+    let mut contestants: Vec<Contestant> = our_ways(&OURS, &own, &own_door)
+        .into_iter()
+        .zip(&OURS)
+        .map(|(way, kind)| Contestant {
+            way,
+            aims: aims(kind, &sequence),
+            pids: Vec::new(),
+        })
+        .collect();
+    for (peer, door) in installed.iter().zip(&doors) {
+        contestants.push(theirs(peer, door, &sequence));
+    }
+    for peer in &installed {
+        figures.add(Figure {
+            section: "flood",
+            what: "memory of the daemons".to_string(),
+            who: peer.name.to_string(),
+            at: 0,
+            unit: "MiB",
+            spread: Spread::of(&[peer.resident()? as f64 / f64::from(1 << 20)]),
+        });
+    }
+    for contestant in &contestants {
+        // What answers strangers get goes back to where they came from.
+        let place = contestant.way.place;
+        let back = ["ip", "route", "replace", "10.0.0.0/8", "via", CLIENT[0]];
+        place.on_server(&back)?;
+        let mut runs = 0..;
+        let quiet = knocks(&contestant.way, &mut runs)?;
+        add(figures, contestant, "no flood", &quiet, None);
+        for aim in &contestant.aims {
+            for rate in RATES {
+                eprintln!("flood: {} at {}, {rate:?}", contestant.way.name, aim.name);
+                let flooded = flooded(contestant, aim, rate, &mut runs)?;
+                let flood = match rate {
+                    Some(rate) => format!("{} at {rate:.0} a second", aim.name),
+                    None => format!("{} as fast as it goes", aim.name),
+                };
+                add(figures, contestant, &flood, &flooded.opened, Some(&flooded));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What came of a flood.
+struct Flooded {
+    /// Milliseconds of each knock that opened.
+    opened: Vec<f64>,
+    packets_per_second: f64,
+    /// Percent of one processor that the daemons used.
+    daemons: f64,
+}
+
+/// Knocks while a flood is under way.
+fn flooded(
+    contestant: &Contestant,
+    aim: &Aim,
+    rate: Option<f64>,
+    runs: &mut std::ops::RangeFrom<usize>,
+) -> io::Result<Flooded> {
+    let place = contestant.way.place;
+    let (over, start) = (AtomicBool::new(false), Instant::now());
+    let before = cpu(&contestant.pids)?;
+    let (sent, opened, after) = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            place.lab.client.inside(|| {
+                stay_on(0);
+                let sent =
+                    Sender::new()?.flood(&aim.frames, rate, || !over.load(Ordering::Relaxed))?;
+                Ok::<_, io::Error>(sent.packets as f64 / start.elapsed().as_secs_f64())
+            })
+        });
+        // Each list that has room for so many is full by then.
+        std::thread::sleep(Duration::from_millis(1_500));
+        let opened = knocks(&contestant.way, runs);
+        let after = cpu(&contestant.pids);
+        let took = start.elapsed();
+        over.store(true, Ordering::Relaxed);
+        let sent = sender
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (
+            sent,
+            opened,
+            after.map(|after| (after - before) / took.as_secs_f64() * 100.0),
+        )
+    });
+    Ok(Flooded {
+        opened: opened?,
+        packets_per_second: sent??,
+        daemons: after?,
+    })
+}
+
+/// Knocks so many times; the milliseconds of those that opened.
+fn knocks(way: &Way, runs: &mut std::ops::RangeFrom<usize>) -> io::Result<Vec<f64>> {
+    let mut opened = Vec::new();
+    for run in runs.take(KNOCKS) {
+        if let Ok(took) = way.enter(run, LIMIT)? {
+            opened.push(took.as_secs_f64() * 1_000.0);
+            // Shutting the door may go over the same cable.
+            let mut shut = (way.close)();
+            for _ in 0..5 {
+                if shut.is_ok() {
+                    break;
+                }
+                shut = (way.close)();
+            }
+            shut?;
+        }
+    }
+    Ok(opened)
+}
+
+fn add(
+    figures: &mut Figures,
+    contestant: &Contestant,
+    flood: &str,
+    opened: &[f64],
+    flooded: Option<&Flooded>,
+) {
+    let mut add = |what: &str, unit, samples: &[f64]| {
+        figures.add(Figure {
+            section: "flood",
+            what: format!("{flood}: {what}"),
+            who: contestant.way.name.to_string(),
+            at: 0,
+            unit,
+            spread: Spread::of(samples),
+        });
+    };
+    add("opened", "of 20", &[opened.len() as f64]);
+    if !opened.is_empty() {
+        add("start to connection", "ms", opened);
+    }
+    if let Some(flooded) = flooded {
+        add("packets sent", "1/s", &[flooded.packets_per_second]);
+        add("processor of the daemons", "%", &[flooded.daemons]);
+    }
+}
+
+/// What our own ways are flooded at.
+fn aims(kind: &Ours, sequence: &Sequence) -> Vec<Aim> {
+    let mut aims = everybodys();
+    aims.push(match kind {
+        (_, true, _) => Aim {
+            name: "its token port",
+            frames: datagrams(TOKEN_PORT, 16),
+        },
+        (_, false, _) => Aim {
+            name: "its first knock",
+            frames: syns(|_| sequence[0]),
+        },
+    });
+    aims
+}
+
+fn everybodys() -> Vec<Aim> {
+    let mut random = Random::new(3);
+    let ports: Vec<u16> = (0..SOURCES)
+        .map(|_| 1 + random.below(65_535) as u16)
+        .collect();
+    vec![
+        Aim {
+            name: "random ports",
+            frames: syns(|number| ports[number as usize]),
+        },
+        Aim {
+            name: "the door",
+            frames: syns(|_| DOOR),
+        },
+    ]
+}
+
+/// A peer, and where it listens.
+fn theirs<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Contestant<'a> {
+    let mut aims = everybodys();
+    aims.push(match peer.name {
+        "fwknop" => Aim {
+            name: "its UDP port",
+            frames: datagrams(62_201, 200),
+        },
+        "letmein" => Aim {
+            name: "its TCP port",
+            frames: syns(|_| 5_800),
+        },
+        _ => Aim {
+            name: "its first knock",
+            frames: syns(|_| sequence[0]),
+        },
+    });
+    // The loop of nmap takes longer than anybody waits here: `knock` sends the same knocks.
+    let line = match peer.name {
+        "classic script" => peers::with_knock(sequence),
+        _ => peer.knock.clone(),
+    };
+    Contestant {
+        way: Way {
+            name: peer.name,
+            place: &peer.place,
+            door,
+            client: Box::new(move |_| {
+                ["sh", "-c", &format!("exec {line}")]
+                    .map(String::from)
+                    .to_vec()
+            }),
+            connects: false,
+            close: Box::new(|| peer.close()),
+        },
+        aims,
+        pids: peer.pids(),
+    }
+}
+
+fn syns(port: impl Fn(u32) -> u16) -> Vec<Frame> {
+    (0..SOURCES)
+        .map(|number| tcp(source(number), 40_000, port(number), SYN))
+        .collect()
+}
+
+/// Datagrams of random bytes.
+fn datagrams(port: u16, length: usize) -> Vec<Frame> {
+    let mut random = Random::new(4);
+    let mut payload = || -> Vec<u8> { (0..length).map(|_| random.next() as u8).collect() };
+    (0..SOURCES)
+        .map(|number| udp(source(number), 40_000, port, &payload()))
+        .collect()
+}
+
+/// Seconds of the processor that these have used, their children included.
+fn cpu(pids: &[u32]) -> io::Result<f64> {
+    let of = |pid: &u32| -> io::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Behind the name in parentheses: fields 14 to 17 of proc(5), in ticks of 10 ms.
+        let fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(4)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        Ok(ticks as f64 / 100.0)
+    };
+    pids.iter().map(of).sum()
+}

@@ -1,0 +1,131 @@
+//! Ways in: a server with a door, what a client's user runs, and what shuts the door again.
+
+use std::fs;
+use std::io;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use toctoc::lab::SERVER;
+
+use crate::listener::Listener;
+use crate::place::Place;
+use crate::policies::{DOOR, Sequence, TOKEN_PORT, policy};
+use crate::program;
+
+/// A way in.
+pub struct Way<'a> {
+    pub name: &'static str,
+    pub place: &'a Place,
+    pub door: &'a Listener,
+    /// What the client runs in this run.
+    pub client: Box<dyn Fn(usize) -> Vec<String> + 'a>,
+    /// Whether that program connects too; else we do it in its place, as soon as the door lets us.
+    pub connects: bool,
+    pub close: Box<dyn Fn() -> io::Result<()> + 'a>,
+}
+
+impl Way<'_> {
+    /// From just before the client's start to the moment at which the server's program has the connection,
+    /// or what the client said when that took longer than the limit.
+    pub fn enter(&self, run: usize, limit: Duration) -> io::Result<Result<Duration, String>> {
+        self.door.forget();
+        let words = (self.client)(run);
+        let mut command = self
+            .place
+            .command(&["timeout", &limit.as_secs_f64().to_string()]);
+        command.args(words);
+        let (door, connects) = (self.door, self.connects);
+        let ran = self.place.lab.client.inside(|| {
+            let start = Instant::now();
+            let ended = program::run(&mut command)?;
+            if !connects {
+                connect(door, limit.saturating_sub(start.elapsed()));
+            }
+            Ok::<_, io::Error>((start, ended))
+        })?;
+        let (start, ended) = ran?;
+        let left = limit
+            .saturating_sub(start.elapsed())
+            .max(Duration::from_millis(10));
+        Ok(match door.taken(left) {
+            Some(taken) => Ok(taken - start),
+            None => Err(ended.stderr.trim().to_string()),
+        })
+    }
+}
+
+/// Tries again every other moment: a connection that did not come in time or was refused is tried anew.
+fn connect(door: &Listener, limit: Duration) {
+    let (start, moment) = (Instant::now(), Duration::from_millis(1));
+    while door.taken(Duration::ZERO).is_none() && start.elapsed() < limit {
+        if TcpStream::connect_timeout(&door.address, moment).is_err() {
+            std::thread::sleep(moment);
+        }
+    }
+}
+
+/// How our client knocks: its name here, whether with a token, and whether at its usual pace.
+pub type Ours = (&'static str, bool, bool);
+
+pub const OURS: [Ours; 4] = [
+    ("toctoc, a sequence", false, true),
+    ("toctoc, a sequence, gap 0", false, false),
+    ("toctoc, a token", true, true),
+    ("toctoc, a token, gap 0", true, false),
+];
+
+/// A server with a door, a sequence, and a token key for each time that a token is to open.
+///
+/// # Errors
+/// When something of that cannot be set up.
+pub fn ours(sequence: &Sequence, ways: &[Ours], runs: usize, settings: &str) -> io::Result<Place> {
+    let place = Place::new("legacy")?;
+    let more = format!("token_port = {TOKEN_PORT}\ntoken_horizon = \"1h\"\n");
+    let text = format!("{}\n{settings}", policy(&more, &[*sequence]));
+    let file = place.write("policy.toml", &text)?;
+    let file = file.display().to_string();
+    for (way, (_, token, paced)) in ways.iter().enumerate() {
+        for run in 0..=runs {
+            let (name, gap) = (profile(way, run), if *paced { "" } else { "gap = \"0\"\n" });
+            let mut text = format!(
+                "host = \"{}\"\ndoor = {DOOR}\nsequence = {sequence:?}\n",
+                SERVER[0]
+            );
+            if *token {
+                let (key, made) = (format!("key{way}-{run}"), place.path("made.toml"));
+                let words = [
+                    "toctoc", "key", "new", &key, "--opens", "ssh", "--host", SERVER[0],
+                ];
+                let more = ["--profile", &made.display().to_string(), &file];
+                place.on_server(&[&words[..], &more[..]].concat())?;
+                text = fs::read_to_string(&made)?;
+                fs::remove_file(made)?;
+            }
+            place.write(&name, &format!("{text}{gap}"))?;
+        }
+    }
+    place.on_server(&["toctoc", "apply", &file])?;
+    Ok(place)
+}
+
+/// The file in which a profile is.
+fn profile(way: usize, run: usize) -> String {
+    format!("way{way}-{run}.toml")
+}
+
+pub fn our_ways<'a>(ways: &[Ours], place: &'a Place, door: &'a Listener) -> Vec<Way<'a>> {
+    let way = |(number, (name, _, _)): (usize, &Ours)| Way {
+        name,
+        place,
+        door,
+        client: Box::new(move |run| {
+            let profile = place.path(&profile(number, run));
+            ["toctoc", "connect", &profile.display().to_string()]
+                .map(String::from)
+                .to_vec()
+        }),
+        connects: true,
+        close: Box::new(|| place.on_server(&["toctoc", "close"]).map(drop)),
+    };
+    ways.iter().enumerate().map(way).collect()
+}
