@@ -3,6 +3,7 @@
 mod apply;
 mod grants;
 mod starts;
+mod through;
 mod tokens;
 
 use std::io;
@@ -24,7 +25,8 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     starts::measure(figures)?;
     apply::measure(figures)?;
     tokens::measure(figures)?;
-    grants::measure(figures)
+    grants::measure(figures)?;
+    through::measure(figures)
 }
 
 /// What was measured, in turn: a row for each thing.
