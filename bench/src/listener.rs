@@ -1,7 +1,7 @@
 //! A program on the server that takes connections, and knows when.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{Shutdown, shutdown};
 use toctoc::lab::{Host, SERVER};
 
-/// It takes connections, and closes them at once, until it is dropped.
+/// It takes connections, one after the other, until it is dropped.
 pub struct Listener {
     /// Where it listens.
     pub address: SocketAddr,
@@ -23,15 +23,22 @@ pub struct Listener {
 struct First(Mutex<Option<Instant>>, Condvar);
 
 impl Listener {
+    /// Closes each connection at once.
     pub fn at(server: &Host, port: u16) -> io::Result<Listener> {
+        Listener::with(server, port, drop)
+    }
+
+    /// Does this with each connection.
+    pub fn with(server: &Host, port: u16, serve: fn(TcpStream)) -> io::Result<Listener> {
         let address: IpAddr = SERVER[0].parse().map_err(io::Error::other)?;
         let address = SocketAddr::new(address, port);
         let socket = Arc::new(server.inside(|| TcpListener::bind(address))??);
         let first = Arc::new(First::default());
         let (taker, told) = (socket.clone(), first.clone());
         let thread = spawn(move || {
-            while taker.accept().is_ok() {
+            while let Ok((stream, _)) = taker.accept() {
                 told.tell(Instant::now());
+                serve(stream);
             }
         });
         Ok(Listener {

@@ -69,6 +69,22 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
             spread: Spread::of(samples),
         });
     }
+    resident(figures, &peers)
+}
+
+/// What stays in memory for as long as the door is to be opened by somebody. Of ours, nothing does.
+fn resident(figures: &mut Figures, peers: &[Peer]) -> io::Result<()> {
+    for peer in peers {
+        let held = peer.resident()? as f64 / f64::from(1 << 20);
+        figures.add(Figure {
+            section: "opening",
+            what: "memory of so many daemons".to_string(),
+            who: peer.name.to_string(),
+            at: peer.pids().len() as u64,
+            unit: "MiB",
+            spread: Spread::of(&[held]),
+        });
+    }
     Ok(())
 }
 

@@ -5,11 +5,13 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use toctoc::lab::{Host, Lab, SERVER};
+
+use crate::program::{self, Ended};
 
 /// The program under measurement: beside this one.
 pub fn toctoc() -> PathBuf {
@@ -76,8 +78,13 @@ impl Place {
     /// # Errors
     /// When it cannot be started, or fails: with what it said.
     pub fn run(&self, host: &Host, words: &[&str]) -> io::Result<String> {
-        let output = host.inside(|| self.command(words).output())??;
-        said(words, output)
+        Ok(self.measure(host, words)?.stdout)
+    }
+
+    /// The same; also what it took.
+    pub fn measure(&self, host: &Host, words: &[&str]) -> io::Result<Ended> {
+        let ended = host.inside(|| program::run(&mut self.command(words)))??;
+        ended.succeeded(words)
     }
 
     pub fn on_server(&self, words: &[&str]) -> io::Result<String> {
@@ -87,11 +94,11 @@ impl Place {
     /// Feeds a text to a program on the server.
     pub fn feed(&self, words: &[&str], text: &str) -> io::Result<String> {
         let file = self.write("fed", text)?;
-        let output = self.lab.server.inside(|| {
-            let input = fs::File::open(file)?;
-            self.command(words).stdin(input).output()
-        })??;
-        said(words, output)
+        let input = fs::File::open(file)?;
+        let mut command = self.command(words);
+        command.stdin(input);
+        let ended = self.lab.server.inside(|| program::run(&mut command))??;
+        Ok(ended.succeeded(words)?.stdout)
     }
 
     /// Puts a policy into the server's firewall.
@@ -119,18 +126,6 @@ impl Place {
             Err(error) => Err(error),
         }
     }
-}
-
-fn said(words: &[&str], output: Output) -> io::Result<String> {
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let error = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!(
-        "{}: {}",
-        words.join(" "),
-        error.trim()
-    )))
 }
 
 /// Looks again and again until something is so.

@@ -28,13 +28,16 @@ pub struct Ended {
 
 impl Ended {
     /// # Errors
-    /// When it failed: with what it said.
-    pub fn succeeded(self) -> io::Result<Ended> {
+    /// When it failed: with what it was and what it said.
+    pub fn succeeded(self, words: &[&str]) -> io::Result<Ended> {
         if self.status.success() {
             return Ok(self);
         }
-        let said = self.stderr.trim();
-        Err(io::Error::other(format!("{}: {said}", self.status)))
+        let (program, said) = (words.join(" "), self.stderr.trim());
+        Err(io::Error::other(format!(
+            "{program}: {}: {said}",
+            self.status
+        )))
     }
 }
 

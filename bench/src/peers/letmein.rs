@@ -99,6 +99,12 @@ pub(super) fn install(_: &Sequence) -> io::Result<Option<Peer>> {
     peer.tried()
 }
 
+/// Its client, if it is installed.
+pub fn client() -> io::Result<Option<String>> {
+    let client = programs()?.join("letmein");
+    Ok(client.exists().then(|| client.display().to_string()))
+}
+
 /// Where `cargo install --root` has put it.
 fn programs() -> io::Result<PathBuf> {
     if let Some(named) = std::env::var_os("LETMEIN") {

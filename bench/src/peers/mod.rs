@@ -6,6 +6,7 @@ mod knockd;
 mod letmein;
 
 pub use classic::{nc_loop, nmap_loop, with_knock};
+pub use letmein::client as letmein_client;
 
 use std::fs;
 use std::io;
@@ -55,7 +56,7 @@ impl Peer {
     /// Shuts the door again, as its own daemon or its user would.
     pub fn close(&self) -> io::Result<()> {
         let (side, line) = &self.close;
-        self.shell(*side, line)?.succeeded().map(drop)
+        self.shell(*side, line)?.succeeded(&[line]).map(drop)
     }
 
     /// The processes that it keeps running.
