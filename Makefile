@@ -2,6 +2,8 @@
 # make test    everything that shows that it works
 # make verify  the long versions, and what else shows it: older and newer releases of nft and iptables,
 #              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
+# make bench   the figures of docs/figures.md, beside other people's programs (root, a quarter of an hour;
+#              SECTIONS="opening cost" for some of it)
 # make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
 #              to read into $(PREFIX)/share/doc/toctoc
 # make deb     a package for Debian and its kin, below target/debian
@@ -13,6 +15,12 @@ PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knoc
            bash zsh fish groff-base graphviz dpkg-dev lintian
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
            setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian
+
+# What else is measured, and what measures and draws. letmein is no package: cargo builds it, and without
+# it the figures are without it.
+BENCH_PACKAGES = $(PACKAGES) fwknop-server fwknop-client conntrack gnuplot-nox
+BENCH_PROGRAMS = $(PROGRAMS) fwknopd fwknop conntrack gnuplot
+LETMEIN = target/letmein
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
@@ -33,7 +41,7 @@ PREFIX = /usr/local
 PROGRAM = target/release/toctoc
 ZSH = share/zsh/site-functions
 
-.PHONY: all install deb static demo test verify packages demo-packages deb-packages lint
+.PHONY: all install deb static demo test verify bench packages demo-packages deb-packages bench-packages lint
 
 all:
 	cargo build --release
@@ -81,8 +89,17 @@ test: packages
 verify: packages
 	@scripts/verify $(STEPS)
 
+bench: bench-packages all $(LETMEIN)/bin/letmeind
+	cargo build --release --manifest-path bench/Cargo.toml --target-dir target
+	target/release/toctoc-bench $(SECTIONS)
+
+$(LETMEIN)/bin/letmeind:
+	-cargo install --root $(LETMEIN) letmein letmeind letmeinfwd
+
 lint:
 	cargo fmt --check
+	cargo fmt --check --manifest-path bench/Cargo.toml
+	cargo clippy --quiet --manifest-path bench/Cargo.toml --target-dir target --all-targets -- --deny warnings
 	cargo clippy --quiet --all-targets -- --deny warnings
 	cargo clippy --quiet --no-default-features --features client -- --deny warnings
 
@@ -91,6 +108,9 @@ demo-packages:
 
 deb-packages:
 	@scripts/need "dpkg-deb dpkg-shlibdeps strip" "dpkg dpkg-dev binutils"
+
+bench-packages:
+	@scripts/need "$(BENCH_PROGRAMS)" "$(BENCH_PACKAGES)"
 
 packages:
 	@scripts/need "$(PROGRAMS)" "$(PACKAGES)"

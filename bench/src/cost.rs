@@ -1,13 +1,16 @@
 //! What a packet costs the kernel: rulesets taken in turn, round after round.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use toctoc::single_use::{Window, token};
 
 use crate::figures::{Figure, Figures};
 use crate::firewalls::Firewall;
-use crate::frames::{ACK, Frame, SYN, source, tcp};
+use crate::frames::{ACK, Frame, SYN, source, tcp, udp};
 use crate::place::Place;
-use crate::policies::{DOOR, sequences, unrelated};
+use crate::policies::{DOOR, TOKEN_PORT, secrets, sequences, token_policy, unrelated};
+use crate::random::Random;
 use crate::sender::{Sender, stay_on};
 use crate::statistics::Spread;
 
@@ -21,7 +24,7 @@ pub const KINDS: [&str; 4] = ["established", "elsewhere", "door", "midway"];
 const FLOW: (u16, u16) = (40_001, 8_080);
 
 /// Rounds in which everybody has a turn.
-const ROUNDS: usize = 41;
+pub const ROUNDS: usize = 41;
 
 /// Somebody whose packets are measured.
 pub struct Contestant {
@@ -54,7 +57,85 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
             }
         }
     }
-    take_turns("cost", &contestants, &KINDS, figures)
+    take_turns("cost", &contestants, &KINDS, ROUNDS, figures)?;
+    let mut contestants = vec![Contestant::nothing()?];
+    for keys in [1, 10, 100, 1_000] {
+        eprintln!("cost: {keys} keys that are tokens");
+        let place = Place::new("legacy")?;
+        let settings = "token_horizon = \"1h\"\n";
+        place.apply(&format!("{settings}{}", token_policy(&place, keys)?))?;
+        contestants.push(Contestant::new(Firewall::Nftables.name(), keys, place)?);
+    }
+    take_turns(
+        "cost",
+        &contestants,
+        &["token that opens nothing"],
+        ROUNDS,
+        figures,
+    )?;
+    tokens_that_open(&contestants, figures)
+}
+
+/// Each token opens once, so these are few: all of the keys', in as many parts as they last for.
+fn tokens_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Result<()> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(io::Error::other)?;
+    // What is loaded begins in a while: nobody knows what was spent before.
+    let windows = (now.as_secs() / 60 + 5)..(now.as_secs() / 60 + 55);
+    for one in contestants.iter().filter(|one| one.keys == 100) {
+        let mut frames = Vec::new();
+        for (number, secret) in (0..).zip(secrets(one.keys)) {
+            for window in windows.clone() {
+                let payload = bytes(&token(&secret, Window(window), 0).hex());
+                frames.push(udp(source(number), 40_000, TOKEN_PORT, &payload));
+            }
+        }
+        let counted = |place: &Place| -> io::Result<usize> {
+            Ok(place
+                .on_server(&["nft", "list", "map", "inet", "toctoc", "tokens"])?
+                .matches("expires")
+                .count())
+        };
+        let before = counted(&one.place)?;
+        let mut samples = Vec::new();
+        for part in frames.chunks(500) {
+            samples.push(exactly(&one.place, part)?);
+        }
+        let spent = before - counted(&one.place)?;
+        if spent < frames.len() {
+            return Err(io::Error::other(format!(
+                "{spent} of {} tokens opened",
+                frames.len()
+            )));
+        }
+        figures.add(Figure {
+            section: "cost",
+            what: "token that opens, whole way".to_string(),
+            who: one.name.to_string(),
+            at: one.keys as u64,
+            unit: "ns",
+            spread: Spread::of(&samples),
+        });
+    }
+    Ok(())
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pairs = (0..hex.len()).step_by(2);
+    pairs
+        .filter_map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok())
+        .collect()
+}
+
+/// Nanoseconds for a packet, each sent once.
+fn exactly(place: &Place, frames: &[Frame]) -> io::Result<f64> {
+    place.lab.client.inside(|| {
+        stay_on(0);
+        let sender = Sender::new()?;
+        let sent = sender.measure(frames, frames.len() as u64, Duration::MAX)?;
+        Ok(sent.ns_per_packet())
+    })?
 }
 
 /// Measures each kind of packet with all of them, round after round. The first one is what the others
@@ -64,12 +145,13 @@ pub fn take_turns(
     section: &'static str,
     contestants: &[Contestant],
     kinds: &[&str],
+    rounds: usize,
     figures: &mut Figures,
 ) -> io::Result<()> {
     for kind in kinds {
         eprintln!("{section}: {kind}");
         let mut samples = vec![Vec::new(); contestants.len()];
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             for (one, samples) in contestants.iter().zip(&mut samples) {
                 let bare = once(&contestants[0].place, &frames(kind, 1))?;
                 samples.push((once(&one.place, &frames(kind, one.keys))?, bare));
@@ -150,6 +232,13 @@ fn frames(kind: &str, keys: usize) -> Vec<Frame> {
                 };
                 tcp(source(number / 2), 40_000, port, SYN)
             })
+        }
+        "token that opens nothing" => {
+            let mut random = Random::new(5);
+            let mut payload = || -> Vec<u8> { (0..16).map(|_| random.next() as u8).collect() };
+            let datagrams =
+                (0..SOURCES).map(|number| udp(source(number), 40_000, TOKEN_PORT, &payload()));
+            datagrams.collect()
         }
         _ => unreachable!("one of the kinds"),
     }

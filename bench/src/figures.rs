@@ -1,6 +1,11 @@
 //! All that was measured, as one table.
 
 use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use crate::statistics::Spread;
 
@@ -12,41 +17,93 @@ pub struct Figure {
     pub what: String,
     /// Of whom.
     pub who: String,
-    /// With how many keys, grants or packets a second; 0 where that does not matter.
+    /// With how many keys or grants; 0 where that does not matter.
     pub at: u64,
     pub unit: &'static str,
     pub spread: Spread,
 }
 
+/// A line as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Row {
+    pub section: String,
+    pub what: String,
+    pub who: String,
+    pub at: u64,
+    pub unit: String,
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+    pub runs: usize,
+}
+
 /// All lines, and what has to be said of a section besides.
 #[derive(Debug, Default)]
-pub struct Figures(pub Vec<Figure>, pub Vec<(&'static str, String)>);
+pub struct Figures {
+    pub rows: Vec<Row>,
+    pub notes: Vec<(&'static str, String)>,
+}
 
 impl Figures {
     pub fn add(&mut self, figure: Figure) {
-        self.0.push(figure);
+        // Beyond three digits behind the point nothing was measured.
+        let round = |value: f64| (value * 1_000.0).round() / 1_000.0;
+        self.rows.push(Row {
+            section: figure.section.to_string(),
+            what: figure.what,
+            who: figure.who,
+            at: figure.at,
+            unit: figure.unit.to_string(),
+            median: round(figure.spread.median),
+            least: round(figure.spread.least),
+            most: round(figure.spread.most),
+            runs: figure.spread.runs,
+        });
     }
 
     pub fn note(&mut self, section: &'static str, text: String) {
-        self.1.push((section, text));
+        self.notes.push((section, text));
     }
+}
 
-    /// The table as comma-separated values, with a line of headings.
-    pub fn csv(&self) -> String {
-        let mut text = String::from("section,what,who,at,unit,median,least,most,runs\n");
-        for figure in &self.0 {
-            let Spread {
-                median,
-                least,
-                most,
-                runs,
-            } = figure.spread;
-            let _ = writeln!(
-                text,
-                "{},\"{}\",\"{}\",{},{},{median:.3},{least:.3},{most:.3},{runs}",
-                figure.section, figure.what, figure.who, figure.at, figure.unit
-            );
-        }
-        text
+/// The table as text, a line for each figure.
+pub fn text(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let at = if row.at == 0 {
+            String::new()
+        } else {
+            row.at.to_string()
+        };
+        let _ = writeln!(
+            text,
+            "{:<11} {:<52} {:<32} {at:>6} {:>12.1} {:>12.1} {:>12.1} {} ({})",
+            row.section, row.what, row.who, row.median, row.least, row.most, row.unit, row.runs
+        );
     }
+    text
+}
+
+/// Reads a table that was kept.
+///
+/// # Errors
+/// When it cannot be read, or is not one.
+pub fn read(path: &Path) -> io::Result<Vec<Row>> {
+    let mut reader = csv::Reader::from_path(path).map_err(io::Error::other)?;
+    reader
+        .deserialize()
+        .map(|row| row.map_err(io::Error::other))
+        .collect()
+}
+
+/// Keeps a table as comma-separated values, with a line of headings.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, rows: &[Row]) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(io::Error::other)?;
+    }
+    fs::write(path, writer.into_inner().map_err(io::Error::other)?)
 }

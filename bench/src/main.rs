@@ -1,6 +1,8 @@
 //! figures: what toctoc costs and how fast it is, beside what people have. See docs/figures.md.
 //!
-//! `toctoc-bench [SECTION...]` measures all sections or those named, prints the table and saves it.
+//! `toctoc-bench [SECTION...]`, in the project's directory, measures all sections or those named, prints
+//! the table, says where it ranks anybody differently than the one that is kept, and keeps it: in
+//! docs/figures.csv, in the tables of docs/figures.md and in its pictures.
 
 mod cost;
 mod daemon;
@@ -8,24 +10,30 @@ mod figures;
 mod firewalls;
 mod flood;
 mod frames;
+mod growth;
 mod listener;
 mod opening;
 mod operations;
 mod peers;
 mod place;
+mod plot;
 mod policies;
 mod program;
 mod random;
+mod ranking;
+mod report;
 mod sender;
 mod state;
 mod statistics;
 mod variants;
 mod ways;
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
-use figures::Figures;
+use figures::{Figures, Row};
 
 /// Measures one section.
 type Measure = fn(&mut Figures) -> io::Result<()>;
@@ -34,9 +42,9 @@ type Measure = fn(&mut Figures) -> io::Result<()>;
 const SECTIONS: [(&str, Measure); 6] = [
     ("opening", opening::measure),
     ("cost", cost::measure),
+    ("variants", variants::measure),
     ("flood", flood::measure),
     ("state", state::measure),
-    ("variants", variants::measure),
     ("operations", operations::measure),
 ];
 
@@ -50,19 +58,66 @@ fn main() -> ExitCode {
         eprintln!("there is no section `{unknown}`, only {}", known.join(", "));
         return ExitCode::from(2);
     }
+    match measure(&wanted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(wanted: &[String]) -> io::Result<()> {
+    let docs = Path::new("docs");
+    let kept = docs.join("figures.csv");
+    let before = if kept.exists() {
+        figures::read(&kept)?
+    } else {
+        Vec::new()
+    };
     let mut figures = Figures::default();
-    for (name, measure) in SECTIONS {
-        if !wanted.is_empty() && !wanted.iter().any(|one| one == name) {
-            continue;
-        }
-        if let Err(error) = measure(&mut figures) {
-            eprintln!("{name}: {error}");
-            return ExitCode::FAILURE;
-        }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    for (name, measure) in SECTIONS.iter().filter(|(name, _)| is_wanted(name)) {
+        measure(&mut figures).map_err(|error| io::Error::other(format!("{name}: {error}")))?;
     }
-    for (section, note) in &figures.1 {
-        eprintln!("{section}: {note}");
+    print!("{}", figures::text(&figures.rows));
+    let differences = ranking::differences(&before, &figures.rows);
+    for difference in &differences {
+        println!("ranked differently: {difference}");
     }
-    print!("{}", figures.csv());
-    ExitCode::SUCCESS
+    println!(
+        "of {} pairs that docs/figures.csv has too, {} are ranked differently",
+        ranking::pairs(&before, &figures.rows),
+        differences.len()
+    );
+    let mut rows = in_order(&before, figures.rows, is_wanted);
+    rows.extend(growth::on_paper(&rows));
+    figures::write(&kept, &rows)?;
+    report::write(&docs.join("figures.md"), &rows, &figures.notes, &machine()?)?;
+    plot::draw(docs, &rows)
+}
+
+/// What was measured, and of the sections that were not, what is kept.
+fn in_order(before: &[Row], now: Vec<Row>, is_wanted: impl Fn(&str) -> bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, _) in SECTIONS {
+        let source = if is_wanted(name) { &now[..] } else { before };
+        rows.extend(source.iter().filter(|row| row.section == name).cloned());
+    }
+    rows
+}
+
+/// Where all of this was measured.
+fn machine() -> io::Result<String> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let processors = std::thread::available_parallelism()?;
+    let info = fs::read_to_string("/proc/cpuinfo")?;
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown", |(_, name)| name);
+    Ok(format!(
+        "Linux {}, {processors} processors ({model}).\n",
+        kernel.trim()
+    ))
 }

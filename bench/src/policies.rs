@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::io;
 
+use toctoc::single_use::Secret;
+
 use crate::place::Place;
 use crate::random::Random;
 
@@ -65,16 +67,28 @@ pub fn policy(more: &str, sequences: &[Sequence]) -> String {
     text
 }
 
+/// The secrets of keys that are tokens, always the same ones.
+pub fn secrets(keys: usize) -> Vec<Secret> {
+    let mut random = Random::new(2);
+    let mut secret = || {
+        (0..4)
+            .map(|_| format!("{:016x}", random.next()))
+            .collect::<String>()
+    };
+    let parsed = (0..keys).map(|_| Secret::parse(&secret()));
+    parsed
+        .map(|secret| secret.expect("these are random enough"))
+        .collect()
+}
+
 /// A policy with so many keys that are tokens; their secrets are written beside it.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn token_policy(place: &Place, keys: usize) -> io::Result<String> {
     let mut text = format!("token_port = {TOKEN_PORT}\n\n[door.ssh]\nports = [{DOOR}]\n");
-    let mut random = Random::new(2);
-    for number in 0..keys {
-        let secret: String = (0..4).map(|_| format!("{:016x}", random.next())).collect();
-        place.write(&format!("key{number}.secret"), &secret)?;
+    for (number, secret) in secrets(keys).iter().enumerate() {
+        place.write(&format!("key{number}.secret"), &secret.hex())?;
         let _ = write!(
             text,
             "\n[key.key{number}]\nopens = [\"ssh\"]\ntoken = \"key{number}.secret\"\n"

@@ -10,71 +10,117 @@ use crate::figures::Figures;
 use crate::place::Place;
 use crate::policies::{policy, sequences};
 
-/// What is put where, all times that it occurs.
+/// What is put where.
 type Change = (&'static str, &'static str);
+
+/// Rounds in which everybody has a turn.
+const ROUNDS: usize = 15;
 
 struct Variant {
     name: &'static str,
     changes: &'static [Change],
 }
 
-const TO_JUDGE: &str = "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" fib daddr type local goto judge\n";
-const GLANCE: &str = "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" meta priority 0:0 goto glance\n\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" fib daddr type local goto judge\n";
-const JUDGE: &str = "\tchain judge {\n";
-const GLANCE_FIRSTS: &str = "\tset heard {\n\t\ttype inet_service\n\t\telements = { HEARD }\n\t}\n\tchain glance {\n\t\tth dport @heard fib daddr type local goto judge\n\t\tmeta priority set ip saddr map @progress4\n\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n\t\tmeta priority set 0:0\n\t\tfib daddr type local goto judge\n\t}\n\tchain judge {\n";
-const GLANCE_LAST: &str = "\tset heard {\n\t\ttype inet_service\n\t\telements = { HEARD }\n\t}\n\tchain glance {\n\t\tmeta priority set ip saddr map @progress4\n\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 th dport != @heard accept\n\t\tmeta priority set 0:0\n\t\tfib daddr type local goto judge\n\t}\n\tchain judge {\n";
-const GLANCE_SIZED: &str = "\tset heard {\n\t\ttype inet_service\n\t\tsize 65535\n\t\telements = { HEARD }\n\t}\n\tchain glance {\n\t\tth dport @heard fib daddr type local goto judge\n\t\tmeta priority set ip saddr map @progress4\n\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n\t\tmeta priority set 0:0\n\t\tfib daddr type local goto judge\n\t}\n\tchain judge {\n";
+const GLANCE: &str = "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" meta priority 0:0 goto glance\n";
+const HEARD: &str = "\t\tth dport @heard fib daddr type local goto judge\n";
+const NO_PROGRESS: &str =
+    "\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n";
+const JUDGE_LOCAL: &str = "\t\tmeta priority set 0:0 fib daddr type local goto judge\n";
 
-const VARIANTS: [Variant; 5] = [
+const VARIANTS: [Variant; 8] = [
     Variant {
         name: "as it is",
         changes: &[],
     },
+    // As it was before: everybody pays for `fib` and three look-ups.
     Variant {
-        name: "no fib",
+        name: "no glance: all is judged",
+        changes: &[(GLANCE, "")],
+    },
+    // The port is asked for after the source.
+    Variant {
+        name: "glance: the source first",
+        changes: &[
+            (HEARD, ""),
+            (
+                NO_PROGRESS,
+                "\t\tmeta priority set ip6 saddr map @progress6\n\
+                 \t\tmeta priority 0:0 th dport != @heard accept\n",
+            ),
+        ],
+    },
+    // With a size the kernel takes a table of fixed size, or a bitmap, in place of one that grows.
+    Variant {
+        name: "heard of a fixed size",
         changes: &[(
-            TO_JUDGE,
-            "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" goto judge\n",
+            "\tset heard {\n\t\ttype inet_service\n",
+            "\tset heard {\n\t\ttype inet_service\n\t\tsize 65535\n",
         )],
     },
     Variant {
-        name: "glance",
-        changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_FIRSTS)],
+        name: "steps of a fixed size",
+        changes: &[(
+            "\t\ttype classid . inet_proto . inet_service : classid\n",
+            "\t\ttype classid . inet_proto . inet_service : classid\n\t\tsize 131072\n",
+        )],
     },
+    // What a policy for IPv4 alone could leave out. This one is not the same ruleset.
     Variant {
-        name: "glance last",
-        changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_LAST)],
+        name: "IPv4 alone (does less)",
+        changes: &[(NO_PROGRESS, "\t\tmeta priority 0:0 accept\n")],
     },
+    // Whose packets they are is not asked at all. This one is not the same ruleset.
     Variant {
-        name: "glance sized",
-        changes: &[(TO_JUDGE, GLANCE), (JUDGE, GLANCE_SIZED)],
+        name: "without fib (does less)",
+        changes: &[
+            (HEARD, "\t\tth dport @heard goto judge\n"),
+            (JUDGE_LOCAL, "\t\tmeta priority set 0:0 goto judge\n"),
+        ],
+    },
+    // Where packets come in, before the host's other rules: it has to name its interfaces.
+    Variant {
+        name: "ingress hook",
+        changes: &[
+            (
+                "table inet toctoc\ndelete table inet toctoc\n\ntable inet toctoc {",
+                "table netdev toctoc\ndelete table netdev toctoc\n\ntable netdev toctoc {",
+            ),
+            (
+                "type filter hook prerouting priority raw; policy accept;",
+                "type filter hook ingress device eth0 priority 0; policy accept;",
+            ),
+            ("meta nfproto ipv6", "meta protocol ip6"),
+        ],
     },
 ];
 
 pub fn measure(figures: &mut Figures) -> io::Result<()> {
     let mut contestants = vec![Contestant::nothing()?];
     for keys in [1, 10_000] {
-        let place = Place::new("legacy")?;
-        let file = place.write("policy.toml", &policy("", &sequences(keys)))?;
-        let script = place.on_server(&["toctoc", "render", &file.display().to_string()])?;
+        let renderer = Place::new("legacy")?;
+        let file = renderer.write("policy.toml", &policy("", &sequences(keys)))?;
+        let script = renderer.on_server(&["toctoc", "render", &file.display().to_string()])?;
         for variant in &VARIANTS {
-            let mut script = script.clone();
-            for (before, after) in variant.changes {
-                if !script.contains(before) {
-                    return Err(io::Error::other(format!("{}: no `{before}`", variant.name)));
-                }
-                script = script.replace(before, after);
-            }
-            let mut heard: Vec<String> = sequences(keys)
-                .iter()
-                .map(|one| one[0].to_string())
-                .collect();
-            heard.push("22".to_string());
-            let script = script.replace("HEARD", &heard.join(", "));
+            eprintln!("variants: {}, {keys} keys", variant.name);
             let place = Place::new("legacy")?;
-            place.feed(&["nft", "-f", "-"], &script)?;
+            place.feed(&["nft", "-f", "-"], &changed(&script, variant)?)?;
             contestants.push(Contestant::new(variant.name, keys, place)?);
         }
     }
-    take_turns("variants", &contestants, &KINDS, figures)
+    take_turns("variants", &contestants, &KINDS, ROUNDS, figures)
+}
+
+fn changed(script: &str, variant: &Variant) -> io::Result<String> {
+    let mut script = script.to_string();
+    for (before, after) in variant.changes {
+        if !script.contains(before) {
+            return Err(io::Error::other(format!(
+                "{}: there is no `{}`",
+                variant.name,
+                before.trim()
+            )));
+        }
+        script = script.replace(before, after);
+    }
+    Ok(script)
 }
