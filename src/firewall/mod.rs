@@ -16,6 +16,7 @@ pub mod noted;
 pub mod record;
 mod state_file;
 pub mod status;
+mod table_number;
 pub mod tokens;
 pub mod trial;
 pub mod watchdog;

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::exec::{Ended, run, run_within};
+use super::table_number::table_number;
 use super::{Failure, Left, hint};
 use crate::ruleset::nftables::{Listing, Script, TABLE};
 
@@ -118,18 +119,18 @@ impl Nft {
     }
 
     /// Whether there is a table of ours, as [`list_if_there`](Nft::list_if_there) finds it; only names are
-    /// read.
+    /// read. For `list tables`, nft up to 1.0.6 reads all elements and all rules.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn is_there(&self) -> Result<bool, Failure> {
-        let command = [&self.program, "list", "tables", "inet"];
+        let command = [&self.program, "-t", "list", "chains", "inet"];
         let ended = match run(&command, "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             ended => ended.map_err(|error| self.not_started(&command, &error))?,
         };
         if ended.succeeded() {
-            let named = format!("table {TABLE}");
+            let named = format!("table {TABLE} {{");
             return Ok(ended.stdout.lines().any(|line| line.trim() == named));
         }
         let said = self.said(&ended);
@@ -311,23 +312,19 @@ impl Nft {
     }
 
     /// Which table ours is: the start of the machine and the number that the kernel gave it. One that
-    /// was saved and loaded again has another. `None` when nft does not say.
+    /// was saved and loaded again has another. `None` when there is none.
     ///
     /// # Errors
-    /// As for [`list`](Nft::list).
+    /// As for [`table_number`].
     pub fn table(&self) -> Result<Option<String>, Failure> {
-        let ended = self.run(&[&self.program, "-j", "list", "tables", "inet"], "")?;
-        if !ended.succeeded() {
-            return Err(Failure::unchanged(self.said(&ended)));
-        }
-        let (family, name) = table_words();
-        let listing: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
-        let objects = listing["nftables"].as_array().into_iter().flatten();
-        let mut tables = objects.map(|object| &object["table"]);
-        let own = tables.find(|table| table["family"] == family && table["name"] == name);
-        let handle = own.and_then(|table| table["handle"].as_u64());
+        let (_, name) = table_words();
+        let number = table_number(name).map_err(|error| {
+            Failure::unchanged(format!(
+                "the kernel does not say which table ours is: {error}"
+            ))
+        })?;
         let start = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Ok(handle.map(|handle| format!("{} {handle}", start.trim())))
+        Ok(number.map(|number| format!("{} {number}", start.trim())))
     }
 
     /// Whether our table has a map of this name. Its elements are not read.
