@@ -371,7 +371,7 @@ impl Listing {
         let number = serde_json::json!(port.port.get());
         !self.dormant
             && base
-            && heard.is_none_or(|heard| heard.elements.iter().any(|element| *element == number))
+            && heard.is_none_or(|heard| heard.elements.contains(&number))
             && holds(&hooked)
             && holds("judge")
             && ports.is_some_and(|ports| ports.elements.iter().any(is_door))
