@@ -4,6 +4,8 @@ use super::Machine;
 
 /// An engine on the machine itself, and a policy with a fleet and a secret.
 const SETUP: &str = r#"
+# As on a real machine: what systemd hands over is mounted for the unit in another namespace.
+mount --make-rshared /
 make --silent install PREFIX=/usr PROGRAM="$PROGRAM"
 umask 077
 printf '%s[key.alice]\nopens = ["ssh"]\ntoken = "alice.secret"\n' "$POLICY" >/etc/toctoc/policy.toml
