@@ -12,9 +12,9 @@
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
-           bash zsh fish groff-base graphviz dpkg-dev lintian
+           bash zsh fish groff-base graphviz dpkg-dev lintian redis-server
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
-           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian
+           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server
 
 # What else is measured, and what measures and draws. letmein is no package: cargo builds it, and without
 # it the figures are without it.
@@ -48,7 +48,7 @@ all:
 
 COMPLETIONS = share/bash-completion/completions $(ZSH) share/fish/vendor_completions.d
 
-UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer
+UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-fleet.service
 
 install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg

@@ -13,30 +13,10 @@ use std::time::{Duration, Instant};
 
 use toctoc::lab::{Host, Lab, SERVER};
 
-struct Block {
-    mark: String,
-    language: String,
-    text: String,
-}
+#[path = "support/document.rs"]
+mod document;
 
-fn blocks(markdown: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut mark = String::new();
-    let mut lines = markdown.lines();
-    while let Some(line) = lines.next() {
-        if let Some(rest) = line.strip_prefix("<!-- ") {
-            mark = rest.trim_end_matches(" -->").to_string();
-        } else if let Some(language) = line.strip_prefix("```") {
-            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            blocks.push(Block {
-                mark: std::mem::take(&mut mark),
-                language: language.to_string(),
-                text: body.join("\n") + "\n",
-            });
-        }
-    }
-    blocks
-}
+use document::{blocks, sessions};
 
 /// Runs a line of shell on a host as a user would: `toctoc` is in the PATH, /etc/toctoc is this
 /// test's own.
@@ -166,27 +146,6 @@ fn what_tcpdump_sees_is_explained() {
         Command::new("kill").arg(pid.trim()).status().unwrap();
     });
     assert!(seen().contains("ssh"), "{}", seen());
-}
-
-struct Session {
-    command: String,
-    output: String,
-}
-
-fn sessions(text: &str) -> Vec<Session> {
-    let mut sessions: Vec<Session> = Vec::new();
-    for line in text.lines() {
-        let command = line.strip_prefix("# ").or(line.strip_prefix("$ "));
-        match (command, sessions.last_mut()) {
-            (Some(command), _) => sessions.push(Session {
-                command: command.to_string(),
-                output: String::new(),
-            }),
-            (None, Some(session)) => session.output.push_str(&format!("{line}\n")),
-            (None, None) => panic!("output before the first command: {line}"),
-        }
-    }
-    sessions
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::path::Path;
 use toctoc::firewall::{Ended, run};
 use toctoc::lab::Lab;
 
-const UNITS: [&str; 3] = [
+const UNITS: [&str; 4] = [
     "toctoc.service",
     "toctoc-refill.service",
     "toctoc-refill.timer",
+    "toctoc-fleet.service",
 ];
 
 fn unit(name: &str) -> String {
@@ -84,12 +85,19 @@ fn systemd_accepts_the_units() {
     assert!(ended.stderr.contains("onceshot"), "{}", ended.stderr);
 }
 
-/// docs/tokens.md states these.
+/// docs/tokens.md and docs/fleet.md state these.
 #[test]
 fn the_services_are_as_exposed_as_the_document_says() {
     let directory = installed();
-    let document = fs::read_to_string("docs/tokens.md").unwrap();
-    for name in ["toctoc.service", "toctoc-refill.service"] {
+    let documents = ["docs/tokens.md", "docs/fleet.md"];
+    let document = documents
+        .map(|path| fs::read_to_string(path).unwrap())
+        .concat();
+    for name in [
+        "toctoc.service",
+        "toctoc-refill.service",
+        "toctoc-fleet.service",
+    ] {
         let path = directory.path().join(name).display().to_string();
         let ended = program(&[
             "systemd-analyze",

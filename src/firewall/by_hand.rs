@@ -207,6 +207,21 @@ fn close_nftables(
     })
 }
 
+/// Notes for the other hosts of the fleet, if this one is in any, that a key was revoked. Returns whether it
+/// is in one.
+///
+/// # Errors
+/// When nftables could not be reached.
+pub fn note_revoked(firewall: &Firewall, key: &Name) -> Result<bool, Failure> {
+    let _lock = Lock::take()?;
+    let there = firewall.nft.list_part("set", nftables::REVOKED);
+    if !firewall.nft.is_there()? || there?.is_none() {
+        return Ok(false);
+    }
+    firewall.nft.load(&nftables::note_revoked(key))?;
+    Ok(true)
+}
+
 fn close_iptables(door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {
     let mut ended: BTreeSet<(IpAddr, Name, bool)> = BTreeSet::new();
     for held in Iptables::lists()?.held() {

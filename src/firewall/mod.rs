@@ -6,6 +6,7 @@ mod apply_iptables;
 mod apply_nftables;
 pub mod by_hand;
 pub mod caller;
+pub mod events;
 mod exec;
 mod hint;
 mod iptables;

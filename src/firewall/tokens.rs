@@ -186,6 +186,9 @@ pub(super) fn top_up(
         .map_or(life, |before| before.life_of(&table, life));
     let (mut journal, found) = Journal::go_on(before, own, random()?, clocks);
     journal.table = table;
+    if policy.fleet.is_some() && found == Found::AfterCleanStop {
+        journal.wait_for_others(clocks.now);
+    }
     if let Some(behind) = believed.filter(|_| has_tokens && found == Found::AfterUncleanStop) {
         warnings.push(format!(
             "this clock is {} days behind what it was, and is believed: if it is wrong, set it; until then \

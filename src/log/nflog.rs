@@ -1,7 +1,9 @@
 //! An NFLOG group: the kernel hands each packet that a rule logs to whoever listens.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use jiff::Timestamp;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -13,6 +15,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{Opening, prefix};
+use crate::single_use::Token;
 
 /// As much as the kernel sends at once, and more: a packet's head is asked for, and not all of it.
 const ROOM: usize = 64 << 10;
@@ -20,7 +23,8 @@ const ROOM: usize = 64 << 10;
 /// Somebody who listens to a group. The kernel lets one listen at a time.
 pub struct Group {
     socket: Socket,
-    waiting: Vec<Opening>,
+    waiting: VecDeque<(Opening, Option<Token>)>,
+    lost: bool,
 }
 
 impl Group {
@@ -58,8 +62,19 @@ impl Group {
         socket.set_non_blocking(true)?;
         Ok(Group {
             socket,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
+            lost: false,
         })
+    }
+
+    /// Asks for room for so many bytes that wait to be heard. Who may not have them has less.
+    pub fn make_room(&self, bytes: usize) {
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.socket, bytes);
+    }
+
+    /// Whether some were lost since this was asked last, because nobody listened in time.
+    pub fn has_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
     }
 
     /// The next opening that was told already; `None` when there is no more for now. `now` is for those
@@ -68,16 +83,28 @@ impl Group {
     /// # Errors
     /// When the kernel cannot be heard any more.
     pub fn hear(&mut self, now: Timestamp) -> io::Result<Option<Opening>> {
+        let heard = self.hear_with_token(now)?;
+        Ok(heard.map(|(opening, _)| opening))
+    }
+
+    /// The same, with what stands where a token would: the first 16 bytes of a datagram.
+    ///
+    /// # Errors
+    /// As for [`hear`](Group::hear).
+    pub fn hear_with_token(
+        &mut self,
+        now: Timestamp,
+    ) -> io::Result<Option<(Opening, Option<Token>)>> {
         loop {
-            if !self.waiting.is_empty() {
-                return Ok(Some(self.waiting.remove(0)));
+            if let Some(first) = self.waiting.pop_front() {
+                return Ok(Some(first));
             }
             let mut bytes = Vec::with_capacity(ROOM);
             match self.socket.recv(&mut bytes, 0) {
                 Ok(_) => self.waiting = openings(&bytes, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 // Some were lost, since nobody listened in time. Others come.
-                Err(error) if error.raw_os_error() == Some(NO_BUFFER) => {}
+                Err(error) if error.raw_os_error() == Some(NO_BUFFER) => self.lost = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -89,8 +116,8 @@ impl Group {
 const NO_BUFFER: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
 /// The openings among the messages of one datagram.
-fn openings(mut bytes: &[u8], now: Timestamp) -> Vec<Opening> {
-    let mut found = Vec::new();
+fn openings(mut bytes: &[u8], now: Timestamp) -> VecDeque<(Opening, Option<Token>)> {
+    let mut found = VecDeque::new();
     while let Ok(message) = <NetlinkMessage<NetfilterMessage>>::deserialize(bytes) {
         let length = (message.header.length as usize).next_multiple_of(4);
         if let NetlinkPayload::InnerMessage(NetfilterMessage {
@@ -108,7 +135,7 @@ fn openings(mut bytes: &[u8], now: Timestamp) -> Vec<Opening> {
     found
 }
 
-fn opening(parts: &[PacketNla], now: Timestamp) -> Option<Opening> {
+fn opening(parts: &[PacketNla], now: Timestamp) -> Option<(Opening, Option<Token>)> {
     let said = parts.iter().find_map(|part| match part {
         PacketNla::Prefix(prefix) => Some(prefix),
         _ => None,
@@ -118,12 +145,27 @@ fn opening(parts: &[PacketNla], now: Timestamp) -> Option<Opening> {
         _ => None,
     })?;
     let (door, key, _) = prefix(said.to_str().ok()?)?;
-    Some(Opening {
+    let opening = Opening {
         at: Some(now),
         source: source(packet)?,
         door,
         key,
-    })
+    };
+    Some((opening, token(packet)))
+}
+
+/// Where a token stands in a packet with a UDP datagram.
+fn token(packet: &[u8]) -> Option<Token> {
+    const UDP: u8 = 17;
+    let (protocol, header) = match packet.first()? >> 4 {
+        4 => (*packet.get(9)?, usize::from(packet[0] & 15) * 4),
+        // A datagram behind other headers is not looked for.
+        6 => (*packet.get(6)?, 40),
+        _ => return None,
+    };
+    let payload = packet.get(header + 8..header + 24)?;
+    let token = payload.try_into().ok().map(Token);
+    token.filter(|_| protocol == UDP)
 }
 
 /// The source address of a packet, from its first bytes.
@@ -139,9 +181,36 @@ fn source(packet: &[u8]) -> Option<IpAddr> {
     }
 }
 
+impl AsFd for Group {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_token_of_a_datagram_is_read() {
+        let mut v4 = [7; 20 + 8 + 16];
+        v4[0] = 0x45;
+        v4[9] = 17;
+        assert_eq!(token(&v4), Some(Token([7; 16])));
+        assert_eq!(token(&v4[..43]), None, "too short");
+        v4[0] = 0x46;
+        assert_eq!(token(&v4), None, "options take room");
+        v4[0] = 0x45;
+        v4[9] = 6;
+        assert_eq!(token(&v4), None, "TCP");
+        let mut v6 = [9; 40 + 8 + 20];
+        v6[0] = 0x60;
+        v6[6] = 17;
+        assert_eq!(token(&v6), Some(Token([9; 16])));
+        for odd in [&[][..], &[0x45], &[0x4f; 20], &[0x60; 40]] {
+            assert_eq!(token(odd), None);
+        }
+    }
 
     #[test]
     fn the_source_of_a_packet_is_read() {

@@ -75,6 +75,14 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
         .label("not with iptables")
         .help(format!("give the key a sequence, {WAY_OUT}"))
     }));
+    found.extend(file.fleet.as_ref().map(|fleet| {
+        Diagnostic::new(fleet.at.clone(), "the iptables backend has no fleet")
+            .label("not with iptables")
+            .help(format!(
+                "its lists cannot be given grants with the time that is left: leave `[fleet]` out, \
+                 {WAY_OUT}"
+            ))
+    }));
     let room = file.max_sources.as_ref().zip(host.ip_list_tot);
     if let Some((written, room)) = room.filter(|(written, room)| written.value > *room) {
         found.push(

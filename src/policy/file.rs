@@ -15,7 +15,7 @@ use toml::de::DeTable;
 use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
-use super::{Backend, Closed, Log, Name};
+use super::{Backend, Closed, Engine, Log, Name};
 use crate::knock::Knock;
 
 /// A value and the bytes of the file it was read from.
@@ -43,6 +43,7 @@ pub struct File {
     pub prefix4: Option<Spanned<u8>>,
     pub prefix6: Option<Spanned<u8>>,
     pub firewall: Option<FirewallEntry>,
+    pub fleet: Option<FleetEntry>,
     pub doors: Vec<DoorEntry>,
     pub keys: Vec<KeyEntry>,
     /// False when the text is not TOML: then what is missing may only have been lost.
@@ -55,6 +56,21 @@ pub struct FirewallEntry {
     pub allow: Vec<Spanned<Knock>>,
     pub ping: bool,
     pub drop_forwarded: bool,
+}
+
+/// `[fleet]`
+#[derive(Debug)]
+pub struct FleetEntry {
+    /// Where the section stands.
+    pub at: Range<usize>,
+    pub url: Entry<Engine>,
+    pub name: Entry<Name>,
+    pub share: Option<Spanned<Vec<Spanned<String>>>>,
+    pub accept: Option<Spanned<Vec<Spanned<String>>>>,
+    /// The file of the password.
+    pub password: Option<Spanned<String>>,
+    pub authority: Option<Spanned<String>>,
+    pub group: Option<Spanned<u16>>,
 }
 
 /// `[door.NAME]`
@@ -204,6 +220,11 @@ impl Reader {
         if let Some(table) = section.table(self, "firewall", "default = \"drop\"") {
             file.firewall = Some(self.firewall(table));
         }
+        let at = table.as_ref().get_key_value("fleet");
+        if let Some(table) = section.table(self, "fleet", "url = \"redis://192.0.2.10\"") {
+            let at = at.map_or(0..0, |(name, _)| name.span());
+            file.fleet = Some(self.fleet(at, table));
+        }
         section.finish(self);
         file
     }
@@ -220,6 +241,28 @@ impl Reader {
             ping: ping.is_some_and(|ping| ping.value),
             drop_forwarded: forward.is_some_and(|drop| drop.value),
         }
+    }
+
+    fn fleet(&mut self, at: Range<usize>, table: &DeTable<'_>) -> FleetEntry {
+        let mut section = Section::new(table, "[fleet]");
+        let fleet = FleetEntry {
+            at,
+            url: section.entry(self, "url", Reader::engine),
+            name: section.entry(self, "name", Reader::host_name),
+            share: section.take(self, "share", |r, v| r.doors(v, "share = [\"ssh\"]")),
+            accept: section.take(self, "accept", |r, v| r.doors(v, "accept = [\"ssh\"]")),
+            password: section.take(self, "password", |r, v| {
+                r.string(v, "password = \"fleet.password\"")
+                    .map(str::to_string)
+            }),
+            authority: section.take(self, "authority", |r, v| {
+                r.string(v, "authority = \"engine-ca.pem\"")
+                    .map(str::to_string)
+            }),
+            group: section.take(self, "group", |r, v| r.integer(v, 0, 65_535, "group")),
+        };
+        section.finish(self);
+        fleet
     }
 
     fn door(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> DoorEntry {

@@ -4,14 +4,14 @@ use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::diagnostic::Diagnostic;
 use super::file::File as Written;
 use super::lint::{Surroundings, lint};
-use super::{Host, LARGEST_FILE, Policy, Report, Secrets};
+use super::{Host, LARGEST_FILE, Password, Passwords, Policy, Report, Secrets};
 use crate::single_use::Secret;
 
 /// Why there is no policy.
@@ -119,13 +119,39 @@ fn load_text_and_file(
     host: &Host,
 ) -> Result<(Policy, Written), LoadError> {
     let shown = path.display().to_string();
-    let directory = path.parent().unwrap_or(Path::new(""));
-    let secret = |name: &str| secret(&directory.join(name));
+    let secret = |name: &str| secret(&beside(path, name));
+    let password = |name: &str| password(&beside(path, name));
     let host = Host {
         secrets: Secrets(Some(&secret)),
+        passwords: Passwords(Some(&password)),
         ..*host
     };
     super::read_with_file(&shown, text, &host).map_err(LoadError::Wrong)
+}
+
+/// A file that a policy names: beside it. Where systemd handed over a copy of the policy's whole directory
+/// (`LoadCredential=toctoc:/etc/toctoc`), `keys/alice` is called `toctoc_keys_alice`.
+pub fn beside(path: &Path, name: &str) -> PathBuf {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    match credentials() {
+        Some(handed) if path == handed.join(HANDED_POLICY) => {
+            handed.join(format!("toctoc_{}", name.replace('/', "_")))
+        }
+        _ => directory.join(name),
+    }
+}
+
+/// The policy that systemd has handed over, if it has.
+pub fn handed_policy() -> Option<PathBuf> {
+    let path = credentials()?.join(HANDED_POLICY);
+    path.is_file().then_some(path)
+}
+
+const HANDED_POLICY: &str = "toctoc_policy.toml";
+
+fn credentials() -> Option<PathBuf> {
+    let told = std::env::var_os("CREDENTIALS_DIRECTORY");
+    told.filter(|told| !told.is_empty()).map(PathBuf::from)
 }
 
 /// A sentence, if others than the owner can read or change the file of a policy that holds sequences.
@@ -148,6 +174,27 @@ pub fn exposed(path: &Path, policy: &Policy) -> Option<String> {
 /// A sentence, when it cannot be read, others can read or change it, or holds no secret. Nothing of
 /// what it holds is told.
 pub fn secret(path: &Path) -> Result<Secret, String> {
+    let text = private_text(path, Secret::LONGEST_FILE)?;
+    Secret::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads the file of a password.
+///
+/// # Errors
+/// As for [`secret`].
+pub fn password(path: &Path) -> Result<Password, String> {
+    let text = private_text(path, Password::LONGEST as u64 + 2)?;
+    Password::parse(&text).ok_or_else(|| {
+        format!(
+            "{} holds no password: one line of at most {} bytes",
+            path.display(),
+            Password::LONGEST
+        )
+    })
+}
+
+/// The text of a file that nobody else may read, of so many bytes at most.
+fn private_text(path: &Path, longest: u64) -> Result<Zeroizing<String>, String> {
     let shown = path.display();
     let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -164,14 +211,17 @@ pub fn secret(path: &Path) -> Result<Secret, String> {
     if !trusted(found.uid(), user) {
         return Err(format!("{shown} belongs to another user"));
     }
-    if found.mode() & 0o077 != 0 {
+    // systemd lets the user of a service read what it hands over, which may look like a group that can.
+    let handed = credentials().is_some_and(|handed| path.starts_with(handed));
+    let others = if handed { 0o037 } else { 0o077 };
+    if found.mode() & others != 0 {
         return Err(format!(
             "{shown} can be read or changed by others (mode {:04o}): `chmod 600 {shown}`",
             found.mode() & 0o7777
         ));
     }
     // One more than there may be, and room for it: a larger text would leave parts behind unwiped.
-    let most = Secret::LONGEST_FILE + 1;
+    let most = longest + 1;
     let mut text = Zeroizing::new(String::with_capacity(most as usize));
     file.take(most)
         .read_to_string(&mut text)
@@ -179,7 +229,7 @@ pub fn secret(path: &Path) -> Result<Secret, String> {
     if text.len() as u64 == most {
         return Err(format!("{shown} is longer than any file of a secret"));
     }
-    Secret::parse(&text).map_err(|error| format!("{shown}: {error}"))
+    Ok(text)
 }
 
 /// Whether the owner of a file is the user or root.

@@ -145,6 +145,56 @@ pub const PARTS: &[Part] = &[
         ],
     },
     Part {
+        header: "[fleet]",
+        text: "For several hosts that let in whom one of them lets in (nftables only): `toctoc fleet` tells \
+               the others through an engine, Redis or Valkey. Left out, a host has its doors for itself.",
+        settings: &[
+            setting(
+                "url",
+                "redis://[USER@]HOST[:PORT][/NUMBER]",
+                "",
+                "The engine; `rediss://` with TLS.",
+            ),
+            setting(
+                "name",
+                "a name",
+                "",
+                "What the others call this host. Each has its own.",
+            ),
+            setting(
+                "share",
+                "a list of doors",
+                "none",
+                "The doors whose grants the others are told of. Grants of keys with `once` stay here.",
+            ),
+            setting(
+                "accept",
+                "a list of doors",
+                "none",
+                "The doors for which grants of others count here, for as long as this policy gives.",
+            ),
+            setting(
+                "password",
+                "a file",
+                "none",
+                "The engine's password, one line in a file of mode 0600 beside the policy.",
+            ),
+            setting(
+                "authority",
+                "a file",
+                "those of this host",
+                "With `rediss://`: the certificate (PEM), beside the policy, that the engine's comes from.",
+            ),
+            setting(
+                "group",
+                "0 to 65535",
+                "7",
+                "The NFLOG group in which the kernel tells `toctoc fleet` of openings. Another than that \
+                 of `log`.",
+            ),
+        ],
+    },
+    Part {
         header: "[door.NAME]",
         text: "Ports that are shut to all who have no grant.",
         settings: &[

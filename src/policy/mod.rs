@@ -9,6 +9,7 @@ pub mod check;
 pub mod choose;
 pub mod diagnostic;
 pub mod edit;
+mod engine;
 pub mod file;
 pub mod lint;
 pub mod load;
@@ -26,11 +27,13 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, Protocol};
 use crate::single_use::Secret;
 pub use diagnostic::{Diagnostic, Report};
+pub use engine::{Engine, EngineError, Password};
 pub use values::{is_interface_name, nearest, show};
 pub use way_in::Shut;
 
@@ -60,6 +63,8 @@ pub struct Host<'f> {
     pub ip_list_tot: Option<u32>,
     /// Reads the files that a policy names. Without it, they cannot be read.
     pub secrets: Secrets<'f>,
+    /// Reads the file of the engine's password. Without it, there is none.
+    pub passwords: Passwords<'f>,
 }
 
 /// How the file of a secret is read: from its name in the policy, or a sentence why not.
@@ -68,6 +73,19 @@ pub struct Secrets<'f>(pub Option<&'f ReadSecret<'f>>);
 
 /// See [`Secrets`].
 pub type ReadSecret<'f> = dyn Fn(&str) -> Result<Secret, String> + 'f;
+
+/// How the file of a password is read, as [`Secrets`] says it.
+#[derive(Clone, Copy, Default)]
+pub struct Passwords<'f>(pub Option<&'f ReadPassword<'f>>);
+
+/// See [`Passwords`].
+pub type ReadPassword<'f> = dyn Fn(&str) -> Result<Password, String> + 'f;
+
+impl fmt::Debug for Passwords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passwords(..)")
+    }
+}
 
 impl fmt::Debug for Secrets<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,6 +133,8 @@ pub struct Policy {
     pub token_horizon: Duration,
     /// `None` when what is no door stays as it is.
     pub firewall: Option<HostFirewall>,
+    /// `None` when this host has its doors for itself.
+    pub fleet: Option<Fleet>,
     /// In the order of the file; never empty. Indexed by [`DoorIndex`].
     pub doors: Vec<Door>,
     /// In the order of the file. Indexed by [`KeyIndex`].
@@ -129,6 +149,8 @@ pub struct Door {
     pub ports: Vec<Knock>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
+    /// How long a grant lasts where no key says otherwise.
+    pub open_for: Duration,
 }
 
 /// What one person or device opens doors with.
@@ -189,6 +211,25 @@ pub struct HostFirewall {
     pub ping: bool,
     /// Whether packets on their way to other hosts are dropped too.
     pub drop_forwarded: bool,
+}
+
+/// Other hosts that let in whom this one lets in, and the other way round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    pub engine: Engine,
+    /// `None` where the engine asks for none.
+    pub password: Option<Password>,
+    /// The file, beside the policy, of the authority that the engine's certificate comes from; `None`
+    /// for those that this host trusts.
+    pub authority: Option<String>,
+    /// What the others call this host.
+    pub name: Name,
+    /// The doors whose grants the others are told of. In the order of the file, each once.
+    pub share: Vec<DoorIndex>,
+    /// The doors for which the grants of others count. The same.
+    pub accept: Vec<DoorIndex>,
+    /// The NFLOG group in which the kernel tells `toctoc fleet` of openings.
+    pub group: u16,
 }
 
 /// Where packets are judged.
@@ -265,6 +306,12 @@ impl Policy {
             || self.sequences().any(|(_, knocks)| knocks.iter().any(udp))
     }
 
+    /// Whether grants of other hosts count for this door.
+    pub fn accepts(&self, door: DoorIndex) -> bool {
+        let fleet = self.fleet.as_ref();
+        fleet.is_some_and(|fleet| fleet.accept.contains(&door))
+    }
+
     /// Whether some key has tokens.
     pub fn has_tokens(&self) -> bool {
         self.token_keys().next().is_some()
@@ -315,8 +362,23 @@ impl Key {
 /// The name of a door or key: 1 to 32 of `a-z A-Z 0-9 - _ .`, the first a letter or digit.
 ///
 /// Names become names of chains and counters, so they hold nothing that any backend would quote.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Name, &'static str> {
+        Name::new(&text).ok_or("no name")
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}
 
 impl Name {
     pub const LONGEST: usize = 32;

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::file::{Spanned, WrittenSequence};
 use super::lint::RULES;
-use super::{Backend, Closed, Log};
+use super::{Backend, Closed, Engine, EngineError, Log, Name};
 use crate::knock::{Knock, Protocol, unmapped};
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
@@ -221,16 +221,80 @@ impl Reader {
     }
 
     pub fn door_names(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<String>>> {
-        let array = self.array(value, "opens = [\"ssh\"]")?;
+        self.doors(value, "opens = [\"ssh\"]")
+    }
+
+    /// A list of names of doors.
+    pub fn doors(&mut self, value: &Value<'_>, example: &str) -> Option<Vec<Spanned<String>>> {
+        let array = self.array(value, example)?;
         let mut names = Vec::new();
         for element in array {
-            let name = self.string(element, "opens = [\"ssh\"]")?;
+            let name = self.string(element, example)?;
             names.push(Spanned {
                 value: name.to_string(),
                 at: element.span(),
             });
         }
         Some(names)
+    }
+
+    /// Where the engine of a fleet is.
+    pub fn engine(&mut self, value: &Value<'_>) -> Option<Engine> {
+        let example = "redis://192.0.2.10:6379";
+        let text = self.string(value, &format!("url = \"{example}\""))?;
+        let error = match text.parse() {
+            Ok(engine) => return Some(engine),
+            Err(error) => error,
+        };
+        let (wrong, help) = match error {
+            EngineError::Scheme => (
+                "an engine begins with `redis://`, or `rediss://` for TLS",
+                format!("write for example `url = \"{example}\"`"),
+            ),
+            EngineError::Host => (
+                "this names no host",
+                format!("write for example `url = \"{example}\"`, or `redis://[2001:db8::10]`"),
+            ),
+            EngineError::Port => ("this is no port", "ports go from 1 to 65535".to_string()),
+            EngineError::Database => (
+                "a database of the engine is a number",
+                format!("write for example `url = \"{example}/0\"`, or leave it out"),
+            ),
+            EngineError::User => (
+                "a user of the engine has letters (a-z), digits, `-`, `_` or `.`",
+                "write for example `url = \"redis://toctoc@192.0.2.10\"`".to_string(),
+            ),
+            EngineError::Password => (
+                "the password itself is written where only a user belongs",
+                "put it into a file beside the policy that nobody else may read (0600), and write \
+                 `password = \"fleet.password\"`; whoever has read the policy has it"
+                    .to_string(),
+            ),
+        };
+        let label = match error {
+            EngineError::Password => "not shown here",
+            _ => "not an engine",
+        };
+        self.error(Diagnostic::new(value.span(), wrong).label(label).help(help));
+        None
+    }
+
+    /// What a host of a fleet is called.
+    pub fn host_name(&mut self, value: &Value<'_>) -> Option<Name> {
+        let text = self.string(value, "name = \"alpha\"")?;
+        let name = Name::new(text);
+        if name.is_none() {
+            self.error(
+                Diagnostic::new(value.span(), format!("a host cannot be named `{text}`"))
+                    .label("not a name")
+                    .help(format!(
+                        "a name has 1 to {} letters (a-z), digits, `-`, `_` or `.`, and starts with a \
+                         letter or digit",
+                        Name::LONGEST
+                    )),
+            );
+        }
+        name
     }
 
     /// Names of warnings.

@@ -216,6 +216,13 @@ impl Journal {
         self.settled = false;
     }
 
+    /// Other hosts may have taken tokens while this one was down, and it has not heard yet: as after an
+    /// unclean end, those of this and the next window are not loaded.
+    pub fn wait_for_others(&mut self, now: i64) {
+        self.known.clear();
+        self.bar(now);
+    }
+
     /// The window up to which nothing is loaded.
     pub fn barred(&self) -> Option<Window> {
         match self.waiting_for {
@@ -300,6 +307,22 @@ mod tests {
         assert_eq!(same.barred_for(5), None);
         let (mut unclean, _) = Journal::go_on(Some(journal), None, 9, clocks(NOW + 3, 3));
         assert_eq!(unclean.barred_for(5), window(NOW));
+    }
+
+    #[test]
+    fn what_others_may_have_taken_is_barred_after_a_clean_stop_too() {
+        let mut stopped = begun();
+        stopped.clean = true;
+        stopped.new.insert(5);
+        assert_eq!(stopped.barred_for(5), None);
+        let later = NOW + 9000;
+        let (mut journal, found) = Journal::go_on(Some(stopped), None, 8, clocks(later, 20));
+        assert_eq!(found, Found::AfterCleanStop);
+        journal.wait_for_others(later);
+        assert_eq!(
+            (journal.barred(), journal.barred_for(5)),
+            (window(later), window(later))
+        );
     }
 
     #[test]

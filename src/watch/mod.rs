@@ -286,6 +286,8 @@ mod tests {
                 key: key.map(str::to_string),
                 by_hand: false,
                 once: false,
+                elsewhere: false,
+                host: None,
                 expires_in: *expires_in,
             });
             let door = DoorStatus {

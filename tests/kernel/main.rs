@@ -5,6 +5,8 @@
 
 #[path = "../support/cases.rs"]
 mod cases;
+#[path = "../support/document.rs"]
+mod document;
 
 /// Makes each function a test on each firewall there is: nftables, iptables on top of nftables, and
 /// the old iptables.
@@ -44,6 +46,7 @@ mod differential;
 mod doors;
 mod enrol;
 mod faults;
+mod fleet;
 mod flood;
 mod host_firewall;
 mod inject;

@@ -3,6 +3,7 @@
 //! Needs root; `make test` names what is left out without.
 
 mod boot;
+mod fleet;
 mod package;
 
 use std::fs;

@@ -67,11 +67,13 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                     name: name("first".into()),
                     ports: vec![tcp(22)],
                     trust: vec!["10.0.0.9/32".parse().unwrap()],
+                    open_for: Duration::from_secs(60),
                 },
                 Door {
                     name: name("second".into()),
                     ports: vec![second],
                     trust: Vec::new(),
+                    open_for: Duration::from_secs(60),
                 },
             ];
             let keys = sequences.into_iter().zip(keys).enumerate();
@@ -108,6 +110,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 closed: Closed::Drop,
                 log: Log::Off,
                 max_sources: 1024,
+                fleet: None,
                 grant: if by_prefix {
                     GrantPrefix { v4: 31, v6: 127 }
                 } else {

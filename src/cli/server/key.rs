@@ -16,6 +16,7 @@ use crate::client::profile::{Way, is_host};
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke};
 use crate::firewall::Firewall;
 use crate::firewall::apply::apply_from;
+use crate::firewall::by_hand::note_revoked;
 use crate::firewall::status::running_backend;
 use crate::firewall::tokens::{clocks, note_new};
 use crate::policy::{LONGEST_SEQUENCE, Name};
@@ -301,6 +302,16 @@ fn take_away(arguments: &Revoke) -> Answer {
                         policy.door(door).name
                     ));
                 }
+            }
+            match note_revoked(&firewall, name) {
+                Ok(false) => {}
+                Ok(true) => say(
+                    "the other hosts of the fleet end its grants too; each has keys of its own\n",
+                ),
+                Err(failure) => complain(&format!(
+                    "the other hosts of the fleet are not told: {}",
+                    failure.message
+                )),
             }
             about(&recorded)
         }

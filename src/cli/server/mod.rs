@@ -7,6 +7,7 @@ mod demo;
 mod draw;
 mod duration;
 mod explain;
+mod fleet;
 mod import;
 mod key;
 mod log;
@@ -56,6 +57,8 @@ pub(super) enum Command {
     Watch(watch::Arguments),
     /// Say who opened what and when, from the kernel's log.
     Log(log::Arguments),
+    /// Share grants with other hosts. It runs until it is stopped.
+    Fleet(PolicyPath),
     /// Grant a source a door by hand.
     Open(by_hand::Open),
     /// End grants: all, of one door, of one source.
@@ -86,6 +89,7 @@ pub(super) fn run(command: &Command) -> Answer {
         Command::Status(arguments) => status::run(arguments),
         Command::Watch(arguments) => watch::run(arguments),
         Command::Log(arguments) => log::run(arguments),
+        Command::Fleet(policy) => fleet::run(policy),
         Command::Open(arguments) => by_hand::open(arguments),
         Command::Close(arguments) => by_hand::close(arguments),
         Command::Remove(arguments) => remove::run(arguments),

@@ -1,5 +1,6 @@
 //! `toctoc status`, and plain `toctoc`
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::firewall::Firewall;
 use crate::firewall::noted::Noted;
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
-    DoorStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
+    DoorStatus, FleetStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
 };
+use crate::fleet::report::{Report, is_alive};
 use crate::policy::load::{load_text, read_text};
 use crate::policy::{Policy, show};
 
@@ -56,6 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     };
     status.matches_policy &= !noted.file_changed;
     status.noted = noted;
+    status.fleet = policy.fleet.is_some().then(|| fleet_of(&mut status));
     if arguments.json {
         match serde_json::to_string_pretty(&status) {
             Ok(json) => say(&format!("{json}\n")),
@@ -71,6 +74,34 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         Answer::Yes
     } else {
         Answer::No
+    }
+}
+
+/// What the agent says, and who gave which of the grants.
+fn fleet_of(status: &mut Status) -> FleetStatus {
+    let Some((report, age)) = Report::read() else {
+        return FleetStatus {
+            running: false,
+            age: None,
+            report: None,
+        };
+    };
+    let told = report.grants.iter();
+    let told: HashMap<_, _> = told
+        .map(|told| ((told.door.as_str(), told.source.as_str()), told))
+        .collect();
+    for door in &mut status.doors {
+        for grant in door.grants.iter_mut().filter(|grant| grant.elsewhere) {
+            if let Some(told) = told.get(&(door.name.as_str(), grant.source.as_str())) {
+                grant.host.clone_from(&told.host);
+                grant.key.clone_from(&told.key);
+            }
+        }
+    }
+    FleetStatus {
+        running: is_alive(age),
+        age: Some(age),
+        report: Some(report),
     }
 }
 
@@ -173,7 +204,61 @@ pub(super) fn text(status: &Status) -> String {
     for warning in &status.warnings {
         let _ = writeln!(text, "{warning}");
     }
+    if let Some(fleet) = &status.fleet {
+        text.push_str(&about_the_fleet(fleet));
+    }
     text.push_str(&about_the_file(&status.noted));
+    text
+}
+
+fn about_the_fleet(fleet: &FleetStatus) -> String {
+    let (Some(report), Some(age)) = (&fleet.report, fleet.age) else {
+        return "fleet\n  `toctoc fleet` does not run: this host has its doors for itself\n"
+            .to_string();
+    };
+    let mut text = format!("fleet, as {} saw it {} ago\n", report.name, seconds(age));
+    let told = match (&report.why, report.connected) {
+        (None, true) => "connected".to_string(),
+        (Some(why), _) => why.clone(),
+        (None, false) => "not connected".to_string(),
+    };
+    let lag = report
+        .lag
+        .map(|lag| format!(", there and back in {lag} ms"));
+    let _ = writeln!(
+        text,
+        "  {} {told}{}",
+        report.engine,
+        lag.unwrap_or_default()
+    );
+    for host in &report.hosts {
+        // It has grown older since.
+        let ago = seconds(host.seen + age);
+        let _ = writeln!(
+            text,
+            "  {:<12} seen {ago} ago, {} ms away",
+            host.name, host.lag
+        );
+    }
+    if report.unkept > 0 {
+        let _ = writeln!(
+            text,
+            "  the engine does not keep {}",
+            count(report.unkept, "message")
+        );
+    }
+    if let Some(why) = &report.last_refused {
+        let refused = report.refused;
+        let _ = writeln!(
+            text,
+            "  refused {refused} of what others say, the last time {why}"
+        );
+    }
+    if !fleet.running {
+        text.push_str(
+            "  `toctoc fleet` DOES NOT RUN ANY MORE: this host has its doors for itself\n",
+        );
+    }
     text
 }
 
@@ -265,7 +350,13 @@ fn state(status: &Status, door: &DoorStatus) -> String {
 
 /// "192.0.2.7  41s left, by yves"
 fn holder(grant: &GrantStatus) -> String {
+    let at = match (&grant.host, grant.elsewhere) {
+        (Some(host), _) => format!(" at {host}"),
+        (None, true) => " at another host".to_string(),
+        (None, false) => String::new(),
+    };
     let by = match &grant.key {
+        None if grant.elsewhere => String::new(),
         Some(key) => format!(", by {key}"),
         None if grant.by_hand => ", by hand".to_string(),
         None => String::new(),
@@ -276,7 +367,7 @@ fn holder(grant: &GrantStatus) -> String {
         ""
     };
     format!(
-        "{:<39} {} left{by}{once}",
+        "{:<39} {} left{by}{at}{once}",
         grant.source,
         seconds(grant.expires_in)
     )

@@ -43,6 +43,7 @@ pub(super) fn status(
         drifts,
         doors,
         grants,
+        elsewhere,
         progress: entries,
         opened,
         wrong,
@@ -53,7 +54,14 @@ pub(super) fn status(
     let waiting = wait.map(|wait| wait.to_string());
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
-        own.map(|grant| grant_status(policy, grant)).collect()
+        let others = elsewhere.iter().filter(|grant| grant.door == name.id());
+        let others = others.map(|grant| GrantStatus {
+            elsewhere: true,
+            ..grant_status(policy, grant)
+        });
+        own.map(|grant| grant_status(policy, grant))
+            .chain(others)
+            .collect()
     };
     let by_the_other = |index: usize| {
         let guarded = other.as_ref().is_some_and(|doors| doors[index]);
@@ -104,6 +112,7 @@ pub(super) fn status(
         applied: applied || other.as_ref().is_some_and(|doors| doors.contains(&true)),
         missing_interfaces: missing_interfaces(policy),
         noted: Noted::default(),
+        fleet: None,
         warnings: interface_warnings(policy)
             .into_iter()
             .chain(waiting)
@@ -152,6 +161,8 @@ fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
         key: key.map(|name| name.to_string()),
         by_hand: by.is_some_and(|by| by.by_hand()),
         once: grant.once,
+        elsewhere: false,
+        host: None,
         expires_in: grant.expires_in.as_secs_f64(),
     }
 }

@@ -10,6 +10,7 @@ pub use observe::{glance, observe};
 pub use other::{running_backend, table_missing};
 
 use super::noted::Noted;
+use crate::fleet::report::Report;
 use serde::{Deserialize, Serialize};
 
 /// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
@@ -41,6 +42,19 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// What is noted of the policy, its file and its trial.
     pub noted: Noted,
+    /// What `toctoc fleet` says, if the policy has a fleet.
+    #[serde(default)]
+    pub fleet: Option<FleetStatus>,
+}
+
+/// The fleet, as its agent has seen it last.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// Whether `toctoc fleet` runs here.
+    pub running: bool,
+    /// How old the report is, in seconds; `null` when there is none.
+    pub age: Option<f64>,
+    pub report: Option<Report>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,6 +78,12 @@ pub struct GrantStatus {
     pub key: Option<String>,
     pub by_hand: bool,
     pub once: bool,
+    /// Another host of the fleet gave it; [`FleetStatus`] may say which.
+    #[serde(default)]
+    pub elsewhere: bool,
+    /// What that host is called, where it is known.
+    #[serde(default)]
+    pub host: Option<String>,
     /// Seconds, to the second below.
     pub expires_in: f64,
 }

@@ -25,6 +25,8 @@ pub(super) struct Observed {
     pub(super) drifts: Vec<Drift>,
     pub(super) doors: Vec<String>,
     pub(super) grants: Vec<Grant>,
+    /// Those of other hosts.
+    pub(super) elsewhere: Vec<Grant>,
     pub(super) progress: Vec<Progress>,
     /// How often each key of the policy has opened, in its order.
     pub(super) opened: Vec<u64>,
@@ -133,6 +135,7 @@ fn nftables(policy: &Policy, listing: &Listing) -> Observed {
     Observed {
         doors: listing.doors().into_iter().map(str::to_string).collect(),
         grants: listing.grants(),
+        elsewhere: listing.elsewhere(),
         progress: listing.progress(),
         opened: opened.collect(),
         wrong: listing.wrong_count(),

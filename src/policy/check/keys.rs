@@ -33,10 +33,15 @@ impl Checker<'_> {
                     .help("write for example `opens = [\"ssh\"]`"),
             );
         }
+        self.doors_of(&opens.value);
+    }
+
+    /// Reports names of doors that there are not, or twice.
+    pub(super) fn doors_of(&mut self, named: &[Spanned<String>]) {
         let file = self.file;
         let doors: Vec<&str> = file.doors.iter().map(|d| d.name.value.as_str()).collect();
         let mut seen = HashSet::new();
-        for door in &opens.value {
+        for door in named {
             if doors.is_empty() {
                 // That is the mistake, and it has been reported.
                 break;

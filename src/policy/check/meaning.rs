@@ -7,10 +7,10 @@ use ipnet::IpNet;
 
 use crate::knock::{GrantPrefix, Knock};
 use crate::policy::backend;
-use crate::policy::file::{Entry, File, KeyEntry, Spanned};
+use crate::policy::file::{Entry, File, FleetEntry, KeyEntry, Spanned};
 use crate::policy::{
-    Backend, Closed, Door, DoorIndex, Host, HostFirewall, Interfaces, Key, KeyKind, Log, Opening,
-    Policy,
+    Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key, KeyKind, Log,
+    Opening, Password, Policy,
 };
 use crate::single_use::Secret;
 
@@ -23,6 +23,7 @@ pub(super) fn policy(
     file: &File,
     host: &Host,
     mut secrets: BTreeMap<usize, Secret>,
+    password: Option<Password>,
 ) -> Option<Policy> {
     let written = file.backend.as_ref().map(|backend| backend.value);
     let backend = host.backend.or(written).or(host.default);
@@ -36,6 +37,11 @@ pub(super) fn policy(
                 ports: values(&door.ports)?,
                 // Overlapping networks become one; nft would refuse them side by side.
                 trust: IpNet::aggregate(&door.trust),
+                open_for: door
+                    .open_for
+                    .as_ref()
+                    .or(file.open_for.as_ref())
+                    .map_or(DEFAULT_OPEN_FOR, |s| s.value),
             })
         })
         .collect::<Option<_>>()?;
@@ -96,8 +102,37 @@ pub(super) fn policy(
             ping: written.ping,
             drop_forwarded: written.drop_forwarded,
         }),
+        fleet: match &file.fleet {
+            Some(written) => Some(fleet(written, &doors, password)?),
+            None => None,
+        },
         doors,
         keys,
+    })
+}
+
+const DEFAULT_GROUP: u16 = 7;
+
+fn fleet(written: &FleetEntry, doors: &[Door], password: Option<Password>) -> Option<Fleet> {
+    let (Entry::Written(engine), Entry::Written(name)) = (&written.url, &written.name) else {
+        return None;
+    };
+    let indices = |list: &Option<Spanned<Vec<Spanned<String>>>>| {
+        let names = list.iter().flat_map(|list| &list.value);
+        let index = |name: &Spanned<String>| {
+            let mut names = doors.iter().map(|door| door.name.as_str());
+            names.position(|door| door == name.value).map(DoorIndex)
+        };
+        names.map(index).collect::<Option<Vec<DoorIndex>>>()
+    };
+    Some(Fleet {
+        engine: engine.value.clone(),
+        password,
+        authority: written.authority.as_ref().map(|file| file.value.clone()),
+        name: name.value.clone(),
+        share: indices(&written.share)?,
+        accept: indices(&written.accept)?,
+        group: written.group.as_ref().map_or(DEFAULT_GROUP, |s| s.value),
     })
 }
 

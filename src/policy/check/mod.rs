@@ -2,6 +2,7 @@
 //!
 //! Everything that any later step could stumble over is refused here, with the place in the file.
 
+mod fleet;
 mod keys;
 mod meaning;
 mod ports;
@@ -35,10 +36,11 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     checker.sequences_apart();
     checker.token_port(&guarded, &ignored);
     let secrets = checker.secrets(host);
+    let password = checker.fleet(host);
     if !checker.diagnostics.is_empty() {
         return None;
     }
-    let policy = meaning::policy(file, host, secrets)?;
+    let policy = meaning::policy(file, host, secrets, password)?;
     steps(file, &policy, diagnostics);
     if !diagnostics.is_empty() {
         return None;

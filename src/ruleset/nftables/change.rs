@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::compare::for_ever;
 use super::listing::{ListedSet, Listing};
 use super::script::{Script, Set, SetKind, time};
-use super::{Kept, TABLE, USED_UP, classid, parse_set_name, set_name};
+use super::{Kept, REVOKED, TABLE, USED_UP, classid, parse_set_name, set_name};
 use crate::policy::{Name, Policy};
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
 
@@ -216,6 +216,11 @@ fn remove_dead(
     for grant in &ended {
         remove_grant(text, grant, sets);
     }
+    for grant in running.elsewhere() {
+        if !rights.accept(&grant) {
+            remove_from(text, &elsewhere_set(&grant), &grant, sets);
+        }
+    }
     let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
         .opened()
         .into_iter()
@@ -242,7 +247,11 @@ fn remove_dead(
 }
 
 /// Which key may open which door, by their ids.
-pub(super) struct Rights(HashSet<(u32, u32)>);
+pub(super) struct Rights {
+    own: HashSet<(u32, u32)>,
+    /// The doors for which grants of other hosts count.
+    accept: HashSet<u32>,
+}
 
 impl Rights {
     pub fn of(policy: &Policy) -> Rights {
@@ -251,16 +260,25 @@ impl Rights {
             doors.map(|door| (door, key.name.id()))
         });
         let by_hand = policy.doors.iter().map(|door| (door.name.id(), BY_HAND));
-        Rights(by_key.chain(by_hand).collect())
+        let accept = policy.door_indices().filter(|&door| policy.accepts(door));
+        Rights {
+            own: by_key.chain(by_hand).collect(),
+            accept: accept.map(|door| policy.door(door).name.id()).collect(),
+        }
+    }
+
+    /// Whether a grant of another host counts.
+    pub fn accept(&self, grant: &Grant) -> bool {
+        self.accept.contains(&grant.door)
     }
 
     pub fn include(&self, opened: &Opened) -> bool {
-        self.0.contains(&(opened.door, opened.key))
+        self.own.contains(&(opened.door, opened.key))
     }
 
     /// Whether there is such a door.
     pub fn know(&self, door: u32) -> bool {
-        self.0.contains(&(door, BY_HAND))
+        self.own.contains(&(door, BY_HAND))
     }
 
     /// A grant without a known owner stays while its door does: nft lists the owners before the
@@ -356,9 +374,12 @@ fn remove(text: &mut String, set: &str, element: &str) {
 }
 
 fn remove_grant(text: &mut String, grant: &Grant, sets: &HashSet<String>) {
-    let set = grant_set(grant);
-    if sets.contains(&set) {
-        remove(text, &set, &grant_element(grant));
+    remove_from(text, &grant_set(grant), grant, sets);
+}
+
+fn remove_from(text: &mut String, set: &str, grant: &Grant, sets: &HashSet<String>) {
+    if sets.contains(set) {
+        remove(text, set, &grant_element(grant));
     }
 }
 
@@ -376,6 +397,16 @@ pub(super) fn opened_set(opened: &Opened) -> String {
 
 pub(super) fn grant_set(grant: &Grant) -> String {
     let kept = if grant.once { Kept::Once } else { Kept::Grants };
+    let family = Family::of(grant.source.addr());
+    set_name(kept, family, grant.source.prefix_len())
+}
+
+/// The set of a grant of another host.
+fn elsewhere_set(grant: &Grant) -> String {
+    set_in(Kept::Elsewhere, grant)
+}
+
+fn set_in(kept: Kept, grant: &Grant) -> String {
     let family = Family::of(grant.source.addr());
     set_name(kept, family, grant.source.prefix_len())
 }
@@ -435,7 +466,17 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Once | Kept::Admitted => {}
+            // By another length of network they would be somebody else's.
+            Kept::Elsewhere => {
+                for grant in running.elsewhere() {
+                    let same = grant.source.prefix_len() == prefix;
+                    let fits = same && Family::of(grant.source.addr()) == family;
+                    if fits && rights.accept(&grant) {
+                        add(grant_element(&grant), grant.expires_in);
+                    }
+                }
+            }
+            Kept::Once | Kept::Admitted | Kept::Closed => {}
         }
         carried.extend(elements.into_iter().map(|(element, expires_in)| Carried {
             set: set.name.clone(),
@@ -549,10 +590,20 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
         .grants()
         .into_iter()
         .partition(|grant| for_door(grant.door) && touches(&grant.source));
+    let elsewhere = running.elsewhere().into_iter();
+    let elsewhere: Vec<Grant> = elsewhere
+        .filter(|grant| for_door(grant.door) && touches(&grant.source))
+        .collect();
     let mut text = String::new();
     for grant in &closing {
         remove_grant(&mut text, grant, &sets);
     }
+    for grant in &elsewhere {
+        remove_from(&mut text, &elsewhere_set(grant), grant, &sets);
+    }
+    let ended = closing.iter().chain(&elsewhere);
+    let ended: BTreeSet<(IpNet, u32, bool)> = ended.map(|g| (g.source, g.door, g.once)).collect();
+    note_closed(&mut text, running, &ended, door, source);
     let holders = Holders::of(&closing, std::iter::empty());
     for opened in running.opened() {
         if holders.include(&opened) {
@@ -569,7 +620,75 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
     Change {
         text,
         kept: staying.len(),
-        removed: closing.len(),
+        removed: ended.len(),
         ..Change::default()
     }
+}
+
+/// How long it is noted for the other hosts that a grant was ended: as long as any counts there.
+pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Leaves notes of what is ended, and of a source that is named and may be in at other hosts alone.
+fn note_closed(
+    text: &mut String,
+    running: &Listing,
+    ended: &BTreeSet<(IpNet, u32, bool)>,
+    door: Option<&Name>,
+    source: Option<IpNet>,
+) {
+    let places = running.sets.keys().filter_map(|name| {
+        let (kept, family, prefix) = parse_set_name(name)?;
+        (kept == Kept::Closed).then_some((name, family, prefix))
+    });
+    for (set, family, prefix) in places {
+        let here = ended.iter().filter(|(source, ..)| {
+            Family::of(source.addr()) == family && source.prefix_len() == prefix
+        });
+        let mut noted: BTreeSet<(IpNet, u32)> = here.map(|(s, door, _)| (*s, *door)).collect();
+        let named = source.filter(|source| Family::of(source.addr()) == family);
+        if let (Some(door), Some(source)) = (door, named)
+            && let Ok(network) = granted_network(source, prefix)
+        {
+            noted.insert((network, door.id()));
+        }
+        for (source, door) in noted {
+            let element = format!("{} . {}", source.addr(), classid(door));
+            put(text, set, &element, NOTED_FOR);
+        }
+    }
+}
+
+/// The transaction that notes that a key was revoked.
+pub fn note_revoked(key: &Name) -> String {
+    let mut text = String::new();
+    put(&mut text, REVOKED, &classid(key.id()), NOTED_FOR);
+    text
+}
+
+/// Adds an element with this time, whether it is there or not.
+fn put(text: &mut String, set: &str, element: &str, lasting: Duration) {
+    remove(text, set, element);
+    let lasting = time(lasting);
+    let _ = writeln!(
+        text,
+        "add element {TABLE} {set} {{ {element} timeout {lasting} }}"
+    );
+}
+
+/// The transaction that gives grants of other hosts, each with the time that is left of it, or takes them
+/// away where that is `None`. Sources are as long as grants of this host are.
+pub fn elsewhere<'g>(
+    grants: impl IntoIterator<Item = &'g (IpNet, u32, Option<Duration>)>,
+) -> String {
+    let mut text = String::new();
+    for (source, door, left) in grants {
+        let family = Family::of(source.addr());
+        let set = set_name(Kept::Elsewhere, family, source.prefix_len());
+        let element = format!("{} . {}", source.addr(), classid(*door));
+        match left {
+            Some(left) => put(&mut text, &set, &element, *left),
+            None => remove(&mut text, &set, &element),
+        }
+    }
+    text
 }

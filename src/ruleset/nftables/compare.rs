@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
 use super::listing::{ListedChain, ListedSet, Listing};
 use super::script::{Script, SetKind};
-use super::{BURNING, BURNT, FRESH, SPENT, TOKENS, USED_UP, parse_set_name};
+use super::{
+    BURNING, BURNT, FRESH, REVOKED, SPENT, SPENT_ELSEWHERE, TOKENS, USED_UP, parse_set_name,
+};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -102,6 +104,17 @@ pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
                 format!("set {}", grant_set(&grant)),
                 format!(
                     "has {}, a grant for a door that the policy does not have",
+                    grant_element(&grant)
+                ),
+            ));
+        }
+    }
+    for grant in actual.elsewhere() {
+        if !rights.accept(&grant) {
+            drifts.push(Drift::new(
+                "grants of other hosts",
+                format!(
+                    "have {}, for a door for which they do not count",
                     grant_element(&grant)
                 ),
             ));
@@ -212,7 +225,7 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
 fn filled_by_kernel(name: &str) -> bool {
     parse_set_name(name).is_some()
         || FRESH.contains(&name)
-        || [TOKENS, SPENT, BURNT, BURNING].contains(&name)
+        || [TOKENS, SPENT, SPENT_ELSEWHERE, BURNT, BURNING, REVOKED].contains(&name)
 }
 
 /// The elements as a person reads them, in any order.

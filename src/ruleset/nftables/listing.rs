@@ -280,6 +280,90 @@ impl Listing {
         grants
     }
 
+    /// The live grants that other hosts of the fleet gave. Who opened them, the kernel does not know.
+    pub fn elsewhere(&self) -> Vec<Grant> {
+        let grants = self.elsewhere_and_since().into_iter();
+        grants.map(|(grant, _)| grant).collect()
+    }
+
+    /// The same, each with how long it has been there at least.
+    pub fn elsewhere_and_since(&self) -> Vec<(Grant, Duration)> {
+        self.timed(Kept::Elsewhere)
+            .map(|(source, door, expires_in, all)| {
+                let grant = Grant {
+                    source,
+                    door,
+                    once: false,
+                    opened_by: None,
+                    expires_in,
+                };
+                (grant, ago(all, expires_in))
+            })
+            .collect()
+    }
+
+    /// The notes of grants that were ended by hand: source and door, and how long ago at least.
+    pub fn closed(&self) -> Vec<(IpNet, u32, Duration)> {
+        self.timed(Kept::Closed)
+            .map(|(source, door, left, all)| (source, door, ago(all, left)))
+            .collect()
+    }
+
+    /// The notes of keys that were revoked: their ids, and how long ago at least.
+    pub fn revoked(&self) -> Vec<(u32, Duration)> {
+        let set = self.sets.get(super::REVOKED);
+        let elements = set.into_iter().flat_map(|set| &set.elements);
+        elements
+            .filter_map(|element| {
+                let (parts, left) = element_parts(element)?;
+                let id = parts.first().and_then(|part| classid_of(part))?;
+                Some((id, ago(timeout_of(element), left)))
+            })
+            .collect()
+    }
+
+    /// How long each element of `opened4/6` was given, in their order in [`opened`](Listing::opened).
+    pub fn given(&self) -> Vec<(Opened, Duration)> {
+        let sets = self.sets.iter();
+        let opened =
+            sets.filter(|(name, _)| matches!(parse_set_name(name), Some((Kept::Opened, ..))));
+        let elements = opened.flat_map(|(_, set)| &set.elements);
+        elements
+            .filter_map(|element| Some((opened_of(element)?, timeout_of(element))))
+            .collect()
+    }
+
+    /// The same for those who end what another host has ended: they leave no note of it.
+    pub fn without_notes(mut self) -> Listing {
+        let is_note = |name: &String| matches!(parse_set_name(name), Some((Kept::Closed, ..)));
+        self.sets.retain(|name, _| !is_note(name));
+        self
+    }
+
+    /// Whether the table has a place for notes and for grants of other hosts.
+    pub fn is_in_fleet(&self) -> bool {
+        let mut names = self.sets.keys();
+        names.any(|name| matches!(parse_set_name(name), Some((Kept::Closed, ..))))
+    }
+
+    /// The elements of a set of source and door, with the time that is left of each, and that it had.
+    fn timed(&self, kind: Kept) -> impl Iterator<Item = (IpNet, u32, Duration, Duration)> {
+        let of_kind = self.sets.iter().filter_map(move |(name, set)| {
+            let (kept, _, prefix) = parse_set_name(name)?;
+            (kept == kind).then_some((set, prefix))
+        });
+        of_kind.flat_map(|(set, prefix)| {
+            set.elements.iter().filter_map(move |element| {
+                let (parts, left) = element_parts(element)?;
+                let [address, door] = parts.as_slice() else {
+                    return None;
+                };
+                let source = IpNet::new(address_of(address)?, prefix).ok()?;
+                Some((source, classid_of(door)?, left, timeout_of(element)))
+            })
+        })
+    }
+
     /// All elements of `opened4/6`, live grant or not.
     pub fn opened(&self) -> Vec<Opened> {
         let mut opened = Vec::new();
@@ -287,24 +371,7 @@ impl Listing {
             let Some((Kept::Opened, ..)) = parse_set_name(name) else {
                 continue;
             };
-            for element in &set.elements {
-                let Some((parts, expires_in)) = element_parts(element) else {
-                    continue;
-                };
-                let [source, door, key] = parts.as_slice() else {
-                    continue;
-                };
-                if let (Some(source), Some(door), Some(key)) =
-                    (address_of(source), classid_of(door), classid_of(key))
-                {
-                    opened.push(Opened {
-                        source,
-                        door,
-                        key,
-                        expires_in,
-                    });
-                }
-            }
+            opened.extend(set.elements.iter().filter_map(opened_of));
         }
         opened
     }
@@ -406,6 +473,31 @@ fn element_parts(element: &Value) -> Option<(Vec<&Value>, Duration)> {
     // An element without a remaining time cannot be one of ours: nothing here lasts for ever. It
     // is shown as ending now.
     Some((parts, Duration::from_secs(expires.unwrap_or_default())))
+}
+
+/// An element of `opened4/6`.
+fn opened_of(element: &Value) -> Option<Opened> {
+    let (parts, expires_in) = element_parts(element)?;
+    let [source, door, key] = parts.as_slice() else {
+        return None;
+    };
+    Some(Opened {
+        source: address_of(source)?,
+        door: classid_of(door)?,
+        key: classid_of(key)?,
+        expires_in,
+    })
+}
+
+/// How long ago at least an element was given its time. What is left is told to the second below.
+fn ago(all: Duration, left: Duration) -> Duration {
+    all.saturating_sub(left + Duration::from_secs(1))
+}
+
+/// The time that an element was given; none where nft does not say.
+fn timeout_of(element: &Value) -> Duration {
+    let given = element.pointer("/elem/timeout").and_then(Value::as_u64);
+    Duration::from_secs(given.unwrap_or_default())
 }
 
 fn address_of(value: &Value) -> Option<IpAddr> {
@@ -538,6 +630,31 @@ mod tests {
         let foreign = r#"{"nftables": [{"set": {"family": "ip", "table": "toctoc", "name": "grants4",
             "elem": [{"concat": ["192.0.2.7", "8f3a:11c2"]}]}}]}"#;
         assert_eq!(Listing::parse(foreign).unwrap().grants(), []);
+    }
+
+    /// A fleet's sets: grants of other hosts, and notes of what was ended, with how long ago.
+    #[test]
+    fn what_a_fleet_keeps_is_read() {
+        let text = r#"{"nftables": [
+            {"set": {"family": "inet", "table": "toctoc", "name": "elsewhere6-p64", "elem": [
+                {"elem": {"val": {"concat": ["2001:db8::", "2:2"]}, "timeout": 60, "expires": 41}}]}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "closed4", "elem": [
+                {"elem": {"val": {"concat": ["192.0.2.7", "2:2"]}, "timeout": 86400, "expires": 86390}},
+                {"elem": {"val": {"concat": ["192.0.2.8", "2:2"]}, "timeout": 86400, "expires": 86399}},
+                "odd"]}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "revoked", "elem": [
+                {"elem": {"val": "9:1", "timeout": 86400, "expires": 86395}}]}}]}"#;
+        let listing = Listing::parse(text).unwrap();
+        let seconds = Duration::from_secs;
+        assert!(listing.is_in_fleet() && listing.grants().is_empty());
+        let elsewhere = listing.elsewhere();
+        assert_eq!(elsewhere.len(), 1);
+        assert_eq!(elsewhere[0].source.to_string(), "2001:db8::/64");
+        assert_eq!(elsewhere[0].expires_in, seconds(41));
+        let closed: Vec<Duration> = listing.closed().iter().map(|(.., ago)| *ago).collect();
+        assert_eq!(closed, [seconds(9), seconds(0)]);
+        assert_eq!(listing.revoked(), [(0x9_0001, seconds(4))]);
+        assert!(!listing.without_notes().is_in_fleet());
     }
 
     /// Who opened is the one who was given the same time.

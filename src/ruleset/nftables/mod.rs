@@ -37,6 +37,14 @@
 //!                                     chain arrived-token --> chain key-NAME: grant, count, log, drop
 //! ```
 //!
+//! # A fleet
+//!
+//! Only with `[fleet]`. What other hosts granted is in sets of its own, `elsewhere4/6` (address . door), so
+//! that no packet of this host and no message of another ever changes the time of the same element: the
+//! later end decides by itself. `spent-elsewhere` has tokens that opened at another host. `closed4/6`
+//! (address . door) and `revoked` (key) are notes of what an administrator ended: the kernel keeps them
+//! until `toctoc fleet` has told the others.
+//!
 //! # What is kept over an apply
 //!
 //! Grants live in sets that no apply recreates: `grants4/6` (address . door), `once4/6` likewise for
@@ -52,13 +60,17 @@ mod render;
 mod script;
 mod tokens;
 
-pub use change::{Carried, Change, carry, close, leftovers, open, shorten, transaction};
+pub use change::{
+    Carried, Change, NOTED_FOR, carry, close, elsewhere, leftovers, note_revoked, open, shorten,
+    transaction,
+};
 pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
 pub use script::Script;
 pub use tokens::{
-    burn, burnt, change as change_tokens, if_there, loaded, spent_and_life, strange_tokens,
+    burn, burnt, change as change_tokens, if_there, loaded, spend_elsewhere, spent_and_life,
+    strange_tokens,
 };
 
 use crate::policy::Name;
@@ -104,6 +116,10 @@ pub enum Kept {
     Grants,
     Once,
     Admitted,
+    /// Grants that other hosts of the fleet gave, with what is left of them.
+    Elsewhere,
+    /// Grants that an administrator has ended, for the other hosts to hear of.
+    Closed,
 }
 
 /// The other sets that the kernel fills. An apply makes them anew.
@@ -129,6 +145,12 @@ pub const BURNT: &str = "burnt";
 /// The set of those that are opening: of several at one moment it lets the first one through.
 pub const BURNING: &str = "burning";
 
+/// The set of tokens that have opened at another host of the fleet. Whoever hears of them adds to it.
+pub const SPENT_ELSEWHERE: &str = "spent-elsewhere";
+
+/// The set of keys that an administrator has revoked, for the other hosts to hear of.
+pub const REVOKED: &str = "revoked";
+
 /// What remembers what was used up: an apply of a policy without such keys leaves it.
 const USED_UP: [&str; 3] = [SPENT, BURNT, BURNING];
 
@@ -140,8 +162,11 @@ fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
         Kept::Grants => "grants",
         Kept::Once => "once",
         Kept::Admitted => "admitted",
+        Kept::Elsewhere => "elsewhere",
+        Kept::Closed => "closed",
     };
-    let by_prefix = matches!(kept, Kept::Grants | Kept::Once) && prefix != family.longest_prefix();
+    let by_prefix =
+        !matches!(kept, Kept::Opened | Kept::Admitted) && prefix != family.longest_prefix();
     let digit = family.digit();
     if by_prefix {
         format!("{stem}{digit}-p{prefix}")
@@ -166,9 +191,38 @@ fn parse_set_name(name: &str) -> Option<(Kept, Family, u8)> {
         "grants" => Kept::Grants,
         "once" => Kept::Once,
         "admitted" => Kept::Admitted,
+        "elsewhere" => Kept::Elsewhere,
+        "closed" => Kept::Closed,
         _ => return None,
     };
     Some((kept, family, prefix.unwrap_or(family.longest_prefix())))
+}
+
+/// The sets in which an administrator's doings can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotedIn {
+    /// Address, door and key.
+    Opened { v6: bool },
+    /// Address and door.
+    Closed { v6: bool },
+    /// Key.
+    Revoked,
+}
+
+impl NotedIn {
+    /// The kind of a set, by its name.
+    pub fn of(set: &str) -> Option<NotedIn> {
+        if set == REVOKED {
+            return Some(NotedIn::Revoked);
+        }
+        let (kept, family, _) = parse_set_name(set)?;
+        let v6 = family == Family::V6;
+        match kept {
+            Kept::Opened => Some(NotedIn::Opened { v6 }),
+            Kept::Closed => Some(NotedIn::Closed { v6 }),
+            _ => None,
+        }
+    }
 }
 
 fn door_chain(name: &Name) -> String {
@@ -221,7 +275,14 @@ mod tests {
 
     #[test]
     fn set_names_are_read_back() {
-        for kept in [Kept::Opened, Kept::Grants, Kept::Once, Kept::Admitted] {
+        for kept in [
+            Kept::Opened,
+            Kept::Grants,
+            Kept::Once,
+            Kept::Admitted,
+            Kept::Elsewhere,
+            Kept::Closed,
+        ] {
             for family in Family::BOTH {
                 let longest = family.longest_prefix();
                 let name = set_name(kept, family, longest);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::listing::Listing;
 use super::script::time;
-use super::{BURNT, SPENT, TABLE, TOKENS, classid, parse_classid};
+use super::{BURNT, SPENT, SPENT_ELSEWHERE, TABLE, TOKENS, classid, parse_classid};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 use crate::single_use::plan::{Loaded, Plan};
@@ -112,6 +112,20 @@ pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
 pub fn burn(ids: &[u32]) -> String {
     let ids: Vec<String> = ids.iter().map(|&id| classid(id)).collect();
     format!("add element {TABLE} {BURNT} {{ {} }}\n", ids.join(", "))
+}
+
+/// The transaction that refuses tokens which another host has taken, until they would have ended.
+pub fn spend_elsewhere(tokens: &[(Token, Duration)]) -> String {
+    let mut text = String::new();
+    for some in tokens.chunks(TOGETHER) {
+        let some = some.iter().map(|(token, lasting)| {
+            let token = written(token);
+            format!("{token} timeout {}", time(*lasting))
+        });
+        let some = some.collect::<Vec<String>>().join(", ");
+        let _ = writeln!(text, "add element {TABLE} {SPENT_ELSEWHERE} {{ {some} }}");
+    }
+    text
 }
 
 /// nft writes small ones as numbers.

@@ -196,6 +196,18 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
         let grants = set_name(Kept::Grants, family, family.prefix_of(policy.grant));
         chain.rule(format!("{source} . meta priority @{grants} goto leave"));
     }
+    let index = policy
+        .door_indices()
+        .find(|&i| policy.door(i).name == door.name);
+    if index.is_some_and(|index| policy.accepts(index)) {
+        chain.note("Granted at another host of the fleet.");
+        for family in Family::BOTH {
+            let source = source(policy.grant, family);
+            let prefix = family.prefix_of(policy.grant);
+            let elsewhere = set_name(Kept::Elsewhere, family, prefix);
+            chain.rule(format!("{source} . meta priority @{elsewhere} goto leave"));
+        }
+    }
     if policy.has_once() {
         once(&mut chain, policy, door);
     }

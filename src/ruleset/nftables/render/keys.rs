@@ -6,7 +6,7 @@ use super::sets::claim_name;
 use super::source;
 use crate::automaton::State;
 use crate::knock::Knock;
-use crate::policy::{Key, KeyKind, Log, Opening, Policy, scratch_id, show};
+use crate::policy::{Fleet, Key, KeyKind, Log, Opening, Policy, scratch_id, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Chain, time};
 use crate::ruleset::nftables::{
@@ -80,7 +80,7 @@ fn chain_of(policy: &Policy, key: &Key, opens: &str, done: &str) -> Chain {
     };
     for some in others
         .chunks(LOGS_PER_RULE)
-        .filter(|_| policy.log != Log::Off)
+        .filter(|_| policy.log != Log::Off || policy.fleet.is_some())
     {
         chain.rule(logs(some).trim_start());
     }
@@ -208,10 +208,15 @@ fn grant(
 
 fn logged(policy: &Policy, door: &str, key: &Key) -> String {
     let prefix = format!("toctoc: opened door={door} key={} ", key.name);
-    match policy.log {
+    let own = match policy.log {
         Log::Kernel => format!(" log prefix \"{prefix}\" level info"),
         Log::Nflog(group) => format!(" log prefix \"{prefix}\" group {group}"),
         Log::Off => String::new(),
+    };
+    match &policy.fleet {
+        // Those who read the log are not disturbed: one program at a time can listen to a group.
+        Some(Fleet { group, .. }) => format!("{own} log prefix \"{prefix}\" group {group}"),
+        None => own,
     }
 }
 

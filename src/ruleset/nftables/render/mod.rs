@@ -16,7 +16,7 @@ use chains::{
     admit, arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
-use sets::{arrivals, burnt, claim, heard, kept_sets, ports, progress, steady, steps};
+use sets::{arrivals, burnt, claim, heard, kept_sets, ports, progress, revoked, steady, steps};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -36,7 +36,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     if let Some(port) = token_port {
         chains.extend([
             tokens::knocks_token(policy, port),
-            tokens::judge_token(),
+            tokens::judge_token(policy),
             tokens::arrived_token(),
         ]);
     }
@@ -78,6 +78,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     if policy.has_scratch() {
         sets.extend(burnt());
+    }
+    if policy.fleet.is_some() {
+        sets.push(revoked());
     }
     sets.extend(progress(policy));
     sets.extend(steady(policy));

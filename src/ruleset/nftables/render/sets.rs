@@ -9,7 +9,7 @@ use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
 use crate::ruleset::nftables::{
-    BURNING, BURNT, ECHO, Kept, classid, door_chain, key_chain, scratch_chain, set_name,
+    BURNING, BURNT, ECHO, Kept, REVOKED, classid, door_chain, key_chain, scratch_chain, set_name,
 };
 
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
@@ -53,8 +53,34 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
             "ADDRESS . inet_service . inet_service . classid",
         );
     }
+    if policy.fleet.is_some() {
+        add(
+            Kept::Elsewhere,
+            &["Grants that other hosts of the fleet gave: source . door."],
+            "classid",
+        );
+        add(
+            Kept::Closed,
+            &["Grants that were ended by hand: the other hosts are told."],
+            "classid",
+        );
+    }
     sets
 }
+
+/// Keys that were revoked: the other hosts of the fleet are told.
+pub(super) fn revoked() -> Set {
+    Set {
+        comment: vec!["Keys that were revoked: the other hosts are told.".to_string()],
+        name: REVOKED.to_string(),
+        types: "classid".to_string(),
+        kind: SetKind::Kept { size: MOST_REVOKED },
+        elements: Vec::new(),
+    }
+}
+
+/// Far more than anybody revokes in a day.
+const MOST_REVOKED: u32 = 65_536;
 
 /// Scratch sequences that have opened stay in here as long as the table is there.
 pub(super) fn burnt() -> [Set; 2] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::chains::guarded;
 use crate::policy::Policy;
 use crate::ruleset::nftables::script::{Base, Chain, Set, SetKind};
-use crate::ruleset::nftables::{SPENT, TOKENS};
+use crate::ruleset::nftables::{SPENT, SPENT_ELSEWHERE, TOKENS};
 use crate::single_use::{GRACE, TOKENS_PER_WINDOW, WINDOW};
 
 /// The first 16 bytes after the UDP header. A shorter datagram ends the rule.
@@ -18,9 +18,9 @@ const SPENT_FOR: &str = "25h";
 /// How many are remembered. Only tokens that were good get in.
 const MOST_SPENT: u32 = 65_536;
 
-pub(super) fn sets(policy: &Policy) -> [Set; 2] {
+pub(super) fn sets(policy: &Policy) -> Vec<Set> {
     let comment = |text: &str| vec![text.to_string()];
-    [
+    let mut sets = vec![
         Set {
             comment: comment(
                 "Tokens that open: the first 16 bytes of the datagram -> whose it is.",
@@ -39,7 +39,17 @@ pub(super) fn sets(policy: &Policy) -> [Set; 2] {
             kind: SetKind::Kept { size: MOST_SPENT },
             elements: Vec::new(),
         },
-    ]
+    ];
+    if policy.fleet.is_some() {
+        sets.push(Set {
+            comment: comment("Tokens that have opened at another host of the fleet."),
+            name: SPENT_ELSEWHERE.to_string(),
+            types: TOKEN.to_string(),
+            kind: SetKind::Kept { size: MOST_SPENT },
+            elements: Vec::new(),
+        });
+    }
+    sets
 }
 
 /// Room for twice the tokens that are loaded at once, in powers of two: to make the set anew is
@@ -68,11 +78,16 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
 /// processor; a token that was loaded again although it is spent finds itself spent. Nobody may look
 /// into that set besides: a look-up too uses up the limit of what it finds (`nft_lookup_eval`), and the
 /// packet that has just put it there would go away empty-handed.
-pub(super) fn judge_token() -> Chain {
+///
+/// What was spent at another host is in a set of its own: it has no limit, and may be looked at.
+pub(super) fn judge_token(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "judge-token",
         &["A token opens once: it is looked up, remembered as spent, and taken away."],
     );
+    if policy.fleet.is_some() {
+        chain.rule(format!("{TOKEN} @{SPENT_ELSEWHERE} drop"));
+    }
     chain.rule(format!(
         "meta priority set {TOKEN} map @{TOKENS} \
          add @{SPENT} {{ {TOKEN} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \

@@ -1,0 +1,66 @@
+//! `toctoc fleet`: the one process that may run, where it is asked for.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::{Answer, POLICY, PolicyPath, complain, policy};
+use crate::fleet::agent::{self, Ended};
+use crate::fleet::engine::Address;
+use crate::fleet::rules::Rules;
+use crate::policy::Policy;
+use crate::policy::load::{beside, handed_policy};
+
+/// How long it is waited after a policy was applied: an apply has its own looks at the end.
+const SETTLING: Duration = Duration::from_millis(200);
+
+pub(super) fn run(path: &PolicyPath) -> Answer {
+    let handed = handed_policy().filter(|_| path.path == Path::new(POLICY));
+    let path = &PolicyPath {
+        path: handed.clone().unwrap_or_else(|| path.path.clone()),
+        backend: path.backend,
+    };
+    loop {
+        let policy = match policy(path) {
+            Ok(policy) => policy,
+            Err(answer) => return answer,
+        };
+        match serve(path, &policy) {
+            Ok(Ended::Applied) if handed.is_some() => {
+                // systemd starts us anew, with copies of what the policy is now.
+                complain("a policy was applied: starting anew");
+                return Answer::Yes;
+            }
+            Ok(Ended::Applied) => thread::sleep(SETTLING),
+            Ok(Ended::Failed(why)) | Err(why) => {
+                complain(&why);
+                return Answer::CouldNot;
+            }
+        }
+    }
+}
+
+fn serve(path: &PolicyPath, policy: &Policy) -> Result<Ended, String> {
+    let (Some(fleet), Some(rules)) = (&policy.fleet, Rules::of(policy)) else {
+        return Err(format!(
+            "{} has no [fleet]: this host has its doors for itself",
+            path.path.display()
+        ));
+    };
+    let authority = match &fleet.authority {
+        Some(name) => {
+            let file = beside(&path.path, name);
+            let read = std::fs::read(&file);
+            Some(read.map_err(|error| format!("{} cannot be read: {error}", file.display()))?)
+        }
+        None => None,
+    };
+    let address = Address {
+        engine: fleet.engine.clone(),
+        password: fleet.password.clone(),
+        authority,
+    };
+    let number = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
+    let mut say = |what: &str| complain(what);
+    Ok(agent::run(rules, fleet.group, &address, number, &mut say))
+}

@@ -1,0 +1,427 @@
+//! The loop of `toctoc fleet`. It waits until the kernel or the engine says something, or it is time to say
+//! that this host is there; nothing else wakes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::clock::{Clock, Moment};
+use super::engine::{Address, Ask, Heard, Link, Look, now};
+use super::kernel::Kernel;
+use super::ledger::{Item, Ledger};
+use super::message::{Message, News};
+use super::report::Report;
+use super::rules::Rules;
+
+/// How often an agent looks after itself, in milliseconds.
+const BEAT: i64 = 2000;
+
+/// How much longer than it took to change the kernel nothing is changed: many grants take a third of a
+/// processor at most, and one that comes alone does not wait.
+const REST: i64 = 2;
+
+/// How long it is waited after the kernel has refused something, in milliseconds.
+const PAUSE: i64 = 1000;
+
+/// What there is is written down at most so often because of new grants, in milliseconds.
+const SPACING: i64 = 500;
+
+/// So much is told at once, and so much heard before the kernel is given what follows from it.
+const TOGETHER: usize = 2000;
+
+/// Why the agent has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A policy was applied, and may be another one.
+    Applied,
+    /// Nobody can go on: a sentence.
+    Failed(String),
+}
+
+/// Whoever is told what happens, a sentence each.
+pub type Say<'s> = &'s mut dyn FnMut(&str);
+
+/// What the connection that asks is at.
+enum Teller {
+    Down,
+    Idle,
+    Reading,
+    /// These are being told.
+    Telling(Vec<Item>),
+}
+
+struct Agent<'s> {
+    say: Say<'s>,
+    ledger: Ledger,
+    kernel: Kernel,
+    link: Link,
+    clock: Clock,
+    listening: bool,
+    teller: Teller,
+    /// It is to be read what is kept, since nobody has listened for some time.
+    unread: bool,
+    /// What the engine would not keep, and is told again at each beat.
+    unkept: BTreeSet<Item>,
+    /// How many these were at the last beat.
+    still_unkept: usize,
+    /// When it was last written down what there is.
+    reported: Moment,
+    /// Whether it is to be said at once that this host is there.
+    unsaid: bool,
+    /// More was heard than is taken in at once.
+    more: bool,
+    /// A policy with a fleet is in the kernel.
+    applied: bool,
+    lag: Option<i64>,
+    why: Option<String>,
+    refused: BTreeMap<String, u64>,
+    all_refused: u64,
+    last_refused: Option<String>,
+    next_beat: Moment,
+    /// When it is to be said again that this host is there.
+    next_here: Moment,
+    /// The kernel is left alone until then.
+    pause_until: Moment,
+    engine: String,
+}
+
+/// Runs until something ends it. `run` is a random number.
+///
+/// # Errors
+/// As an [`Ended`]: it returns nothing else.
+pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) -> Ended {
+    let begun = Kernel::listen(group).and_then(|kernel| {
+        let link = Link::start(address);
+        Ok((kernel, link.map_err(|error| error.to_string())?))
+    });
+    let (kernel, link) = match begun {
+        Ok(begun) => begun,
+        Err(why) => return Ended::Failed(why),
+    };
+    let mut agent = Agent {
+        say,
+        ledger: Ledger::new(rules, run),
+        kernel,
+        link,
+        clock: Clock::default(),
+        listening: false,
+        teller: Teller::Down,
+        unread: true,
+        unkept: BTreeSet::new(),
+        still_unkept: 0,
+        reported: Moment::MIN,
+        unsaid: true,
+        more: false,
+        applied: false,
+        lag: None,
+        why: Some("not connected yet".to_string()),
+        refused: BTreeMap::new(),
+        all_refused: 0,
+        last_refused: None,
+        next_beat: now(),
+        next_here: now(),
+        pause_until: now(),
+        engine: address.engine.to_string(),
+    };
+    agent.look();
+    if !agent.applied {
+        (agent.say)("no policy with [fleet] is applied here: waiting for `toctoc apply`");
+    }
+    loop {
+        if let Some(ended) = agent.turn() {
+            return ended;
+        }
+    }
+}
+
+fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+impl Agent<'_> {
+    fn turn(&mut self) -> Option<Ended> {
+        if let Err(error) = self.wait() {
+            return Some(Ended::Failed(format!("nothing can be waited for: {error}")));
+        }
+        match self.kernel.hear(&mut self.ledger, seconds()) {
+            Ok(told) if told.applied => return Some(Ended::Applied),
+            Ok(told) if told.lost => {
+                (self.say)("the kernel told more than was heard in time: reading what is there");
+                self.look();
+            }
+            Ok(_) => {}
+            Err(why) => return Some(Ended::Failed(why)),
+        }
+        let mut taken = 0;
+        while taken < TOGETHER
+            && let Ok(heard) = self.link.heard.try_recv()
+        {
+            self.hear(heard);
+            taken += 1;
+        }
+        self.more = taken == TOGETHER;
+        self.work();
+        let now = now();
+        if now >= self.next_beat {
+            self.next_beat = now + BEAT;
+            self.beat(now);
+        }
+        self.tell(now);
+        None
+    }
+
+    /// Waits for the kernel, the engine or the next beat.
+    fn wait(&mut self) -> std::io::Result<()> {
+        let now = now();
+        let mut until = self.next_beat;
+        if self.applied && self.ledger.has_work() {
+            until = until.min(self.pause_until);
+        }
+        let left = match self.more {
+            true => 0,
+            false => until.saturating_sub(now).clamp(0, BEAT),
+        };
+        let timeout = Timespec {
+            tv_sec: left / 1000,
+            tv_nsec: left % 1000 * 1_000_000,
+        };
+        let [group, events] = self.kernel.wakes();
+        let woken = self.link.woken.as_fd();
+        let mut all = [group, events, woken].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(
+            &mut all,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        ) {
+            Ok(0) => {
+                match poll(&mut all, Some(&timeout)) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                self.kernel.woke();
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut bytes = [0; 512];
+        // As many as there are: what woke us is in the queue.
+        while matches!((&self.link.woken).read(&mut bytes), Ok(read) if read == bytes.len()) {}
+        Ok(())
+    }
+
+    /// Reads what is in the kernel.
+    fn look(&mut self) {
+        match self.kernel.read(&mut self.ledger, seconds()) {
+            Ok(applied) => self.applied = applied,
+            Err(failure) => (self.say)(&failure.message),
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Listening => {
+                self.listening = true;
+                self.unread = true;
+            }
+            Heard::Ready(look) => {
+                self.looked(look);
+                self.teller = Teller::Idle;
+                self.unread = true;
+            }
+            Heard::Deaf(why) => {
+                self.listening = false;
+                self.unread = true;
+                self.broke(why);
+            }
+            Heard::Mute(why) => {
+                self.teller = Teller::Down;
+                self.unread = true;
+                self.broke(why);
+            }
+            Heard::Message(bytes) => self.take(&bytes, false),
+            Heard::Kept { texts, last } => {
+                for text in texts {
+                    self.take(&text, true);
+                }
+                if last {
+                    self.teller = Teller::Idle;
+                    self.connected();
+                }
+            }
+            Heard::Told { look, refused, why } => {
+                self.looked(look);
+                if let Teller::Telling(items) = std::mem::replace(&mut self.teller, Teller::Idle) {
+                    let unkept = refused
+                        .iter()
+                        .filter_map(|&place| items.get(place).cloned());
+                    let before = self.unkept.len();
+                    self.unkept.extend(unkept);
+                    if let Some(why) = why.filter(|_| before == 0) {
+                        (self.say)(&format!(
+                            "the engine does not keep what it is told: {why}; other hosts hear of it \
+                             while they listen"
+                        ));
+                        self.why = Some(why);
+                    }
+                }
+            }
+        }
+    }
+
+    fn looked(&mut self, look: Look) {
+        self.clock.look(look.asked, look.told, look.heard);
+    }
+
+    fn broke(&mut self, why: String) {
+        if self.why.as_ref() != Some(&why) {
+            (self.say)(&format!(
+                "{}: {why}; this host goes on by itself",
+                self.engine
+            ));
+        }
+        self.lag = None;
+        self.why = Some(why);
+    }
+
+    /// Both connections are there, and all that is kept was read.
+    fn connected(&mut self) {
+        if self.why.take().is_some() {
+            (self.say)(&format!("connected to {}", self.engine));
+        }
+        self.ledger.tell_all();
+        self.unsaid = true;
+    }
+
+    /// Takes in what somebody has said, now or (when it was kept) some time ago.
+    fn take(&mut self, bytes: &[u8], kept: bool) {
+        let now = now();
+        let refused = match Message::parse(bytes) {
+            Err(odd) => odd.to_string(),
+            Ok(message) => {
+                let Some(since) = self.clock.since(message.at, now) else {
+                    // It is kept, and read when the engine's clock is known.
+                    return;
+                };
+                if message.from == self.ledger.rules.me {
+                    if !kept {
+                        self.lag = Some(since.1);
+                    } else if matches!(message.news, News::Here { .. }) {
+                        // An agent that is no more.
+                        return;
+                    }
+                }
+                match self.ledger.hear(&message, since, now, seconds()) {
+                    Ok(()) => return,
+                    Err(refusal) => refusal.to_string(),
+                }
+            }
+        };
+        self.all_refused += 1;
+        self.last_refused = Some(refused.clone());
+        *self.refused.entry(refused).or_default() += 1;
+    }
+
+    /// Gives the kernel what follows from what was heard.
+    fn work(&mut self) {
+        let now = now();
+        if now < self.pause_until || !self.applied {
+            return;
+        }
+        let work = self.ledger.take_work(now);
+        if work.is_empty() {
+            return;
+        }
+        match self.kernel.work(work, &self.ledger.rules) {
+            Ok(again) => {
+                if let Some(again) = again {
+                    self.ledger.give_back(again);
+                }
+                // What comes in the meantime is done together.
+                self.pause_until = self::now() + REST * self.kernel.took();
+                // Whoever looks who is in wants to know from where.
+                if now >= self.reported.saturating_add(SPACING) {
+                    self.report();
+                }
+            }
+            Err(failed) => {
+                let (work, failure) = *failed;
+                (self.say)(&failure.message);
+                self.ledger.give_back(work);
+                self.pause_until = now + PAUSE;
+            }
+        }
+    }
+
+    /// Tells the engine what there is to tell, unless it is still busy.
+    fn tell(&mut self, now: Moment) {
+        if !self.listening || !matches!(self.teller, Teller::Idle) {
+            return;
+        }
+        if std::mem::take(&mut self.unread) {
+            self.teller = Teller::Reading;
+            self.link.ask(Ask::Read);
+            return;
+        }
+        let mut items = Vec::new();
+        let mut tellings = Vec::new();
+        while tellings.len() < TOGETHER
+            && let Some(item) = self.ledger.to_tell.pop_first()
+        {
+            if let Some(telling) = self.ledger.telling(&item, now, &self.clock, seconds()) {
+                tellings.push(telling);
+                items.push(item);
+            }
+        }
+        if std::mem::take(&mut self.unsaid) {
+            tellings.extend(self.ledger.here(now, &self.clock));
+        }
+        if !tellings.is_empty() {
+            self.teller = Teller::Telling(items);
+            self.link.ask(Ask::Tell(tellings));
+        }
+    }
+
+    fn beat(&mut self, now: Moment) {
+        if now >= self.next_here {
+            self.unsaid = true;
+            self.next_here = now + self.ledger.beat();
+        }
+        let again = std::mem::take(&mut self.unkept);
+        self.still_unkept = again.len();
+        self.ledger.to_tell.extend(again);
+        self.ledger.tidy(now, seconds());
+        if !self.applied {
+            self.look();
+        }
+        for (why, count) in std::mem::take(&mut self.refused) {
+            (self.say)(&format!("refused {count} of what others say: {why}"));
+        }
+        self.report();
+    }
+
+    /// Writes down what `toctoc status` shows.
+    fn report(&mut self) {
+        self.reported = now();
+        let connected = self.listening && !matches!(self.teller, Teller::Down);
+        let report = Report {
+            engine: self.engine.clone(),
+            connected,
+            why: self.why.clone(),
+            lag: self.lag,
+            refused: self.all_refused,
+            last_refused: self.last_refused.clone(),
+            unkept: self.still_unkept.max(self.unkept.len()),
+            ..Report::of(&self.ledger)
+        };
+        // Whoever asks for it sees that there is none.
+        let _ = report.write();
+    }
+}

@@ -1,0 +1,575 @@
+//! What hosts make of what they hear, one case each; and a small world of hosts and an engine, with clocks
+//! that differ and words that take their time, in which no grant ever lives longer than it was given.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::clock::{Clock, Moment};
+use super::ledger::{Item, Ledger, Refusal};
+use super::message::{DAY, Message, News};
+use super::rules::Rules;
+use crate::policy::{Host, Name, Secrets, read_for};
+use crate::single_use::{Secret, Window};
+
+const POLICY: &str = r#"
+token_port = 40123
+[fleet]
+url = "redis://192.0.2.10"
+name = "NAME"
+share = ["ssh", "vpn"]
+accept = ["ssh"]
+[door.ssh]
+ports = [22]
+[door.vpn]
+ports = [1194]
+[door.web]
+ports = [443]
+[key.yves]
+opens = ["ssh", "vpn", "web"]
+sequence = [4431, 2387, 920]
+[key.short]
+opens = ["ssh"]
+sequence = [4432, 2388, 921]
+open_for = "20s"
+[key.single]
+opens = ["ssh"]
+sequence = [4433, 2389, 922]
+once = true
+[key.old]
+opens = ["ssh"]
+sequence = [4434, 2390, 923]
+expires = 2020-01-01
+[key.alice]
+opens = ["ssh"]
+token = "alice"
+[key.paper]
+opens = ["ssh"]
+scratch = [[2387, 920, 18357], [7101, 640, 5223]]
+"#;
+
+const SECONDS: i64 = 1_783_350_030;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn ledger(me: &str, more: &str) -> Ledger {
+    let secret = |_: &str| Secret::parse(&"0123456789abcdef".repeat(4)).map_err(|e| e.to_string());
+    let host = Host {
+        secrets: Secrets(Some(&secret)),
+        ..Host::default()
+    };
+    let text = format!("{more}{}", POLICY.replace("NAME", me));
+    let policy = read_for("p", &text, &host).unwrap_or_else(|report| panic!("{report}"));
+    Ledger::new(Rules::of(&policy).unwrap(), 1)
+}
+
+fn says(from: &str, news: News) -> Message {
+    Message::new(name(from), 0, news)
+}
+
+fn grant(door: &str, source: &str, key: Option<&str>, age: i64, left: i64) -> News {
+    News::Grant {
+        door: name(door),
+        source: source.parse().unwrap(),
+        key: key.map(name),
+        age,
+        left,
+    }
+}
+
+/// Until when a host lets a source in at `ssh` that others have let in.
+fn until(ledger: &mut Ledger, now: Moment) -> Option<Option<Moment>> {
+    let work = ledger.take_work(now);
+    assert!(work.elsewhere.len() <= 1);
+    work.elsewhere.first().map(|(_, end)| *end)
+}
+
+const NOW: Moment = 1_000_000;
+
+fn hear(ledger: &mut Ledger, from: &str, news: News, now: Moment) -> Result<(), Refusal> {
+    ledger.hear(&says(from, news), (0, 0), now, SECONDS)
+}
+
+#[test]
+fn a_grant_counts_for_what_is_left_and_no_longer_than_here() {
+    for (key, age, left, lasting) in [
+        (Some("yves"), 0, 60_000, Some(60_000)),
+        (Some("yves"), 100, 59_900, Some(59_900)),
+        // Elsewhere it lasts longer than the key gives here, the door, or anybody.
+        (Some("short"), 0, 60_000, Some(20_000)),
+        (Some("short"), 15_000, 60_000, Some(5_000)),
+        (Some("stranger"), 0, DAY, Some(60_000)),
+        (None, 0, 300_000, Some(60_000)),
+        (None, 50_000, 250_000, Some(10_000)),
+        // Over by what this host gives, or by what the other one gave.
+        (None, 60_000, 250_000, None),
+        (Some("yves"), 0, 0, None),
+    ] {
+        let mut b = ledger("b", "");
+        let news = grant("ssh", "192.0.2.7", key, age, left);
+        assert_eq!(hear(&mut b, "a", news, NOW), Ok(()));
+        let wanted = lasting.map(|lasting| Some(NOW + lasting));
+        assert_eq!(until(&mut b, NOW), wanted, "{key:?} {age} {left}");
+    }
+}
+
+#[test]
+fn what_was_under_way_loses_that_time() {
+    let mut b = ledger("b", "");
+    let message = says("a", grant("ssh", "192.0.2.7", None, 0, 60_000));
+    b.hear(&message, (200, 700), NOW, SECONDS).unwrap();
+    assert_eq!(until(&mut b, NOW), Some(Some(NOW + 59_300)));
+}
+
+#[test]
+fn what_does_not_count_here_is_refused() {
+    let mut b = ledger("b", "");
+    let refused = |b: &mut Ledger, news| hear(b, "a", news, NOW).unwrap_err();
+    for door in ["vpn", "web", "nowhere"] {
+        let news = grant(door, "192.0.2.7", Some("yves"), 0, 60_000);
+        assert_eq!(refused(&mut b, news), Refusal::Door, "{door}");
+    }
+    let expired = grant("ssh", "192.0.2.7", Some("old"), 0, 60_000);
+    assert_eq!(refused(&mut b, expired), Refusal::Expired);
+    let token = |key: &str, window, number| News::Spent {
+        key: name(key),
+        window,
+        number,
+    };
+    let current = Window::at(SECONDS).0;
+    for (window, number) in [(0, 0), (current + 2000, 0), (current, 4), (u64::MAX, 0)] {
+        let news = token("alice", window, number);
+        assert_eq!(refused(&mut b, news), Refusal::Token, "{window} {number}");
+    }
+    assert!(b.take_work(NOW).is_empty());
+    assert_eq!(hear(&mut b, "a", token("alice", current, 3), NOW), Ok(()));
+    assert_eq!(hear(&mut b, "a", token("nobody", current, 3), NOW), Ok(()));
+    assert_eq!(b.take_work(NOW).spend, [(name("alice"), current, 3)]);
+    // A sequence of nobody here.
+    assert_eq!(hear(&mut b, "a", News::Burnt { id: 7 }, NOW), Ok(()));
+    assert!(b.take_work(NOW).is_empty());
+    let own = *b.rules.scratch.first().unwrap();
+    assert_eq!(hear(&mut b, "a", News::Burnt { id: own }, NOW), Ok(()));
+    assert_eq!(b.take_work(NOW).burn, [own]);
+}
+
+#[test]
+fn no_more_are_let_in_than_there_is_room_for() {
+    let mut b = ledger("b", "max_sources = 256\n");
+    for last in 0..=255 {
+        let news = grant("ssh", &format!("192.0.2.{last}"), None, 0, 60_000);
+        assert_eq!(hear(&mut b, "a", news, NOW), Ok(()), "{last}");
+    }
+    let one_more = grant("ssh", "192.0.3.1", None, 0, 60_000);
+    assert_eq!(hear(&mut b, "a", one_more.clone(), NOW), Err(Refusal::Full));
+    // Who is in may be let in again; and when they have gone, others.
+    let again = grant("ssh", "192.0.2.3", None, 0, 60_000);
+    assert_eq!(hear(&mut b, "a", again, NOW + 10_000), Ok(()));
+    b.tidy(NOW + 65_000, SECONDS);
+    assert_eq!(hear(&mut b, "a", one_more, NOW + 65_000), Ok(()));
+}
+
+#[test]
+fn another_host_with_the_same_name_is_noticed() {
+    let mut a = ledger("a", "");
+    assert_eq!(hear(&mut a, "a", News::Here { run: 1 }, NOW), Ok(()));
+    let other = News::Here { run: 2 };
+    assert_eq!(hear(&mut a, "a", other, NOW), Err(Refusal::Twin));
+}
+
+#[test]
+fn of_several_hosts_the_later_end_counts() {
+    let mut c = ledger("c", "");
+    let told = |left| grant("ssh", "192.0.2.7", Some("yves"), 60_000 - left, left);
+    hear(&mut c, "a", told(40_000), NOW).unwrap();
+    hear(&mut c, "b", told(50_000), NOW).unwrap();
+    assert_eq!(until(&mut c, NOW), Some(Some(NOW + 50_000)));
+    hear(&mut c, "a", told(45_000), NOW).unwrap();
+    assert_eq!(until(&mut c, NOW), None, "nothing new");
+    // What came later was said later; an older word changes nothing.
+    hear(&mut c, "b", told(60_000), NOW + 30_000).unwrap();
+    assert_eq!(until(&mut c, NOW + 30_000), Some(Some(NOW + 90_000)));
+    hear(&mut c, "b", told(20_000), NOW + 30_000).unwrap();
+    assert_eq!(until(&mut c, NOW + 30_000), None);
+    assert_eq!(c.elsewhere(NOW + 30_000).count(), 1);
+    assert_eq!(c.elsewhere(NOW + 90_000).count(), 0);
+}
+
+/// What `who` would tell now.
+fn told(who: &mut Ledger, now: Moment) -> Vec<News> {
+    let mut clock = Clock::default();
+    clock.look(0, 0, 0);
+    let items: Vec<Item> = std::mem::take(&mut who.to_tell).into_iter().collect();
+    let tellings = items
+        .iter()
+        .filter_map(|item| who.telling(item, now, &clock, SECONDS));
+    let texts = tellings.filter_map(|telling| telling.text);
+    texts
+        .map(|text| Message::parse(text.as_bytes()).unwrap().news)
+        .collect()
+}
+
+#[test]
+fn only_what_began_here_is_told() {
+    let mut a = ledger("a", "");
+    let source: IpAddr = "192.0.2.7".parse().unwrap();
+    a.opened(&name("web"), &name("yves"), source, NOW);
+    a.opened(&name("ssh"), &name("single"), source, NOW);
+    a.opened(&name("ssh"), &name("nobody"), source, NOW);
+    hear(&mut a, "b", grant("ssh", "192.0.2.8", None, 0, 60_000), NOW).unwrap();
+    assert_eq!(told(&mut a, NOW), []);
+    a.opened(&name("ssh"), &name("yves"), source, NOW);
+    let news = grant("ssh", "192.0.2.7", Some("yves"), 500, 59_500);
+    assert_eq!(told(&mut a, NOW + 500), [news]);
+    a.tell_all();
+    let news = grant("ssh", "192.0.2.7", Some("yves"), 1000, 59_000);
+    assert_eq!(told(&mut a, NOW + 1000), [news]);
+    a.tell_all();
+    assert_eq!(told(&mut a, NOW + 60_000), []);
+    // By hand, for longer than a day.
+    a.grant(&name("ssh"), None, source, NOW, NOW + 3 * DAY);
+    assert_eq!(told(&mut a, NOW), [grant("ssh", "192.0.2.7", None, 0, DAY)]);
+}
+
+#[test]
+fn what_was_closed_does_not_come_back_and_a_new_knock_does() {
+    let source: IpAddr = "192.0.2.7".parse().unwrap();
+    let place = (name("ssh"), "192.0.2.7/32".parse().unwrap());
+    let mut a = ledger("a", "");
+    let mut b = ledger("b", "");
+    a.opened(&name("ssh"), &name("yves"), source, NOW);
+    let opened = told(&mut a, NOW);
+    hear(&mut b, "a", opened[0].clone(), NOW).unwrap();
+    assert!(until(&mut b, NOW).unwrap().is_some());
+    // Closed at the host that has it from elsewhere.
+    b.closed_here(&name("ssh"), place.1, NOW + 5000);
+    assert_eq!(until(&mut b, NOW + 5000), Some(None));
+    let closed = told(&mut b, NOW + 5000);
+    assert_eq!(closed.len(), 1);
+    hear(&mut a, "b", closed[0].clone(), NOW + 5100).unwrap();
+    assert!(a.take_work(NOW + 5100).end.contains(&place));
+    a.tell_all();
+    assert_eq!(
+        told(&mut a, NOW + 6000),
+        [],
+        "a host does not tell what ended, nor of others"
+    );
+    // An old word, still under way.
+    hear(&mut b, "a", opened[0].clone(), NOW).unwrap();
+    assert_eq!(until(&mut b, NOW + 5200), None);
+    // A new knock is another grant.
+    a.opened(&name("ssh"), &name("yves"), source, NOW + 9000);
+    let again = told(&mut a, NOW + 9000);
+    hear(&mut b, "a", again[0].clone(), NOW + 9000).unwrap();
+    assert_eq!(until(&mut b, NOW + 9000), Some(Some(NOW + 69_000)));
+    b.tell_all();
+    assert_eq!(
+        told(&mut b, NOW + 9000).len(),
+        1,
+        "the closing is told again"
+    );
+}
+
+#[test]
+fn a_revoked_key_ends_what_it_opened_everywhere() {
+    let mut b = ledger("b", "");
+    let source: IpAddr = "192.0.2.7".parse().unwrap();
+    b.opened(&name("ssh"), &name("yves"), source, NOW);
+    hear(
+        &mut b,
+        "a",
+        grant("ssh", "192.0.2.8", Some("yves"), 0, 60_000),
+        NOW,
+    )
+    .unwrap();
+    hear(
+        &mut b,
+        "a",
+        grant("ssh", "192.0.2.9", Some("short"), 0, 60_000),
+        NOW,
+    )
+    .unwrap();
+    b.take_work(NOW);
+    let news = News::Revoked {
+        key: name("yves").id(),
+        age: 0,
+    };
+    hear(&mut b, "c", news, NOW + 1000).unwrap();
+    let work = b.take_work(NOW + 1000);
+    assert_eq!(work.end.len(), 1);
+    assert_eq!(work.elsewhere.len(), 1);
+    assert_eq!(work.elsewhere[0].1, None);
+    let old = grant("ssh", "192.0.2.8", Some("yves"), 1500, 58_500);
+    hear(&mut b, "a", old, NOW + 1500).unwrap();
+    assert_eq!(until(&mut b, NOW + 1500), None);
+}
+
+#[test]
+fn a_closing_of_a_network_ends_all_in_it() {
+    let mut narrow = ledger("b", "");
+    for last in [7, 8] {
+        let news = grant("ssh", &format!("192.0.2.{last}"), None, 0, 60_000);
+        hear(&mut narrow, "a", news, NOW).unwrap();
+    }
+    hear(
+        &mut narrow,
+        "a",
+        grant("ssh", "192.0.3.7", None, 0, 60_000),
+        NOW,
+    )
+    .unwrap();
+    narrow.take_work(NOW);
+    let network = News::Closed {
+        door: name("ssh"),
+        source: "192.0.2.0/24".parse().unwrap(),
+        age: 0,
+    };
+    hear(&mut narrow, "a", network, NOW).unwrap();
+    assert_eq!(narrow.take_work(NOW).elsewhere.len(), 2);
+    let mut wide = ledger("b", "grant.prefix4 = 24\n");
+    hear(
+        &mut wide,
+        "a",
+        grant("ssh", "192.0.2.7", None, 0, 60_000),
+        NOW,
+    )
+    .unwrap();
+    assert!(until(&mut wide, NOW).unwrap().is_some());
+    let one = News::Closed {
+        door: name("ssh"),
+        source: "192.0.2.8/32".parse().unwrap(),
+        age: 0,
+    };
+    hear(&mut wide, "a", one, NOW).unwrap();
+    assert_eq!(until(&mut wide, NOW), Some(None));
+}
+
+/// A step in the small world, by the host of this number.
+#[derive(Debug, Clone)]
+enum Step {
+    Opens(usize, u8),
+    Closes(usize, u8),
+    /// Its agent is started anew: what it heard is gone, and what the kernel has is there.
+    Restarts(usize),
+    /// Reads all that is kept.
+    Reads(usize),
+    EngineIsEmptied,
+    Passes(i64),
+}
+
+struct Small {
+    now: Moment,
+    hosts: Vec<Ledger>,
+    /// How far each host's clock is ahead.
+    ahead: Vec<i64>,
+    clocks: Vec<Clock>,
+    kept: BTreeMap<String, String>,
+    /// What is under way: when it arrives, where, and the text.
+    under_way: Vec<(Moment, usize, String)>,
+    /// What each host's kernel has of other hosts, by its own clock.
+    kernels: Vec<BTreeMap<(Name, ipnet::IpNet), Moment>>,
+    /// When each source's grants really end, and were closed.
+    ends: BTreeMap<u8, Moment>,
+    closed: BTreeMap<u8, Moment>,
+}
+
+/// The engine's clock is ahead of real time by this.
+const ENGINE: i64 = 987_654_321;
+
+impl Small {
+    fn new(ahead: Vec<i64>) -> Small {
+        let count = ahead.len();
+        let names = ["a", "b", "c"];
+        Small {
+            now: 0,
+            hosts: names[..count].iter().map(|me| ledger(me, "")).collect(),
+            clocks: vec![Clock::default(); count],
+            ahead,
+            kept: BTreeMap::new(),
+            under_way: Vec::new(),
+            kernels: vec![BTreeMap::new(); count],
+            ends: BTreeMap::new(),
+            closed: BTreeMap::new(),
+        }
+    }
+
+    fn source(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
+
+    fn clock(&self, host: usize) -> Moment {
+        self.now + self.ahead[host]
+    }
+
+    /// A host looks at the engine's clock; the answer takes as long as `slow`.
+    fn look(&mut self, host: usize, slow: i64) {
+        let asked = self.clock(host);
+        let told = self.now + slow / 3 + ENGINE;
+        self.clocks[host].look(asked, told, asked + slow);
+    }
+
+    fn speak(&mut self, host: usize, slow: i64) {
+        let now = self.clock(host);
+        let items = std::mem::take(&mut self.hosts[host].to_tell);
+        for item in items {
+            let telling = self.hosts[host].telling(&item, now, &self.clocks[host], SECONDS);
+            let Some(telling) = telling else { continue };
+            match telling.text {
+                None => {
+                    self.kept.remove(&telling.key);
+                }
+                Some(text) => {
+                    self.kept.insert(telling.key, text.clone());
+                    for other in 0..self.hosts.len() {
+                        let arrives = self.now + slow * (1 + other as i64);
+                        self.under_way.push((arrives, other, text.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, host: usize, text: &str) {
+        let now = self.clock(host);
+        let message = Message::parse(text.as_bytes()).unwrap();
+        let since = self.clocks[host].since(message.at, now).unwrap();
+        let _ = self.hosts[host].hear(&message, since, now, SECONDS);
+    }
+
+    /// Gives the kernels what follows, and sees that nobody is in for too long.
+    fn settle(&mut self) {
+        for host in 0..self.hosts.len() {
+            let now = self.clock(host);
+            let work = self.hosts[host].take_work(now);
+            for (place, end) in work.elsewhere {
+                match end {
+                    Some(end) => self.kernels[host].insert(place, end),
+                    None => self.kernels[host].remove(&place),
+                };
+            }
+            self.kernels[host].retain(|_, end| *end > now);
+            let ahead = self.ahead[host];
+            for ((_, source), end) in &self.kernels[host] {
+                let IpAddr::V4(v4) = source.addr() else {
+                    unreachable!()
+                };
+                let number = v4.octets()[3];
+                let real = self.ends.get(&number).copied().unwrap_or(Moment::MIN);
+                assert!(end - ahead <= real, "{number} is in too long at {host}");
+            }
+        }
+    }
+
+    fn pass(&mut self, time: i64) {
+        let until = self.now + time;
+        self.under_way.sort_by_key(|(arrives, ..)| *arrives);
+        let due = self
+            .under_way
+            .partition_point(|(arrives, ..)| *arrives <= until);
+        let due: Vec<_> = self.under_way.drain(..due).collect();
+        for (arrives, host, text) in due {
+            self.now = self.now.max(arrives);
+            self.arrive(host, &text);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    fn step(&mut self, step: &Step, slow: i64) {
+        match *step {
+            Step::Opens(host, number) => {
+                let now = self.clock(host);
+                self.hosts[host].opened(&name("ssh"), &name("yves"), Self::source(number), now);
+                let end = self.ends.entry(number).or_insert(Moment::MIN);
+                *end = (self.now + 60_000).max(*end);
+            }
+            Step::Closes(host, number) => {
+                let network = ipnet::IpNet::from(Self::source(number));
+                let now = self.clock(host);
+                self.kernels[host].remove(&(name("ssh"), network));
+                self.hosts[host].closed_here(&name("ssh"), network, now);
+                self.closed.insert(number, self.now);
+            }
+            Step::Restarts(host) => {
+                let now = self.clock(host);
+                let me = self.hosts[host].rules.me.to_string();
+                let old = std::mem::replace(&mut self.hosts[host], ledger(&me, ""));
+                for (place, given) in &old.own {
+                    let (door, key) = (&place.0, given.key.as_ref());
+                    self.hosts[host].grant(door, key, given.source, given.began, given.end);
+                }
+                for (place, end) in &self.kernels[host] {
+                    self.hosts[host].found_elsewhere(place.clone(), now, *end);
+                }
+                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| e.here) {
+                    self.hosts[host].closed_here(door, *source, ended.at);
+                }
+                self.read(host);
+            }
+            Step::Reads(host) => self.read(host),
+            Step::EngineIsEmptied => {
+                self.kept.clear();
+                for host in &mut self.hosts {
+                    host.tell_all();
+                }
+            }
+            Step::Passes(time) => self.pass(time),
+        }
+        for host in 0..self.hosts.len() {
+            self.look(host, slow);
+            self.speak(host, slow);
+        }
+        self.settle();
+    }
+
+    fn read(&mut self, host: usize) {
+        for text in self.kept.clone().into_values() {
+            self.arrive(host, &text);
+        }
+        self.hosts[host].tell_all();
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (host, source) = (0..3_usize, 1..4_u8);
+    prop_oneof![
+        4 => (host.clone(), source.clone()).prop_map(|(h, s)| Step::Opens(h, s)),
+        1 => (host.clone(), source).prop_map(|(h, s)| Step::Closes(h, s)),
+        1 => host.clone().prop_map(Step::Restarts),
+        1 => host.prop_map(Step::Reads),
+        1 => Just(Step::EngineIsEmptied),
+        4 => (0..40_000_i64).prop_map(Step::Passes),
+    ]
+}
+
+proptest! {
+    /// However words and clocks go, nobody is in at another host for longer than where he knocked. At the end,
+    /// when all has been said, what was closed is closed everywhere.
+    #[test]
+    fn nobody_is_in_for_longer_than_he_was_let_in(
+        ahead in prop::collection::vec(-1_000_000_000..1_000_000_000_i64, 3),
+        steps in prop::collection::vec((step(), 0..5000_i64), 0..60),
+    ) {
+        let mut small = Small::new(ahead);
+        for host in 0..3 {
+            small.look(host, 10);
+        }
+        for (step, slow) in &steps {
+            small.step(step, *slow);
+        }
+        for number in 1..4 {
+            small.step(&Step::Closes(usize::from(number) % 3, number), 10);
+        }
+        small.step(&Step::Passes(20_000), 10);
+        for host in 0..3 {
+            small.step(&Step::Reads(host), 10);
+        }
+        small.step(&Step::Passes(1000), 10);
+        for kernel in &small.kernels {
+            prop_assert_eq!(kernel.len(), 0);
+        }
+    }
+}

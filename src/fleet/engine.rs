@@ -1,0 +1,430 @@
+//! The engine: Redis or Valkey, over two connections, each with a thread of its own. What is slow or hangs
+//! there keeps nobody waiting here.
+//!
+//! One connection listens. The other one asks, does what it is told, and says when it is done: it is told no
+//! more before. Both are made anew when they break; whoever hears of it reconciles.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use redis::{
+    Client, Cmd, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo, RedisError,
+    TlsCertificates, Value, cmd,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::clock::Moment;
+use super::ledger::Telling;
+use super::message::{CHANNEL, LONGEST, PREFIX};
+use crate::policy::{Engine, Password};
+
+/// Where and how to reach it.
+#[derive(Debug, Clone)]
+pub struct Address {
+    pub engine: Engine,
+    pub password: Option<Password>,
+    /// The certificate (PEM) that the engine's comes from; `None` for those that this host trusts.
+    pub authority: Option<Vec<u8>>,
+}
+
+/// What comes from the engine.
+#[derive(Debug)]
+pub enum Heard {
+    /// Somebody listens to what is published, from now on.
+    Listening,
+    /// The engine can be told something, and is the one of this look at its clock.
+    Ready(Look),
+    /// The connection that listens (or the one that asks) is broken: why.
+    Deaf(String),
+    Mute(String),
+    /// Something was published.
+    Message(Vec<u8>),
+    /// Some of what is kept. The last part says so.
+    Kept {
+        texts: Vec<Vec<u8>>,
+        last: bool,
+    },
+    /// What was told is told. Those (by their places) were published, and the engine would not keep them:
+    /// why.
+    Told {
+        look: Look,
+        refused: Vec<usize>,
+        why: Option<String>,
+    },
+}
+
+/// A look at the engine's clock: what it said, and this host's before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    pub asked: Moment,
+    pub told: i64,
+    pub heard: Moment,
+}
+
+/// What is asked of it.
+#[derive(Debug)]
+pub enum Ask {
+    Tell(Vec<Telling>),
+    /// All that is kept.
+    Read,
+}
+
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// As long as this nobody says anything, when each host says all the time that it is there
+/// ([`beat`](super::ledger::Ledger::beat)): the connection is broken.
+const SILENCE: Duration = Duration::from_secs(8);
+
+/// How long it is waited before another try.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// So much may wait to be heard. Then the engine waits too.
+const WAITING: usize = 4096;
+
+/// So many names are asked for at once.
+const PAGE: usize = 1000;
+
+/// So many are read. No fleet has more.
+const MOST_KEPT: usize = 1 << 20;
+
+/// This host's clock in milliseconds since its start.
+pub fn now() -> Moment {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// Where what is heard is put: a queue, and a byte that wakes whoever polls.
+#[derive(Clone)]
+struct Ears {
+    queue: SyncSender<Heard>,
+    wake: Arc<UnixStream>,
+}
+
+impl Ears {
+    /// Says whether there is still somebody.
+    fn tell(&self, heard: Heard) -> bool {
+        let there = self.queue.send(heard).is_ok();
+        // When it is full it wakes already.
+        let _ = (&*self.wake).write(&[0]);
+        there
+    }
+}
+
+/// The two connections.
+pub struct Link {
+    pub heard: Receiver<Heard>,
+    /// Can be read when something is heard.
+    pub woken: UnixStream,
+    ask: SyncSender<Ask>,
+    wake: Arc<UnixStream>,
+}
+
+impl Link {
+    /// Begins to connect, and never ceases to.
+    ///
+    /// # Errors
+    /// When the system gives no sockets or threads.
+    pub fn start(address: &Address) -> std::io::Result<Link> {
+        let (queue, heard) = sync_channel(WAITING);
+        let (ask, asked) = sync_channel(1);
+        let (woken, wake) = UnixStream::pair()?;
+        woken.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        let wake = Arc::new(wake);
+        let ears = Ears {
+            queue,
+            wake: Arc::clone(&wake),
+        };
+        let (listener, teller) = (address.clone(), address.clone());
+        let to_listen = ears.clone();
+        thread::Builder::new()
+            .name("listens".to_string())
+            .spawn(move || listen(&listener, &to_listen))?;
+        thread::Builder::new()
+            .name("tells".to_string())
+            .spawn(move || tell(&teller, &ears, &asked))?;
+        Ok(Link {
+            heard,
+            woken,
+            ask,
+            wake,
+        })
+    }
+
+    /// Asks for something, after the answer to what was asked before.
+    pub fn ask(&self, ask: Ask) {
+        let _ = self.ask.try_send(ask);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = self.wake.shutdown(Shutdown::Both);
+    }
+}
+
+/// The connection that listens.
+fn listen(address: &Address, ears: &Ears) {
+    loop {
+        let why = match connect(address) {
+            Ok(mut connection) => match hear(&mut connection, ears) {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if !ears.tell(Heard::Deaf(why)) {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Returns when nobody is there any more.
+fn hear(connection: &mut Connection, ears: &Ears) -> Result<(), String> {
+    let mut subscribed = connection.as_pubsub();
+    let heard = subscribed
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| subscribed.subscribe(CHANNEL))
+        .and_then(|()| subscribed.set_read_timeout(Some(SILENCE)));
+    heard.map_err(|error| words(&error))?;
+    if !ears.tell(Heard::Listening) {
+        return Ok(());
+    }
+    loop {
+        let message = subscribed.get_message().map_err(|error| words(&error))?;
+        let bytes = message.get_payload_bytes();
+        // One byte more tells that it is too long.
+        let bytes = &bytes[..bytes.len().min(LONGEST + 1)];
+        if !ears.tell(Heard::Message(bytes.to_vec())) {
+            return Ok(());
+        }
+    }
+}
+
+/// The connection that asks.
+fn tell(address: &Address, ears: &Ears, asked: &Receiver<Ask>) {
+    loop {
+        let why = match connect(address) {
+            Ok(mut connection) => match answer(&mut connection, ears, asked) {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        // What was asked meanwhile is asked again by whoever hears of this.
+        let _ = asked.try_recv();
+        if !ears.tell(Heard::Mute(why)) {
+            return;
+        }
+        if let Err(RecvTimeoutError::Disconnected) = asked.recv_timeout(PAUSE) {
+            return;
+        }
+    }
+}
+
+/// Returns when nobody is there any more.
+fn answer(connection: &mut Connection, ears: &Ears, asked: &Receiver<Ask>) -> Result<(), String> {
+    let look = look(connection)?;
+    if !ears.tell(Heard::Ready(look)) {
+        return Ok(());
+    }
+    loop {
+        let Ok(ask) = asked.recv() else {
+            return Ok(());
+        };
+        match ask {
+            Ask::Read => {
+                if !read(connection, ears)? {
+                    return Ok(());
+                }
+            }
+            Ask::Tell(tellings) => {
+                let (refused, why) = publish(connection, &tellings)?;
+                let look = self::look(connection)?;
+                if !ears.tell(Heard::Told { look, refused, why }) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn connect(address: &Address) -> Result<Connection, String> {
+    let engine = &address.engine;
+    let to = match engine.tls {
+        false => ConnectionAddr::Tcp(engine.host.clone(), engine.port),
+        true => ConnectionAddr::TcpTls {
+            host: engine.host.clone(),
+            port: engine.port,
+            insecure: false,
+            tls_params: None,
+        },
+    };
+    let info = to.into_connection_info().map_err(|error| words(&error))?;
+    // Neither user nor password nor database: they are sent below, and kept by nobody.
+    let quiet = info.redis_settings().clone().set_skip_set_lib_name();
+    let info = info.set_redis_settings(quiet);
+    let certificates = TlsCertificates {
+        client_tls: None,
+        root_cert: address.authority.clone(),
+    };
+    let client = match engine.tls {
+        false => Client::open(info),
+        true => Client::build_with_tls(info, certificates),
+    };
+    let mut connection = client
+        .and_then(|client| client.get_connection_with_timeout(PATIENCE))
+        .map_err(|error| words(&error))?;
+    connection
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| connection.set_write_timeout(Some(PATIENCE)))
+        .map_err(|error| words(&error))?;
+    if let Some(password) = &address.password {
+        let mut auth = cmd("AUTH");
+        if let Some(user) = &engine.user {
+            auth.arg(user);
+        }
+        auth.arg(password.reveal());
+        auth.exec(&mut connection).map_err(|error| words(&error))?;
+    }
+    if engine.database != 0 {
+        let mut select = cmd("SELECT");
+        select.arg(engine.database);
+        select
+            .exec(&mut connection)
+            .map_err(|error| words(&error))?;
+    }
+    Ok(connection)
+}
+
+fn look(connection: &mut Connection) -> Result<Look, String> {
+    let asked = now();
+    let (seconds, microseconds): (i64, i64) = cmd("TIME")
+        .query(connection)
+        .map_err(|error| words(&error))?;
+    Ok(Look {
+        asked,
+        told: seconds
+            .saturating_mul(1000)
+            .saturating_add(microseconds / 1000),
+        heard: now(),
+    })
+}
+
+/// Tells all of it at once. Returns what the engine did not keep, and why.
+fn publish(
+    connection: &mut Connection,
+    tellings: &[Telling],
+) -> Result<(Vec<usize>, Option<String>), String> {
+    let mut bytes = Vec::new();
+    let mut keeping = Vec::new();
+    let mut count = 0;
+    for telling in tellings {
+        let Telling { key, text, lasting } = telling;
+        let Some(text) = text else {
+            cmd("DEL").arg(key).write_packed_command(&mut bytes);
+            count += 1;
+            keeping.push(None);
+            continue;
+        };
+        let mut keep = cmd("SET");
+        keep.arg(key).arg(text);
+        if let Some(lasting) = lasting {
+            keep.arg("PX").arg((*lasting).max(1));
+        }
+        let mut publish = Cmd::new();
+        publish.arg("PUBLISH").arg(CHANNEL).arg(text);
+        // Those who listen hear of it also when the engine has no room to keep it.
+        publish.write_packed_command(&mut bytes);
+        keep.write_packed_command(&mut bytes);
+        keeping.push(Some(count + 1));
+        count += 2;
+    }
+    let answers = connection
+        .req_packed_commands(&bytes, 0, count)
+        .map_err(|error| words(&error))?;
+    let mut why = None;
+    let mut refused = Vec::new();
+    for (place, at) in keeping.iter().enumerate() {
+        let answers = at.map(|at| (answers.get(at), answers.get(at.saturating_sub(1))));
+        let Some((kept, published)) = answers else {
+            continue;
+        };
+        for answer in [kept, published] {
+            if let Some(Value::ServerError(error)) = answer {
+                refused.push(place);
+                why = Some(words(&RedisError::from(error.clone())));
+            }
+        }
+    }
+    refused.dedup();
+    Ok((refused, why))
+}
+
+/// Reads all that is kept, page after page. Returns whether anybody is still there.
+fn read(connection: &mut Connection, ears: &Ears) -> Result<bool, String> {
+    let mut cursor = 0_u64;
+    let mut count = 0;
+    loop {
+        let (next, names): (u64, Vec<Vec<u8>>) = cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{PREFIX}*"))
+            .arg("COUNT")
+            .arg(PAGE)
+            .query(connection)
+            .map_err(|error| words(&error))?;
+        count += names.len();
+        let texts: Vec<Option<Vec<u8>>> = match names.is_empty() {
+            true => Vec::new(),
+            false => cmd("MGET")
+                .arg(names)
+                .query(connection)
+                .map_err(|error| words(&error))?,
+        };
+        let texts = texts.into_iter().flatten().map(|mut text| {
+            text.truncate(LONGEST + 1);
+            text
+        });
+        let last = next == 0 || count > MOST_KEPT;
+        let texts = texts.collect();
+        if !ears.tell(Heard::Kept { texts, last }) {
+            return Ok(false);
+        }
+        if last {
+            return Ok(true);
+        }
+        cursor = next;
+    }
+}
+
+/// Why it did not work. Nothing that was sent is repeated.
+fn words(error: &RedisError) -> String {
+    let told = match error.code() {
+        Some("WRONGPASS") => "it refuses the password",
+        Some("NOAUTH") => "it asks for a password",
+        Some("NOPERM") => "it does not permit its user what is needed (docs/fleet.md says what)",
+        Some("OOM") => "it is full",
+        Some("READONLY") => "it is a replica, and only its primary can be told anything",
+        Some("MISCONF") => "it cannot write to its disk, and takes nothing",
+        Some("LOADING") => "it is just starting",
+        _ if error.is_timeout() => "it does not answer",
+        _ if error.is_connection_refusal() => "nothing listens there",
+        _ if error.is_io_error() => "the connection broke",
+        _ => "it answers what no engine would",
+    };
+    match std::error::Error::source(error).or(Some(error)) {
+        Some(error) if told == "the connection broke" => {
+            let detail: String = error.to_string().chars().take(120).collect();
+            format!("{told}: {detail}")
+        }
+        _ => told.to_string(),
+    }
+}

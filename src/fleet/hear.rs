@@ -1,0 +1,272 @@
+//! What other hosts say, taken in. Pure. Whoever can write to the engine can have said it.
+
+use ipnet::IpNet;
+
+use super::clock::Moment;
+use super::ledger::{Ended, Given, Item, Ledger, Place, Refusal, Seen};
+use super::message::{Message, News};
+use super::rules::Not;
+use crate::policy::Name;
+use crate::single_use::{TOKENS_PER_WINDOW, Window};
+
+/// More hosts than any fleet has.
+const MOST_HOSTS: usize = 4096;
+
+/// How far ahead of now a token may be, in windows: the longest horizon, and a clock that is late.
+const AHEAD: u64 = 24 * 60 + 5;
+
+/// How far behind: grace, and a clock that is early.
+const BEHIND: u64 = 5;
+
+/// Longer than a word is under way, in milliseconds: two beginnings that are nearer may be the same.
+const SAME: i64 = 1000;
+
+impl Ledger {
+    /// Takes in a message that was said between `least` and `most` milliseconds before `now`. `seconds` is the
+    /// time since 1970.
+    ///
+    /// # Errors
+    /// When it does not count here.
+    pub fn hear(
+        &mut self,
+        message: &Message,
+        (least, most): (i64, i64),
+        now: Moment,
+        seconds: i64,
+    ) -> Result<(), Refusal> {
+        let from = &message.from;
+        if *from == self.rules.me {
+            match &message.news {
+                // Somebody else has the name of this one.
+                News::Here { run } if *run != self.run => return Err(Refusal::Twin),
+                // It may have been told by this host and be forgotten, its table being another.
+                News::Spent { .. } | News::Burnt { .. } => {}
+                _ => return Ok(()),
+            }
+        }
+        match &message.news {
+            News::Here { .. } => {
+                if self.hosts.len() < MOST_HOSTS || self.hosts.contains_key(from) {
+                    let seen = Seen {
+                        at: now.saturating_sub(least),
+                        lag: most,
+                    };
+                    self.hosts.insert(from.clone(), seen);
+                }
+                Ok(())
+            }
+            News::Grant {
+                door,
+                source,
+                key,
+                age,
+                left,
+            } => {
+                let limit = match self.rules.limit(door, key.as_ref(), seconds) {
+                    Ok(limit) => limit,
+                    Err(Not::Accepted) => return Err(Refusal::Door),
+                    Err(Not::Expired) => return Err(Refusal::Expired),
+                };
+                let began = now.saturating_sub(most).saturating_sub(*age);
+                let told = now.saturating_sub(most).saturating_add(*left);
+                let given = Given {
+                    source: *source,
+                    key: key.clone(),
+                    began,
+                    end: told.min(began.saturating_add(limit)),
+                    since: now,
+                };
+                self.granted(door, from, given, most - least, now)
+            }
+            News::Closed { door, source, age } => {
+                let at = now.saturating_sub(least).saturating_sub(*age);
+                if self.rules.concerns(door) {
+                    if self.closed.len() >= self.rules.most {
+                        return Err(Refusal::Full);
+                    }
+                    self.end(door, *source, Ended { at, here: false });
+                }
+                Ok(())
+            }
+            News::Revoked { key, age } => {
+                if self.revoked.len() >= self.rules.most {
+                    return Err(Refusal::Full);
+                }
+                let at = now.saturating_sub(least).saturating_sub(*age);
+                self.revoke(*key, Ended { at, here: false });
+                Ok(())
+            }
+            News::Spent {
+                key,
+                window,
+                number,
+            } => {
+                // A key of another host.
+                if self.rules.secret(key).is_none() {
+                    return Ok(());
+                }
+                let current = Window::at(seconds).0;
+                let near = current.saturating_sub(BEHIND)..=current.saturating_add(AHEAD);
+                if !near.contains(window) || *number >= TOKENS_PER_WINDOW {
+                    return Err(Refusal::Token);
+                }
+                let token = (key.clone(), *window, *number);
+                if self.spent.insert(token.clone()) {
+                    self.work.spend.push(token);
+                }
+                Ok(())
+            }
+            News::Burnt { id } => {
+                if self.rules.scratch.contains(id) && self.burnt.insert(*id) {
+                    self.work.burn.push(*id);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A host has let somebody in. `doubt` is how inexact its times are.
+    fn granted(
+        &mut self,
+        door: &Name,
+        from: &Name,
+        given: Given,
+        doubt: i64,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let place = self.place(door, given.source);
+        if self.was_ended(&place, &given) {
+            // The kernel may hold it since before this agent began.
+            if let Some(by_host) = self.others.get_mut(&place)
+                && by_host.remove(&None).is_some()
+            {
+                self.changed.insert(place);
+            }
+            return Ok(());
+        }
+        if given.end <= now {
+            return Ok(());
+        }
+        if !self.others.contains_key(&place) && self.others.len() >= self.rules.most {
+            return Err(Refusal::Full);
+        }
+        let before = self.latest_end(&place);
+        let by_host = self.others.entry(place.clone()).or_default();
+        let host = Some(from.clone());
+        match by_host.get_mut(&host) {
+            // Words may overtake each other.
+            Some(known) if given.began < known.began.saturating_sub(SAME + doubt) => {}
+            // The same grant, told again: either end is not later than the real one.
+            Some(known) if given.began <= known.began.saturating_add(SAME + doubt) => {
+                let end = known.end.max(given.end);
+                *known = Given { end, ..given };
+            }
+            _ => {
+                by_host.insert(host, given);
+            }
+        }
+        if self.latest_end(&place) != before {
+            self.changed.insert(place);
+        }
+        Ok(())
+    }
+
+    fn latest_end(&self, place: &Place) -> Option<Moment> {
+        let by_host = self.others.get(place)?;
+        by_host.values().map(|given| given.end).max()
+    }
+
+    /// Whether a grant began before an administrator ended such grants.
+    fn was_ended(&self, place: &Place, given: &Given) -> bool {
+        let (door, source) = place;
+        // Of itself, and of every network around it.
+        let mut around = (0..=source.prefix_len()).filter_map(|length| {
+            let network = IpNet::new(source.addr(), length).ok()?.trunc();
+            self.closed.get(&(door.clone(), network))
+        });
+        let since = |ended: &Ended| given.began <= ended.at;
+        let revoked = given
+            .key
+            .as_ref()
+            .and_then(|key| self.revoked.get(&key.id()));
+        around.any(since) || revoked.is_some_and(since)
+    }
+
+    /// Ends what was granted to a source before a moment. Returns whether that is new.
+    pub(super) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> bool {
+        // Part of what is one grant here ends all of it.
+        let whole = self.rules.prefix.around(source.addr());
+        let is_one = source.prefix_len() >= whole.prefix_len();
+        let place = (door.clone(), if is_one { whole } else { source });
+        if !note(&mut self.closed, place.clone(), ended) {
+            return false;
+        }
+        if is_one {
+            self.end_at(&place, ended, |_| true);
+        } else {
+            let places = self.own.keys().chain(self.others.keys());
+            let inside = places.filter(|(d, s)| d == door && source.contains(s));
+            for place in inside.cloned().collect::<Vec<Place>>() {
+                self.end_at(&place, ended, |_| true);
+            }
+        }
+        true
+    }
+
+    /// Ends what a key opened before a moment. Returns whether that is new.
+    pub(super) fn revoke(&mut self, key: u32, ended: Ended) -> bool {
+        if !note(&mut self.revoked, key, ended) {
+            return false;
+        }
+        let by_key = |given: &Given| given.key.as_ref().is_some_and(|name| name.id() == key);
+        let places: Vec<Place> = self.own.keys().chain(self.others.keys()).cloned().collect();
+        for place in places {
+            // What was found without its key may be of this one, if it was there by then: whoever gave it says
+            // so again if it is not.
+            if let Some(by_host) = self.others.get_mut(&place)
+                && by_host
+                    .get(&None)
+                    .is_some_and(|given| given.since <= ended.at)
+            {
+                by_host.remove(&None);
+                self.changed.insert(place.clone());
+            }
+            self.end_at(&place, ended, by_key);
+        }
+        true
+    }
+
+    /// Ends what was granted at a place before a moment.
+    fn end_at(&mut self, place: &Place, ended: Ended, meant: impl Fn(&Given) -> bool) {
+        let ends = |given: &Given| given.began <= ended.at && meant(given);
+        if let Some(given) = self.own.get(place).filter(|given| ends(given)) {
+            self.to_tell.remove(&Item::Grant(place.clone()));
+            self.to_tell.insert(Item::Gone(place.clone(), given.source));
+            self.own.remove(place);
+            // What an administrator ended here is out of the kernel already, and a new one may be in.
+            if !ended.here {
+                self.work.end.insert(place.clone());
+            }
+        }
+        if let Some(by_host) = self.others.get_mut(place) {
+            let before = by_host.len();
+            by_host.retain(|_, given| !ends(given));
+            if by_host.len() != before {
+                self.changed.insert(place.clone());
+            }
+            if by_host.is_empty() {
+                self.others.remove(place);
+            }
+        }
+    }
+}
+
+/// Notes that something ended, unless a later end is known.
+fn note<T: Ord>(known: &mut std::collections::BTreeMap<T, Ended>, what: T, ended: Ended) -> bool {
+    let before = known.get(&what);
+    if before.is_some_and(|before| before.at >= ended.at) {
+        return false;
+    }
+    known.insert(what, ended);
+    true
+}

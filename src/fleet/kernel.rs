@@ -1,0 +1,330 @@
+//! This host's firewall, as the fleet needs it: what is in it, what it tells, and what is added.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::clock::Moment;
+use super::engine::now;
+use super::ledger::{Ledger, Work};
+use super::rules::Rules;
+use crate::firewall::events::{Change, Events, Note};
+use crate::firewall::{Failure, Nft};
+use crate::log::Group;
+use crate::policy::Name;
+use crate::ruleset::BY_HAND;
+use crate::ruleset::nftables::{
+    BURNT, REVOKED, SPENT, burn, burnt, close, elsewhere, spend_elsewhere, spent_and_life,
+};
+use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
+
+/// Room for what is told while nobody listens: some ten thousand openings.
+const ROOM: usize = 16 << 20;
+
+/// How much longer a commit may take than the last one did, in milliseconds. What is given is shorter by so
+/// much, so that it never lasts longer than it was given elsewhere.
+const MARGIN: i64 = 50;
+
+/// How long it takes at most to be woken, in milliseconds.
+const WAKING: i64 = 20;
+
+/// For how long a token that another host took is refused: as long as one that was taken here.
+const REFUSED_FOR: Duration = Duration::from_secs(25 * 3600);
+
+/// How far around now a token is looked for that has just opened, in windows; then the whole day.
+const NEAR: u64 = 3;
+const DAY: u64 = 24 * 60 + 3;
+
+/// See the module.
+pub struct Kernel {
+    nft: Nft,
+    group: Group,
+    events: Events,
+    /// When there was nothing to hear last: what is heard now has happened since.
+    quiet_since: Moment,
+    /// How long the last change took, in milliseconds.
+    took: i64,
+}
+
+/// What was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Rules were loaded.
+    pub applied: bool,
+    /// Not all that happened was heard.
+    pub lost: bool,
+}
+
+impl Kernel {
+    /// Listens to the NFLOG group of this number, and to changes.
+    ///
+    /// # Errors
+    /// A sentence, when that is not permitted or somebody else listens.
+    pub fn listen(group: u16) -> Result<Kernel, String> {
+        let deaf = |error: std::io::Error| {
+            format!(
+                "NFLOG group {group} cannot be heard: {error} (for root, and one program at a time: is \
+                 there another `toctoc fleet`?)"
+            )
+        };
+        let events = Events::listen().map_err(deaf)?;
+        let group = Group::listen(group).map_err(deaf)?;
+        group.make_room(ROOM);
+        Ok(Kernel {
+            nft: Nft::default(),
+            group,
+            events,
+            quiet_since: now(),
+            took: 0,
+        })
+    }
+
+    /// Can be read when something is told.
+    pub fn wakes(&self) -> [BorrowedFd<'_>; 2] {
+        [self.group.as_fd(), self.events.as_fd()]
+    }
+
+    /// Somebody waited until there was something to hear, and woke just now.
+    pub fn woke(&mut self) {
+        self.quiet_since = self.quiet_since.max(now().saturating_sub(WAKING));
+    }
+
+    /// Takes in what was told. `seconds` is the time since 1970.
+    ///
+    /// # Errors
+    /// A sentence, when the kernel cannot be heard any more.
+    pub fn hear(&mut self, ledger: &mut Ledger, seconds: i64) -> Result<Told, String> {
+        let deaf = |error: std::io::Error| format!("the kernel cannot be heard any more: {error}");
+        let mut told = Told::default();
+        let began = now();
+        let mut scratch = false;
+        while let Some((opening, found)) = self
+            .group
+            .hear_with_token(Timestamp::UNIX_EPOCH)
+            .map_err(deaf)?
+        {
+            let (Some(door), Some(key)) = (Name::new(&opening.door), Name::new(&opening.key))
+            else {
+                continue;
+            };
+            ledger.opened(&door, &key, opening.source, self.quiet_since);
+            if let Some(found) = found
+                && let Some((window, number)) = search(&ledger.rules, &key, found, seconds)
+            {
+                ledger.spent_here((key, window, number));
+            } else if ledger.rules.is_scratch(&key) {
+                scratch = true;
+            }
+        }
+        for change in self.events.hear().map_err(deaf)? {
+            match change {
+                Change::Applied => told.applied = true,
+                Change::Noted(note) => noted(ledger, &note),
+            }
+        }
+        self.quiet_since = began;
+        told.lost = self.group.has_lost() | self.events.has_lost();
+        // The kernel does not say which of its sequences it was.
+        if scratch && let Ok(Some(listing)) = self.nft.list_part("set", BURNT) {
+            for id in burnt(&listing).unwrap_or_default() {
+                ledger.burnt_here(id);
+            }
+        }
+        Ok(told)
+    }
+
+    /// Reads all that is there into the ledger. Returns whether a policy with a fleet is applied at all.
+    ///
+    /// # Errors
+    /// When nft cannot be asked.
+    pub fn read(&mut self, ledger: &mut Ledger, seconds: i64) -> Result<bool, Failure> {
+        if !self.nft.is_there()? {
+            return Ok(false);
+        }
+        let asked = now();
+        let Some(mut listing) = self.nft.list_grants()? else {
+            return Ok(false);
+        };
+        if !listing.is_in_fleet() {
+            return Ok(false);
+        }
+        for set in [REVOKED, SPENT, BURNT] {
+            if let Some(part) = self.nft.list_part("set", set)? {
+                listing.merge(part);
+            }
+        }
+        let heard = now();
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        // Who opened what, when, and for how long.
+        let given = listing.given().into_iter();
+        let given: HashMap<_, _> = given
+            .map(|(opened, all)| ((opened.source, opened.door, opened.key), all))
+            .collect();
+        for grant in listing.grants() {
+            let Some(opened) = grant.opened_by.filter(|_| !grant.once) else {
+                continue;
+            };
+            let all = given.get(&(opened.source, opened.door, opened.key));
+            let all = all.copied().unwrap_or(grant.expires_in);
+            let Some(door) = ledger.rules.door(grant.door).cloned() else {
+                continue;
+            };
+            let key = ledger.rules.key(opened.key).cloned();
+            if key.is_none() && opened.key != BY_HAND {
+                continue;
+            }
+            let end = asked.saturating_add(milliseconds(grant.expires_in));
+            let began = end.saturating_sub(milliseconds(all));
+            ledger.grant(&door, key.as_ref(), opened.source, began, end);
+        }
+        for (grant, there_for) in listing.elsewhere_and_since() {
+            if let Some(door) = ledger.rules.door(grant.door).cloned() {
+                let end = asked.saturating_add(milliseconds(grant.expires_in));
+                let since = asked.saturating_sub(milliseconds(there_for));
+                ledger.found_elsewhere((door, grant.source), since, end);
+            }
+        }
+        for (source, door, ago) in listing.closed() {
+            if let Some(door) = ledger.rules.door(door).cloned() {
+                ledger.closed_here(&door, source, heard.saturating_sub(milliseconds(ago)));
+            }
+        }
+        for (key, ago) in listing.revoked() {
+            ledger.revoked_here(key, heard.saturating_sub(milliseconds(ago)));
+        }
+        let (spent, _) = spent_and_life(&listing).unwrap_or_default();
+        for found in all_of(&ledger.rules, &spent, seconds) {
+            ledger.spent_here(found);
+        }
+        for id in burnt(&listing).unwrap_or_default() {
+            ledger.burnt_here(id);
+        }
+        Ok(true)
+    }
+
+    /// Does what is to be done, in one transaction. Returns what has to be done (once more), because it failed,
+    /// or because it took so long that what was given lasts too long.
+    pub fn work(
+        &mut self,
+        work: Work,
+        rules: &Rules,
+    ) -> Result<Option<Work>, Box<(Work, Failure)>> {
+        let late = self.took.saturating_add(MARGIN);
+        let began = now();
+        let mut text = String::new();
+        let grants: Vec<(IpNet, u32, Option<Duration>)> = work
+            .elsewhere
+            .iter()
+            .map(|((door, source), end)| {
+                let left = end.map(|end| end.saturating_sub(began).saturating_sub(late));
+                let left = left.and_then(|left| u64::try_from(left).ok());
+                let left = left.filter(|left| *left > 0).map(Duration::from_millis);
+                (*source, door.id(), left)
+            })
+            .collect();
+        text.push_str(&elsewhere(&grants));
+        let tokens = work.spend.iter().filter_map(|(key, window, number)| {
+            let secret = rules.secret(key)?;
+            Some((token(secret, Window(*window), *number), REFUSED_FOR))
+        });
+        text.push_str(&spend_elsewhere(&tokens.collect::<Vec<_>>()));
+        if !work.burn.is_empty() {
+            text.push_str(&burn(&work.burn));
+        }
+        if !work.end.is_empty() {
+            match self.nft.list_grants() {
+                Ok(Some(listing)) => {
+                    let listing = listing.without_notes();
+                    for (door, source) in &work.end {
+                        text.push_str(&close(&listing, Some(door), Some(*source)).text);
+                    }
+                }
+                Ok(None) => {}
+                Err(failure) => return Err(Box::new((work, failure))),
+            }
+        }
+        if let Err(failure) = self.nft.load(&text) {
+            return Err(Box::new((work, failure)));
+        }
+        self.took = now().saturating_sub(began);
+        let again = Work {
+            elsewhere: work.elsewhere,
+            ..Work::default()
+        };
+        Ok((self.took > late).then_some(again))
+    }
+
+    /// How long the last change took, in milliseconds.
+    pub fn took(&self) -> i64 {
+        self.took
+    }
+}
+
+/// What an administrator did.
+fn noted(ledger: &mut Ledger, note: &Note) {
+    let known = |ledger: &Ledger, door: u32| ledger.rules.door(door).cloned();
+    let now = now();
+    match note {
+        Note::Opened {
+            source,
+            door,
+            key: BY_HAND,
+            lasting,
+        } => {
+            if let Some(door) = known(ledger, *door) {
+                let lasting = i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX);
+                ledger.grant(&door, None, *source, now, now.saturating_add(lasting));
+            }
+        }
+        Note::Forgotten {
+            source,
+            door,
+            key: BY_HAND,
+        } => {
+            if let Some(door) = known(ledger, *door) {
+                ledger.forget_by_hand(&door, *source);
+            }
+        }
+        Note::Opened { .. } | Note::Forgotten { .. } => {}
+        Note::Closed { source, door } => {
+            if let Some(door) = known(ledger, *door) {
+                let network = ledger.rules.prefix.around(*source);
+                ledger.closed_here(&door, network, now);
+            }
+        }
+        Note::Revoked { key } => ledger.revoked_here(*key, now),
+    }
+}
+
+/// Which token of a key this is. Those of about now are tried first.
+fn search(rules: &Rules, key: &Name, found: Token, seconds: i64) -> Option<(u64, u32)> {
+    let secret = rules.secret(key)?;
+    let current = Window::at(seconds).0;
+    let near = current.saturating_sub(NEAR)..=current.saturating_add(NEAR);
+    let ahead = current.saturating_add(NEAR + 1)..=current.saturating_add(DAY);
+    near.chain(ahead).find_map(|window| {
+        let mut numbers = 0..TOKENS_PER_WINDOW;
+        let number = numbers.find(|&number| token(secret, Window(window), number) == found)?;
+        Some((window, number))
+    })
+}
+
+/// Which tokens of which keys these are, as far as they are still good.
+fn all_of(rules: &Rules, spent: &HashSet<Token>, seconds: i64) -> Vec<(Name, u64, u32)> {
+    if spent.is_empty() {
+        return Vec::new();
+    }
+    let current = Window::at(seconds).0;
+    let mut all = Vec::new();
+    for (key, secret) in rules.secrets() {
+        for window in current.saturating_sub(NEAR)..=current.saturating_add(DAY) {
+            let numbers = 0..TOKENS_PER_WINDOW;
+            let found = numbers.filter(|&n| spent.contains(&token(secret, Window(window), n)));
+            all.extend(found.map(|number| (key.clone(), window, number)));
+        }
+    }
+    all
+}

@@ -1,0 +1,430 @@
+//! Who is in, here and elsewhere, and what follows from what is heard. Pure: times are passed in.
+//!
+//! Three rules keep a grant from living longer than it was given:
+//!
+//! - A host tells the others of what began with it, and never of what it was told.
+//! - Whoever is told reckons the time that is left as the least that it can be.
+//! - What an administrator ended is noted with its moment, and nothing that began before counts any more.
+//!
+//! What several hosts granted to one source is kept for each, and the latest end counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::clock::{Clock, Moment};
+use super::message::{DAY, Message, News};
+use super::rules::Rules;
+use crate::policy::Name;
+use crate::single_use::Window;
+
+/// A door, and the source as grants of this host have it.
+pub type Place = (Name, IpNet);
+
+/// A grant, by this host's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The address that opened.
+    pub source: IpAddr,
+    /// `None`: an administrator did it, or nobody knows.
+    pub key: Option<Name>,
+    /// Not later than it was.
+    pub began: Moment,
+    /// Not later than it is.
+    pub end: Moment,
+    /// It was known here no later than that.
+    pub since: Moment,
+}
+
+/// What began before a moment has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pub at: Moment,
+    /// By an administrator of this host, who tells the others. What others say is not said again: each time
+    /// it would be a little later, and at last end what began after it.
+    pub here: bool,
+}
+
+/// A token that has opened: its key, window and number.
+pub type SpentToken = (Name, u64, u32);
+
+/// What the others are to be told, once for each thing however often it changes meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Item {
+    Grant(Place),
+    /// A grant of this host that was ended: its name in the engine goes.
+    Gone(Place, IpAddr),
+    Closed(Place),
+    Revoked(u32),
+    Spent(SpentToken),
+    Burnt(u32),
+}
+
+/// What is to be done in the kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Grants of other hosts, by door: until when they count now, or that they do no more.
+    pub elsewhere: Vec<(Place, Option<Moment>)>,
+    /// Grants of this host that are to end.
+    pub end: BTreeSet<Place>,
+    /// Tokens of keys of this host that other hosts took.
+    pub spend: Vec<SpentToken>,
+    pub burn: Vec<u32>,
+}
+
+impl Work {
+    pub fn is_empty(&self) -> bool {
+        *self == Work::default()
+    }
+}
+
+/// Why what another host says does not count. Nothing of it is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    Door,
+    Expired,
+    /// As many sources are in as this policy has room for.
+    Full,
+    /// A token of no key here, or of a time that makes no sense.
+    Token,
+    /// Another host has the name of this one.
+    Twin,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::Door => "a grant for a door that `accept` does not name",
+            Refusal::Expired => "a grant by a key that has expired here",
+            Refusal::Full => "a grant, since there is no more room (`max_sources`)",
+            Refusal::Token => "a token of no key of this policy, or of another time",
+            Refusal::Twin => "another host that has the name of this one",
+        })
+    }
+}
+
+/// A host that was heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub at: Moment,
+    /// How long its words were under way, at most.
+    pub lag: i64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    pub rules: Rules,
+    /// Tells this start of the agent from others.
+    pub run: u64,
+    pub(super) own: BTreeMap<Place, Given>,
+    /// By the host that gave it; `None` was in the kernel when this agent began.
+    pub(super) others: BTreeMap<Place, BTreeMap<Option<Name>, Given>>,
+    /// What administrators ended; sources are at most as long as grants of this host are.
+    pub(super) closed: BTreeMap<Place, Ended>,
+    pub(super) revoked: BTreeMap<u32, Ended>,
+    pub(super) spent: BTreeSet<SpentToken>,
+    pub(super) burnt: BTreeSet<u32>,
+    pub hosts: BTreeMap<Name, Seen>,
+    pub to_tell: BTreeSet<Item>,
+    pub work: Work,
+    /// Where other hosts' grants have changed.
+    pub(super) changed: BTreeSet<Place>,
+}
+
+/// A message for the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telling {
+    /// Under which name it is kept.
+    pub key: String,
+    /// `None`: what is kept goes.
+    pub text: Option<String>,
+    /// For how many milliseconds it is kept; `None` for ever.
+    pub lasting: Option<i64>,
+}
+
+impl Ledger {
+    pub fn new(rules: Rules, run: u64) -> Ledger {
+        Ledger {
+            rules,
+            run,
+            own: BTreeMap::new(),
+            others: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            spent: BTreeSet::new(),
+            burnt: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            to_tell: BTreeSet::new(),
+            work: Work::default(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn place(&self, door: &Name, source: IpAddr) -> Place {
+        (door.clone(), self.rules.prefix.around(source))
+    }
+
+    /// A key of this host has opened a door, not before `since`.
+    pub fn opened(&mut self, door: &Name, key: &Name, source: IpAddr, since: Moment) {
+        if let Some(lasting) = self.rules.shared_for(door, key) {
+            self.grant(
+                door,
+                Some(key),
+                source,
+                since,
+                since.saturating_add(lasting),
+            );
+        }
+    }
+
+    /// A grant of this host: by a key, or by an administrator.
+    pub fn grant(
+        &mut self,
+        door: &Name,
+        key: Option<&Name>,
+        source: IpAddr,
+        began: Moment,
+        end: Moment,
+    ) {
+        if !self.rules.share.contains(door) {
+            return;
+        }
+        let place = self.place(door, source);
+        let given = Given {
+            source,
+            key: key.cloned(),
+            began,
+            end: end.min(began.saturating_add(DAY)),
+            since: began,
+        };
+        // With grants for networks, another address may have opened before.
+        let before = self.own.insert(place.clone(), given);
+        if let Some(before) = before.filter(|before| before.source != source) {
+            self.to_tell
+                .insert(Item::Gone(place.clone(), before.source));
+        }
+        self.to_tell.insert(Item::Grant(place));
+    }
+
+    /// What an administrator had granted is not there any more.
+    pub fn forget_by_hand(&mut self, door: &Name, source: IpAddr) {
+        let place = self.place(door, source);
+        if self.own.get(&place).is_some_and(|own| own.key.is_none()) {
+            self.own.remove(&place);
+            self.to_tell.remove(&Item::Grant(place.clone()));
+            self.to_tell.insert(Item::Gone(place, source));
+        }
+    }
+
+    /// A grant of another host that the kernel has held `since` then, of which nobody knows more than its
+    /// end. It may have begun at any time before.
+    pub fn found_elsewhere(&mut self, place: Place, since: Moment, end: Moment) {
+        let given = Given {
+            source: place.1.addr(),
+            key: None,
+            began: Moment::MIN,
+            end,
+            since,
+        };
+        self.others.entry(place).or_default().insert(None, given);
+    }
+
+    /// An administrator of this host has ended what was granted before `at`.
+    pub fn closed_here(&mut self, door: &Name, source: IpNet, at: Moment) {
+        let ended = Ended { at, here: true };
+        if self.rules.concerns(door) && self.end(door, source, ended) {
+            let place = (door.clone(), source);
+            self.to_tell.insert(Item::Closed(place));
+        }
+    }
+
+    /// An administrator of this host has taken a key away.
+    pub fn revoked_here(&mut self, key: u32, at: Moment) {
+        if self.revoke(key, Ended { at, here: true }) {
+            self.to_tell.insert(Item::Revoked(key));
+        }
+    }
+
+    /// A token has opened here.
+    pub fn spent_here(&mut self, token: SpentToken) {
+        if self.spent.insert(token.clone()) {
+            self.to_tell.insert(Item::Spent(token));
+        }
+    }
+
+    /// A scratch sequence has opened here, or has been known to have opened.
+    pub fn burnt_here(&mut self, id: u32) {
+        if self.burnt.insert(id) {
+            self.to_tell.insert(Item::Burnt(id));
+        }
+    }
+
+    /// The engine may have forgotten all: everything is told again.
+    pub fn tell_all(&mut self) {
+        let grants = self.own.keys().cloned().map(Item::Grant);
+        let closed = self.closed.iter().filter(|(_, ended)| ended.here);
+        let closed = closed.map(|(place, _)| Item::Closed(place.clone()));
+        let revoked = self.revoked.iter().filter(|(_, ended)| ended.here);
+        let revoked = revoked.map(|(key, _)| Item::Revoked(*key));
+        let spent = self.spent.iter().cloned().map(Item::Spent);
+        let burnt = self.burnt.iter().copied().map(Item::Burnt);
+        let all = grants
+            .chain(closed)
+            .chain(revoked)
+            .chain(spent)
+            .chain(burnt);
+        self.to_tell.extend(all);
+    }
+
+    /// What an item says now; `None` when it is over. `seconds` is the time since 1970.
+    pub fn telling(
+        &self,
+        item: &Item,
+        now: Moment,
+        clock: &Clock,
+        seconds: i64,
+    ) -> Option<Telling> {
+        let at = clock.earliest(now)?;
+        let age = |began: Moment| now.saturating_sub(began).clamp(0, DAY);
+        let (news, lasting) = match item {
+            Item::Grant(place) => {
+                let given = self.own.get(place)?;
+                let left = given.end.saturating_sub(now).min(DAY);
+                let news = News::Grant {
+                    door: place.0.clone(),
+                    source: given.source,
+                    key: given.key.clone(),
+                    age: age(given.began),
+                    left,
+                };
+                (left > 0).then_some((news, Some(left)))?
+            }
+            Item::Gone(place, source) => {
+                let news = News::Grant {
+                    door: place.0.clone(),
+                    source: *source,
+                    key: None,
+                    age: 0,
+                    left: 0,
+                };
+                return Some(Telling {
+                    key: Message::new(self.rules.me.clone(), at, news).key(),
+                    text: None,
+                    lasting: None,
+                });
+            }
+            Item::Closed(place) => {
+                let age = age(self.closed.get(place)?.at);
+                let news = News::Closed {
+                    door: place.0.clone(),
+                    source: place.1,
+                    age,
+                };
+                (age < DAY).then_some((news, Some(DAY - age)))?
+            }
+            Item::Revoked(key) => {
+                let age = age(self.revoked.get(key)?.at);
+                let news = News::Revoked { key: *key, age };
+                (age < DAY).then_some((news, Some(DAY - age)))?
+            }
+            Item::Spent((key, window, number)) => {
+                let left = Window(*window).over().saturating_sub(seconds);
+                let news = News::Spent {
+                    key: key.clone(),
+                    window: *window,
+                    number: *number,
+                };
+                // A clock that is set back makes it good again for so long.
+                let lasting = left.clamp(0, 2 * DAY / 1000).saturating_mul(1000) + HOUR;
+                (news, Some(lasting))
+            }
+            Item::Burnt(id) => (News::Burnt { id: *id }, None),
+        };
+        let message = Message::new(self.rules.me.clone(), at, news);
+        Some(Telling {
+            key: message.key(),
+            text: Some(message.text()),
+            lasting,
+        })
+    }
+
+    /// That this host is there.
+    pub fn here(&self, now: Moment, clock: &Clock) -> Option<Telling> {
+        let news = News::Here { run: self.run };
+        let message = Message::new(self.rules.me.clone(), clock.earliest(now)?, news);
+        Some(Telling {
+            key: message.key(),
+            text: Some(message.text()),
+            lasting: Some(5 * self.beat()),
+        })
+    }
+
+    /// How often a host says that it is there, in milliseconds. What all say, all hear: of a thousand each
+    /// says it every 20 s, and the engine passes on as much as of a hundred that say it every 2 s.
+    pub fn beat(&self) -> i64 {
+        let hosts = i64::try_from(self.hosts.len()).unwrap_or(i64::MAX);
+        hosts.saturating_mul(20).clamp(2000, 60_000)
+    }
+
+    /// Whether there is anything to be done in the kernel.
+    pub fn has_work(&self) -> bool {
+        !self.changed.is_empty() || !self.work.is_empty()
+    }
+
+    /// What is to be done in the kernel, once.
+    pub fn take_work(&mut self, now: Moment) -> Work {
+        for place in std::mem::take(&mut self.changed) {
+            let latest = self.latest(&place).filter(|end| *end > now);
+            self.work.elsewhere.push((place, latest));
+        }
+        std::mem::take(&mut self.work)
+    }
+
+    /// What could not be done is to be done again.
+    pub fn give_back(&mut self, work: Work) {
+        let places = work.elsewhere.into_iter().map(|(place, _)| place);
+        self.changed.extend(places);
+        self.work.end.extend(work.end);
+        self.work.spend.extend(work.spend);
+        self.work.burn.extend(work.burn);
+    }
+
+    /// Until when other hosts' grants count.
+    fn latest(&self, place: &Place) -> Option<Moment> {
+        self.others
+            .get(place)?
+            .values()
+            .map(|given| given.end)
+            .max()
+    }
+
+    /// The live grants of other hosts, each with the host whose end is the latest.
+    pub fn elsewhere(&self, now: Moment) -> impl Iterator<Item = (&Place, Option<&Name>, &Given)> {
+        self.others.iter().filter_map(move |(place, by_host)| {
+            let latest = by_host.iter().max_by_key(|(_, given)| given.end)?;
+            let (host, given) = latest;
+            (given.end > now).then_some((place, host.as_ref(), given))
+        })
+    }
+
+    /// Forgets what is over. `seconds` is the time since 1970.
+    pub fn tidy(&mut self, now: Moment, seconds: i64) {
+        self.own.retain(|_, given| given.end > now);
+        self.others.retain(|_, by_host| {
+            by_host.retain(|_, given| given.end > now);
+            !by_host.is_empty()
+        });
+        let recent = |at: Moment| now.saturating_sub(at) < DAY;
+        self.closed.retain(|_, ended| recent(ended.at));
+        self.revoked.retain(|_, ended| recent(ended.at));
+        self.hosts.retain(|_, seen| recent(seen.at));
+        let over = |window: u64| Window(window).over().saturating_add(HOUR / 1000) < seconds;
+        self.spent.retain(|(_, window, _)| !over(*window));
+    }
+}
+
+/// In milliseconds.
+const HOUR: i64 = 3_600_000;

@@ -1,0 +1,149 @@
+//! What `toctoc fleet` knows, for `toctoc status`: a small file in `/run`, one for each network namespace.
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::Moment;
+use super::engine::now;
+use super::ledger::Ledger;
+use crate::knock::display_source;
+
+/// So many grants are told of; the kernel knows all.
+const MOST_GRANTS: usize = 2000;
+
+/// More than a report has.
+const LARGEST: u64 = 4 << 20;
+
+/// How long after its last word an agent is taken to be dead, in seconds.
+const DEAD: f64 = 10.0;
+
+/// What the agent writes.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What this host is called.
+    pub name: String,
+    /// Where the engine is.
+    pub engine: String,
+    /// Whether it is connected, and if not, why.
+    pub connected: bool,
+    pub why: Option<String>,
+    /// How long a message is under way, there and back, in milliseconds.
+    pub lag: Option<i64>,
+    pub hosts: Vec<HostReport>,
+    /// How many messages were refused since the agent began, and why the last one was.
+    pub refused: u64,
+    pub last_refused: Option<String>,
+    /// What the engine published and would not keep.
+    pub unkept: usize,
+    /// The grants of other hosts, at most some thousands.
+    pub grants: Vec<Elsewhere>,
+    /// When this was written, by the clock of this host since its start.
+    pub at: Moment,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostReport {
+    pub name: String,
+    /// Seconds since it was heard of.
+    pub seen: f64,
+    /// How long its words were under way at most, in milliseconds.
+    pub lag: i64,
+}
+
+/// A grant of another host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    pub door: String,
+    pub source: String,
+    /// `None`: nobody knows, since the agent was started anew.
+    pub host: Option<String>,
+    pub key: Option<String>,
+}
+
+impl Report {
+    /// What a ledger says of others.
+    pub fn of(ledger: &Ledger) -> Report {
+        let now = now();
+        let hosts = ledger.hosts.iter().map(|(name, seen)| HostReport {
+            name: name.to_string(),
+            seen: now.saturating_sub(seen.at).max(0) as f64 / 1000.0,
+            lag: seen.lag,
+        });
+        let grants = ledger.elsewhere(now).take(MOST_GRANTS);
+        let grants = grants.map(|((door, source), host, given)| Elsewhere {
+            door: door.to_string(),
+            source: display_source(source),
+            host: host.map(ToString::to_string),
+            key: given.key.as_ref().map(ToString::to_string),
+        });
+        Report {
+            name: ledger.rules.me.to_string(),
+            hosts: hosts.collect(),
+            grants: grants.collect(),
+            at: now,
+            ..Report::default()
+        }
+    }
+
+    /// Writes it. Readers find the old one or the new one.
+    ///
+    /// # Errors
+    /// When there is no place for it.
+    pub fn write(&self) -> io::Result<()> {
+        let path = path()?;
+        let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        match DirBuilder::new().mode(0o755).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let new = path.with_extension("new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = File::options();
+        // Who is in is for root alone to know.
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(serde_json::to_string(self)?.as_bytes())?;
+        fs::rename(&new, &path)
+    }
+
+    /// Reads the last one, with its age in seconds; `None` when there is none, or nothing that is one.
+    pub fn read() -> Option<(Report, f64)> {
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = File::options();
+        let options = options.read(true).custom_flags(nonblocking);
+        let file = options.open(path().ok()?).ok()?;
+        let mut text = String::new();
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        if !is_file || file.take(LARGEST).read_to_string(&mut text).is_err() {
+            return None;
+        }
+        let report: Report = serde_json::from_str(&text).ok()?;
+        let age = now().saturating_sub(report.at).max(0) as f64 / 1000.0;
+        Some((report, age))
+    }
+}
+
+/// Whether an agent whose last report is this old is still there.
+pub fn is_alive(age: f64) -> bool {
+    age < DEAD
+}
+
+/// `$RUNTIME_DIRECTORY` as systemd sets it, or `/run/toctoc-fleet`; in it a file for this namespace.
+fn path() -> io::Result<PathBuf> {
+    let told = env::var_os("RUNTIME_DIRECTORY").filter(|told| !told.is_empty());
+    let directory = told.map_or_else(|| PathBuf::from("/run/toctoc-fleet"), PathBuf::from);
+    let number = fs::metadata("/proc/thread-self/ns/net")?.ino();
+    Ok(directory.join(format!("{number}.json")))
+}

@@ -1,0 +1,132 @@
+//! What opens once opens once in the whole fleet.
+
+use std::net::UdpSocket;
+
+use toctoc::single_use::{Token, Window, token};
+
+use super::bottle::{Fleet, until};
+use crate::token_world::{SECRET, now, secret};
+
+const FIRST: &str = "192.0.2.101";
+const STRANGER: &str = "192.0.2.109";
+
+/// No door is shared, so that only the keys are.
+const KEYS: &str = r#"
+token_port = 40123
+[door.ssh]
+ports = [22]
+[key.alice]
+opens = ["ssh"]
+token = "alice.secret"
+[key.paper]
+opens = ["ssh"]
+scratch = [[4431, 2387, 920], [5571, 6602, 7733]]
+"#;
+
+fn fleet() -> Fleet {
+    let mut fleet = Fleet::bare(2);
+    fleet.start_engine(&[]);
+    for place in 0..2 {
+        fleet.file(place, "alice.secret", SECRET);
+        let policy = fleet.policy(place, KEYS);
+        fleet.apply(place, &policy.replace("[\"ssh\"]\naccept", "[]\naccept"));
+        fleet.start_agent(place);
+        fleet.listen(place, 22);
+    }
+    fleet.until_all_know_each_other();
+    fleet
+}
+
+/// A token that is loaded: of a window in a few minutes.
+fn good(number: u32) -> Token {
+    token(&secret(SECRET), Window(Window::at(now()).0 + 5), number)
+}
+
+fn send(fleet: &Fleet, place: usize, from: &str, token: Token) {
+    let to = format!("{}:40123", fleet.members[place].address);
+    let sent = fleet.client.inside(|| {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        socket.send_to(&token.0, to).unwrap()
+    });
+    assert_eq!(sent.unwrap(), 16);
+}
+
+/// What a set of our table holds.
+fn set(fleet: &Fleet, place: usize, name: &str) -> String {
+    let mut command = fleet.command(place, "nft");
+    command.args(["list", "set", "inet", "toctoc", name]);
+    let host = &fleet.members[place].host;
+    let output = host.inside(|| command.output().unwrap()).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn holds(fleet: &Fleet, place: usize, name: &str) -> bool {
+    set(fleet, place, name).contains("elements")
+}
+
+#[test]
+fn a_token_opens_at_one_host_and_never_at_another() {
+    let mut fleet = fleet();
+    let tokens = [0, 1, 2].map(good);
+    send(&fleet, 0, FIRST, tokens[0]);
+    fleet.until_open(0, FIRST, 22);
+    until("the other host knows", || {
+        holds(&fleet, 1, "spent-elsewhere")
+    });
+    send(&fleet, 1, STRANGER, tokens[0]);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    // Another one opens there.
+    send(&fleet, 1, FIRST, tokens[1]);
+    fleet.until_open(1, FIRST, 22);
+    // An apply and a refill change nothing, and neither do agents that begin anew and a host that forgot.
+    let policy = fleet.path(1, "policy.toml");
+    fleet.yes(1, &["apply", &policy]);
+    fleet.yes(1, &["refill", &policy]);
+    send(&fleet, 1, STRANGER, tokens[0]);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    fleet.kill_agent(1);
+    fleet.yes(1, &["remove"]);
+    fleet.yes(1, &["apply", &policy]);
+    assert!(!holds(&fleet, 1, "spent-elsewhere"));
+    fleet.start_agent(1);
+    until("it has learnt it again", || {
+        holds(&fleet, 1, "spent-elsewhere")
+    });
+    send(&fleet, 1, STRANGER, tokens[0]);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    assert_eq!(fleet.status(1)["drift"], serde_json::json!([]));
+}
+
+#[test]
+fn what_was_spent_while_the_agent_was_away_is_told_afterwards() {
+    let mut fleet = fleet();
+    let spent = good(3);
+    fleet.kill_agent(0);
+    send(&fleet, 0, FIRST, spent);
+    fleet.knock(0, "192.0.2.102");
+    fleet.until_open(0, FIRST, 22);
+    fleet.until_open(0, "192.0.2.102", 22);
+    fleet.start_agent(0);
+    until("the other host knows", || {
+        holds(&fleet, 1, "spent-elsewhere") && holds(&fleet, 1, "burnt")
+    });
+    send(&fleet, 1, STRANGER, spent);
+    fleet.knock(1, STRANGER);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+}
+
+#[test]
+fn a_scratch_sequence_opens_at_one_host_and_never_at_another() {
+    let fleet = fleet();
+    fleet.knock(0, FIRST);
+    fleet.until_open(0, FIRST, 22);
+    until("the other host knows", || holds(&fleet, 1, "burnt"));
+    fleet.knock(1, STRANGER);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    // The other sequence opens.
+    fleet.knock_with(1, FIRST, &["5571", "6602", "7733"]);
+    fleet.until_open(1, FIRST, 22);
+    until("it goes both ways", || {
+        set(&fleet, 0, "burnt").matches(", ").count() == 1
+    });
+}

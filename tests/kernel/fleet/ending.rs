@@ -1,0 +1,157 @@
+//! What an administrator does at one host: it reaches all of them.
+
+use super::bottle::{DOORS, Fleet, until};
+
+const FIRST: &str = "192.0.2.101";
+const SECOND: &str = "192.0.2.102";
+
+fn sources(fleet: &Fleet, place: usize) -> Vec<String> {
+    let grants = fleet.grants(place, "ssh").into_iter();
+    let mut sources: Vec<String> = grants.map(|(source, _)| source).collect();
+    sources.dedup();
+    sources
+}
+
+fn left(fleet: &Fleet, place: usize, source: &str) -> f64 {
+    let grants = fleet.grants(place, "ssh");
+    grants.iter().find(|(s, _)| s == source).unwrap().1
+}
+
+#[test]
+fn close_reaches_all_and_a_new_knock_opens_again() {
+    let fleet = Fleet::of(3);
+    (0..3).for_each(|place| fleet.listen(place, 22));
+    fleet.knock(0, FIRST);
+    fleet.knock(0, SECOND);
+    for place in 1..3 {
+        fleet.until_open(place, FIRST, 22);
+        fleet.until_open(place, SECOND, 22);
+    }
+    // At a host that had it from another one.
+    let said = fleet.yes(1, &["close", "ssh", FIRST]);
+    assert_eq!(said, "ended 1 grant\n");
+    for place in 0..3 {
+        fleet.until_shut(place, FIRST, 22);
+        assert!(fleet.is_open(place, SECOND, 22), "{place}");
+    }
+    assert!(!fleet.redis(&["KEYS", "toctoc:grant:*"]).contains(FIRST));
+    // It does not come back, not even for those who read everything again.
+    let mut fleet = fleet;
+    for place in 0..3 {
+        fleet.kill_agent(place);
+        fleet.start_agent(place);
+        fleet.until_connected(place);
+    }
+    for place in 0..3 {
+        assert!(!fleet.is_open(place, FIRST, 22), "{place}");
+    }
+    fleet.knock(2, FIRST);
+    for place in 0..3 {
+        fleet.until_open(place, FIRST, 22);
+    }
+    // Everything.
+    fleet.yes(2, &["close"]);
+    for place in 0..3 {
+        fleet.until_shut(place, FIRST, 22);
+        fleet.until_shut(place, SECOND, 22);
+    }
+}
+
+#[test]
+fn what_is_opened_by_hand_is_shared_for_what_the_others_give() {
+    let fleet = Fleet::of(2);
+    fleet.yes(0, &["open", "ssh", "2001:db8::7", "--for", "5m"]);
+    fleet.yes(0, &["open", "web", "2001:db8::7", "--for", "5m"]);
+    until("it is in", || sources(&fleet, 1) == ["2001:db8::7"]);
+    assert!(left(&fleet, 0, "2001:db8::7") > 200.0);
+    assert!(left(&fleet, 1, "2001:db8::7") <= 60.0);
+    assert!(fleet.grants(1, "web").is_empty());
+    let grant = &fleet.status(0)["doors"][0]["grants"][0];
+    assert_eq!(grant["by_hand"], true);
+    fleet.yes(0, &["close", "ssh", "2001:db8::7"]);
+    until("it is out", || sources(&fleet, 1).is_empty());
+}
+
+#[test]
+fn a_revoked_key_is_out_everywhere() {
+    let doors = format!("{DOORS}[key.lost]\nopens = [\"ssh\"]\nsequence = [5571, 6602, 7733]\n");
+    let fleet = Fleet::with(3, &doors);
+    (0..3).for_each(|place| fleet.listen(place, 22));
+    fleet.knock(0, FIRST);
+    fleet.knock_with(0, SECOND, &["5571", "6602", "7733"]);
+    fleet.knock_with(2, "192.0.2.103", &["5571", "6602", "7733"]);
+    for place in 0..3 {
+        for source in [FIRST, SECOND, "192.0.2.103"] {
+            fleet.until_open(place, source, 22);
+        }
+    }
+    // By a host where it did not open.
+    let policy = fleet.path(1, "policy.toml");
+    let said = fleet.yes(1, &["key", "revoke", "lost", &policy]);
+    assert!(
+        said.contains("the other hosts of the fleet end its grants too"),
+        "{said}"
+    );
+    for place in 0..3 {
+        fleet.until_shut(place, SECOND, 22);
+        fleet.until_shut(place, "192.0.2.103", 22);
+        fleet.until_open(place, FIRST, 22);
+    }
+}
+
+#[test]
+fn of_two_hosts_that_let_in_one_source_the_later_end_counts() {
+    let doors = format!(
+        "{DOORS}[key.short]\nopens = [\"ssh\"]\nopen_for = \"20s\"\nsequence = [5571, 6602, 7733]\n"
+    );
+    let fleet = Fleet::with(3, &doors);
+    (0..3).for_each(|place| fleet.listen(place, 22));
+    fleet.knock(0, FIRST);
+    fleet.knock_with(1, FIRST, &["5571", "6602", "7733"]);
+    for place in 0..3 {
+        fleet.until_open(place, FIRST, 22);
+        until("the later end is there", || {
+            let grants = fleet.grants(place, "ssh");
+            let latest = grants.iter().map(|(_, left)| *left).fold(0.0, f64::max);
+            (25.0..=60.0).contains(&latest)
+        });
+    }
+    assert!(!fleet.is_open(2, SECOND, 22));
+}
+
+#[test]
+fn a_grant_for_one_connection_stays_where_it_was_given() {
+    let doors = DOORS.replace("sequence =", "once = true\nsequence =");
+    let fleet = Fleet::with(2, &doors);
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    fleet.knock(0, FIRST);
+    until("it is in", || !fleet.grants(0, "ssh").is_empty());
+    // What is told later has arrived, so that would have too.
+    fleet.yes(0, &["open", "ssh", SECOND]);
+    fleet.until_open(1, SECOND, 22);
+    assert!(!fleet.is_open(1, FIRST, 22));
+    fleet.until_open(0, FIRST, 22);
+}
+
+#[test]
+fn networks_are_shared_as_each_host_grants_them() {
+    let mut fleet = Fleet::bare(2);
+    fleet.start_engine(&[]);
+    let narrow = fleet.policy(0, DOORS);
+    fleet.apply(0, &narrow);
+    let wide = format!("grant.prefix4 = 30\n{}", fleet.policy(1, DOORS));
+    fleet.apply(1, &wide);
+    (0..2).for_each(|place| fleet.start_agent(place));
+    fleet.until_all_know_each_other();
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    // .101 is in 192.0.2.100/30, and so is .102; .104 is not.
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    assert!(fleet.is_open(1, SECOND, 22) && !fleet.is_open(1, "192.0.2.104", 22));
+    assert!(!fleet.is_open(0, SECOND, 22));
+    fleet.knock(1, "192.0.2.105");
+    fleet.until_open(0, "192.0.2.105", 22);
+    assert!(!fleet.is_open(0, "192.0.2.106", 22));
+    fleet.yes(1, &["close", "ssh", SECOND]);
+    fleet.until_shut(0, FIRST, 22);
+}

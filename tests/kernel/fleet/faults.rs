@@ -1,0 +1,277 @@
+//! What fails, and what holds then.
+
+use serde_json::Value;
+
+use super::bottle::{ENGINE, Fleet, PASSWORD, until, until_or};
+
+/// The one source that most tests are about, and one that comes when something has happened.
+const FIRST: &str = "192.0.2.101";
+const LATER: &str = "192.0.2.102";
+const STRANGER: &str = "192.0.2.109";
+
+fn listening(number: usize) -> Fleet {
+    let fleet = Fleet::of(number);
+    for place in 0..number {
+        fleet.listen(place, 22);
+    }
+    fleet
+}
+
+fn is_in(fleet: &Fleet, place: usize, source: &str) -> bool {
+    fleet.grants(place, "ssh").iter().any(|(s, _)| s == source)
+}
+
+#[test]
+fn without_the_engine_each_host_goes_on_and_afterwards_all_is_told() {
+    let mut fleet = listening(3);
+    fleet.knock(0, FIRST);
+    fleet.until_open(2, FIRST, 22);
+    fleet.kill_engine();
+    fleet.until_said(0, "this host goes on by itself");
+    // Who is in stays in, and each host lets in whom it would by itself.
+    assert!(fleet.is_open(2, FIRST, 22));
+    fleet.knock(1, LATER);
+    fleet.until_open(1, LATER, 22);
+    assert!(!fleet.is_open(0, LATER, 22));
+    let status = fleet.status(0);
+    assert_eq!(status["drift"], serde_json::json!([]));
+    // It comes back, and knows nothing.
+    fleet.start_engine(&[]);
+    fleet.until_open(0, LATER, 22);
+    fleet.until_open(2, LATER, 22);
+    until("the engine knows again who is in", || {
+        fleet.redis(&["KEYS", "toctoc:grant:*"]).lines().count() == 2
+    });
+    let ends: Vec<f64> = (0..3).map(|place| left(&fleet, place, LATER)).collect();
+    assert!(
+        ends[0] <= ends[1] + 1.0 && ends[2] <= ends[1] + 1.0,
+        "{ends:?}"
+    );
+    assert!(!fleet.is_open(0, STRANGER, 22));
+}
+
+/// Seconds that are left of a grant.
+fn left(fleet: &Fleet, place: usize, source: &str) -> f64 {
+    let grants = fleet.grants(place, "ssh");
+    grants.iter().find(|(s, _)| s == source).unwrap().1
+}
+
+#[test]
+fn hosts_that_are_cut_off_go_on_and_learn_afterwards() {
+    let fleet = listening(3);
+    fleet.knock(0, FIRST);
+    fleet.until_open(2, FIRST, 22);
+    fleet.plug(2, false);
+    fleet.until_said(2, "this host goes on by itself");
+    // The others do not wait for it.
+    fleet.knock(0, LATER);
+    fleet.until_open(1, LATER, 22);
+    fleet.yes(1, &["close", "ssh", FIRST]);
+    fleet.until_shut(0, FIRST, 22);
+    assert!(is_in(&fleet, 2, FIRST), "it cannot know");
+    assert!(!is_in(&fleet, 2, LATER));
+    fleet.plug(2, true);
+    fleet.until_open(2, LATER, 22);
+    fleet.until_shut(2, FIRST, 22);
+    assert!(!is_in(&fleet, 0, FIRST) && !is_in(&fleet, 1, FIRST));
+}
+
+#[test]
+fn a_slow_engine_keeps_nobody_waiting_and_prolongs_nothing() {
+    let fleet = listening(2);
+    fleet.freeze_engine(true);
+    fleet.knock(0, FIRST);
+    // The kernel opens it at once.
+    fleet.until_open(0, FIRST, 22);
+    fleet.until_said(0, "it does not answer");
+    assert!(!fleet.is_open(1, FIRST, 22));
+    fleet.yes(0, &["close", "ssh", STRANGER]);
+    fleet.freeze_engine(false);
+    fleet.until_open(1, FIRST, 22);
+    let (own, other) = (left(&fleet, 0, FIRST), left(&fleet, 1, FIRST));
+    assert!(other <= own + 1.0, "{own} {other}");
+    assert!(!fleet.is_open(1, LATER, 22));
+}
+
+#[test]
+fn a_full_engine_is_told_of_and_who_listens_hears_all_the_same() {
+    let mut fleet = listening(2);
+    let full = ["CONFIG", "SET", "maxmemory", "1"];
+    assert!(fleet.redis(&full).contains("OK"));
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    fleet.until_said(0, "it is full");
+    until("status tells", || {
+        let status = fleet.status(0);
+        status["fleet"]["report"]["unkept"].as_u64() > Some(0)
+    });
+    assert!(!fleet.redis(&["KEYS", "toctoc:grant:*"]).contains(FIRST));
+    // When there is room, it is kept for those who come later.
+    fleet.redis(&["CONFIG", "SET", "maxmemory", "0"]);
+    until("it is kept", || {
+        fleet.redis(&["KEYS", "toctoc:grant:*"]).contains(FIRST)
+    });
+    fleet.kill_agent(1);
+    fleet.start_agent(1);
+    fleet.until_connected(1);
+    assert!(fleet.is_open(1, FIRST, 22));
+    assert!(!fleet.is_open(1, STRANGER, 22));
+}
+
+#[test]
+fn a_wrong_password_is_told_of_and_the_host_goes_on() {
+    let mut fleet = Fleet::bare(1);
+    fleet.start_engine(&[]);
+    let policy = fleet.policy(0, super::bottle::DOORS);
+    fleet.apply(0, &policy);
+    fleet.listen(0, 22);
+    let wrong = "hunter2-hunter2";
+    fleet.file(0, "fleet.password", wrong);
+    fleet.start_agent(0);
+    fleet.until_said(0, "it refuses the password");
+    fleet.knock(0, FIRST);
+    fleet.until_open(0, FIRST, 22);
+    assert!(!fleet.is_open(0, STRANGER, 22));
+    until("status says so", || {
+        let why = &fleet.status(0)["fleet"]["report"]["why"];
+        why == "it refuses the password"
+    });
+    // Neither password is anywhere to be seen.
+    let pid = fleet.agent(0);
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let shown = [
+        fleet.said(0),
+        fleet.status(0).to_string(),
+        String::from_utf8_lossy(&command).into_owned(),
+        String::from_utf8_lossy(&environment).into_owned(),
+    ];
+    for text in shown {
+        assert!(!text.contains(wrong) && !text.contains(PASSWORD), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_well_formed_is_refused_and_told_and_opens_nothing() {
+    let fleet = listening(2);
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    let whole = fleet.redis(&["GET", &format!("toctoc:grant:a:ssh:{FIRST}")]);
+    let whole = whole.trim();
+    let odd = [
+        "".to_string(),
+        "hello".to_string(),
+        "{}".to_string(),
+        "[".repeat(500),
+        "x".repeat(100_000),
+        whole.replace("\"v\":1", "\"v\":2"),
+        whole.replace(FIRST, "192.0.2.102; flush ruleset"),
+        whole.replace(FIRST, "0.0.0.0/0"),
+        whole.replace(FIRST, "0.0.0.0"),
+        whole.replace("\"left\":", "\"left\":-"),
+        whole.replace("\"left\":", "\"left\":999999999999"),
+        // Well formed, and of a door that is not accepted, or not there.
+        whole.replace("\"ssh\"", "\"web\"").replace(FIRST, LATER),
+        whole
+            .replace("\"ssh\"", "\"nowhere\"")
+            .replace(FIRST, LATER),
+    ];
+    for text in &odd {
+        fleet.redis(&["PUBLISH", "toctoc:fleet", text]);
+    }
+    fleet.redis(&["SET", "toctoc:grant:x:ssh:1", "what nobody wrote"]);
+    fleet.redis(&["LPUSH", "toctoc:grant:x:ssh:2", "not even a text"]);
+    let refused = || {
+        fleet.status(1)["fleet"]["report"]["refused"]
+            .as_u64()
+            .unwrap()
+    };
+    until_or(
+        "all are refused",
+        || refused() >= odd.len() as u64,
+        || fleet.said(1),
+    );
+    fleet.until_said(1, "it is not well formed");
+    fleet.until_said(1, "a grant for a door that `accept` does not name");
+    let web = fleet.grants(1, "web");
+    assert!(web.is_empty(), "{web:?}");
+    assert_eq!(fleet.grants(1, "ssh").len(), 1);
+    assert_eq!(fleet.status(1)["drift"], Value::Array(Vec::new()));
+    // It still works, and one that is well formed counts, as long as this policy gives.
+    let forged = whole
+        .replace("\"from\":\"a\"", "\"from\":\"x\"")
+        .replace(FIRST, LATER);
+    let (_, rest) = forged.split_once("\"left\":").unwrap();
+    let (left_there, _) = rest.split_once('}').unwrap();
+    let forged = forged.replace(&format!("\"left\":{left_there}"), "\"left\":86400000");
+    fleet.redis(&["PUBLISH", "toctoc:fleet", &forged]);
+    until("it is in", || is_in(&fleet, 1, LATER));
+    assert!(left(&fleet, 1, LATER) <= 60.0);
+    // Read again from the start, with what is kept.
+    let mut fleet = fleet;
+    fleet.kill_agent(1);
+    fleet.start_agent(1);
+    fleet.until_connected(1);
+    assert_eq!(fleet.grants(1, "ssh").len(), 2);
+}
+
+#[test]
+fn an_agent_that_is_killed_begins_where_it_was() {
+    let mut fleet = listening(3);
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    fleet.kill_agent(0);
+    fleet.kill_agent(1);
+    // What the kernels have, they have; and what happens meanwhile is found.
+    assert!(fleet.is_open(1, FIRST, 22));
+    fleet.knock(0, LATER);
+    fleet.until_open(0, LATER, 22);
+    fleet.yes(1, &["close", "ssh", FIRST]);
+    assert!(!fleet.is_open(2, LATER, 22));
+    fleet.start_agent(0);
+    fleet.start_agent(1);
+    for place in [1, 2] {
+        fleet.until_open(place, LATER, 22);
+        fleet.until_shut(place, FIRST, 22);
+    }
+    fleet.until_shut(0, FIRST, 22);
+    let own = left(&fleet, 0, LATER);
+    for place in [1, 2] {
+        assert!(left(&fleet, place, LATER) <= own + 1.0);
+    }
+    assert!(!fleet.is_open(2, STRANGER, 22));
+}
+
+#[test]
+fn two_hosts_with_one_name_are_told_of() {
+    let mut fleet = Fleet::bare(2);
+    fleet.start_engine(&[]);
+    for place in 0..2 {
+        let policy = fleet.policy(0, super::bottle::DOORS);
+        fleet.apply(place, &policy);
+        fleet.start_agent(place);
+    }
+    for place in 0..2 {
+        fleet.until_said(place, "another host that has the name of this one");
+    }
+}
+
+#[test]
+fn an_apply_gives_the_agent_the_new_policy() {
+    let fleet = listening(2);
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    // This host accepts nothing any more.
+    let policy = fleet.policy(1, super::bottle::DOORS);
+    fleet.apply(1, &policy.replace("accept = [\"ssh\"]", "accept = []"));
+    fleet.until_shut(1, FIRST, 22);
+    fleet.until_connected(1);
+    fleet.knock(0, LATER);
+    fleet.until_open(0, LATER, 22);
+    fleet.until_said(1, "`accept` does not name");
+    assert!(!fleet.is_open(1, LATER, 22));
+    assert_eq!(fleet.status(1)["drift"], serde_json::json!([]));
+    fleet.apply(1, &policy);
+    fleet.until_open(1, LATER, 22);
+    assert!(fleet.redis(&["PING"]).contains("PONG"), "{ENGINE}");
+}

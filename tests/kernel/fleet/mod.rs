@@ -1,0 +1,9 @@
+//! Several hosts that let in whom one of them let in, with the real redis-server.
+
+mod bottle;
+mod burning;
+mod ending;
+mod faults;
+mod guide;
+mod load;
+mod sharing;
