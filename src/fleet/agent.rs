@@ -9,10 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::{Clock, Moment};
-use super::engine::{Address, Ask, Heard, Link, Look, now};
+use super::engine::{Address, Ask, Link, now};
 use super::kernel::Kernel;
 use super::ledger::{Item, Ledger};
-use super::message::{Message, News};
 use super::report::Report;
 use super::rules::Rules;
 
@@ -22,6 +21,9 @@ const BEAT: i64 = 2000;
 /// How much longer than it took to change the kernel nothing is changed: many grants take a third of a
 /// processor at most, and one that comes alone does not wait.
 const REST: i64 = 2;
+
+/// But no longer than this, in milliseconds.
+const LONGEST_REST: i64 = 100;
 
 /// How long it is waited after the kernel has refused something, in milliseconds.
 const PAUSE: i64 = 1000;
@@ -45,7 +47,7 @@ pub enum Ended {
 pub type Say<'s> = &'s mut dyn FnMut(&str);
 
 /// What the connection that asks is at.
-enum Teller {
+pub(super) enum Teller {
     Down,
     Idle,
     Reading,
@@ -53,39 +55,41 @@ enum Teller {
     Telling(Vec<Item>),
 }
 
-struct Agent<'s> {
-    say: Say<'s>,
-    ledger: Ledger,
-    kernel: Kernel,
-    link: Link,
-    clock: Clock,
-    listening: bool,
-    teller: Teller,
+pub(super) struct Agent<'s> {
+    pub(super) say: Say<'s>,
+    pub(super) ledger: Ledger,
+    pub(super) kernel: Kernel,
+    pub(super) link: Link,
+    pub(super) clock: Clock,
+    pub(super) listening: bool,
+    pub(super) teller: Teller,
     /// It is to be read what is kept, since nobody has listened for some time.
-    unread: bool,
+    pub(super) unread: bool,
     /// What the engine would not keep, and is told again at each beat.
-    unkept: BTreeSet<Item>,
+    pub(super) unkept: BTreeSet<Item>,
     /// How many these were at the last beat.
     still_unkept: usize,
     /// When it was last written down what there is.
     reported: Moment,
     /// Whether it is to be said at once that this host is there.
-    unsaid: bool,
+    pub(super) unsaid: bool,
     /// More was heard than is taken in at once.
     more: bool,
     /// A policy with a fleet is in the kernel.
     applied: bool,
-    lag: Option<i64>,
-    why: Option<String>,
-    refused: BTreeMap<String, u64>,
-    all_refused: u64,
-    last_refused: Option<String>,
+    pub(super) lag: Option<i64>,
+    pub(super) why: Option<String>,
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) all_refused: u64,
+    pub(super) last_refused: Option<String>,
     next_beat: Moment,
     /// When it is to be said again that this host is there.
     next_here: Moment,
+    /// What the kernel said last, if it refused something: it is told once.
+    failed: Option<String>,
     /// The kernel is left alone until then.
     pause_until: Moment,
-    engine: String,
+    pub(super) engine: String,
 }
 
 /// Runs until something ends it. `run` is a random number.
@@ -123,6 +127,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         last_refused: None,
         next_beat: now(),
         next_here: now(),
+        failed: None,
         pause_until: now(),
         engine: address.engine.to_string(),
     };
@@ -137,7 +142,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
     }
 }
 
-fn seconds() -> i64 {
+pub(super) fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -225,110 +230,6 @@ impl Agent<'_> {
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
-        match heard {
-            Heard::Listening => {
-                self.listening = true;
-                self.unread = true;
-            }
-            Heard::Ready(look) => {
-                self.looked(look);
-                self.teller = Teller::Idle;
-                self.unread = true;
-            }
-            Heard::Deaf(why) => {
-                self.listening = false;
-                self.unread = true;
-                self.broke(why);
-            }
-            Heard::Mute(why) => {
-                self.teller = Teller::Down;
-                self.unread = true;
-                self.broke(why);
-            }
-            Heard::Message(bytes) => self.take(&bytes, false),
-            Heard::Kept { texts, last } => {
-                for text in texts {
-                    self.take(&text, true);
-                }
-                if last {
-                    self.teller = Teller::Idle;
-                    self.connected();
-                }
-            }
-            Heard::Told { look, refused, why } => {
-                self.looked(look);
-                if let Teller::Telling(items) = std::mem::replace(&mut self.teller, Teller::Idle) {
-                    let unkept = refused
-                        .iter()
-                        .filter_map(|&place| items.get(place).cloned());
-                    let before = self.unkept.len();
-                    self.unkept.extend(unkept);
-                    if let Some(why) = why.filter(|_| before == 0) {
-                        (self.say)(&format!(
-                            "the engine does not keep what it is told: {why}; other hosts hear of it \
-                             while they listen"
-                        ));
-                        self.why = Some(why);
-                    }
-                }
-            }
-        }
-    }
-
-    fn looked(&mut self, look: Look) {
-        self.clock.look(look.asked, look.told, look.heard);
-    }
-
-    fn broke(&mut self, why: String) {
-        if self.why.as_ref() != Some(&why) {
-            (self.say)(&format!(
-                "{}: {why}; this host goes on by itself",
-                self.engine
-            ));
-        }
-        self.lag = None;
-        self.why = Some(why);
-    }
-
-    /// Both connections are there, and all that is kept was read.
-    fn connected(&mut self) {
-        if self.why.take().is_some() {
-            (self.say)(&format!("connected to {}", self.engine));
-        }
-        self.ledger.tell_all();
-        self.unsaid = true;
-    }
-
-    /// Takes in what somebody has said, now or (when it was kept) some time ago.
-    fn take(&mut self, bytes: &[u8], kept: bool) {
-        let now = now();
-        let refused = match Message::parse(bytes) {
-            Err(odd) => odd.to_string(),
-            Ok(message) => {
-                let Some(since) = self.clock.since(message.at, now) else {
-                    // It is kept, and read when the engine's clock is known.
-                    return;
-                };
-                if message.from == self.ledger.rules.me {
-                    if !kept {
-                        self.lag = Some(since.1);
-                    } else if matches!(message.news, News::Here { .. }) {
-                        // An agent that is no more.
-                        return;
-                    }
-                }
-                match self.ledger.hear(&message, since, now, seconds()) {
-                    Ok(()) => return,
-                    Err(refusal) => refusal.to_string(),
-                }
-            }
-        };
-        self.all_refused += 1;
-        self.last_refused = Some(refused.clone());
-        *self.refused.entry(refused).or_default() += 1;
-    }
-
     /// Gives the kernel what follows from what was heard.
     fn work(&mut self) {
         let now = now();
@@ -341,11 +242,12 @@ impl Agent<'_> {
         }
         match self.kernel.work(work, &self.ledger.rules) {
             Ok(again) => {
+                self.failed = None;
                 if let Some(again) = again {
                     self.ledger.give_back(again);
                 }
                 // What comes in the meantime is done together.
-                self.pause_until = self::now() + REST * self.kernel.took();
+                self.pause_until = self::now() + (REST * self.kernel.took()).min(LONGEST_REST);
                 // Whoever looks who is in wants to know from where.
                 if now >= self.reported.saturating_add(SPACING) {
                     self.report();
@@ -353,7 +255,10 @@ impl Agent<'_> {
             }
             Err(failed) => {
                 let (work, failure) = *failed;
-                (self.say)(&failure.message);
+                if self.failed.as_ref() != Some(&failure.message) {
+                    (self.say)(&failure.message);
+                    self.failed = Some(failure.message);
+                }
                 self.ledger.give_back(work);
                 self.pause_until = now + PAUSE;
             }

@@ -12,15 +12,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use redis::{
-    Client, Cmd, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo, RedisError,
-    TlsCertificates, Value, cmd,
-};
+use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, TlsCertificates, cmd};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::ask::{self, publish, read, words};
 use super::clock::Moment;
-use super::ledger::Telling;
-use super::message::{CHANNEL, LONGEST, PREFIX};
+use super::message::{CHANNEL, LONGEST};
+use super::tell::Telling;
 use crate::policy::{Engine, Password};
 
 /// Where and how to reach it.
@@ -86,12 +84,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// So much may wait to be heard. Then the engine waits too.
 const WAITING: usize = 4096;
-
-/// So many names are asked for at once.
-const PAGE: usize = 1000;
-
-/// So many are read. No fleet has more.
-const MOST_KEPT: usize = 1 << 20;
 
 /// This host's clock in milliseconds since its start.
 pub fn now() -> Moment {
@@ -231,7 +223,7 @@ fn tell(address: &Address, ears: &Ears, asked: &Receiver<Ask>) {
 
 /// Returns when nobody is there any more.
 fn answer(connection: &mut Connection, ears: &Ears, asked: &Receiver<Ask>) -> Result<(), String> {
-    let look = look(connection)?;
+    let look = ask::look(connection)?;
     if !ears.tell(Heard::Ready(look)) {
         return Ok(());
     }
@@ -241,13 +233,15 @@ fn answer(connection: &mut Connection, ears: &Ears, asked: &Receiver<Ask>) -> Re
         };
         match ask {
             Ask::Read => {
-                if !read(connection, ears)? {
+                if !read(connection, |texts, last| {
+                    ears.tell(Heard::Kept { texts, last })
+                })? {
                     return Ok(());
                 }
             }
             Ask::Tell(tellings) => {
                 let (refused, why) = publish(connection, &tellings)?;
-                let look = self::look(connection)?;
+                let look = ask::look(connection)?;
                 if !ears.tell(Heard::Told { look, refused, why }) {
                     return Ok(());
                 }
@@ -302,129 +296,4 @@ fn connect(address: &Address) -> Result<Connection, String> {
             .map_err(|error| words(&error))?;
     }
     Ok(connection)
-}
-
-fn look(connection: &mut Connection) -> Result<Look, String> {
-    let asked = now();
-    let (seconds, microseconds): (i64, i64) = cmd("TIME")
-        .query(connection)
-        .map_err(|error| words(&error))?;
-    Ok(Look {
-        asked,
-        told: seconds
-            .saturating_mul(1000)
-            .saturating_add(microseconds / 1000),
-        heard: now(),
-    })
-}
-
-/// Tells all of it at once. Returns what the engine did not keep, and why.
-fn publish(
-    connection: &mut Connection,
-    tellings: &[Telling],
-) -> Result<(Vec<usize>, Option<String>), String> {
-    let mut bytes = Vec::new();
-    let mut keeping = Vec::new();
-    let mut count = 0;
-    for telling in tellings {
-        let Telling { key, text, lasting } = telling;
-        let Some(text) = text else {
-            cmd("DEL").arg(key).write_packed_command(&mut bytes);
-            count += 1;
-            keeping.push(None);
-            continue;
-        };
-        let mut keep = cmd("SET");
-        keep.arg(key).arg(text);
-        if let Some(lasting) = lasting {
-            keep.arg("PX").arg((*lasting).max(1));
-        }
-        let mut publish = Cmd::new();
-        publish.arg("PUBLISH").arg(CHANNEL).arg(text);
-        // Those who listen hear of it also when the engine has no room to keep it.
-        publish.write_packed_command(&mut bytes);
-        keep.write_packed_command(&mut bytes);
-        keeping.push(Some(count + 1));
-        count += 2;
-    }
-    let answers = connection
-        .req_packed_commands(&bytes, 0, count)
-        .map_err(|error| words(&error))?;
-    let mut why = None;
-    let mut refused = Vec::new();
-    for (place, at) in keeping.iter().enumerate() {
-        let answers = at.map(|at| (answers.get(at), answers.get(at.saturating_sub(1))));
-        let Some((kept, published)) = answers else {
-            continue;
-        };
-        for answer in [kept, published] {
-            if let Some(Value::ServerError(error)) = answer {
-                refused.push(place);
-                why = Some(words(&RedisError::from(error.clone())));
-            }
-        }
-    }
-    refused.dedup();
-    Ok((refused, why))
-}
-
-/// Reads all that is kept, page after page. Returns whether anybody is still there.
-fn read(connection: &mut Connection, ears: &Ears) -> Result<bool, String> {
-    let mut cursor = 0_u64;
-    let mut count = 0;
-    loop {
-        let (next, names): (u64, Vec<Vec<u8>>) = cmd("SCAN")
-            .arg(cursor)
-            .arg("MATCH")
-            .arg(format!("{PREFIX}*"))
-            .arg("COUNT")
-            .arg(PAGE)
-            .query(connection)
-            .map_err(|error| words(&error))?;
-        count += names.len();
-        let texts: Vec<Option<Vec<u8>>> = match names.is_empty() {
-            true => Vec::new(),
-            false => cmd("MGET")
-                .arg(names)
-                .query(connection)
-                .map_err(|error| words(&error))?,
-        };
-        let texts = texts.into_iter().flatten().map(|mut text| {
-            text.truncate(LONGEST + 1);
-            text
-        });
-        let last = next == 0 || count > MOST_KEPT;
-        let texts = texts.collect();
-        if !ears.tell(Heard::Kept { texts, last }) {
-            return Ok(false);
-        }
-        if last {
-            return Ok(true);
-        }
-        cursor = next;
-    }
-}
-
-/// Why it did not work. Nothing that was sent is repeated.
-fn words(error: &RedisError) -> String {
-    let told = match error.code() {
-        Some("WRONGPASS") => "it refuses the password",
-        Some("NOAUTH") => "it asks for a password",
-        Some("NOPERM") => "it does not permit its user what is needed (docs/fleet.md says what)",
-        Some("OOM") => "it is full",
-        Some("READONLY") => "it is a replica, and only its primary can be told anything",
-        Some("MISCONF") => "it cannot write to its disk, and takes nothing",
-        Some("LOADING") => "it is just starting",
-        _ if error.is_timeout() => "it does not answer",
-        _ if error.is_connection_refusal() => "nothing listens there",
-        _ if error.is_io_error() => "the connection broke",
-        _ => "it answers what no engine would",
-    };
-    match std::error::Error::source(error).or(Some(error)) {
-        Some(error) if told == "the connection broke" => {
-            let detail: String = error.to_string().chars().take(120).collect();
-            format!("{told}: {detail}")
-        }
-        _ => told.to_string(),
-    }
 }

@@ -1,5 +1,6 @@
 //! Several hosts that let in whom one of them let in, with the real redis-server.
 
+mod access;
 mod bottle;
 mod burning;
 mod ending;

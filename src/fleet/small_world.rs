@@ -1,0 +1,240 @@
+//! A small world of hosts and an engine, with clocks that differ and words that take their time, in which no
+//! grant ever lives longer than it was given.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::cases::{SECONDS, ledger, name};
+use super::clock::{Clock, Moment};
+use super::ledger::Ledger;
+use super::message::Message;
+use crate::policy::Name;
+
+/// A step in the small world, by the host of this number.
+#[derive(Debug, Clone)]
+enum Step {
+    Opens(usize, u8),
+    Closes(usize, u8),
+    /// Its agent is started anew: what it heard is gone, and what the kernel has is there.
+    Restarts(usize),
+    /// Reads all that is kept.
+    Reads(usize),
+    EngineIsEmptied,
+    Passes(i64),
+}
+
+struct Small {
+    now: Moment,
+    hosts: Vec<Ledger>,
+    /// How far each host's clock is ahead.
+    ahead: Vec<i64>,
+    clocks: Vec<Clock>,
+    kept: BTreeMap<String, String>,
+    /// What is under way: when it arrives, where, and the text.
+    under_way: Vec<(Moment, usize, String)>,
+    /// What each host's kernel has of other hosts, by its own clock.
+    kernels: Vec<BTreeMap<(Name, ipnet::IpNet), Moment>>,
+    /// When each source's grants really end, and were closed.
+    ends: BTreeMap<u8, Moment>,
+    closed: BTreeMap<u8, Moment>,
+}
+
+/// The engine's clock is ahead of real time by this.
+const ENGINE: i64 = 987_654_321;
+
+impl Small {
+    fn new(ahead: Vec<i64>) -> Small {
+        let count = ahead.len();
+        let names = ["a", "b", "c"];
+        Small {
+            now: 0,
+            hosts: names[..count].iter().map(|me| ledger(me, "")).collect(),
+            clocks: vec![Clock::default(); count],
+            ahead,
+            kept: BTreeMap::new(),
+            under_way: Vec::new(),
+            kernels: vec![BTreeMap::new(); count],
+            ends: BTreeMap::new(),
+            closed: BTreeMap::new(),
+        }
+    }
+
+    fn source(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
+
+    fn clock(&self, host: usize) -> Moment {
+        self.now + self.ahead[host]
+    }
+
+    /// A host looks at the engine's clock; the answer takes as long as `slow`.
+    fn look(&mut self, host: usize, slow: i64) {
+        let asked = self.clock(host);
+        let told = self.now + slow / 3 + ENGINE;
+        self.clocks[host].look(asked, told, asked + slow);
+    }
+
+    fn speak(&mut self, host: usize, slow: i64) {
+        let now = self.clock(host);
+        let items = std::mem::take(&mut self.hosts[host].to_tell);
+        for item in items {
+            let telling = self.hosts[host].telling(&item, now, &self.clocks[host], SECONDS);
+            let Some(telling) = telling else { continue };
+            match telling.text {
+                None => {
+                    self.kept.remove(&telling.key);
+                }
+                Some(text) => {
+                    self.kept.insert(telling.key, text.clone());
+                    for other in 0..self.hosts.len() {
+                        let arrives = self.now + slow * (1 + other as i64);
+                        self.under_way.push((arrives, other, text.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, host: usize, text: &str) {
+        let now = self.clock(host);
+        let message = Message::parse(text.as_bytes()).unwrap();
+        let since = self.clocks[host].since(message.at, now).unwrap();
+        let _ = self.hosts[host].hear(&message, since, now, SECONDS);
+    }
+
+    /// Gives the kernels what follows, and sees that nobody is in for too long.
+    fn settle(&mut self) {
+        for host in 0..self.hosts.len() {
+            let now = self.clock(host);
+            let work = self.hosts[host].take_work(now);
+            for (place, end) in work.elsewhere {
+                match end {
+                    Some(end) => self.kernels[host].insert(place, end),
+                    None => self.kernels[host].remove(&place),
+                };
+            }
+            self.kernels[host].retain(|_, end| *end > now);
+            let ahead = self.ahead[host];
+            for ((_, source), end) in &self.kernels[host] {
+                let IpAddr::V4(v4) = source.addr() else {
+                    unreachable!()
+                };
+                let number = v4.octets()[3];
+                let real = self.ends.get(&number).copied().unwrap_or(Moment::MIN);
+                assert!(end - ahead <= real, "{number} is in too long at {host}");
+            }
+        }
+    }
+
+    fn pass(&mut self, time: i64) {
+        let until = self.now + time;
+        self.under_way.sort_by_key(|(arrives, ..)| *arrives);
+        let due = self
+            .under_way
+            .partition_point(|(arrives, ..)| *arrives <= until);
+        let due: Vec<_> = self.under_way.drain(..due).collect();
+        for (arrives, host, text) in due {
+            self.now = self.now.max(arrives);
+            self.arrive(host, &text);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    fn step(&mut self, step: &Step, slow: i64) {
+        match *step {
+            Step::Opens(host, number) => {
+                let now = self.clock(host);
+                self.hosts[host].opened(&name("ssh"), &name("yves"), Self::source(number), now);
+                let end = self.ends.entry(number).or_insert(Moment::MIN);
+                *end = (self.now + 60_000).max(*end);
+            }
+            Step::Closes(host, number) => {
+                let network = ipnet::IpNet::from(Self::source(number));
+                let now = self.clock(host);
+                self.kernels[host].remove(&(name("ssh"), network));
+                self.hosts[host].closed_here(&name("ssh"), network, now);
+                self.closed.insert(number, self.now);
+            }
+            Step::Restarts(host) => {
+                let now = self.clock(host);
+                let me = self.hosts[host].rules.me.to_string();
+                let old = std::mem::replace(&mut self.hosts[host], ledger(&me, ""));
+                for (place, given) in &old.own {
+                    let (door, key) = (&place.0, given.key.as_ref());
+                    self.hosts[host].grant(door, key, given.source, given.began, given.end);
+                }
+                for (place, end) in &self.kernels[host] {
+                    self.hosts[host].found_elsewhere(place.clone(), now, *end);
+                }
+                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| e.here) {
+                    self.hosts[host].closed_here(door, *source, ended.at);
+                }
+                self.read(host);
+            }
+            Step::Reads(host) => self.read(host),
+            Step::EngineIsEmptied => {
+                self.kept.clear();
+                for host in &mut self.hosts {
+                    host.tell_all();
+                }
+            }
+            Step::Passes(time) => self.pass(time),
+        }
+        for host in 0..self.hosts.len() {
+            self.look(host, slow);
+            self.speak(host, slow);
+        }
+        self.settle();
+    }
+
+    fn read(&mut self, host: usize) {
+        for text in self.kept.clone().into_values() {
+            self.arrive(host, &text);
+        }
+        self.hosts[host].tell_all();
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (host, source) = (0..3_usize, 1..4_u8);
+    prop_oneof![
+        4 => (host.clone(), source.clone()).prop_map(|(h, s)| Step::Opens(h, s)),
+        1 => (host.clone(), source).prop_map(|(h, s)| Step::Closes(h, s)),
+        1 => host.clone().prop_map(Step::Restarts),
+        1 => host.prop_map(Step::Reads),
+        1 => Just(Step::EngineIsEmptied),
+        4 => (0..40_000_i64).prop_map(Step::Passes),
+    ]
+}
+
+proptest! {
+    /// However words and clocks go, nobody is in at another host for longer than where he knocked. At the end,
+    /// when all has been said, what was closed is closed everywhere.
+    #[test]
+    fn nobody_is_in_for_longer_than_he_was_let_in(
+        ahead in prop::collection::vec(-1_000_000_000..1_000_000_000_i64, 3),
+        steps in prop::collection::vec((step(), 0..5000_i64), 0..60),
+    ) {
+        let mut small = Small::new(ahead);
+        for host in 0..3 {
+            small.look(host, 10);
+        }
+        for (step, slow) in &steps {
+            small.step(step, *slow);
+        }
+        for number in 1..4 {
+            small.step(&Step::Closes(usize::from(number) % 3, number), 10);
+        }
+        small.step(&Step::Passes(20_000), 10);
+        for host in 0..3 {
+            small.step(&Step::Reads(host), 10);
+        }
+        small.step(&Step::Passes(1000), 10);
+        for kernel in &small.kernels {
+            prop_assert_eq!(kernel.len(), 0);
+        }
+    }
+}

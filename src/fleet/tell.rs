@@ -1,0 +1,112 @@
+//! What is told: items of the ledger as messages. Pure.
+
+use super::clock::{Clock, Moment};
+use super::ledger::{Item, Ledger};
+use super::message::{DAY, Message, News};
+use crate::single_use::Window;
+
+/// In milliseconds.
+pub(super) const HOUR: i64 = 3_600_000;
+
+/// A message for the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telling {
+    /// Under which name it is kept.
+    pub key: String,
+    /// `None`: what is kept goes.
+    pub text: Option<String>,
+    /// For how many milliseconds it is kept; `None` for ever.
+    pub lasting: Option<i64>,
+}
+
+impl Ledger {
+    /// What an item says now; `None` when it is over. `seconds` is the time since 1970.
+    pub fn telling(
+        &self,
+        item: &Item,
+        now: Moment,
+        clock: &Clock,
+        seconds: i64,
+    ) -> Option<Telling> {
+        let at = clock.earliest(now)?;
+        let age = |began: Moment| now.saturating_sub(began).clamp(0, DAY);
+        let (news, lasting) = match item {
+            Item::Grant(place) => {
+                let given = self.own.get(place)?;
+                let left = given.end.saturating_sub(now).min(DAY);
+                let news = News::Grant {
+                    door: place.0.clone(),
+                    source: given.source,
+                    key: given.key.clone(),
+                    age: age(given.began),
+                    left,
+                };
+                (left > 0).then_some((news, Some(left)))?
+            }
+            Item::Gone(place, source) => {
+                let news = News::Grant {
+                    door: place.0.clone(),
+                    source: *source,
+                    key: None,
+                    age: 0,
+                    left: 0,
+                };
+                return Some(Telling {
+                    key: Message::new(self.rules.me.clone(), at, news).key(),
+                    text: None,
+                    lasting: None,
+                });
+            }
+            Item::Closed(place) => {
+                let age = age(self.closed.get(place)?.at);
+                let news = News::Closed {
+                    door: place.0.clone(),
+                    source: place.1,
+                    age,
+                };
+                (age < DAY).then_some((news, Some(DAY - age)))?
+            }
+            Item::Revoked(key) => {
+                let age = age(self.revoked.get(key)?.at);
+                let news = News::Revoked { key: *key, age };
+                (age < DAY).then_some((news, Some(DAY - age)))?
+            }
+            Item::Spent((key, window, number)) => {
+                let left = Window(*window).over().saturating_sub(seconds);
+                let news = News::Spent {
+                    key: key.clone(),
+                    window: *window,
+                    number: *number,
+                };
+                // A clock that is set back makes it good again for so long.
+                let lasting = left.clamp(0, 2 * DAY / 1000).saturating_mul(1000) + HOUR;
+                (news, Some(lasting))
+            }
+            Item::Burnt(id) => (News::Burnt { id: *id }, None),
+        };
+        let message = Message::new(self.rules.me.clone(), at, news);
+        Some(Telling {
+            key: message.key(),
+            text: Some(message.text()),
+            lasting,
+        })
+    }
+
+    /// That this host is there.
+    pub fn here(&self, now: Moment, clock: &Clock) -> Option<Telling> {
+        let news = News::Here { run: self.run };
+        let message = Message::new(self.rules.me.clone(), clock.earliest(now)?, news);
+        Some(Telling {
+            key: message.key(),
+            text: Some(message.text()),
+            lasting: Some(5 * self.beat()),
+        })
+    }
+
+    /// How often a host says that it is there, in milliseconds. What all say, all hear: of a thousand each
+    /// says it every 20 s, and the engine passes on as much as of a hundred that say it every 2 s.
+    pub fn beat(&self) -> i64 {
+        let hosts = i64::try_from(self.hosts.len()).unwrap_or(i64::MAX);
+        hosts.saturating_mul(20).clamp(2000, 60_000)
+    }
+}
