@@ -8,6 +8,7 @@ mod cost;
 mod daemon;
 mod figures;
 mod firewalls;
+mod fleet;
 mod flood;
 mod frames;
 mod growth;
@@ -39,13 +40,14 @@ use figures::{Figures, Row};
 type Measure = fn(&mut Figures) -> io::Result<()>;
 
 /// In the order in which they are run and shown.
-const SECTIONS: [(&str, Measure); 6] = [
+const SECTIONS: [(&str, Measure); 7] = [
     ("opening", opening::measure),
     ("cost", cost::measure),
     ("variants", variants::measure),
     ("flood", flood::measure),
     ("state", state::measure),
     ("operations", operations::measure),
+    ("fleet", fleet::measure),
 ];
 
 fn main() -> ExitCode {

@@ -58,12 +58,17 @@ impl Place {
 
     /// A command that finds this place's programs and keeps what it knows here.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(words[0]);
-        let path = std::env::var("PATH").unwrap_or_default();
         let home = self.home.path();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", home.join("bin").display());
+        // By its whole path: looking it up in another one than ours, the library would copy this process
+        // first (fork), which takes milliseconds when it is large.
+        let whole = std::env::split_paths(&path).map(|directory| directory.join(words[0]));
+        let program = whole.into_iter().find(|program| program.exists());
+        let mut command = Command::new(program.unwrap_or_else(|| words[0].into()));
         command
             .args(&words[1..])
-            .env("PATH", format!("{}:{path}", home.join("bin").display()))
+            .env("PATH", path)
             .env("HOME", home)
             .env("XTABLES_LOCKFILE", home.join("xtables.lock"))
             .env("STATE_DIRECTORY", home.join("state"))

@@ -46,6 +46,15 @@ impl Ended {
 /// # Errors
 /// When it cannot be started, or took too long.
 pub fn run(command: &mut Command) -> io::Result<Ended> {
+    run_within(command, LIMIT)?
+        .ok_or_else(|| io::Error::other(format!("took longer than {LIMIT:?}: {command:?}")))
+}
+
+/// The same with a limit of its own; `None` when it took longer.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run_within(command: &mut Command, limit: Duration) -> io::Result<Option<Ended>> {
     // Files, since a pipe that nobody reads would stop it.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command
@@ -54,31 +63,29 @@ pub fn run(command: &mut Command) -> io::Result<Ended> {
         .process_group(0);
     let start = Instant::now();
     let child = command.spawn()?;
-    let in_time = ends_in_time(&child);
+    let in_time = ends_in_time(&child, limit);
     let wall = start.elapsed();
     if !matches!(in_time, Ok(true)) {
         let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
     }
     let (status, usage) = wait(&child)?;
     if !in_time? {
-        return Err(io::Error::other(format!(
-            "took longer than {LIMIT:?}: {command:?}"
-        )));
+        return Ok(None);
     }
-    Ok(Ended {
+    Ok(Some(Ended {
         wall,
         cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
         peak: usage.ru_maxrss as u64 * 1024,
         status,
         stdout: text(&mut stdout)?,
         stderr: text(&mut stderr)?,
-    })
+    }))
 }
 
-fn ends_in_time(child: &Child) -> io::Result<bool> {
+fn ends_in_time(child: &Child, limit: Duration) -> io::Result<bool> {
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut wanted = [PollFd::new(&process, PollFlags::IN)];
-    let limit = Timespec::try_from(LIMIT).map_err(io::Error::other)?;
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
     Ok(poll(&mut wanted, Some(&limit))? == 1)
 }
 

@@ -26,6 +26,7 @@ pub fn write(
         ("flood", flood(rows)),
         ("state", listed(rows, "state")),
         ("operations", listed(rows, "operations")),
+        ("fleet", listed(rows, "fleet")),
         ("growth", listed(rows, "growth")),
     ] {
         if rows.iter().any(|row| row.section == section) {

@@ -30,14 +30,12 @@ impl Way<'_> {
     pub fn enter(&self, run: usize, limit: Duration) -> io::Result<Result<Duration, String>> {
         self.door.forget();
         let words = (self.client)(run);
-        let mut command = self
-            .place
-            .command(&["timeout", &limit.as_secs_f64().to_string()]);
-        command.args(words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut command = self.place.command(&words);
         let (door, connects) = (self.door, self.connects);
         let ran = self.place.lab.client.inside(|| {
             let start = Instant::now();
-            let ended = program::run(&mut command)?;
+            let ended = program::run_within(&mut command, limit)?;
             if !connects {
                 connect(door, limit.saturating_sub(start.elapsed()));
             }
@@ -49,7 +47,7 @@ impl Way<'_> {
             .max(Duration::from_millis(10));
         Ok(match door.taken(left) {
             Some(taken) => Ok(taken - start),
-            None => Err(ended.stderr.trim().to_string()),
+            None => Err(ended.map_or(String::new(), |ended| ended.stderr.trim().to_string())),
         })
     }
 }

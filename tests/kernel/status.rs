@@ -368,6 +368,32 @@ fn status_shows_the_grants_of_doors_that_only_the_kernel_knows() {
     assert_eq!(web["grants"][0]["source"], CLIENT[0]);
 }
 
+/// So many ports are in a set of another kind than few are; and `status`, whose columns have an end, panicked.
+#[test]
+fn a_door_of_twelve_thousand_ports_is_applied_and_shown() {
+    let ports: Vec<String> = (20_000..32_000).map(|port: u16| port.to_string()).collect();
+    let many = format!(
+        "[door.many]\nports = [{}]\n[key.many]\nopens = [\"many\"]\nsequence = [7, 5, 9, 6]\n{YVES}",
+        ports.join(", ")
+    );
+    let world = World::with(YVES);
+    let kind = || world.server(&["nft", "list", "set", "inet", "toctoc", "heard"]);
+    world.knock(CLIENT[0], &SEQUENCE);
+    assert!(!kind().contains("flags timeout"));
+    world.apply(&many);
+    assert!(kind().contains("flags timeout"));
+    assert_eq!(world.connect(CLIENT[0], 25_000), Door::Silent);
+    assert!(world.yes(&["status"]).contains("open to 1 source"));
+    // The set stays where it is, is filled again, and is as the policy says.
+    world.apply(&many);
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(world.connect(CLIENT[0], 31_999), Door::Silent);
+    world.apply(YVES);
+    assert!(!kind().contains("flags timeout"));
+    assert_eq!(world.connect(CLIENT[0], 25_000), Door::Refused);
+    assert_eq!(world.holders("ssh").len(), 1);
+}
+
 on_every_firewall!(
     removing_opens_the_door_to_all,
     an_interface_that_is_not_there_is_named,

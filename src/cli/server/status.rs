@@ -136,7 +136,8 @@ pub(super) fn text(status: &Status) -> String {
     let width = |length: fn(&DoorStatus) -> usize| status.doors.iter().map(length).max();
     let names = width(|door| door.name.len()).unwrap_or(0).max(12);
     let widest = status.doors.iter().map(|door| ports(door).len()).max();
-    let widest = widest.unwrap_or(0).max(14);
+    // A door of thousands of ports does not push the others' state away, and a width has an end.
+    let widest = widest.unwrap_or(0).clamp(14, 40);
     for door in &status.doors {
         let (name, ports) = (&door.name, ports(door));
         let state = state(status, door);

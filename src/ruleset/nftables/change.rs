@@ -358,7 +358,7 @@ fn stays(new: &Set, old: &ListedSet) -> Stays {
         SetKind::Kept { size } | SetKind::Loaded { size } if old.is_declared(&new.types, size) => {
             Stays::Filled
         }
-        SetKind::Refilled if old.is_map_of(&new.types) => Stays::Empty,
+        SetKind::Refilled if old.is_plain(&new.types, new.is_hashed()) => Stays::Empty,
         _ => Stays::Not,
     }
 }

@@ -438,7 +438,7 @@ impl Listing {
         let number = serde_json::json!(port.port.get());
         !self.dormant
             && base
-            && heard.is_none_or(|heard| heard.elements.contains(&number))
+            && heard.is_none_or(|heard| heard.elements.contains(&number) && holds("glance"))
             && holds(&hooked)
             && holds("judge")
             && ports.is_some_and(|ports| ports.elements.iter().any(is_door))
@@ -539,13 +539,19 @@ impl ListedSet {
         self.elements.iter().filter(no_time)
     }
 
-    /// Whether this is a plain map of `types` (`inet_proto . inet_service : verdict`).
-    pub fn is_map_of(&self, types: &str) -> bool {
+    /// Whether this is a set or map of `types` (`inet_proto . inet_service : verdict`) with nothing else said
+    /// of it but, if `timeout`, that flag.
+    pub fn is_plain(&self, types: &str, timeout: bool) -> bool {
+        let own = match self.is_map {
+            true => format!("{} : {}", self.types("type"), self.types("map")),
+            false => self.types("type"),
+        };
         let flags = self.declaration.get("flags");
-        self.is_map
-            && format!("{} : {}", self.types("type"), self.types("map")) == types
-            && flags.is_none_or(Value::is_null)
-            && self.declares_only(&["type", "map"])
+        let flagged = match flags.filter(|flags| !flags.is_null()) {
+            Some(flags) => timeout && flags.to_string().contains("\"timeout\""),
+            None => !timeout,
+        };
+        own == types && flagged && self.declares_only(&["type", "map", "flags"])
     }
 
     fn types(&self, key: &str) -> String {

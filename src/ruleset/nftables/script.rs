@@ -16,6 +16,9 @@ pub struct Script {
     pub chains: Vec<Chain>,
 }
 
+/// Filled within some hundredths of a second.
+const MOST_IN_A_BITMAP: usize = 4096;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Set {
     pub comment: Vec<String>,
@@ -113,6 +116,12 @@ impl Set {
         format!("add {kind} {TABLE} {name} {{ {details}; }}")
     }
 
+    /// The kernel keeps a set of ports as a bitmap, which is the fastest to ask and fills in quadratic time: 5 s
+    /// for 30,000. With timeouts, though no element has one, it is a hash.
+    pub fn is_hashed(&self) -> bool {
+        self.types == "inet_service" && self.elements.len() > MOST_IN_A_BITMAP
+    }
+
     /// What the declaration says, line by line.
     fn details(&self) -> Vec<String> {
         // What is no field of a protocol has no type that nft could name.
@@ -123,6 +132,9 @@ impl Set {
         };
         let mut lines = vec![format!("{word} {}", self.types)];
         match self.kind {
+            SetKind::Fixed | SetKind::Refilled if self.is_hashed() => {
+                lines.push("flags timeout".to_string());
+            }
             SetKind::Fixed | SetKind::Refilled => {}
             SetKind::Kept { size } => {
                 lines.push(format!("size {size}"));

@@ -263,8 +263,10 @@ fn ports_are_guarded_while_packets_come_to_their_door() {
     };
     let mut whole = listing(GUESTS);
     assert_eq!(guarded(&whole), [true, true, false, false]);
-    let damages: [fn(&mut Vec<Value>); 5] = [
+    let damages: [fn(&mut Vec<Value>); 7] = [
         |o| rules(o, "knocks-tcp", Vec::clear),
+        |o| rules(o, "glance", Vec::clear),
+        |o| elements(o, "set", "heard").clear(),
         |o| rules(o, "judge", Vec::clear),
         |o| rules(o, "door-ssh", Vec::clear),
         |o| elements(o, "map", "ports").clear(),
