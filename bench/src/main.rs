@@ -11,6 +11,7 @@ mod firewalls;
 mod fleet;
 mod flood;
 mod frames;
+mod granted;
 mod growth;
 mod listener;
 mod opening;

@@ -15,10 +15,6 @@ use crate::ways::{OURS, Way, our_ways, ours};
 /// How often each way in is measured.
 const RUNS: usize = 21;
 
-/// The loop of `nc` takes six seconds, always.
-const RUNS_OF_NC: usize = 3;
-const LOOP_OF_NC: &str = "classic script, nc loop";
-
 /// Nobody is waited for longer.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -48,15 +44,13 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     }
     eprintln!("opening: {} ways in, {RUNS} runs", ways.len());
     // So that each has been loaded once, and knows the round trip.
-    for way in ways.iter().filter(|way| way.name != LOOP_OF_NC) {
+    for way in &ways {
         once(way, 0)?;
     }
     let mut samples = vec![Vec::new(); ways.len()];
     for run in 1..=RUNS {
         for (way, samples) in ways.iter().zip(&mut samples) {
-            if way.name != LOOP_OF_NC || run <= RUNS_OF_NC {
-                samples.push(once(way, run)?);
-            }
+            samples.push(once(way, run)?);
         }
     }
     for (way, samples) in ways.iter().zip(&samples) {
@@ -119,7 +113,11 @@ fn their_ways<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Ve
                 and_nc(peers::nmap_loop(sequence)),
                 true,
             ),
-            way(LOOP_OF_NC, and_nc(peers::nc_loop(sequence)), true),
+            way(
+                "classic script, nc loop",
+                and_nc(peers::nc_loop(sequence)),
+                true,
+            ),
         ],
         name => vec![way(name, format!("exec {}", peer.knock), false)],
     }

@@ -126,7 +126,7 @@ fn lines(path: &Path, rows: &[&Row], label: &str) -> io::Result<()> {
     }
     let script = format!(
         "set logscale xy\nset format x '%.0f'\nset format y '%.0f'\nset xlabel 'keys'\nset ylabel '{label}'\n\
-         set xrange [0.8:14000]\nset key top left reverse Left\nset offsets 0,0,graph 0.1,0\nplot {}\n",
+         set xrange [0.8:14000]\nset key above\nplot {}\n",
         plots.join(", ")
     );
     gnuplot(path, (860, 420), &data, &script)

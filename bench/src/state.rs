@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::figures::{Figure, Figures};
+use crate::firewalls::knock;
 use crate::frames::{Frame, SYN, source, tcp};
+use crate::granted::fill;
 use crate::place::Place;
 use crate::policies::{DOOR, Sequence, policy, sequences, token_policy};
 use crate::sender::Sender;
@@ -141,37 +143,15 @@ fn progress() -> io::Result<f64> {
     Ok((after - before) / f64::from(ENTRIES))
 }
 
-/// Bytes for a grant: the permission, and whose key it was. Put in from outside, as `open` does it, so that
-/// nothing else is there.
+/// Bytes for a grant: the permission, and whose key it was. Put in from outside, so that nothing else is there.
 fn grant() -> io::Result<f64> {
-    let (place, _) = place("max_sources = 131072\n")?;
-    let file = place.write("grants.nft", &grants(&place, ENTRIES)?)?;
+    let (place, sequence) = place("max_sources = 131072\n")?;
+    knock(&place, &sequence)?;
     let before = kernel_memory()?;
-    place.on_server(&["nft", "-f", &file.display().to_string()])?;
+    fill(&place, ENTRIES)?;
     let after = kernel_memory()?;
-    counted(&place, "grants4", ENTRIES as usize)?;
+    counted(&place, "grants4", ENTRIES as usize + 1)?;
     Ok((after - before) / f64::from(ENTRIES))
-}
-
-/// A script that grants the door to so many sources, as the ruleset would.
-pub fn grants(place: &Place, count: u32) -> io::Result<String> {
-    let rules = place.on_server(&["nft", "list", "chain", "inet", "toctoc", "opens-1"])?;
-    let door = rules
-        .split("@grants4 { ip saddr . ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next())
-        .ok_or_else(|| io::Error::other("no rule that grants"))?;
-    let list = |more: &str| {
-        let elements: Vec<String> = (0..count)
-            .map(|number| format!("{} . {door}{more} timeout 10m", source(number)))
-            .collect();
-        elements.join(",\n")
-    };
-    Ok(format!(
-        "add element inet toctoc grants4 {{\n{}\n}}\nadd element inet toctoc opened4 {{\n{}\n}}\n",
-        list(""),
-        list(" . 0:1"),
-    ))
 }
 
 /// Bytes for a token: what the first apply of many keys takes beyond a second one without them.

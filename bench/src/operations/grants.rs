@@ -2,13 +2,11 @@
 
 use std::io;
 
-use toctoc::lab::CLIENT;
-
 use super::{FEW, Row, Samples, argument};
 use crate::figures::Figures;
 use crate::firewalls::knock;
-use crate::frames::source;
-use crate::place::{Place, until};
+use crate::granted::fill;
+use crate::place::Place;
 use crate::policies::{policy, sequences};
 
 const GRANTS: usize = 10_000;
@@ -21,7 +19,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     let file = argument(&place.write("policy.toml", &policy("", &sequences))?);
     place.on_server(&["toctoc", "apply", &file])?;
     knock(&place, &sequences[0])?;
-    fill(&place)?;
+    fill(&place, GRANTS as u32)?;
     let row = |what| Row {
         what,
         who: "toctoc, nftables",
@@ -41,30 +39,6 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
         samples.time(row("status"), &place, &["status", &file])?;
     }
     samples.tell(figures);
-    Ok(())
-}
-
-/// Adds grants of other sources as the one that there is.
-fn fill(place: &Place) -> io::Result<()> {
-    let mut script = String::new();
-    for set in ["opened4", "grants4"] {
-        let mut real = String::new();
-        until("the grant of a knock is there", || {
-            let listed = place.on_server(&["nft", "list", "set", "inet", "toctoc", set])?;
-            let element = listed.split_once(CLIENT[0]).map(|(_, rest)| rest);
-            let ids = element.and_then(|rest| rest.split_once(" timeout"));
-            real = ids.map(|(ids, _)| ids.to_string()).unwrap_or_default();
-            Ok(!real.is_empty())
-        })?;
-        let elements =
-            (0..GRANTS as u32).map(|number| format!("{}{real} timeout 1h", source(number)));
-        let elements: Vec<String> = elements.collect();
-        script += &format!(
-            "add element inet toctoc {set} {{ {} }}\n",
-            elements.join(", ")
-        );
-    }
-    place.feed(&["nft", "-f", "-"], &script)?;
     Ok(())
 }
 
