@@ -8,11 +8,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::compare::for_ever;
-use super::listing::{ListedSet, Listing};
+use super::elements::{
+    elsewhere_set, grant_element, grant_set, in_set, opened_element, remove, remove_from,
+    remove_grant, remove_opened,
+};
+use super::listed_set::ListedSet;
+use super::listing::Listing;
 use super::script::{Script, Set, SetKind, time};
-use super::{Kept, REVOKED, TABLE, USED_UP, classid, parse_set_name, set_name};
-use crate::policy::{Name, Policy};
-use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
+use super::{Kept, TABLE, USED_UP, classid, parse_set_name, set_name};
+use crate::policy::Policy;
+use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -363,68 +368,6 @@ fn stays(new: &Set, old: &ListedSet) -> Stays {
     }
 }
 
-/// An element that may have expired since it was listed can only be deleted after it was added:
-/// deleting what is not there would fail the whole transaction.
-fn remove(text: &mut String, set: &str, element: &str) {
-    let _ = writeln!(
-        text,
-        "add element {TABLE} {set} {{ {element} timeout 60s }}"
-    );
-    let _ = writeln!(text, "delete element {TABLE} {set} {{ {element} }}");
-}
-
-fn remove_grant(text: &mut String, grant: &Grant, sets: &HashSet<String>) {
-    remove_from(text, &grant_set(grant), grant, sets);
-}
-
-fn remove_from(text: &mut String, set: &str, grant: &Grant, sets: &HashSet<String>) {
-    if sets.contains(set) {
-        remove(text, set, &grant_element(grant));
-    }
-}
-
-fn remove_opened(text: &mut String, opened: &Opened, sets: &HashSet<String>) {
-    let set = opened_set(opened);
-    if sets.contains(&set) {
-        remove(text, &set, &opened_element(opened));
-    }
-}
-
-pub(super) fn opened_set(opened: &Opened) -> String {
-    let family = Family::of(opened.source);
-    set_name(Kept::Opened, family, family.longest_prefix())
-}
-
-pub(super) fn grant_set(grant: &Grant) -> String {
-    let kept = if grant.once { Kept::Once } else { Kept::Grants };
-    let family = Family::of(grant.source.addr());
-    set_name(kept, family, grant.source.prefix_len())
-}
-
-/// The set of a grant of another host.
-fn elsewhere_set(grant: &Grant) -> String {
-    set_in(Kept::Elsewhere, grant)
-}
-
-fn set_in(kept: Kept, grant: &Grant) -> String {
-    let family = Family::of(grant.source.addr());
-    set_name(kept, family, grant.source.prefix_len())
-}
-
-/// A grant's set and its element there.
-fn in_set(grant: &Grant) -> (String, String) {
-    (grant_set(grant), grant_element(grant))
-}
-
-pub(super) fn grant_element(grant: &Grant) -> String {
-    format!("{} . {}", grant.source.addr(), classid(grant.door))
-}
-
-pub(super) fn opened_element(opened: &Opened) -> String {
-    let (door, key) = (classid(opened.door), classid(opened.key));
-    format!("{} . {door} . {key}", opened.source)
-}
-
 /// The live elements for those kept sets that are made anew.
 fn carry_over(
     script: &Script,
@@ -488,10 +431,10 @@ fn carry_over(
 }
 
 /// Who opened each of some grants. There may be tens of thousands.
-struct Holders(HashMap<(u32, IpNet), Vec<IpAddr>>);
+pub(super) struct Holders(HashMap<(u32, IpNet), Vec<IpAddr>>);
 
 impl Holders {
-    fn of(grants: &[Grant], opened: impl Iterator<Item = Opened>) -> Holders {
+    pub fn of(grants: &[Grant], opened: impl Iterator<Item = Opened>) -> Holders {
         let lengths: BTreeSet<u8> = grants.iter().map(|g| g.source.prefix_len()).collect();
         let mut holders: HashMap<(u32, IpNet), Vec<IpAddr>> = grants
             .iter()
@@ -518,7 +461,7 @@ impl Holders {
             .collect()
     }
 
-    fn include(&self, opened: &Opened) -> bool {
+    pub fn include(&self, opened: &Opened) -> bool {
         let lengths = 0..=Family::of(opened.source).longest_prefix();
         let mut networks = lengths.filter_map(|length| around(opened.source, length));
         networks.any(|network| self.0.contains_key(&(opened.door, network)))
@@ -527,168 +470,4 @@ impl Holders {
 
 fn around(source: IpAddr, prefix: u8) -> Option<IpNet> {
     IpNet::new(source, prefix).ok().map(|net| net.trunc())
-}
-
-/// The transaction that grants a source a door by hand. A grant that is there gets the new time.
-///
-/// Returns it with the network that is granted.
-///
-/// # Errors
-/// A sentence, when the source is a network other than those this host grants to.
-pub fn open(
-    running: &Listing,
-    door: &Name,
-    source: IpNet,
-    open_for: Duration,
-) -> Result<(String, IpNet), String> {
-    let family = Family::of(source.addr());
-    let prefix = running
-        .sets
-        .keys()
-        .find_map(|name| match parse_set_name(name) {
-            Some((Kept::Grants, f, prefix)) if f == family => Some(prefix),
-            _ => None,
-        })
-        .ok_or("the running firewall has no set for grants; `toctoc apply` makes it")?;
-    let network = granted_network(source, prefix)?;
-    let opened = Opened {
-        source: source.addr(),
-        door: door.id(),
-        key: BY_HAND,
-        expires_in: open_for,
-    };
-    let grant = Grant {
-        source: network,
-        door: door.id(),
-        once: false,
-        opened_by: Some(opened),
-        expires_in: open_for,
-    };
-    let mut text = String::new();
-    for (set, element) in [
-        (opened_set(&opened), opened_element(&opened)),
-        (grant_set(&grant), grant_element(&grant)),
-    ] {
-        remove(&mut text, &set, &element);
-        let lasting = time(open_for);
-        let _ = writeln!(
-            text,
-            "add element {TABLE} {set} {{ {element} timeout {lasting} }}"
-        );
-    }
-    Ok((text, network))
-}
-
-/// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network ends that grant.
-pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
-    let touches = |network: &IpNet| {
-        source.is_none_or(|source| source.contains(network) || network.contains(&source))
-    };
-    let for_door = |id: u32| door.is_none_or(|door| door.id() == id);
-    let sets: HashSet<String> = running.sets.keys().cloned().collect();
-    let (closing, staying): (Vec<Grant>, Vec<Grant>) = running
-        .grants()
-        .into_iter()
-        .partition(|grant| for_door(grant.door) && touches(&grant.source));
-    let elsewhere = running.elsewhere().into_iter();
-    let elsewhere: Vec<Grant> = elsewhere
-        .filter(|grant| for_door(grant.door) && touches(&grant.source))
-        .collect();
-    let mut text = String::new();
-    for grant in &closing {
-        remove_grant(&mut text, grant, &sets);
-    }
-    for grant in &elsewhere {
-        remove_from(&mut text, &elsewhere_set(grant), grant, &sets);
-    }
-    let ended = closing.iter().chain(&elsewhere);
-    let ended: BTreeSet<(IpNet, u32, bool)> = ended.map(|g| (g.source, g.door, g.once)).collect();
-    note_closed(&mut text, running, &ended, door, source);
-    let holders = Holders::of(&closing, std::iter::empty());
-    for opened in running.opened() {
-        if holders.include(&opened) {
-            remove_opened(&mut text, &opened, &sets);
-        }
-    }
-    // What just used up a grant may not be repeated either. Which door it was for is not told apart:
-    // to somebody else it means no more than a lost packet.
-    for name in running.sets.keys() {
-        if matches!(parse_set_name(name), Some((Kept::Admitted, ..))) {
-            let _ = writeln!(text, "flush set {TABLE} {name}");
-        }
-    }
-    Change {
-        text,
-        kept: staying.len(),
-        removed: ended.len(),
-        ..Change::default()
-    }
-}
-
-/// How long it is noted for the other hosts that a grant was ended: as long as any counts there.
-pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
-
-/// Leaves notes of what is ended, and of a source that is named and may be in at other hosts alone.
-fn note_closed(
-    text: &mut String,
-    running: &Listing,
-    ended: &BTreeSet<(IpNet, u32, bool)>,
-    door: Option<&Name>,
-    source: Option<IpNet>,
-) {
-    let places = running.sets.keys().filter_map(|name| {
-        let (kept, family, prefix) = parse_set_name(name)?;
-        (kept == Kept::Closed).then_some((name, family, prefix))
-    });
-    for (set, family, prefix) in places {
-        let here = ended.iter().filter(|(source, ..)| {
-            Family::of(source.addr()) == family && source.prefix_len() == prefix
-        });
-        let mut noted: BTreeSet<(IpNet, u32)> = here.map(|(s, door, _)| (*s, *door)).collect();
-        let named = source.filter(|source| Family::of(source.addr()) == family);
-        if let (Some(door), Some(source)) = (door, named)
-            && let Ok(network) = granted_network(source, prefix)
-        {
-            noted.insert((network, door.id()));
-        }
-        for (source, door) in noted {
-            let element = format!("{} . {}", source.addr(), classid(door));
-            put(text, set, &element, NOTED_FOR);
-        }
-    }
-}
-
-/// The transaction that notes that a key was revoked.
-pub fn note_revoked(key: &Name) -> String {
-    let mut text = String::new();
-    put(&mut text, REVOKED, &classid(key.id()), NOTED_FOR);
-    text
-}
-
-/// Adds an element with this time, whether it is there or not.
-fn put(text: &mut String, set: &str, element: &str, lasting: Duration) {
-    remove(text, set, element);
-    let lasting = time(lasting);
-    let _ = writeln!(
-        text,
-        "add element {TABLE} {set} {{ {element} timeout {lasting} }}"
-    );
-}
-
-/// The transaction that gives grants of other hosts, each with the time that is left of it, or takes them
-/// away where that is `None`. Sources are as long as grants of this host are.
-pub fn elsewhere<'g>(
-    grants: impl IntoIterator<Item = &'g (IpNet, u32, Option<Duration>)>,
-) -> String {
-    let mut text = String::new();
-    for (source, door, left) in grants {
-        let family = Family::of(source.addr());
-        let set = set_name(Kept::Elsewhere, family, source.prefix_len());
-        let element = format!("{} . {}", source.addr(), classid(*door));
-        match left {
-            Some(left) => put(&mut text, &set, &element, *left),
-            None => remove(&mut text, &set, &element),
-        }
-    }
-    text
 }

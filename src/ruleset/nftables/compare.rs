@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::change::{Rights, grant_element, grant_set, opened_element, opened_set};
-use super::listing::{ListedChain, ListedSet, Listing};
+use super::change::Rights;
+use super::elements::{grant_element, grant_set, opened_element, opened_set};
+use super::listed_set::ListedSet;
+use super::listing::{ListedChain, Listing};
 use super::script::{Script, SetKind};
 use super::{
     BURNING, BURNT, FRESH, REVOKED, SPENT, SPENT_ELSEWHERE, TOKENS, USED_UP, parse_set_name,

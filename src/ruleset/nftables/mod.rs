@@ -53,17 +53,18 @@
 //! keys are stored as [`Name::id`](crate::policy::Name::id). Progress is recreated, since states are
 //! numbered afresh: a stale number must not mean something in the new automaton.
 
+mod by_hand;
 mod change;
 mod compare;
+mod elements;
+mod listed_set;
 mod listing;
 mod render;
 mod script;
 mod tokens;
 
-pub use change::{
-    Carried, Change, NOTED_FOR, carry, close, elsewhere, leftovers, note_revoked, open, shorten,
-    transaction,
-};
+pub use by_hand::{NOTED_FOR, close, elsewhere, note_revoked, open};
+pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
 pub use render::render;
