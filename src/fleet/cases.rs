@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::clock::{Clock, Moment};
 use super::ledger::{Item, Ledger, Refusal};
 use super::message::{DAY, Message, News};
@@ -228,6 +230,48 @@ fn only_what_began_here_is_told() {
     // By hand, for longer than a day.
     a.grant(&name("ssh"), None, source, NOW, NOW + 3 * DAY);
     assert_eq!(told(&mut a, NOW), [grant("ssh", "192.0.2.7", None, 0, DAY)]);
+}
+
+/// After lost events the agent reads the kernel anew, which may not have been told of a closing yet.
+#[test]
+fn a_look_at_the_kernel_does_not_undo_a_closing_that_is_still_to_be_done() {
+    let place: (Name, IpNet) = (name("ssh"), "192.0.2.7/32".parse().unwrap());
+    let closed = News::Closed {
+        door: name("ssh"),
+        source: place.1,
+        age: 0,
+    };
+    for (done, held) in [(false, 0), (true, 1)] {
+        let mut b = ledger("b", "");
+        let news = grant("ssh", "192.0.2.7", None, 0, 60_000);
+        hear(&mut b, "a", news, NOW).unwrap();
+        assert_eq!(until(&mut b, NOW), Some(Some(NOW + 60_000)));
+        hear(&mut b, "c", closed.clone(), NOW + 5000).unwrap();
+        if done {
+            // The twin: what the kernel holds after that is somebody else's, and counts.
+            assert_eq!(until(&mut b, NOW + 5000), Some(None));
+        }
+        b.found_elsewhere(place.clone(), NOW, NOW + 60_000);
+        assert_eq!(b.elsewhere(NOW + 5000).count(), held);
+        if !done {
+            assert_eq!(until(&mut b, NOW + 5000), Some(None));
+        }
+    }
+}
+
+#[test]
+fn made_up_hosts_take_no_more_room_than_a_fleet_has() {
+    let mut b = ledger("b", "");
+    let news = || grant("ssh", "192.0.2.7", None, 0, 60_000);
+    let refused = |b: &mut Ledger, from: usize| hear(b, &format!("host{from}"), news(), NOW);
+    for from in 0..64 {
+        assert_eq!(refused(&mut b, from), Ok(()));
+    }
+    assert_eq!(refused(&mut b, 64), Err(Refusal::Full));
+    // Who is known says more, and other sources have room of their own.
+    assert_eq!(refused(&mut b, 63), Ok(()));
+    let other = grant("ssh", "192.0.2.8", None, 0, 60_000);
+    assert_eq!(hear(&mut b, "host64", other, NOW), Ok(()));
 }
 
 #[test]

@@ -12,6 +12,9 @@ use crate::single_use::{TOKENS_PER_WINDOW, Window};
 /// More hosts than any fleet has.
 const MOST_HOSTS: usize = 4096;
 
+/// Far more hosts than let the same source in at once; more names than that are made up.
+const MOST_AT_A_PLACE: usize = 64;
+
 /// How far ahead of now a token may be, in windows: the longest horizon, and a clock that is late.
 const AHEAD: u64 = 24 * 60 + 5;
 
@@ -153,6 +156,7 @@ impl Ledger {
         let before = self.latest_end(&place);
         let by_host = self.others.entry(place.clone()).or_default();
         let host = Some(from.clone());
+        let full = by_host.len() >= MOST_AT_A_PLACE;
         match by_host.get_mut(&host) {
             // Words may overtake each other.
             Some(known) if given.began < known.began.saturating_sub(SAME + doubt) => {}
@@ -161,6 +165,7 @@ impl Ledger {
                 let end = known.end.max(given.end);
                 *known = Given { end, ..given };
             }
+            None if full => return Err(Refusal::Full),
             _ => {
                 by_host.insert(host, given);
             }

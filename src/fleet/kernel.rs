@@ -176,6 +176,11 @@ impl Kernel {
             if key.is_none() && opened.key != BY_HAND {
                 continue;
             }
+            // Ended elsewhere, and still to be ended here.
+            let place = ledger.place(&door, opened.source);
+            if ledger.work.end.contains(&place) {
+                continue;
+            }
             let end = asked.saturating_add(milliseconds(grant.expires_in));
             let began = end.saturating_sub(milliseconds(all));
             ledger.grant(&door, key.as_ref(), opened.source, began, end);
@@ -225,7 +230,6 @@ impl Kernel {
                 (*source, door.id(), left)
             })
             .collect();
-        text.push_str(&elsewhere(&grants));
         let tokens = work.spend.iter().filter_map(|(key, window, number)| {
             let secret = rules.secret(key)?;
             Some((token(secret, Window(*window), *number), REFUSED_FOR))
@@ -246,6 +250,8 @@ impl Kernel {
                 Err(failure) => return Err(Box::new((work, failure))),
             }
         }
+        // Behind the closings: what was granted after them stays.
+        text.push_str(&elsewhere(&grants));
         if let Err(failure) = self.nft.load(&text) {
             return Err(Box::new((work, failure)));
         }

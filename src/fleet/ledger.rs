@@ -212,6 +212,10 @@ impl Ledger {
     /// A grant of another host that the kernel has held `since` then, of which nobody knows more than its
     /// end. It may have begun at any time before.
     pub fn found_elsewhere(&mut self, place: Place, since: Moment, end: Moment) {
+        // The kernel is behind: what was heard of this place is still to be done there.
+        if self.changed.contains(&place) {
+            return;
+        }
         let given = Given {
             source: place.1.addr(),
             key: None,
