@@ -59,7 +59,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     }
     take_turns("cost", &contestants, &KINDS, ROUNDS, figures)?;
     let mut contestants = vec![Contestant::nothing()?];
-    for keys in [1, 10, 100, 1_000] {
+    for keys in [1, 10, 100, 1_000, 10_000] {
         eprintln!("cost: {keys} keys that are tokens");
         let place = Place::new("legacy")?;
         let settings = "token_horizon = \"1h\"\n";

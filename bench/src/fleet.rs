@@ -9,7 +9,7 @@ use crate::figures::{Figures, Row};
 use crate::place::toctoc;
 use crate::program;
 
-/// In parts: each ends within the minute that a program has.
+/// In parts: each ends within the minutes that a program has.
 const PARTS: [(&str, &[(&str, &str)]); 6] = [
     ("latency", &[]),
     ("agent", &[("SECONDS", "20"), ("IDLE", "10")]),

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 /// Longer than anything here takes.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// How a program ended.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Ended {
     }
 }
 
-/// Runs a program. When it takes longer than a minute, it is ended with all that it has started.
+/// Runs a program. When it takes longer than three minutes, it is ended with all that it has started.
 ///
 /// # Errors
 /// When it cannot be started, or took too long.

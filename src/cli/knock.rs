@@ -160,7 +160,7 @@ pub(super) fn no_profile(target: &str) -> String {
 /// as one is remembered.
 pub(super) fn patience(host: &str) -> Duration {
     const UNKNOWN: Duration = Duration::from_millis(100);
-    const LITTLE: Duration = Duration::from_millis(2);
+    const LITTLE: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(500);
     match store::round_trip(host) {
         Some(round_trip) => (round_trip.saturating_mul(2) + LITTLE).min(LONGEST),
