@@ -275,7 +275,7 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
     let spent = nft.list_part("set", SPENT)?;
     let scratch = nft.list_part("set", BURNT)?;
     let mut last = String::new();
-    if nft.list_part("map", TOKENS)?.is_some() {
+    if nft.has_map(TOKENS)? {
         last.push_str(&format!("flush map {TABLE} {TOKENS}\n"));
     }
     if scratch.is_some() {

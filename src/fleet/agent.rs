@@ -10,13 +10,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::{Clock, Moment};
 use super::engine::{Address, Ask, Link, now};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, There};
 use super::ledger::{Item, Ledger};
 use super::report::Report;
 use super::rules::Rules;
 
-/// How often an agent looks after itself, in milliseconds.
-const BEAT: i64 = 2000;
+/// How often an agent looks after itself, and at the engine's clock, in milliseconds.
+pub(super) const BEAT: i64 = 2000;
+
+/// How long it waits at most, in milliseconds. An opening may have been told at any time in it, since the agent may
+/// have stood still, and is reckoned from its beginning.
+const NAP: i64 = 250;
 
 /// How much longer than it took to change the kernel nothing is changed: many grants take a third of a
 /// processor at most, and one that comes alone does not wait.
@@ -31,8 +35,10 @@ const PAUSE: i64 = 1000;
 /// What there is is written down at most so often because of new grants, in milliseconds.
 const SPACING: i64 = 500;
 
-/// So much is told at once, and so much heard before the kernel is given what follows from it.
+/// So much is told at once, and so much heard before the kernel is given what follows from it, but for no longer
+/// than this, in milliseconds.
 const TOGETHER: usize = 2000;
+const TURN: i64 = 100;
 
 /// Why the agent has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,8 +81,12 @@ pub(super) struct Agent<'s> {
     pub(super) unsaid: bool,
     /// More was heard than is taken in at once.
     more: bool,
-    /// A policy with a fleet is in the kernel.
-    applied: bool,
+    /// What is in the kernel. Only while that is this policy anything is told or done.
+    there: There,
+    /// All is told again then.
+    pub(super) tell_all_at: Option<Moment>,
+    /// The engine's clock is to be looked at, even if there is nothing to tell.
+    unlooked: bool,
     pub(super) lag: Option<i64>,
     pub(super) why: Option<String>,
     pub(super) refused: BTreeMap<String, u64>,
@@ -119,7 +129,9 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         reported: Moment::MIN,
         unsaid: true,
         more: false,
-        applied: false,
+        there: There::Nothing,
+        tell_all_at: None,
+        unlooked: false,
         lag: None,
         why: Some("not connected yet".to_string()),
         refused: BTreeMap::new(),
@@ -132,9 +144,6 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         engine: address.engine.to_string(),
     };
     agent.look();
-    if !agent.applied {
-        (agent.say)("no policy with [fleet] is applied here: waiting for `toctoc apply`");
-    }
     loop {
         if let Some(ended) = agent.turn() {
             return ended;
@@ -154,7 +163,8 @@ impl Agent<'_> {
         if let Err(error) = self.wait() {
             return Some(Ended::Failed(format!("nothing can be waited for: {error}")));
         }
-        match self.kernel.hear(&mut self.ledger, seconds()) {
+        let is_ours = self.there == There::This;
+        match self.kernel.hear(&mut self.ledger, is_ours, seconds()) {
             Ok(told) if told.applied => return Some(Ended::Applied),
             Ok(told) if told.lost => {
                 (self.say)("the kernel told more than was heard in time: reading what is there");
@@ -163,19 +173,27 @@ impl Agent<'_> {
             Ok(_) => {}
             Err(why) => return Some(Ended::Failed(why)),
         }
+        let until = now() + TURN;
         let mut taken = 0;
-        while taken < TOGETHER
-            && let Ok(heard) = self.link.heard.try_recv()
-        {
+        self.more = loop {
+            let Ok(heard) = self.link.heard.try_recv() else {
+                break false;
+            };
             self.hear(heard);
             taken += 1;
-        }
-        self.more = taken == TOGETHER;
+            if taken == TOGETHER || now() >= until {
+                break true;
+            }
+        };
         self.work();
         let now = now();
         if now >= self.next_beat {
             self.next_beat = now + BEAT;
+            let before = self.there;
             self.beat(now);
+            if self.there == There::This && before != There::This {
+                return Some(Ended::Applied);
+            }
         }
         self.tell(now);
         None
@@ -185,12 +203,12 @@ impl Agent<'_> {
     fn wait(&mut self) -> std::io::Result<()> {
         let now = now();
         let mut until = self.next_beat;
-        if self.applied && self.ledger.has_work() {
+        if self.there == There::This && self.ledger.has_work() {
             until = until.min(self.pause_until);
         }
         let left = match self.more {
             true => 0,
-            false => until.saturating_sub(now).clamp(0, BEAT),
+            false => until.saturating_sub(now).clamp(0, NAP),
         };
         let timeout = Timespec {
             tv_sec: left / 1000,
@@ -211,7 +229,7 @@ impl Agent<'_> {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }
-                self.kernel.woke();
+                self.kernel.was_quiet_at(now);
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -225,7 +243,13 @@ impl Agent<'_> {
     /// Reads what is in the kernel.
     fn look(&mut self) {
         match self.kernel.read(&mut self.ledger, seconds()) {
-            Ok(applied) => self.applied = applied,
+            Ok(there) => {
+                let is_new = there != self.there || self.reported == Moment::MIN;
+                if let Some(waits) = there.words().filter(|_| is_new) {
+                    (self.say)(waits);
+                }
+                self.there = there;
+            }
             Err(failure) => (self.say)(&failure.message),
         }
     }
@@ -233,7 +257,12 @@ impl Agent<'_> {
     /// Gives the kernel what follows from what was heard.
     fn work(&mut self) {
         let now = now();
-        if now < self.pause_until || !self.applied {
+        if self.there != There::This {
+            // It begins anew when that changes.
+            let _ = self.ledger.take_work(now);
+            return;
+        }
+        if now < self.pause_until {
             return;
         }
         let work = self.ledger.take_work(now);
@@ -261,6 +290,8 @@ impl Agent<'_> {
                 }
                 self.ledger.give_back(work);
                 self.pause_until = now + PAUSE;
+                // The table may be gone.
+                self.look();
             }
         }
     }
@@ -288,7 +319,7 @@ impl Agent<'_> {
         if std::mem::take(&mut self.unsaid) {
             tellings.extend(self.ledger.here(now, &self.clock));
         }
-        if !tellings.is_empty() {
+        if std::mem::take(&mut self.unlooked) || !tellings.is_empty() {
             self.teller = Teller::Telling(items);
             self.link.ask(Ask::Tell(tellings));
         }
@@ -297,13 +328,19 @@ impl Agent<'_> {
     fn beat(&mut self, now: Moment) {
         if now >= self.next_here {
             self.unsaid = true;
-            self.next_here = now + self.ledger.beat();
+            self.next_here = now + self.ledger.beat(now);
+        }
+        self.unlooked = true;
+        if self.tell_all_at.is_some_and(|at| now >= at) {
+            self.tell_all_at = None;
+            self.ledger.tell_all();
         }
         let again = std::mem::take(&mut self.unkept);
         self.still_unkept = again.len();
         self.ledger.to_tell.extend(again);
         self.ledger.tidy(now, seconds());
-        if !self.applied {
+        self.link.expect_a_word_within(self.ledger.beat(now));
+        if self.there != There::This {
             self.look();
         }
         for (why, count) in std::mem::take(&mut self.refused) {
@@ -324,6 +361,7 @@ impl Agent<'_> {
             refused: self.all_refused,
             last_refused: self.last_refused.clone(),
             unkept: self.still_unkept.max(self.unkept.len()),
+            waits: self.there.words().map(str::to_string),
             ..Report::of(&self.ledger)
         };
         // Whoever asks for it sees that there is none.

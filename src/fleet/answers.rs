@@ -1,8 +1,14 @@
 //! What the agent makes of what comes from the engine.
 
-use super::agent::{Agent, Teller, seconds};
+use super::agent::{Agent, BEAT, Teller, seconds};
+use super::clock::UNDER_WAY;
 use super::engine::{Heard, Look, now};
+use super::ledger::Refusal;
 use super::message::{Message, News};
+
+/// How long until every host has noticed that the engine's clock was set, and takes what is said for new again, in
+/// milliseconds.
+const SETTLING: i64 = UNDER_WAY + 2 * BEAT;
 
 impl Agent<'_> {
     pub(super) fn hear(&mut self, heard: Heard) {
@@ -42,14 +48,20 @@ impl Agent<'_> {
                     let unkept = refused
                         .iter()
                         .filter_map(|&place| items.get(place).cloned());
-                    let before = self.unkept.len();
+                    let told = items.len();
                     self.unkept.extend(unkept);
-                    if let Some(why) = why.filter(|_| before == 0) {
-                        (self.say)(&format!(
-                            "the engine does not keep what it is told: {why}; other hosts hear of it \
-                             while they listen"
-                        ));
-                        self.why = Some(why);
+                    match why {
+                        Some(why) if self.why.as_ref() != Some(&why) => {
+                            (self.say)(&format!(
+                                "the engine does not keep what it is told: {why}; other hosts hear of \
+                                 it while they listen"
+                            ));
+                            self.why = Some(why);
+                        }
+                        None if told > 0 && self.unkept.is_empty() && self.why.take().is_some() => {
+                            (self.say)("the engine keeps again what it is told");
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -57,7 +69,12 @@ impl Agent<'_> {
     }
 
     fn looked(&mut self, look: Look) {
-        self.clock.look(look.asked, look.told, look.heard);
+        if self.clock.look(look.asked, look.told, look.heard) {
+            (self.say)("the engine's clock was set, or it is another engine: telling all again");
+            // At once, and when all others have noticed it too: until then they reckon with the old one.
+            self.ledger.tell_all();
+            self.tell_all_at = Some(look.heard + SETTLING);
+        }
     }
 
     fn broke(&mut self, why: String) {
@@ -86,7 +103,7 @@ impl Agent<'_> {
         let refused = match Message::parse(bytes) {
             Err(odd) => odd.to_string(),
             Ok(message) => {
-                let Some(since) = self.clock.since(message.at, now) else {
+                let Some(since) = self.clock.since(message.at, kept, now) else {
                     // It is kept, and read when the engine's clock is known.
                     return;
                 };
@@ -98,7 +115,12 @@ impl Agent<'_> {
                         return;
                     }
                 }
-                match self.ledger.hear(&message, since, now, seconds()) {
+                let is_grant = matches!(message.news, News::Grant { .. });
+                let heard = match is_grant && self.clock.is_to_come(message.at, now) {
+                    true => Err(Refusal::ToCome),
+                    false => self.ledger.hear(&message, since, now, seconds()),
+                };
+                match heard {
                     Ok(()) => return,
                     Err(refusal) => refusal.to_string(),
                 }

@@ -12,6 +12,9 @@ const PAGE: usize = 1000;
 /// So many are read. No fleet has more.
 const MOST_KEPT: usize = 1 << 20;
 
+/// For so long, in milliseconds.
+const LONGEST_READ: i64 = 120_000;
+
 /// What time it is there.
 pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
     let asked = now();
@@ -32,6 +35,9 @@ pub(super) fn publish(
     connection: &mut Connection,
     tellings: &[Telling],
 ) -> Result<(Vec<usize>, Option<String>), String> {
+    if tellings.is_empty() {
+        return Ok((Vec::new(), None));
+    }
     let mut bytes = Vec::new();
     let mut keeping = Vec::new();
     let mut count = 0;
@@ -84,6 +90,7 @@ pub(super) fn read(
 ) -> Result<bool, String> {
     let mut cursor = 0_u64;
     let mut count = 0;
+    let until = now() + LONGEST_READ;
     loop {
         let (next, names): (u64, Vec<Vec<u8>>) = cmd("SCAN")
             .arg(cursor)
@@ -94,26 +101,40 @@ pub(super) fn read(
             .query(connection)
             .map_err(|error| words(&error))?;
         count += names.len();
-        let texts: Vec<Option<Vec<u8>>> = match names.is_empty() {
-            true => Vec::new(),
-            false => cmd("MGET")
-                .arg(names)
-                .query(connection)
-                .map_err(|error| words(&error))?,
-        };
-        let texts = texts.into_iter().flatten().map(|mut text| {
-            text.truncate(LONGEST + 1);
-            text
-        });
+        let texts = beginnings(connection, &names).map_err(|error| words(&error))?;
         let last = next == 0 || count > MOST_KEPT;
-        if !tell(texts.collect(), last) {
+        if !tell(texts, last) {
             return Ok(false);
         }
         if last {
             return Ok(true);
         }
+        if now() > until {
+            return Err("what is kept there has no end".to_string());
+        }
         cursor = next;
     }
+}
+
+/// The texts of these names, each as far as any message goes and a byte more, which tells that it is too long.
+fn beginnings(connection: &mut Connection, names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, RedisError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    for name in names {
+        let mut get = cmd("GETRANGE");
+        get.arg(name).arg(0).arg(LONGEST);
+        get.write_packed_command(&mut bytes);
+    }
+    let answers = connection.req_packed_commands(&bytes, 0, names.len())?;
+    let texts = answers.into_iter().map(|answer| match answer {
+        Value::BulkString(text) => text,
+        // Not even a text, or nobody may read it.
+        _ => Vec::new(),
+    });
+    // What has gone meanwhile is empty too: it is over.
+    Ok(texts.filter(|text| !text.is_empty()).collect())
 }
 
 /// Why it did not work. Nothing that was sent is repeated.
@@ -133,7 +154,14 @@ pub(super) fn words(error: &RedisError) -> String {
     };
     match std::error::Error::source(error).or(Some(error)) {
         Some(error) if told == "the connection broke" => {
-            let detail: String = error.to_string().chars().take(120).collect();
+            let plain = |c: char| {
+                if c == ' ' || c.is_ascii_graphic() {
+                    c
+                } else {
+                    '?'
+                }
+            };
+            let detail: String = error.to_string().chars().take(120).map(plain).collect();
             format!("{told}: {detail}")
         }
         _ => told.to_string(),

@@ -386,3 +386,60 @@ fn a_closing_of_a_network_ends_all_in_it() {
     hear(&mut wide, "a", one, NOW).unwrap();
     assert_eq!(until(&mut wide, NOW), Some(None));
 }
+
+/// Whoever writes to the engine can make up closings until there is no room for more notes.
+#[test]
+fn a_closing_counts_even_when_there_is_no_room_to_note_it() {
+    let mut b = ledger("b", "max_sources = 256\n");
+    let closed = |source: &str| News::Closed {
+        door: name("ssh"),
+        source: source.parse().unwrap(),
+        age: 0,
+    };
+    for last in 0..=255 {
+        let made_up = closed(&format!("198.51.100.{last}/32"));
+        assert_eq!(hear(&mut b, "x", made_up, NOW), Ok(()), "{last}");
+    }
+    for source in ["192.0.2.7", "192.0.2.8"] {
+        let news = grant("ssh", source, None, 0, 60_000);
+        hear(&mut b, "a", news, NOW).unwrap();
+    }
+    b.take_work(NOW);
+    let real = closed("192.0.2.7/32");
+    assert_eq!(hear(&mut b, "a", real, NOW + 1), Err(Refusal::Unnoted));
+    assert_eq!(until(&mut b, NOW + 1), Some(None));
+    assert_eq!(b.elsewhere(NOW + 1).count(), 1, "the other one stays");
+    // What an administrator ends here is noted all the same, and told.
+    b.closed_here(&name("ssh"), "192.0.2.8/32".parse().unwrap(), NOW + 2);
+    assert_eq!(told(&mut b, NOW + 2).len(), 1);
+    let old = grant("ssh", "192.0.2.8", None, 10, 60_000);
+    hear(&mut b, "a", old, NOW + 3).unwrap();
+    assert_eq!(b.elsewhere(NOW + 3).count(), 0);
+    // The same with keys.
+    let revoked = |key: u32| News::Revoked { key, age: 0 };
+    for key in 0..256 {
+        assert_eq!(hear(&mut b, "x", revoked(key), NOW), Ok(()), "{key}");
+    }
+    let news = grant("ssh", "192.0.2.9", Some("yves"), 0, 60_000);
+    hear(&mut b, "a", news, NOW + 4).unwrap();
+    let key = revoked(name("yves").id());
+    assert_eq!(hear(&mut b, "a", key, NOW + 5), Err(Refusal::Unnoted));
+    assert_eq!(b.elsewhere(NOW + 5).count(), 0);
+}
+
+#[test]
+fn hosts_that_are_silent_do_not_slow_those_that_are_there() {
+    let mut b = ledger("b", "");
+    for number in 0..1000 {
+        let here = News::Here { run: 1 };
+        hear(&mut b, &format!("host{number}"), here, NOW).unwrap();
+    }
+    assert_eq!(b.beat(NOW), 20_000);
+    let minutes = |minutes: i64| NOW + minutes * 60_000;
+    hear(&mut b, "a", News::Here { run: 1 }, minutes(4)).unwrap();
+    assert_eq!(b.beat(minutes(4)), 20_020);
+    assert_eq!(b.beat(minutes(5)), 2000);
+    // They are still known: who looks wants to see who is gone.
+    b.tidy(minutes(5), SECONDS);
+    assert_eq!(b.hosts.len(), 1001);
+}

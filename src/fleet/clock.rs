@@ -1,7 +1,8 @@
 //! The engine's clock, as seen from here: between which two moments it is. Pure.
 //!
 //! A look asks the engine for its time, and notes this host's own before and after. The engine said it
-//! somewhere in between; so what is known is a span, as wide as the look took. Later looks narrow it.
+//! somewhere in between; so what is known is a span, as wide as the look took. Only the last look counts: what
+//! several have in common would be narrower, but wrong if the clock was set in between by less than they took.
 //! Whoever reckons takes the end of the span that gives less time, and a message that was long under way
 //! loses that time instead of gaining it.
 
@@ -15,7 +16,15 @@ const DRIFT: i64 = 200;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clock {
     known: Option<Known>,
+    /// How far it was set back while this host looked, at most; what it showed then, at most; and when that was
+    /// noticed.
+    back: i64,
+    before: i64,
+    noticed: Moment,
 }
+
+/// Longer than anything is under way, in milliseconds.
+pub const UNDER_WAY: i64 = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
@@ -25,31 +34,37 @@ struct Known {
     when: Moment,
 }
 
+impl Known {
+    /// By how much the two clocks may have parted since.
+    fn drift(&self, now: Moment) -> i64 {
+        let since = now.saturating_sub(self.when);
+        since.saturating_mul(DRIFT) / 1_000_000 + 1
+    }
+}
+
 impl Clock {
-    /// The engine said `told`, after `asked` and before `heard`.
-    pub fn look(&mut self, asked: Moment, told: i64, heard: Moment) {
+    /// The engine said `told`, after `asked` and before `heard`. Returns whether that cannot be: its clock was
+    /// set since the last look, or it is another engine.
+    pub fn look(&mut self, asked: Moment, told: i64, heard: Moment) -> bool {
         let (least, most) = (told.saturating_sub(heard), told.saturating_sub(asked));
+        // Between these the clock was, if nobody has set it.
         let before = self.known.map(|known| {
-            let since = heard.saturating_sub(known.when);
-            let drift = since.saturating_mul(DRIFT) / 1_000_000 + 1;
-            (
-                known.least.saturating_sub(drift),
-                known.most.saturating_add(drift),
-            )
+            let drift = known.drift(heard);
+            let least = known.least.saturating_sub(drift);
+            (least, known.most.saturating_add(drift))
         });
-        let both = before.map(|(l, m)| (l.max(least), m.min(most)));
-        // Where the two do not meet, a clock was set: the last look counts.
-        let (least, most) = both.filter(|(l, m)| l <= m).unwrap_or((least, most));
+        let was_set = before.is_some_and(|(at_least, at_most)| least > at_most || most < at_least);
+        if let Some((_, at_most)) = before.filter(|(at_least, _)| most < *at_least) {
+            self.back = self.back.saturating_add(at_most.saturating_sub(least));
+            self.before = self.before.max(heard.saturating_add(at_most));
+            self.noticed = heard;
+        }
         self.known = Some(Known {
             least,
             most,
             when: heard,
         });
-    }
-
-    /// Nothing is known any more: it is another engine, or may be.
-    pub fn forget(&mut self) {
-        self.known = None;
+        was_set
     }
 
     /// The earliest that the engine can say at a moment of ours.
@@ -57,12 +72,26 @@ impl Clock {
         self.known.map(|known| now.saturating_add(known.least))
     }
 
-    /// How long ago, at least and at most, the engine said `at`. What it will say later is now.
-    pub fn since(&self, at: i64, now: Moment) -> Option<(i64, i64)> {
+    /// Whether the engine cannot have said `at` yet: it was said before its clock was set back.
+    pub fn is_to_come(&self, at: i64, now: Moment) -> bool {
+        self.known.is_some_and(|known| {
+            let latest = now.saturating_add(known.most);
+            at > latest.saturating_add(known.drift(now))
+        })
+    }
+
+    /// How long ago, at least and at most, the engine said `at`. What it will say later is now. What was `kept`
+    /// may be from before the clock was set back, and so may be, for some time, what was under way.
+    pub fn since(&self, at: i64, kept: bool, now: Moment) -> Option<(i64, i64)> {
         let known = self.known?;
         let least = now.saturating_add(known.least).saturating_sub(at).max(0);
         let most = now.saturating_add(known.most).saturating_sub(at).max(0);
-        Some((least, most))
+        let lately = now.saturating_sub(self.noticed) < UNDER_WAY;
+        let back = match at <= self.before && (kept || lately) {
+            true => self.back,
+            false => 0,
+        };
+        Some((least, most.saturating_add(back)))
     }
 }
 
@@ -71,41 +100,89 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_is_a_span_and_the_next_ones_narrow_it() {
+    fn a_look_is_a_span() {
         let mut clock = Clock::default();
         assert_eq!(clock.earliest(5), None);
-        assert_eq!(clock.since(5, 5), None);
+        assert_eq!(clock.since(5, false, 5), None);
         // The engine is 1,000,000 ahead; this look took 100.
         clock.look(0, 1_000_050, 100);
         assert_eq!(clock.earliest(100), Some(1_000_050));
-        assert_eq!(clock.since(1_000_050, 100), Some((0, 100)));
-        // A quick one, and a slow one that says no more.
+        assert_eq!(clock.since(1_000_050, false, 100), Some((0, 100)));
+        // A quick one, and a slow one.
         clock.look(1000, 1_001_001, 1002);
-        assert_eq!(clock.since(1_001_001, 1002), Some((0, 2)));
+        assert_eq!(clock.since(1_001_001, false, 1002), Some((0, 2)));
         clock.look(2000, 1_002_900, 3000);
-        let (least, most) = clock.since(1_002_000, 3000).unwrap();
-        assert!(least >= 995 && most <= 1005, "{least} {most}");
+        assert_eq!(clock.since(1_002_000, false, 3000), Some((900, 1900)));
     }
 
     #[test]
     fn a_clock_that_was_set_is_believed_anew() {
+        for (told, was_set) in [(500_000, true), (1_001_001, false), (1_500_000, true)] {
+            let mut clock = Clock::default();
+            assert!(!clock.look(0, 1_000_000, 2));
+            assert_eq!(clock.look(1000, told, 1002), was_set, "{told}");
+            let (least, most) = clock.since(told, false, 1002).unwrap();
+            let back = if told < 1_000_000 { 501_003 } else { 0 };
+            assert_eq!((least, most), (0, 2 + back), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_before_a_clock_was_set_back_is_told_from_what_was_just_said() {
         let mut clock = Clock::default();
-        clock.look(0, 1_000_000, 2);
-        clock.look(1000, 500_000, 1002);
-        assert_eq!(clock.since(500_000, 1002), Some((0, 2)));
-        clock.forget();
-        assert_eq!(clock.since(0, 0), None);
+        assert!(!clock.is_to_come(i64::MAX, 0), "nothing is known");
+        clock.look(0, 1_000_000, 10);
+        for (at, to_come) in [
+            (0, false),
+            (1_000_000, false),
+            (1_000_011, false),
+            (1_000_012, true),
+            (1_030_000, true),
+        ] {
+            assert_eq!(clock.is_to_come(at, 10), to_come, "{at}");
+        }
+        // An hour later crystals may have parted.
+        assert!(!clock.is_to_come(4_600_500, 3_600_000));
+        assert!(clock.is_to_come(4_601_000, 3_600_000));
+    }
+
+    #[test]
+    fn what_was_kept_while_a_clock_was_set_back_may_be_older_by_as_much() {
+        let mut clock = Clock::default();
+        clock.look(0, 1_000_000, 0);
+        // Ahead is no harm: what was kept seems older.
+        clock.look(1000, 1_011_000, 1000);
+        assert_eq!(clock.since(1_005_000, true, 1000), Some((6000, 6000)));
+        clock.look(2000, 982_000, 2000);
+        // By 30 s, and what crystals may part in a second.
+        for (at, kept, now, extra) in [
+            (980_000, true, 40_000, 30_001),
+            (1_012_001, true, 40_000, 30_001),
+            (1_012_002, true, 40_000, 0),
+            // What was just said, and what may have been under way.
+            (980_000, false, 40_000, 0),
+            (980_000, false, 11_999, 30_001),
+            (980_000, false, 12_000, 0),
+        ] {
+            let plain = now + 980_000 - at;
+            let since = Some((plain, plain + extra));
+            assert_eq!(clock.since(at, kept, now), since, "{at} {kept} {now}");
+        }
+        // And once more.
+        clock.look(3000, 973_000, 3000);
+        let back = 30_001 + 10_001;
+        assert_eq!(clock.since(970_000, true, 3000), Some((3000, 3000 + back)));
     }
 
     #[test]
     fn what_comes_from_the_future_is_of_now() {
         let mut clock = Clock::default();
         clock.look(0, 1_000_000, 2);
-        assert_eq!(clock.since(i64::MAX, 2), Some((0, 0)));
-        let (least, most) = clock.since(0, 2).unwrap();
+        assert_eq!(clock.since(i64::MAX, false, 2), Some((0, 0)));
+        let (least, most) = clock.since(0, false, 2).unwrap();
         assert!(least > 999_000 && most > least);
         // Nonsense does no harm.
         clock.look(i64::MIN, i64::MAX, i64::MAX);
-        let _ = clock.since(i64::MIN, i64::MAX);
+        let _ = clock.since(i64::MIN, true, i64::MAX);
     }
 }

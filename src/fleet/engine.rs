@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -75,9 +76,9 @@ pub enum Ask {
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// As long as this nobody says anything, when each host says all the time that it is there
-/// ([`beat`](super::ledger::Ledger::beat)): the connection is broken.
-const SILENCE: Duration = Duration::from_secs(8);
+/// For so many times as long as this host takes to say again that it is there
+/// ([`beat`](super::ledger::Ledger::beat)) nobody says anything, not even this host: the connection is broken.
+const SILENCE: u32 = 4;
 
 /// How long it is waited before another try.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -115,6 +116,8 @@ pub struct Link {
     pub woken: UnixStream,
     ask: SyncSender<Ask>,
     wake: Arc<UnixStream>,
+    /// Within how many milliseconds this host says again that it is there.
+    beat: Arc<AtomicU32>,
 }
 
 impl Link {
@@ -135,9 +138,11 @@ impl Link {
         };
         let (listener, teller) = (address.clone(), address.clone());
         let to_listen = ears.clone();
+        let beat = Arc::new(AtomicU32::new(2000));
+        let own_beat = Arc::clone(&beat);
         thread::Builder::new()
             .name("listens".to_string())
-            .spawn(move || listen(&listener, &to_listen))?;
+            .spawn(move || listen(&listener, &to_listen, &own_beat))?;
         thread::Builder::new()
             .name("tells".to_string())
             .spawn(move || tell(&teller, &ears, &asked))?;
@@ -146,7 +151,14 @@ impl Link {
             woken,
             ask,
             wake,
+            beat,
         })
+    }
+
+    /// This host will say something again within so many milliseconds, and hear it.
+    pub fn expect_a_word_within(&self, milliseconds: i64) {
+        let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
+        self.beat.store(milliseconds, Ordering::Relaxed);
     }
 
     /// Asks for something, after the answer to what was asked before.
@@ -162,10 +174,10 @@ impl Drop for Link {
 }
 
 /// The connection that listens.
-fn listen(address: &Address, ears: &Ears) {
+fn listen(address: &Address, ears: &Ears, beat: &AtomicU32) {
     loop {
         let why = match connect(address) {
-            Ok(mut connection) => match hear(&mut connection, ears) {
+            Ok(mut connection) => match hear(&mut connection, ears, beat) {
                 Ok(()) => return,
                 Err(error) => error,
             },
@@ -179,17 +191,24 @@ fn listen(address: &Address, ears: &Ears) {
 }
 
 /// Returns when nobody is there any more.
-fn hear(connection: &mut Connection, ears: &Ears) -> Result<(), String> {
+fn hear(connection: &mut Connection, ears: &Ears, beat: &AtomicU32) -> Result<(), String> {
     let mut subscribed = connection.as_pubsub();
     let heard = subscribed
         .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| subscribed.subscribe(CHANNEL))
-        .and_then(|()| subscribed.set_read_timeout(Some(SILENCE)));
+        .and_then(|()| subscribed.subscribe(CHANNEL));
     heard.map_err(|error| words(&error))?;
     if !ears.tell(Heard::Listening) {
         return Ok(());
     }
+    let mut within = 0;
     loop {
+        let now = beat.load(Ordering::Relaxed);
+        if now != within {
+            within = now;
+            let silence = Duration::from_millis(u64::from(within)) * SILENCE;
+            let set = subscribed.set_read_timeout(Some(silence));
+            set.map_err(|error| words(&error))?;
+        }
         let message = subscribed.get_message().map_err(|error| words(&error))?;
         let bytes = message.get_payload_bytes();
         // One byte more tells that it is too long.

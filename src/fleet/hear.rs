@@ -1,5 +1,7 @@
 //! What other hosts say, taken in. Pure. Whoever can write to the engine can have said it.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use super::clock::Moment;
@@ -83,21 +85,16 @@ impl Ledger {
             }
             News::Closed { door, source, age } => {
                 let at = now.saturating_sub(least).saturating_sub(*age);
-                if self.rules.concerns(door) {
-                    if self.closed.len() >= self.rules.most {
-                        return Err(Refusal::Full);
-                    }
-                    self.end(door, *source, Ended { at, here: false });
+                match self.rules.concerns(door) {
+                    true => self.end(door, *source, Ended { at, here: false }),
+                    false => Noted::Known,
                 }
-                Ok(())
+                .unless_there_was_no_room()
             }
             News::Revoked { key, age } => {
-                if self.revoked.len() >= self.rules.most {
-                    return Err(Refusal::Full);
-                }
                 let at = now.saturating_sub(least).saturating_sub(*age);
-                self.revoke(*key, Ended { at, here: false });
-                Ok(())
+                let noted = self.revoke(*key, Ended { at, here: false });
+                noted.unless_there_was_no_room()
             }
             News::Spent {
                 key,
@@ -197,14 +194,15 @@ impl Ledger {
         around.any(since) || revoked.is_some_and(since)
     }
 
-    /// Ends what was granted to a source before a moment. Returns whether that is new.
-    pub(super) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> bool {
+    /// Ends what was granted to a source before a moment, unless that is known.
+    pub(super) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> Noted {
         // Part of what is one grant here ends all of it.
         let whole = self.rules.prefix.around(source.addr());
         let is_one = source.prefix_len() >= whole.prefix_len();
         let place = (door.clone(), if is_one { whole } else { source });
-        if !note(&mut self.closed, place.clone(), ended) {
-            return false;
+        let noted = note(&mut self.closed, place.clone(), ended, self.rules.most);
+        if noted == Noted::Known {
+            return noted;
         }
         if is_one {
             self.end_at(&place, ended, |_| true);
@@ -215,30 +213,37 @@ impl Ledger {
                 self.end_at(&place, ended, |_| true);
             }
         }
-        true
+        noted
     }
 
-    /// Ends what a key opened before a moment. Returns whether that is new.
-    pub(super) fn revoke(&mut self, key: u32, ended: Ended) -> bool {
-        if !note(&mut self.revoked, key, ended) {
-            return false;
+    /// Ends what a key opened before a moment, unless that is known.
+    pub(super) fn revoke(&mut self, key: u32, ended: Ended) -> Noted {
+        let noted = note(&mut self.revoked, key, ended, self.rules.most);
+        if noted == Noted::Known {
+            return noted;
         }
         let by_key = |given: &Given| given.key.as_ref().is_some_and(|name| name.id() == key);
-        let places: Vec<Place> = self.own.keys().chain(self.others.keys()).cloned().collect();
+        // What was found without its key may be of this one, if it was there by then: whoever gave it says
+        // so again if it is not.
+        let found = |by_host: &BTreeMap<Option<Name>, Given>| {
+            let found = by_host.get(&None);
+            found.is_some_and(|given| given.since <= ended.at)
+        };
+        let own = self.own.iter().filter(|(_, given)| by_key(given));
+        let others = self.others.iter();
+        let others = others.filter(|(_, all)| found(all) || all.values().any(by_key));
+        let own = own.map(|(place, _)| place.clone());
+        let places: Vec<Place> = own.chain(others.map(|(place, _)| place.clone())).collect();
         for place in places {
-            // What was found without its key may be of this one, if it was there by then: whoever gave it says
-            // so again if it is not.
             if let Some(by_host) = self.others.get_mut(&place)
-                && by_host
-                    .get(&None)
-                    .is_some_and(|given| given.since <= ended.at)
+                && found(by_host)
             {
                 by_host.remove(&None);
                 self.changed.insert(place.clone());
             }
             self.end_at(&place, ended, by_key);
         }
-        true
+        noted
     }
 
     /// Ends what was granted at a place before a moment.
@@ -266,12 +271,33 @@ impl Ledger {
     }
 }
 
-/// Notes that something ended, unless a later end is known.
-fn note<T: Ord>(known: &mut std::collections::BTreeMap<T, Ended>, what: T, ended: Ended) -> bool {
-    let before = known.get(&what);
-    if before.is_some_and(|before| before.at >= ended.at) {
-        return false;
+/// What became of a note that something has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    New,
+    /// There is no room for it. What is there ends; of what is told late, nobody will know that it has.
+    NoRoom,
+    /// A later end was known, or the same.
+    Known,
+}
+
+impl Noted {
+    fn unless_there_was_no_room(self) -> Result<(), Refusal> {
+        match self {
+            Noted::New | Noted::Known => Ok(()),
+            Noted::NoRoom => Err(Refusal::Unnoted),
+        }
+    }
+}
+
+/// Notes that something ended. There is room for `most` notes of what others say, and for all of this host.
+fn note<T: Ord>(known: &mut BTreeMap<T, Ended>, what: T, ended: Ended, most: usize) -> Noted {
+    let room = known.len() < most || ended.here;
+    match known.get(&what) {
+        Some(before) if before.at >= ended.at => return Noted::Known,
+        None if !room => return Noted::NoRoom,
+        _ => {}
     }
     known.insert(what, ended);
-    true
+    Noted::New
 }

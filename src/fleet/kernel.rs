@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Moment;
 use super::engine::now;
@@ -17,7 +18,7 @@ use crate::log::Group;
 use crate::policy::Name;
 use crate::ruleset::BY_HAND;
 use crate::ruleset::nftables::{
-    BURNT, REVOKED, SPENT, burn, burnt, close, elsewhere, spend_elsewhere, spent_and_life,
+    BURNT, REVOKED, SPENT, TERMS, burn, burnt, close, elsewhere, spend_elsewhere, spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -27,9 +28,6 @@ const ROOM: usize = 16 << 20;
 /// How much longer a commit may take than the last one did, in milliseconds. What is given is shorter by so
 /// much, so that it never lasts longer than it was given elsewhere.
 const MARGIN: i64 = 50;
-
-/// How long it takes at most to be woken, in milliseconds.
-const WAKING: i64 = 20;
 
 /// For how long a token that another host took is refused: as long as one that was taken here.
 const REFUSED_FOR: Duration = Duration::from_secs(25 * 3600);
@@ -47,6 +45,32 @@ pub struct Kernel {
     quiet_since: Moment,
     /// How long the last change took, in milliseconds.
     took: i64,
+}
+
+/// What is in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// This policy.
+    This,
+    /// Another one that has a fleet too: whoever changed the file has not applied it.
+    Another,
+    /// None with a fleet.
+    Nothing,
+}
+
+impl There {
+    /// What is waited for.
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            There::This => None,
+            There::Another => {
+                Some("the policy of this file is not the one that runs: waiting for `toctoc apply`")
+            }
+            There::Nothing => {
+                Some("no policy with [fleet] is applied here: waiting for `toctoc apply`")
+            }
+        }
+    }
 }
 
 /// What was told.
@@ -87,20 +111,26 @@ impl Kernel {
         [self.group.as_fd(), self.events.as_fd()]
     }
 
-    /// Somebody waited until there was something to hear, and woke just now.
-    pub fn woke(&mut self) {
-        self.quiet_since = self.quiet_since.max(now().saturating_sub(WAKING));
+    /// There was nothing to hear, as somebody found who looked after that moment.
+    pub fn was_quiet_at(&mut self, moment: Moment) {
+        self.quiet_since = self.quiet_since.max(moment);
     }
 
-    /// Takes in what was told. `seconds` is the time since 1970.
+    /// Takes in what was told, if the policy that runs `is_ours`; else it is only said what changed. `seconds`
+    /// is the time since 1970.
     ///
     /// # Errors
     /// A sentence, when the kernel cannot be heard any more.
-    pub fn hear(&mut self, ledger: &mut Ledger, seconds: i64) -> Result<Told, String> {
+    pub fn hear(
+        &mut self,
+        ledger: &mut Ledger,
+        is_ours: bool,
+        seconds: i64,
+    ) -> Result<Told, String> {
         let deaf = |error: std::io::Error| format!("the kernel cannot be heard any more: {error}");
         let mut told = Told::default();
         let began = now();
-        let mut scratch = false;
+        let (mut scratch, mut unread) = (false, Vec::new());
         while let Some((opening, found)) = self
             .group
             .hear_with_token(Timestamp::UNIX_EPOCH)
@@ -110,6 +140,9 @@ impl Kernel {
             else {
                 continue;
             };
+            if !is_ours {
+                continue;
+            }
             ledger.opened(&door, &key, opening.source, self.quiet_since);
             if let Some(found) = found
                 && let Some((window, number)) = search(&ledger.rules, &key, found, seconds)
@@ -117,12 +150,15 @@ impl Kernel {
                 ledger.spent_here((key, window, number));
             } else if ledger.rules.is_scratch(&key) {
                 scratch = true;
+            } else if ledger.rules.secret(&key).is_some() && !unread.contains(&key) {
+                unread.push(key);
             }
         }
         for change in self.events.hear().map_err(deaf)? {
             match change {
                 Change::Applied => told.applied = true,
-                Change::Noted(note) => noted(ledger, &note),
+                Change::Noted(note) if is_ours => noted(ledger, &note),
+                Change::Noted(_) => {}
             }
         }
         self.quiet_since = began;
@@ -133,24 +169,35 @@ impl Kernel {
                 ledger.burnt_here(id);
             }
         }
+        // Too much was in front of the token in its packet.
+        if !unread.is_empty()
+            && let Ok(Some(listing)) = self.nft.list_part("set", SPENT)
+        {
+            let (spent, _) = spent_and_life(&listing).unwrap_or_default();
+            for key in &unread {
+                for found in all_of(&ledger.rules, key, &spent, seconds) {
+                    ledger.spent_here(found);
+                }
+            }
+        }
         Ok(told)
     }
 
-    /// Reads all that is there into the ledger. Returns whether a policy with a fleet is applied at all.
+    /// Reads all that is there into the ledger, if it is its policy's.
     ///
     /// # Errors
     /// When nft cannot be asked.
-    pub fn read(&mut self, ledger: &mut Ledger, seconds: i64) -> Result<bool, Failure> {
-        if !self.nft.is_there()? {
-            return Ok(false);
+    pub fn read(&mut self, ledger: &mut Ledger, seconds: i64) -> Result<There, Failure> {
+        let Some(terms) = self.nft.list_part("set", TERMS)? else {
+            return Ok(There::Nothing);
+        };
+        if terms.terms() != Some(ledger.rules.terms) {
+            return Ok(There::Another);
         }
         let asked = now();
         let Some(mut listing) = self.nft.list_grants()? else {
-            return Ok(false);
+            return Ok(There::Nothing);
         };
-        if !listing.is_in_fleet() {
-            return Ok(false);
-        }
         for set in [REVOKED, SPENT, BURNT] {
             if let Some(part) = self.nft.list_part("set", set)? {
                 listing.merge(part);
@@ -201,13 +248,16 @@ impl Kernel {
             ledger.revoked_here(key, heard.saturating_sub(milliseconds(ago)));
         }
         let (spent, _) = spent_and_life(&listing).unwrap_or_default();
-        for found in all_of(&ledger.rules, &spent, seconds) {
-            ledger.spent_here(found);
+        let keys: Vec<Name> = ledger.rules.secrets().map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            for found in all_of(&ledger.rules, key, &spent, seconds) {
+                ledger.spent_here(found);
+            }
         }
         for id in burnt(&listing).unwrap_or_default() {
             ledger.burnt_here(id);
         }
-        Ok(true)
+        Ok(There::This)
     }
 
     /// Does what is to be done, in one transaction. Returns what has to be done (once more), because it failed,
@@ -269,6 +319,28 @@ impl Kernel {
     }
 }
 
+/// Waits until a policy is applied in this network namespace, or for so long.
+pub fn wait_for_apply(limit: Duration) {
+    let until = Instant::now() + limit;
+    let Ok(mut events) = Events::listen() else {
+        return std::thread::sleep(limit);
+    };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(timeout) = Timespec::try_from(left) else {
+            return;
+        };
+        let woken = poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&timeout));
+        let heard = events.hear().unwrap_or_default();
+        if left.is_zero() || heard.contains(&Change::Applied) {
+            return;
+        }
+        if !matches!(woken, Ok(_) | Err(rustix::io::Errno::INTR)) {
+            return std::thread::sleep(left);
+        }
+    }
+}
+
 /// What an administrator did.
 fn noted(ledger: &mut Ledger, note: &Note) {
     let known = |ledger: &Ledger, door: u32| ledger.rules.door(door).cloned();
@@ -318,19 +390,22 @@ fn search(rules: &Rules, key: &Name, found: Token, seconds: i64) -> Option<(u64,
     })
 }
 
-/// Which tokens of which keys these are, as far as they are still good.
-fn all_of(rules: &Rules, spent: &HashSet<Token>, seconds: i64) -> Vec<(Name, u64, u32)> {
-    if spent.is_empty() {
+/// Which tokens of a key are among these, as far as they are still good.
+fn all_of(
+    rules: &Rules,
+    key: &Name,
+    spent: &HashSet<Token>,
+    seconds: i64,
+) -> Vec<(Name, u64, u32)> {
+    let Some(secret) = rules.secret(key).filter(|_| !spent.is_empty()) else {
         return Vec::new();
-    }
+    };
     let current = Window::at(seconds).0;
-    let mut all = Vec::new();
-    for (key, secret) in rules.secrets() {
-        for window in current.saturating_sub(NEAR)..=current.saturating_add(DAY) {
-            let numbers = 0..TOKENS_PER_WINDOW;
-            let found = numbers.filter(|&n| spent.contains(&token(secret, Window(window), n)));
-            all.extend(found.map(|number| (key.clone(), window, number)));
-        }
-    }
-    all
+    let windows = current.saturating_sub(NEAR)..=current.saturating_add(DAY);
+    let all = windows.flat_map(|window| (0..TOKENS_PER_WINDOW).map(move |number| (window, number)));
+    let found =
+        all.filter(|&(window, number)| spent.contains(&token(secret, Window(window), number)));
+    found
+        .map(|(window, number)| (key.clone(), window, number))
+        .collect()
 }

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::clock::Moment;
+use super::hear::Noted;
 use super::message::DAY;
 use super::rules::Rules;
 use super::tell::HOUR;
@@ -90,6 +91,10 @@ pub enum Refusal {
     Full,
     /// A token of no key here, or of a time that makes no sense.
     Token,
+    /// It was said before the engine's clock was set back: nobody knows how much of it is left.
+    ToCome,
+    /// A closing or a revoked key counts, and is not remembered.
+    Unnoted,
     /// Another host has the name of this one.
     Twin,
 }
@@ -101,6 +106,10 @@ impl fmt::Display for Refusal {
             Refusal::Expired => "a grant by a key that has expired here",
             Refusal::Full => "a grant, since there is no more room (`max_sources`)",
             Refusal::Token => "a token of no key of this policy, or of another time",
+            Refusal::ToCome => "a grant of a time to come: the engine's clock was set back",
+            Refusal::Unnoted => {
+                "a closing, which counts now, and of which there is no room for a note"
+            }
             Refusal::Twin => "another host that has the name of this one",
         })
     }
@@ -229,7 +238,7 @@ impl Ledger {
     /// An administrator of this host has ended what was granted before `at`.
     pub fn closed_here(&mut self, door: &Name, source: IpNet, at: Moment) {
         let ended = Ended { at, here: true };
-        if self.rules.concerns(door) && self.end(door, source, ended) {
+        if self.rules.concerns(door) && self.end(door, source, ended) == Noted::New {
             let place = (door.clone(), source);
             self.to_tell.insert(Item::Closed(place));
         }
@@ -237,7 +246,7 @@ impl Ledger {
 
     /// An administrator of this host has taken a key away.
     pub fn revoked_here(&mut self, key: u32, at: Moment) {
-        if self.revoke(key, Ended { at, here: true }) {
+        if self.revoke(key, Ended { at, here: true }) == Noted::New {
             self.to_tell.insert(Item::Revoked(key));
         }
     }

@@ -40,6 +40,9 @@ pub struct Report {
     pub last_refused: Option<String>,
     /// What the engine published and would not keep.
     pub unkept: usize,
+    /// What the agent waits for, if the kernel does not run its policy: a sentence.
+    #[serde(default)]
+    pub waits: Option<String>,
     /// The grants of other hosts, at most some thousands.
     pub grants: Vec<Elsewhere>,
     /// When this was written, by the clock of this host since its start.

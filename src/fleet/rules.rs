@@ -23,6 +23,8 @@ pub struct Rules {
     pub prefix: GrantPrefix,
     /// How many sources may hold grants, for each door of other hosts.
     pub most: usize,
+    /// All of this as a number, by which it is told whether the kernel has it.
+    pub terms: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +101,7 @@ impl Rules {
             keys,
             prefix: policy.grant,
             most: policy.max_sources as usize,
+            terms: policy.terms(),
         })
     }
 

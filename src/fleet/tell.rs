@@ -8,6 +8,9 @@ use crate::single_use::Window;
 /// In milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
 
+/// In milliseconds: no host is silent for longer.
+const LONGEST_BEAT: i64 = 60_000;
+
 /// A message for the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telling {
@@ -99,14 +102,19 @@ impl Ledger {
         Some(Telling {
             key: message.key(),
             text: Some(message.text()),
-            lasting: Some(5 * self.beat()),
+            lasting: Some(5 * self.beat(now)),
         })
     }
 
     /// How often a host says that it is there, in milliseconds. What all say, all hear: of a thousand each
     /// says it every 20 s, and the engine passes on as much as of a hundred that say it every 2 s.
-    pub fn beat(&self) -> i64 {
-        let hosts = i64::try_from(self.hosts.len()).unwrap_or(i64::MAX);
-        hosts.saturating_mul(20).clamp(2000, 60_000)
+    /// Hosts that are silent do not count.
+    pub fn beat(&self, now: Moment) -> i64 {
+        let seen = self.hosts.values().map(|seen| seen.at);
+        let hosts = seen
+            .filter(|at| now.saturating_sub(*at) < 5 * LONGEST_BEAT)
+            .count();
+        let hosts = i64::try_from(hosts).unwrap_or(i64::MAX);
+        hosts.saturating_mul(20).clamp(2000, LONGEST_BEAT)
     }
 }

@@ -154,15 +154,23 @@ fn opening(parts: &[PacketNla], now: Timestamp) -> Option<(Opening, Option<Token
     Some((opening, token(packet)))
 }
 
-/// Where a token stands in a packet with a UDP datagram.
+/// Where a token stands in a packet with a UDP datagram. Of IPv6 it may be behind headers for hops, routes and
+/// options.
 fn token(packet: &[u8]) -> Option<Token> {
     const UDP: u8 = 17;
-    let (protocol, header) = match packet.first()? >> 4 {
+    const EXTENSIONS: [u8; 3] = [0, 43, 60];
+    let (mut protocol, mut header) = match packet.first()? >> 4 {
         4 => (*packet.get(9)?, usize::from(packet[0] & 15) * 4),
-        // A datagram behind other headers is not looked for.
         6 => (*packet.get(6)?, 40),
         _ => return None,
     };
+    while packet[0] >> 4 == 6 && EXTENSIONS.contains(&protocol) {
+        let [next, length] = packet.get(header..header + 2)? else {
+            return None;
+        };
+        protocol = *next;
+        header += 8 * (1 + usize::from(*length));
+    }
     let payload = packet.get(header + 8..header + 24)?;
     let token = payload.try_into().ok().map(Token);
     token.filter(|_| protocol == UDP)
@@ -207,6 +215,31 @@ mod tests {
         v6[0] = 0x60;
         v6[6] = 17;
         assert_eq!(token(&v6), Some(Token([9; 16])));
+        // Options of 8 and of 16 bytes in front.
+        let options = |kind: u8, eights: u8, next: u8| {
+            let mut bytes = vec![1; 8 * (1 + usize::from(eights))];
+            bytes[..2].copy_from_slice(&[next, eights]);
+            (kind, bytes)
+        };
+        for (more, found) in [
+            (vec![options(0, 0, 60), options(60, 1, 17)], true),
+            (vec![options(43, 0, 17)], true),
+            (vec![options(0, 0, 6)], false),
+            (vec![options(44, 0, 17)], false),
+            (vec![options(60, 200, 17)], true),
+        ] {
+            v6[6] = more[0].0;
+            let mut packet = v6[..40].to_vec();
+            packet.extend(more.iter().flat_map(|(_, bytes)| bytes));
+            let whole = packet.len();
+            packet.extend([0; 8]);
+            packet.extend([5; 16]);
+            let kinds: Vec<u8> = more.iter().map(|(kind, _)| *kind).collect();
+            assert_eq!(token(&packet), found.then_some(Token([5; 16])), "{kinds:?}");
+            for length in 0..whole + 24 {
+                assert_eq!(token(&packet[..length]), None, "{kinds:?} {length}");
+            }
+        }
         for odd in [&[][..], &[0x45], &[0x4f; 20], &[0x60; 40]] {
             assert_eq!(token(odd), None);
         }

@@ -18,6 +18,7 @@ mod scanned_ports;
 mod section;
 pub mod strength;
 mod sweep;
+mod terms;
 mod values;
 mod way_in;
 

@@ -7,12 +7,16 @@ use std::time::Duration;
 use super::{Answer, POLICY, PolicyPath, complain, policy};
 use crate::fleet::agent::{self, Ended};
 use crate::fleet::engine::Address;
+use crate::fleet::kernel::wait_for_apply;
 use crate::fleet::rules::Rules;
-use crate::policy::Policy;
+use crate::policy::Fleet;
 use crate::policy::load::{beside, handed_policy};
 
 /// How long it is waited after a policy was applied: an apply has its own looks at the end.
 const SETTLING: Duration = Duration::from_millis(200);
+
+/// How long it is waited for a policy of use, before systemd starts us with what it is then.
+const ANOTHER_LOOK: Duration = Duration::from_secs(60);
 
 pub(super) fn run(path: &PolicyPath) -> Answer {
     let handed = handed_policy().filter(|_| path.path == Path::new(POLICY));
@@ -23,9 +27,16 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     loop {
         let policy = match policy(path) {
             Ok(policy) => policy,
-            Err(answer) => return answer,
+            Err(answer) => return give_up(answer, handed.is_some()),
         };
-        match serve(path, &policy) {
+        let (Some(fleet), Some(rules)) = (&policy.fleet, Rules::of(&policy)) else {
+            complain(&format!(
+                "{} has no [fleet]: this host has its doors for itself",
+                path.path.display()
+            ));
+            return give_up(Answer::CouldNot, handed.is_some());
+        };
+        match serve(path, fleet, rules) {
             Ok(Ended::Applied) if handed.is_some() => {
                 // systemd starts us anew, with copies of what the policy is now.
                 complain("a policy was applied: starting anew");
@@ -40,13 +51,17 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
     }
 }
 
-fn serve(path: &PolicyPath, policy: &Policy) -> Result<Ended, String> {
-    let (Some(fleet), Some(rules)) = (&policy.fleet, Rules::of(policy)) else {
-        return Err(format!(
-            "{} has no [fleet]: this host has its doors for itself",
-            path.path.display()
-        ));
-    };
+/// Ends, since the policy is of no use. systemd would start us again at once and for ever, so we wait for an apply,
+/// after which there may be another policy; somebody may mend it without one too.
+fn give_up(answer: Answer, handed: bool) -> Answer {
+    if handed {
+        complain("waiting for `toctoc apply`, or a minute");
+        wait_for_apply(ANOTHER_LOOK);
+    }
+    answer
+}
+
+fn serve(path: &PolicyPath, fleet: &Fleet, rules: Rules) -> Result<Ended, String> {
     let authority = match &fleet.authority {
         Some(name) => {
             let file = beside(&path.path, name);

@@ -218,6 +218,9 @@ fn about_the_fleet(fleet: &FleetStatus) -> String {
             .to_string();
     };
     let mut text = format!("fleet, as {} saw it {} ago\n", report.name, seconds(age));
+    if let Some(waits) = &report.waits {
+        let _ = writeln!(text, "  {waits}");
+    }
     let told = match (&report.why, report.connected) {
         (None, true) => "connected".to_string(),
         (Some(why), _) => why.clone(),

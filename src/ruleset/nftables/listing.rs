@@ -304,6 +304,13 @@ impl Listing {
             .collect()
     }
 
+    /// The terms of the policy that made this table, if it has a fleet.
+    pub fn terms(&self) -> Option<u32> {
+        let set = self.sets.get(super::TERMS)?;
+        let (parts, _) = element_parts(set.elements.first()?)?;
+        classid_of(parts.first()?)
+    }
+
     /// The notes of keys that were revoked: their ids, and how long ago at least.
     pub fn revoked(&self) -> Vec<(u32, Duration)> {
         let set = self.sets.get(super::REVOKED);
@@ -333,12 +340,6 @@ impl Listing {
         let is_note = |name: &String| matches!(parse_set_name(name), Some((Kept::Closed, ..)));
         self.sets.retain(|name, _| !is_note(name));
         self
-    }
-
-    /// Whether the table has a place for notes and for grants of other hosts.
-    pub fn is_in_fleet(&self) -> bool {
-        let mut names = self.sets.keys();
-        names.any(|name| matches!(parse_set_name(name), Some((Kept::Closed, ..))))
     }
 
     /// The elements of a set of source and door, with the time that is left of each, and that it had.
@@ -536,10 +537,12 @@ mod tests {
                 {"elem": {"val": {"concat": ["192.0.2.8", "2:2"]}, "timeout": 86400, "expires": 86399}},
                 "odd"]}},
             {"set": {"family": "inet", "table": "toctoc", "name": "revoked", "elem": [
-                {"elem": {"val": "9:1", "timeout": 86400, "expires": 86395}}]}}]}"#;
+                {"elem": {"val": "9:1", "timeout": 86400, "expires": 86395}}]}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "terms", "elem": ["12:34"]}}]}"#;
         let listing = Listing::parse(text).unwrap();
         let seconds = Duration::from_secs;
-        assert!(listing.is_in_fleet() && listing.grants().is_empty());
+        assert_eq!(listing.terms(), Some(0x12_0034));
+        assert!(listing.grants().is_empty());
         let elsewhere = listing.elsewhere();
         assert_eq!(elsewhere.len(), 1);
         assert_eq!(elsewhere[0].source.to_string(), "2001:db8::/64");
@@ -547,7 +550,7 @@ mod tests {
         let closed: Vec<Duration> = listing.closed().iter().map(|(.., ago)| *ago).collect();
         assert_eq!(closed, [seconds(9), seconds(0)]);
         assert_eq!(listing.revoked(), [(0x9_0001, seconds(4))]);
-        assert!(!listing.without_notes().is_in_fleet());
+        assert!(listing.without_notes().closed().is_empty());
     }
 
     /// Who opened is the one who was given the same time.

@@ -43,7 +43,8 @@
 //! that no packet of this host and no message of another ever changes the time of the same element: the
 //! later end decides by itself. `spent-elsewhere` has tokens that opened at another host. `closed4/6`
 //! (address . door) and `revoked` (key) are notes of what an administrator ended: the kernel keeps them
-//! until `toctoc fleet` has told the others.
+//! until `toctoc fleet` has told the others. `terms` is a number by which that sees whether the policy that it
+//! has read is the one that runs; no rule asks for it.
 //!
 //! # What is kept over an apply
 //!
@@ -151,6 +152,10 @@ pub const SPENT_ELSEWHERE: &str = "spent-elsewhere";
 
 /// The set of keys that an administrator has revoked, for the other hosts to hear of.
 pub const REVOKED: &str = "revoked";
+
+/// The set that holds the [terms](crate::policy::Policy::terms) of a fleet, by which `toctoc fleet` sees whether
+/// the policy that it has read is the one that runs.
+pub const TERMS: &str = "terms";
 
 /// What remembers what was used up: an apply of a policy without such keys leaves it.
 const USED_UP: [&str; 3] = [SPENT, BURNT, BURNING];

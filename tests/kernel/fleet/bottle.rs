@@ -171,13 +171,12 @@ impl Fleet {
 
     /// Stops the engine without ending it, or lets it go on.
     pub fn freeze_engine(&self, freeze: bool) {
-        let pid = self.redis.as_ref().unwrap().id();
-        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-        let signal = match freeze {
-            true => rustix::process::Signal::STOP,
-            false => rustix::process::Signal::CONT,
-        };
-        rustix::process::kill_process(pid, signal).unwrap();
+        stop(self.redis.as_ref().unwrap(), freeze);
+    }
+
+    /// The same with an agent.
+    pub fn freeze_agent(&self, place: usize, freeze: bool) {
+        stop(self.members[place].agent.as_ref().unwrap(), freeze);
     }
 
     /// What the engine answers to a command.
@@ -238,6 +237,15 @@ impl Fleet {
         command.args(arguments);
         let host = &self.members[place].host;
         host.inside(|| command.output().unwrap()).unwrap()
+    }
+
+    /// What nft shows of a set of our table.
+    pub fn list(&self, place: usize, set: &str) -> String {
+        let mut command = self.command(place, "nft");
+        command.args(["list", "set", "inet", "toctoc", set]);
+        let host = &self.members[place].host;
+        let output = host.inside(|| command.output().unwrap()).unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn yes(&self, place: usize, arguments: &[&str]) -> String {
@@ -358,8 +366,19 @@ impl Fleet {
         port: u16,
         patience: Duration,
     ) -> std::io::Result<TcpStream> {
+        self.connect(&self.members[place].address, from, port, patience)
+    }
+
+    /// The same with any address: hosts may have more than one.
+    pub fn connect(
+        &self,
+        to: &str,
+        from: &str,
+        port: u16,
+        patience: Duration,
+    ) -> std::io::Result<TcpStream> {
         let from: IpAddr = from.parse().unwrap();
-        let to = SocketAddr::new(self.members[place].address.parse().unwrap(), port);
+        let to = SocketAddr::new(to.parse().unwrap(), port);
         self.client.inside(|| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.bind(&SocketAddr::new(from, 0).into())?;
@@ -405,6 +424,15 @@ impl Drop for Fleet {
             let _ = child.wait();
         }
     }
+}
+
+fn stop(child: &Child, stop: bool) {
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    let signal = match stop {
+        true => rustix::process::Signal::STOP,
+        false => rustix::process::Signal::CONT,
+    };
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 pub fn until(what: &str, holds: impl FnMut() -> bool) {

@@ -51,17 +51,8 @@ fn send(fleet: &Fleet, place: usize, from: &str, token: Token) {
     assert_eq!(sent.unwrap(), 16);
 }
 
-/// What a set of our table holds.
-fn set(fleet: &Fleet, place: usize, name: &str) -> String {
-    let mut command = fleet.command(place, "nft");
-    command.args(["list", "set", "inet", "toctoc", name]);
-    let host = &fleet.members[place].host;
-    let output = host.inside(|| command.output().unwrap()).unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn holds(fleet: &Fleet, place: usize, name: &str) -> bool {
-    set(fleet, place, name).contains("elements")
+    fleet.list(place, name).contains("elements")
 }
 
 #[test]
@@ -127,6 +118,6 @@ fn a_scratch_sequence_opens_at_one_host_and_never_at_another() {
     fleet.knock_with(1, FIRST, &["5571", "6602", "7733"]);
     fleet.until_open(1, FIRST, 22);
     until("it goes both ways", || {
-        set(&fleet, 0, "burnt").matches(", ").count() == 1
+        fleet.list(0, "burnt").matches(", ").count() == 1
     });
 }

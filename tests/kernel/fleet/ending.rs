@@ -1,5 +1,7 @@
 //! What an administrator does at one host: it reaches all of them.
 
+use toctoc::firewall::run;
+
 use super::bottle::{DOORS, Fleet, until};
 
 const FIRST: &str = "192.0.2.101";
@@ -154,4 +156,34 @@ fn networks_are_shared_as_each_host_grants_them() {
     assert!(!fleet.is_open(0, "192.0.2.106", 22));
     fleet.yes(1, &["close", "ssh", SECOND]);
     fleet.until_shut(0, FIRST, 22);
+}
+
+/// Notes of a day stand in the way of none: the room for them is not that for sources.
+#[test]
+fn a_closing_does_not_fail_for_want_of_room_for_notes() {
+    let doors = format!("max_sources = 256\n{DOORS}");
+    let fleet = Fleet::with(2, &doors);
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    let elements: Vec<String> = (0..300)
+        .map(|n| format!("10.0.{}.{} . 1:{n:x} timeout 1d", n / 256, n % 256))
+        .collect();
+    let text = format!(
+        "add element inet toctoc closed4 {{ {} }}\n",
+        elements.join(", ")
+    );
+    let host = &fleet.members[0].host;
+    let ended = host
+        .inside(|| run(&["nft", "-f", "-"], &text).unwrap())
+        .unwrap();
+    assert!(ended.succeeded(), "{}", ended.stderr);
+    fleet.knock(0, FIRST);
+    fleet.knock(0, SECOND);
+    for source in [FIRST, SECOND] {
+        fleet.until_open(1, source, 22);
+    }
+    assert_eq!(fleet.yes(0, &["close", "ssh", FIRST]), "ended 1 grant\n");
+    for place in 0..2 {
+        fleet.until_shut(place, FIRST, 22);
+        assert!(fleet.is_open(place, SECOND, 22), "{place}");
+    }
 }

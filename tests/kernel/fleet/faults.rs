@@ -1,5 +1,7 @@
 //! What fails, and what holds then.
 
+use std::fs::File;
+
 use serde_json::Value;
 
 use super::bottle::{ENGINE, Fleet, PASSWORD, until, until_or};
@@ -93,6 +95,119 @@ fn a_slow_engine_keeps_nobody_waiting_and_prolongs_nothing() {
     assert!(!fleet.is_open(1, LATER, 22));
 }
 
+/// An agent that is swapped out, or whose machine was asleep: what it hears then has happened at any time.
+#[test]
+fn an_agent_that_stood_still_prolongs_nothing() {
+    let fleet = listening(2);
+    fleet.freeze_agent(0, true);
+    fleet.knock(0, FIRST);
+    fleet.until_open(0, FIRST, 22);
+    until("some time has gone", || left(&fleet, 0, FIRST) <= 56.0);
+    assert!(!is_in(&fleet, 1, FIRST));
+    fleet.freeze_agent(0, false);
+    fleet.until_open(1, FIRST, 22);
+    let (own, other) = (left(&fleet, 0, FIRST), left(&fleet, 1, FIRST));
+    assert!(other <= own + 1.0, "{own} {other}");
+    assert!(!fleet.is_open(1, LATER, 22));
+}
+
+/// What an engine keeps that was told before its clock was set back.
+#[test]
+fn a_grant_of_a_time_to_come_is_refused() {
+    let mut fleet = listening(2);
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    let name = format!("toctoc:grant:a:ssh:{FIRST}");
+    let whole = fleet.redis(&["GET", &name]);
+    let (begin, rest) = whole.trim().split_once("\"at\":").unwrap();
+    let (at, rest) = rest.split_once(',').unwrap();
+    let at: i64 = at.parse().unwrap();
+    for (source, ahead) in [(LATER, 0), (STRANGER, 30_000)] {
+        let text = format!("{begin}\"at\":{},{rest}", at + ahead).replace(FIRST, source);
+        fleet.redis(&["SET", &format!("toctoc:grant:a:ssh:{source}"), &text]);
+    }
+    fleet.kill_agent(1);
+    fleet.start_agent(1);
+    fleet.until_connected(1);
+    fleet.until_open(1, LATER, 22);
+    fleet.until_said(1, "a grant of a time to come");
+    assert!(!is_in(&fleet, 1, STRANGER));
+}
+
+/// The agent reads a file, and the kernel may run another policy: one that was there before the file was edited, or
+/// that a trial went back to.
+#[test]
+fn a_policy_that_was_not_applied_is_not_what_the_agent_goes_by() {
+    let mut fleet = listening(2);
+    let policy = fleet.policy(0, super::bottle::DOORS);
+    let edited = policy.replace("ports = [22]\n", "ports = [22]\nopen_for = \"8h\"\n");
+    let path = fleet.file(0, "policy.toml", &edited);
+    fleet.kill_agent(0);
+    fleet.start_agent(0);
+    fleet.until_said(0, "waiting for `toctoc apply`");
+    fleet.knock(0, FIRST);
+    fleet.until_open(0, FIRST, 22);
+    until("status says so", || {
+        let waits = &fleet.status(0)["fleet"]["report"]["waits"];
+        waits
+            .as_str()
+            .is_some_and(|waits| waits.contains("not the one that runs"))
+    });
+    assert!(!is_in(&fleet, 1, FIRST));
+    fleet.yes(0, &["apply", &path.display().to_string()]);
+    fleet.until_open(1, FIRST, 22);
+    let (own, other) = (left(&fleet, 0, FIRST), left(&fleet, 1, FIRST));
+    assert!(other <= own + 1.0 && other <= 60.0, "{own} {other}");
+}
+
+#[test]
+fn an_agent_whose_table_goes_waits_until_there_is_one() {
+    let fleet = listening(2);
+    fleet.yes(0, &["remove"]);
+    // The first thing that it would do is what finds out.
+    fleet.knock(1, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    fleet.until_said(0, "no policy with [fleet] is applied here");
+    fleet.knock(1, LATER);
+    fleet.until_open(1, LATER, 22);
+    let failed = |said: &str| said.matches("nft").count();
+    assert!(failed(&fleet.said(0)) <= 1, "{}", fleet.said(0));
+    let path = fleet.path(0, "policy.toml");
+    fleet.yes(0, &["apply", &path]);
+    for source in [FIRST, LATER] {
+        fleet.until_open(0, source, 22);
+    }
+    assert!(!fleet.is_open(0, STRANGER, 22));
+}
+
+/// systemd would start it again at once, and for ever.
+#[test]
+fn a_unit_without_a_fleet_waits_for_a_policy_that_has_one() {
+    let fleet = Fleet::bare(1);
+    let lonely = super::bottle::DOORS;
+    fleet.apply(0, lonely);
+    // As systemd hands over what is in a directory.
+    let handed = fleet.file(0, "toctoc_policy.toml", lonely);
+    let log = fleet.file(0, "agent.log", "");
+    let said = File::create(&log).unwrap();
+    let mut command = fleet.command(0, env!("CARGO_BIN_EXE_toctoc"));
+    command
+        .arg("fleet")
+        .env("CREDENTIALS_DIRECTORY", handed.parent().unwrap())
+        .stderr(said);
+    let host = &fleet.members[0].host;
+    let mut agent = host.inside(|| command.spawn().unwrap()).unwrap();
+    fleet.until_said(0, "has no [fleet]");
+    fleet.until_said(0, "waiting for `toctoc apply`, or a minute");
+    assert!(agent.try_wait().unwrap().is_none());
+    let policy = fleet.policy(0, lonely);
+    fleet.apply(0, &policy);
+    until("it ends, and is started anew", || {
+        agent.try_wait().unwrap().is_some()
+    });
+    assert_eq!(fleet.said(0).matches("has no [fleet]").count(), 1);
+}
+
 #[test]
 fn a_full_engine_is_told_of_and_who_listens_hears_all_the_same() {
     let mut fleet = listening(2);
@@ -111,6 +226,9 @@ fn a_full_engine_is_told_of_and_who_listens_hears_all_the_same() {
     until("it is kept", || {
         fleet.redis(&["KEYS", "toctoc:grant:*"]).contains(FIRST)
     });
+    fleet.until_said(0, "the engine keeps again what it is told");
+    let told = fleet.said(0).matches("does not keep").count();
+    assert_eq!(told, 1, "once, and not at each beat: {}", fleet.said(0));
     fleet.kill_agent(1);
     fleet.start_agent(1);
     fleet.until_connected(1);

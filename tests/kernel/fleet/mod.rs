@@ -6,5 +6,6 @@ mod burning;
 mod ending;
 mod faults;
 mod guide;
+mod hand_over;
 mod load;
 mod sharing;

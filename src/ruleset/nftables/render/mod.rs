@@ -16,7 +16,9 @@ use chains::{
     admit, arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
-use sets::{arrivals, burnt, claim, heard, kept_sets, ports, progress, revoked, steady, steps};
+use sets::{
+    arrivals, burnt, claim, heard, kept_sets, ports, progress, revoked, steady, steps, terms,
+};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -80,7 +82,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         sets.extend(burnt());
     }
     if policy.fleet.is_some() {
-        sets.push(revoked());
+        sets.extend([revoked(), terms(policy)]);
     }
     sets.extend(progress(policy));
     sets.extend(steady(policy));

@@ -9,7 +9,8 @@ use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
 use crate::ruleset::nftables::{
-    BURNING, BURNT, ECHO, Kept, REVOKED, classid, door_chain, key_chain, scratch_chain, set_name,
+    BURNING, BURNT, ECHO, Kept, REVOKED, TERMS, classid, door_chain, key_chain, scratch_chain,
+    set_name,
 };
 
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
@@ -25,7 +26,11 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
                 name: set_name(kept, family, family.prefix_of(policy.grant)),
                 types: format!("{} . {}", family.address_type(), types(family)),
                 kind: SetKind::Kept {
-                    size: policy.max_sources,
+                    size: match kept {
+                        // Notes of a day, and no closing may fail for want of room.
+                        Kept::Closed => MOST_CLOSED,
+                        _ => policy.max_sources,
+                    },
                 },
                 elements: Vec::new(),
             });
@@ -68,6 +73,9 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     sets
 }
 
+/// Far more than anybody ends in a day; it takes memory for what is in it alone.
+const MOST_CLOSED: u32 = 1 << 20;
+
 /// Keys that were revoked: the other hosts of the fleet are told.
 pub(super) fn revoked() -> Set {
     Set {
@@ -81,6 +89,17 @@ pub(super) fn revoked() -> Set {
 
 /// Far more than anybody revokes in a day.
 const MOST_REVOKED: u32 = 65_536;
+
+/// What the agent of the fleet compares with what it has read.
+pub(super) fn terms(policy: &Policy) -> Set {
+    Set {
+        comment: vec!["What this policy says to a fleet, as a number.".to_string()],
+        name: TERMS.to_string(),
+        types: "classid".to_string(),
+        kind: SetKind::Fixed,
+        elements: vec![(classid(policy.terms()), String::new())],
+    }
+}
 
 /// Scratch sequences that have opened stay in here as long as the table is there.
 pub(super) fn burnt() -> [Set; 2] {
