@@ -2,7 +2,7 @@
 //!
 //! `toctoc-bench [SECTION...]`, in the project's directory, measures all sections or those named, prints
 //! the table, says where it ranks anybody differently than the one that is kept, and keeps it: in
-//! docs/figures.csv, in the tables of docs/figures.md and in its pictures.
+//! docs/figures.csv, in the tables of docs/figures.md and of the README, and in its pictures.
 
 mod cost;
 mod daemon;
@@ -27,6 +27,7 @@ mod report;
 mod sender;
 mod state;
 mod statistics;
+mod summary;
 mod variants;
 mod ways;
 
@@ -97,6 +98,9 @@ fn measure(wanted: &[String]) -> io::Result<()> {
     rows.extend(growth::on_paper(&rows));
     figures::write(&kept, &rows)?;
     report::write(&docs.join("figures.md"), &rows, &figures.notes, &machine()?)?;
+    if let Some(table) = summary::table(&rows) {
+        report::write_one(Path::new("README.md"), "summary", &table)?;
+    }
     plot::draw(docs, &rows)
 }
 

@@ -44,15 +44,19 @@ pub fn write(
     fs::write(page, text)
 }
 
+/// Puts one table into a page.
+///
+/// # Errors
+/// When the page cannot be read or written, or lacks its mark.
+pub fn write_one(page: &Path, name: &str, table: &str) -> io::Result<()> {
+    let text = fs::read_to_string(page)?;
+    fs::write(page, between(&text, name, table)?)
+}
+
 /// Replaces what stands between the marks.
 fn between(text: &str, name: &str, new: &str) -> io::Result<String> {
     let (begin, end) = (format!("<!-- figures: {name} -->\n"), "<!-- end -->");
-    let missing = || {
-        io::Error::other(format!(
-            "docs/figures.md has no `{}` with its end",
-            begin.trim()
-        ))
-    };
+    let missing = || io::Error::other(format!("the page has no `{}` with its end", begin.trim()));
     let start = text.find(&begin).ok_or_else(missing)? + begin.len();
     let length = text[start..].find(end).ok_or_else(missing)?;
     Ok(format!(
@@ -217,7 +221,7 @@ fn number(value: f64) -> String {
 }
 
 /// 12345 as 12,345.
-fn grouped(value: f64) -> String {
+pub fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
