@@ -2,7 +2,7 @@
 # make test    everything that shows that it works
 # make verify  the long versions, and what else shows it: older and newer releases of nft and iptables,
 #              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
-# make bench   the figures of docs/figures.md, beside other people's programs (root, a quarter of an hour;
+# make bench   the figures of docs/figures.md, beside other people's programs (root, half an hour;
 #              SECTIONS="opening cost" for some of it)
 # make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
 #              to read into $(PREFIX)/share/doc/toctoc
