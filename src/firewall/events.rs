@@ -9,17 +9,13 @@ use std::time::Duration;
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
+use super::netlink::{
+    Attributes, ELEMENTS_GONE, NEW_ELEMENTS, NEW_RULE, TABLE_GONE, find, messages,
+};
 use crate::ruleset::nftables::{NotedIn, TABLE};
 
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
-
-/// `NFNL_SUBSYS_NFTABLES << 8`, and what is said there: `NFT_MSG_NEWTABLE`, `NEWRULE`, `NEWSETELEM`,
-/// `DELSETELEM`.
-const NEW_TABLE: u16 = 10 << 8;
-const NEW_RULE: u16 = NEW_TABLE | 6;
-const NEW_ELEMENTS: u16 = NEW_TABLE | 12;
-const ELEMENTS_GONE: u16 = NEW_TABLE | 14;
 
 /// `NFTA_SET_ELEM_LIST_TABLE`, `_SET` and `_ELEMENTS`; `NFTA_TABLE_NAME` and `NFTA_RULE_TABLE` are 1 too.
 const OF_TABLE: u16 = 1;
@@ -40,6 +36,8 @@ const ROOM: usize = 128 << 10;
 pub enum Change {
     /// Rules of ours were loaded: a policy was applied, or the table was made anew.
     Applied,
+    /// The table is gone, for now at least.
+    Removed,
     /// An element was added that says what an administrator did.
     Noted(Note),
 }
@@ -126,28 +124,24 @@ impl AsFd for Events {
 
 const NO_BUFFER: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
-/// The changes in the messages of one datagram: each a header of 16 bytes, then one of 4, then attributes.
-fn read(mut bytes: &[u8]) -> Vec<Change> {
+/// The changes in the messages of one datagram.
+fn read(bytes: &[u8]) -> Vec<Change> {
     let mut changes = Vec::new();
-    while let Some(length) = bytes.get(..4) {
-        let length = u32::from_ne_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        let Some(message) = bytes.get(..length).filter(|_| length >= 20) else {
-            break;
-        };
-        let kind = u16::from_ne_bytes([message[4], message[5]]);
-        let attributes = &message[20..];
-        let ours = TABLE.split_once(' ').map_or(TABLE, |(_, name)| name);
-        if find(attributes, OF_TABLE).and_then(text) == Some(ours) {
-            match kind {
-                NEW_RULE if changes.last() != Some(&Change::Applied) => {
-                    changes.push(Change::Applied);
-                }
-                NEW_ELEMENTS => changes.extend(notes(attributes, note)),
-                ELEMENTS_GONE => changes.extend(notes(attributes, forgotten)),
-                _ => {}
-            }
+    let ours = TABLE.split_once(' ').map_or(TABLE, |(_, name)| name);
+    for message in messages(bytes) {
+        let attributes = message.attributes();
+        if find(attributes, OF_TABLE).and_then(text) != Some(ours) {
+            continue;
         }
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        match message.kind {
+            NEW_RULE if changes.last() != Some(&Change::Applied) => {
+                changes.push(Change::Applied);
+            }
+            TABLE_GONE => changes.push(Change::Removed),
+            NEW_ELEMENTS => changes.extend(notes(attributes, note)),
+            ELEMENTS_GONE => changes.extend(notes(attributes, forgotten)),
+            _ => {}
+        }
     }
     changes
 }
@@ -224,39 +218,10 @@ fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let mut attributes = Attributes(attributes);
-    attributes.find_map(|(found, value)| (found == kind).then_some(value))
-}
-
-/// Attributes: length and kind of 2 bytes each, the value, and room up to a multiple of 4.
-struct Attributes<'b>(&'b [u8]);
-
-impl<'b> Iterator for Attributes<'b> {
-    type Item = (u16, &'b [u8]);
-
-    fn next(&mut self) -> Option<(u16, &'b [u8])> {
-        let head = self.0.get(..4)?;
-        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-        // The two highest bits say whether there are attributes in it, and in which order bytes are.
-        let kind = u16::from_ne_bytes([head[2], head[3]]) & 0x3fff;
-        let value = self.0.get(4..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::netlink::attribute;
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
 
     fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
         let mut bytes = (20 + attributes.len() as u32).to_ne_bytes().to_vec();
@@ -290,6 +255,8 @@ mod tests {
             element(b"revoked\0", &9_u32.to_ne_bytes(), 1),
             message(NEW_RULE, &attribute(OF_TABLE, b"toctoc\0")),
             message(NEW_RULE, &attribute(OF_TABLE, b"other\0")),
+            message(TABLE_GONE, &attribute(OF_TABLE, b"other\0")),
+            message(TABLE_GONE, &attribute(OF_TABLE, b"toctoc\0")),
         ];
         let source = IpAddr::from([192, 0, 2, 7]);
         let lasting = Duration::from_secs(60);
@@ -307,6 +274,7 @@ mod tests {
                 Change::Noted(Note::Closed { source, door }),
                 Change::Noted(Note::Revoked { key: 9 }),
                 Change::Applied,
+                Change::Removed,
             ]
         );
     }

@@ -12,6 +12,7 @@ mod hint;
 mod iptables;
 pub mod listening;
 mod lock;
+mod netlink;
 mod nft;
 pub mod noted;
 pub mod record;

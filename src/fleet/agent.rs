@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::{Clock, Moment};
-use super::engine::{Address, Ask, Link, now};
+use super::engine::{Address, Ask, Link, asleep, now};
 use super::kernel::{Kernel, There};
 use super::ledger::{Item, Ledger};
 use super::report::Report;
@@ -39,6 +39,9 @@ const SPACING: i64 = 500;
 /// than this, in milliseconds.
 const TOGETHER: usize = 2000;
 const TURN: i64 = 100;
+
+/// More than the two clocks of this host part by themselves, in milliseconds.
+const SLEPT: i64 = 100;
 
 /// Why the agent has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +86,10 @@ pub(super) struct Agent<'s> {
     more: bool,
     /// What is in the kernel. Only while that is this policy anything is told or done.
     there: There,
+    /// It could not be read what is there.
+    unseen: bool,
+    /// For how long this machine has been asleep since its start.
+    asleep: i64,
     /// All is told again then.
     pub(super) tell_all_at: Option<Moment>,
     /// The engine's clock is to be looked at, even if there is nothing to tell.
@@ -130,6 +137,8 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         unsaid: true,
         more: false,
         there: There::Nothing,
+        unseen: false,
+        asleep: asleep(),
         tell_all_at: None,
         unlooked: false,
         lag: None,
@@ -167,7 +176,7 @@ impl Agent<'_> {
         match self.kernel.hear(&mut self.ledger, is_ours, seconds()) {
             Ok(told) if told.applied => return Some(Ended::Applied),
             Ok(told) if told.lost => {
-                (self.say)("the kernel told more than was heard in time: reading what is there");
+                (self.say)("not all that happened was heard: reading what is there");
                 self.look();
             }
             Ok(_) => {}
@@ -175,6 +184,12 @@ impl Agent<'_> {
         }
         let until = now() + TURN;
         let mut taken = 0;
+        // Sets of the kernel do not count the time asleep.
+        let asleep = asleep();
+        if asleep > self.asleep + SLEPT {
+            self.ledger.rewrite_all();
+        }
+        self.asleep = asleep;
         self.more = loop {
             let Ok(heard) = self.link.heard.try_recv() else {
                 break false;
@@ -242,6 +257,7 @@ impl Agent<'_> {
 
     /// Reads what is in the kernel.
     fn look(&mut self) {
+        self.unseen = false;
         match self.kernel.read(&mut self.ledger, seconds()) {
             Ok(there) => {
                 let is_new = there != self.there || self.reported == Moment::MIN;
@@ -250,7 +266,11 @@ impl Agent<'_> {
                 }
                 self.there = there;
             }
-            Err(failure) => (self.say)(&failure.message),
+            Err(failure) => {
+                (self.say)(&failure.message);
+                // At the next beat again.
+                self.unseen = true;
+            }
         }
     }
 
@@ -269,9 +289,18 @@ impl Agent<'_> {
         if work.is_empty() {
             return;
         }
-        match self.kernel.work(work, &self.ledger.rules) {
-            Ok(again) => {
-                self.failed = None;
+        match self.kernel.work(work, &self.ledger.rules, seconds()) {
+            Ok((again, unspent)) => {
+                match unspent.map(|failure| failure.message) {
+                    Some(message) if self.failed.as_ref() != Some(&message) => {
+                        (self.say)(&format!(
+                            "tokens that opened elsewhere open here too: {message}"
+                        ));
+                        self.failed = Some(message);
+                    }
+                    Some(_) => {}
+                    None => self.failed = None,
+                }
                 if let Some(again) = again {
                     self.ledger.give_back(again);
                 }
@@ -301,6 +330,7 @@ impl Agent<'_> {
         if !self.listening || !matches!(self.teller, Teller::Idle) {
             return;
         }
+        let is_ours = self.there == There::This;
         if std::mem::take(&mut self.unread) {
             self.teller = Teller::Reading;
             self.link.ask(Ask::Read);
@@ -308,7 +338,8 @@ impl Agent<'_> {
         }
         let mut items = Vec::new();
         let mut tellings = Vec::new();
-        while tellings.len() < TOGETHER
+        while is_ours
+            && tellings.len() < TOGETHER
             && let Some(item) = self.ledger.to_tell.pop_first()
         {
             if let Some(telling) = self.ledger.telling(&item, now, &self.clock, seconds()) {
@@ -334,13 +365,14 @@ impl Agent<'_> {
         if self.tell_all_at.is_some_and(|at| now >= at) {
             self.tell_all_at = None;
             self.ledger.tell_all();
+            self.unread = true;
         }
         let again = std::mem::take(&mut self.unkept);
         self.still_unkept = again.len();
         self.ledger.to_tell.extend(again);
         self.ledger.tidy(now, seconds());
         self.link.expect_a_word_within(self.ledger.beat(now));
-        if self.there != There::This {
+        if self.there != There::This || self.unseen {
             self.look();
         }
         for (why, count) in std::mem::take(&mut self.refused) {

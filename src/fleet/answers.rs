@@ -10,6 +10,9 @@ use super::message::{Message, News};
 /// milliseconds.
 const SETTLING: i64 = UNDER_WAY + 2 * BEAT;
 
+/// Set by less than this, a clock is only corrected, in milliseconds.
+const SLIGHT: i64 = 250;
+
 impl Agent<'_> {
     pub(super) fn hear(&mut self, heard: Heard) {
         match heard {
@@ -33,7 +36,13 @@ impl Agent<'_> {
                 self.broke(why);
             }
             Heard::Message(bytes) => self.take(&bytes, false),
-            Heard::Kept { texts, last } => {
+            Heard::Kept { texts, last, cut } => {
+                if cut {
+                    (self.say)(
+                        "the engine keeps more than can be read in two minutes, and not all was: give the \
+                         fleet a database of its own",
+                    );
+                }
                 for text in texts {
                     self.take(&text, true);
                 }
@@ -69,12 +78,26 @@ impl Agent<'_> {
     }
 
     fn looked(&mut self, look: Look) {
-        if self.clock.look(look.asked, look.told, look.heard) {
-            (self.say)("the engine's clock was set, or it is another engine: telling all again");
-            // At once, and when all others have noticed it too: until then they reckon with the old one.
-            self.ledger.tell_all();
-            self.tell_all_at = Some(look.heard + SETTLING);
+        let ahead = self.clock.look(look.asked, look.told, look.heard);
+        // A clock that is bent to be right again is set a little at each look.
+        if ahead.abs() < SLIGHT {
+            return;
         }
+        if ahead > 0 {
+            // Or this machine stood still, and so did what the kernel counts.
+            self.ledger.shorten(ahead);
+        }
+        if self.tell_all_at.is_some() {
+            return;
+        }
+        (self.say)(
+            "the engine's clock was set, this machine stood still, or it is another engine: telling \
+             and reading all again",
+        );
+        // At once, and when all others have noticed it too: until then they reckon with the old one.
+        self.ledger.tell_all();
+        self.unread = true;
+        self.tell_all_at = Some(look.heard + SETTLING);
     }
 
     fn broke(&mut self, why: String) {

@@ -1,6 +1,6 @@
 //! What is asked of the engine, and why it may not answer.
 
-use redis::{Cmd, Connection, ConnectionLike, RedisError, Value, cmd};
+use redis::{Cmd, Connection, RedisError, Value, cmd};
 
 use super::engine::{Look, now};
 use super::message::{CHANNEL, LONGEST, PREFIX};
@@ -14,6 +14,9 @@ const MOST_KEPT: usize = 1 << 20;
 
 /// For so long, in milliseconds.
 const LONGEST_READ: i64 = 120_000;
+
+/// So long may it take until all of what was asked at once is answered, in milliseconds.
+const LONGEST_EXCHANGE: i64 = 30_000;
 
 /// What time it is there.
 pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
@@ -62,9 +65,7 @@ pub(super) fn publish(
         keeping.push(Some(count + 1));
         count += 2;
     }
-    let answers = connection
-        .req_packed_commands(&bytes, 0, count)
-        .map_err(|error| words(&error))?;
+    let answers = answers(connection, &bytes, count)?;
     let mut why = None;
     let mut refused = Vec::new();
     for (place, at) in keeping.iter().enumerate() {
@@ -86,7 +87,7 @@ pub(super) fn publish(
 /// Reads all that is kept, page after page; `tell` says whether anybody is still there, which is returned.
 pub(super) fn read(
     connection: &mut Connection,
-    mut tell: impl FnMut(Vec<Vec<u8>>, bool) -> bool,
+    mut tell: impl FnMut(Vec<Vec<u8>>, bool, bool) -> bool,
 ) -> Result<bool, String> {
     let mut cursor = 0_u64;
     let mut count = 0;
@@ -101,40 +102,62 @@ pub(super) fn read(
             .query(connection)
             .map_err(|error| words(&error))?;
         count += names.len();
-        let texts = beginnings(connection, &names).map_err(|error| words(&error))?;
-        let last = next == 0 || count > MOST_KEPT;
-        if !tell(texts, last) {
+        let texts = beginnings(connection, &names)?;
+        let cut = next != 0 && (count > MOST_KEPT || now() > until);
+        let last = next == 0 || cut;
+        if !tell(texts, last, cut) {
             return Ok(false);
         }
         if last {
             return Ok(true);
-        }
-        if now() > until {
-            return Err("what is kept there has no end".to_string());
         }
         cursor = next;
     }
 }
 
 /// The texts of these names, each as far as any message goes and a byte more, which tells that it is too long.
-fn beginnings(connection: &mut Connection, names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, RedisError> {
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
+fn beginnings(connection: &mut Connection, names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
     let mut bytes = Vec::new();
     for name in names {
         let mut get = cmd("GETRANGE");
         get.arg(name).arg(0).arg(LONGEST);
         get.write_packed_command(&mut bytes);
     }
-    let answers = connection.req_packed_commands(&bytes, 0, names.len())?;
-    let texts = answers.into_iter().map(|answer| match answer {
-        Value::BulkString(text) => text,
-        // Not even a text, or nobody may read it.
-        _ => Vec::new(),
-    });
-    // What has gone meanwhile is empty too: it is over.
-    Ok(texts.filter(|text| !text.is_empty()).collect())
+    let mut texts = Vec::new();
+    for answer in answers(connection, &bytes, names.len())? {
+        match answer {
+            // What has gone meanwhile is empty: it is over.
+            Value::BulkString(text) if text.is_empty() => {}
+            Value::BulkString(text) => texts.push(text),
+            // Not even a text: what it is nobody wants to know, but it is refused.
+            Value::ServerError(error) if error.code() == "WRONGTYPE" => texts.push(Vec::new()),
+            Value::ServerError(error) => return Err(words(&RedisError::from(error))),
+            _ => texts.push(Vec::new()),
+        }
+    }
+    Ok(texts)
+}
+
+/// Sends commands and reads what is answered to each. Gives up at the first that does not come: the library would
+/// wait for each of the others too.
+fn answers(connection: &mut Connection, bytes: &[u8], count: usize) -> Result<Vec<Value>, String> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let until = now() + LONGEST_EXCHANGE;
+    let mut read = || {
+        connection.send_packed_command(bytes)?;
+        let mut answers = Vec::with_capacity(count);
+        while answers.len() < count && now() < until {
+            answers.push(connection.recv_response()?);
+        }
+        Ok(answers)
+    };
+    let answers = read().map_err(|error: RedisError| words(&error))?;
+    match answers.len() == count {
+        true => Ok(answers),
+        false => Err("it takes too long to answer".to_string()),
+    }
 }
 
 /// Why it did not work. Nothing that was sent is repeated.

@@ -443,3 +443,39 @@ fn hosts_that_are_silent_do_not_slow_those_that_are_there() {
     b.tidy(minutes(5), SECONDS);
     assert_eq!(b.hosts.len(), 1001);
 }
+
+/// An agent that was started anew knows the end of what it finds, and not whose it is.
+#[test]
+fn a_grant_that_was_made_shorter_is_shorter_where_the_agent_began_anew() {
+    let place: (Name, IpNet) = (name("ssh"), "192.0.2.7/32".parse().unwrap());
+    let mut b = ledger("b", "");
+    b.found_elsewhere(place, NOW, NOW + 55_000);
+    let news = grant("ssh", "192.0.2.7", None, 0, 10_000);
+    hear(&mut b, "a", news, NOW).unwrap();
+    assert_eq!(until(&mut b, NOW), Some(Some(NOW + 10_000)));
+    // The same within a second: it is another grant, and the newer one.
+    let longer = grant("ssh", "192.0.2.7", None, 0, 50_000);
+    hear(&mut b, "a", longer.clone(), NOW + 500).unwrap();
+    assert_eq!(until(&mut b, NOW + 500), Some(Some(NOW + 50_500)));
+    let shorter = grant("ssh", "192.0.2.7", None, 0, 20_000);
+    hear(&mut b, "a", shorter, NOW + 1000).unwrap();
+    assert_eq!(until(&mut b, NOW + 1000), Some(Some(NOW + 21_000)));
+    // Of another host the later end counts.
+    hear(&mut b, "c", longer, NOW + 1000).unwrap();
+    assert_eq!(until(&mut b, NOW + 1000), Some(Some(NOW + 51_000)));
+}
+
+#[test]
+fn what_stood_still_loses_that_time_and_is_healed_by_who_gave_it() {
+    let mut b = ledger("b", "");
+    let news = grant("ssh", "192.0.2.7", None, 0, 60_000);
+    hear(&mut b, "a", news, NOW).unwrap();
+    b.take_work(NOW);
+    b.shorten(30_000);
+    assert_eq!(until(&mut b, NOW), Some(Some(NOW + 30_000)));
+    let again = grant("ssh", "192.0.2.7", None, 5000, 55_000);
+    hear(&mut b, "a", again, NOW + 5000).unwrap();
+    assert_eq!(until(&mut b, NOW + 5000), Some(Some(NOW + 60_000)));
+    b.rewrite_all();
+    assert_eq!(until(&mut b, NOW + 6000), Some(Some(NOW + 60_000)));
+}

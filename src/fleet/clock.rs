@@ -9,8 +9,9 @@
 /// Milliseconds of this host's clock since its start. Only differences mean anything.
 pub type Moment = i64;
 
-/// By how much two clocks part, in millionths: more than any crystal does.
-const DRIFT: i64 = 200;
+/// By how much two clocks part, in millionths: more than two crystals do that are being corrected (ntpd bends a
+/// clock by 500).
+const DRIFT: i64 = 1000;
 
 /// What is known of the engine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,9 +44,10 @@ impl Known {
 }
 
 impl Clock {
-    /// The engine said `told`, after `asked` and before `heard`. Returns whether that cannot be: its clock was
-    /// set since the last look, or it is another engine.
-    pub fn look(&mut self, asked: Moment, told: i64, heard: Moment) -> bool {
+    /// The engine said `told`, after `asked` and before `heard`. Returns by how much its clock is ahead of what it
+    /// would show if nobody had set it, at most; 0 where that may be so. It was set, this host stood still, or it
+    /// is another engine.
+    pub fn look(&mut self, asked: Moment, told: i64, heard: Moment) -> i64 {
         let (least, most) = (told.saturating_sub(heard), told.saturating_sub(asked));
         // Between these the clock was, if nobody has set it.
         let before = self.known.map(|known| {
@@ -53,9 +55,13 @@ impl Clock {
             let least = known.least.saturating_sub(drift);
             (least, known.most.saturating_add(drift))
         });
-        let was_set = before.is_some_and(|(at_least, at_most)| least > at_most || most < at_least);
-        if let Some((_, at_most)) = before.filter(|(at_least, _)| most < *at_least) {
-            self.back = self.back.saturating_add(at_most.saturating_sub(least));
+        let ahead = match before {
+            Some((at_least, at_most)) if most < at_least => least.saturating_sub(at_most),
+            Some((at_least, at_most)) if least > at_most => most.saturating_sub(at_least),
+            _ => 0,
+        };
+        if let Some((_, at_most)) = before.filter(|_| ahead < 0) {
+            self.back = self.back.saturating_sub(ahead);
             self.before = self.before.max(heard.saturating_add(at_most));
             self.noticed = heard;
         }
@@ -64,7 +70,7 @@ impl Clock {
             most,
             when: heard,
         });
-        was_set
+        ahead
     }
 
     /// The earliest that the engine can say at a moment of ours.
@@ -117,13 +123,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_is_believed_anew() {
-        for (told, was_set) in [(500_000, true), (1_001_001, false), (1_500_000, true)] {
+        for (told, ahead) in [(500_000, -501_004), (1_001_001, 0), (1_500_000, 499_004)] {
             let mut clock = Clock::default();
-            assert!(!clock.look(0, 1_000_000, 2));
-            assert_eq!(clock.look(1000, told, 1002), was_set, "{told}");
-            let (least, most) = clock.since(told, false, 1002).unwrap();
-            let back = if told < 1_000_000 { 501_003 } else { 0 };
-            assert_eq!((least, most), (0, 2 + back), "{told}");
+            assert_eq!(clock.look(0, 1_000_000, 2), 0);
+            assert_eq!(clock.look(1000, told, 1002), ahead, "{told}");
+            let back = i64::min(ahead, 0);
+            let since = Some((0, 2 - back));
+            assert_eq!(clock.since(told, false, 1002), since, "{told}");
         }
     }
 
@@ -142,8 +148,8 @@ mod tests {
             assert_eq!(clock.is_to_come(at, 10), to_come, "{at}");
         }
         // An hour later crystals may have parted.
-        assert!(!clock.is_to_come(4_600_500, 3_600_000));
-        assert!(clock.is_to_come(4_601_000, 3_600_000));
+        assert!(!clock.is_to_come(4_603_000, 3_600_000));
+        assert!(clock.is_to_come(4_604_000, 3_600_000));
     }
 
     #[test]
@@ -156,12 +162,12 @@ mod tests {
         clock.look(2000, 982_000, 2000);
         // By 30 s, and what crystals may part in a second.
         for (at, kept, now, extra) in [
-            (980_000, true, 40_000, 30_001),
-            (1_012_001, true, 40_000, 30_001),
-            (1_012_002, true, 40_000, 0),
+            (980_000, true, 40_000, 30_002),
+            (1_012_002, true, 40_000, 30_002),
+            (1_012_003, true, 40_000, 0),
             // What was just said, and what may have been under way.
             (980_000, false, 40_000, 0),
-            (980_000, false, 11_999, 30_001),
+            (980_000, false, 11_999, 30_002),
             (980_000, false, 12_000, 0),
         ] {
             let plain = now + 980_000 - at;
@@ -170,7 +176,7 @@ mod tests {
         }
         // And once more.
         clock.look(3000, 973_000, 3000);
-        let back = 30_001 + 10_001;
+        let back = 30_002 + 10_002;
         assert_eq!(clock.since(970_000, true, 3000), Some((3000, 3000 + back)));
     }
 

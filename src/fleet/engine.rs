@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use redis::io::tcp::TcpSettings;
 use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, TlsCertificates, cmd};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -43,10 +44,11 @@ pub enum Heard {
     Mute(String),
     /// Something was published.
     Message(Vec<u8>),
-    /// Some of what is kept. The last part says so.
+    /// Some of what is kept. The last part says so, and whether it is the last because it took too long.
     Kept {
         texts: Vec<Vec<u8>>,
         last: bool,
+        cut: bool,
     },
     /// What was told is told. Those (by their places) were published, and the engine would not keep them:
     /// why.
@@ -80,15 +82,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// ([`beat`](super::ledger::Ledger::beat)) nobody says anything, not even this host: the connection is broken.
 const SILENCE: u32 = 4;
 
+/// How long the engine may take to let go of who listens.
+const GOODBYE: Duration = Duration::from_millis(100);
+
 /// How long it is waited before another try.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// So much may wait to be heard. Then the engine waits too.
 const WAITING: usize = 4096;
 
-/// This host's clock in milliseconds since its start.
+/// This host's clock in milliseconds since its start, with the time that it was asleep.
 pub fn now() -> Moment {
-    let now = clock_gettime(ClockId::Monotonic);
+    milliseconds(ClockId::Boottime)
+}
+
+/// For how many milliseconds this host has been asleep since its start.
+pub fn asleep() -> i64 {
+    milliseconds(ClockId::Boottime) - milliseconds(ClockId::Monotonic)
+}
+
+fn milliseconds(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
@@ -209,7 +223,14 @@ fn hear(connection: &mut Connection, ears: &Ears, beat: &AtomicU32) -> Result<()
             let set = subscribed.set_read_timeout(Some(silence));
             set.map_err(|error| words(&error))?;
         }
-        let message = subscribed.get_message().map_err(|error| words(&error))?;
+        let message = match subscribed.get_message() {
+            Ok(message) => message,
+            Err(error) => {
+                // To end, it waits once more for as long.
+                let _ = subscribed.set_read_timeout(Some(GOODBYE));
+                return Err(words(&error));
+            }
+        };
         let bytes = message.get_payload_bytes();
         // One byte more tells that it is too long.
         let bytes = &bytes[..bytes.len().min(LONGEST + 1)];
@@ -252,8 +273,8 @@ fn answer(connection: &mut Connection, ears: &Ears, asked: &Receiver<Ask>) -> Re
         };
         match ask {
             Ask::Read => {
-                if !read(connection, |texts, last| {
-                    ears.tell(Heard::Kept { texts, last })
+                if !read(connection, |texts, last, cut| {
+                    ears.tell(Heard::Kept { texts, last, cut })
                 })? {
                     return Ok(());
                 }
@@ -283,7 +304,11 @@ fn connect(address: &Address) -> Result<Connection, String> {
     let info = to.into_connection_info().map_err(|error| words(&error))?;
     // Neither user nor password nor database: they are sent below, and kept by nobody.
     let quiet = info.redis_settings().clone().set_skip_set_lib_name();
-    let info = info.set_redis_settings(quiet);
+    // What is not acknowledged in time is not sent any more: it would come late.
+    let lasting = TcpSettings::default()
+        .set_nodelay(true)
+        .set_user_timeout(PATIENCE);
+    let info = info.set_redis_settings(quiet).set_tcp_settings(lasting);
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert: address.authority.clone(),

@@ -157,8 +157,12 @@ impl Ledger {
         match by_host.get_mut(&host) {
             // Words may overtake each other.
             Some(known) if given.began < known.began.saturating_sub(SAME + doubt) => {}
-            // The same grant, told again: either end is not later than the real one.
-            Some(known) if given.began <= known.began.saturating_add(SAME + doubt) => {
+            // The same grant, told again: either end is not later than the real one. One that ends earlier was given
+            // a moment later.
+            Some(known)
+                if given.began <= known.began.saturating_add(SAME + doubt)
+                    && given.end >= known.end.saturating_sub(SAME + doubt) =>
+            {
                 let end = known.end.max(given.end);
                 *known = Given { end, ..given };
             }
@@ -166,6 +170,10 @@ impl Ledger {
             _ => {
                 by_host.insert(host, given);
             }
+        }
+        // What was found in the kernel was this, or was told too by whoever gave it.
+        if let Some(by_host) = self.others.get_mut(&place) {
+            by_host.remove(&None);
         }
         if self.latest_end(&place) != before {
             self.changed.insert(place);

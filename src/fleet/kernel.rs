@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Moment;
 use super::engine::now;
-use super::ledger::{Ledger, Work};
+use super::ledger::{Ledger, SpentToken, Work};
 use super::rules::Rules;
 use crate::firewall::events::{Change, Events, Note};
 use crate::firewall::{Failure, Nft};
@@ -18,7 +17,8 @@ use crate::log::Group;
 use crate::policy::Name;
 use crate::ruleset::BY_HAND;
 use crate::ruleset::nftables::{
-    BURNT, REVOKED, SPENT, TERMS, burn, burnt, close, elsewhere, spend_elsewhere, spent_and_life,
+    BURNT, REVOKED, SPENT, TERMS, burn, burnt, close_as_told, elsewhere, spend_elsewhere,
+    spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -29,8 +29,8 @@ const ROOM: usize = 16 << 20;
 /// much, so that it never lasts longer than it was given elsewhere.
 const MARGIN: i64 = 50;
 
-/// For how long a token that another host took is refused: as long as one that was taken here.
-const REFUSED_FOR: Duration = Duration::from_secs(25 * 3600);
+/// For how much longer than it is good a token is refused that another host took.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How far around now a token is looked for that has just opened, in windows; then the whole day.
 const NEAR: u64 = 3;
@@ -78,7 +78,7 @@ impl There {
 pub struct Told {
     /// Rules were loaded.
     pub applied: bool,
-    /// Not all that happened was heard.
+    /// Not all that happened was heard: what is there has to be read.
     pub lost: bool,
 }
 
@@ -157,27 +157,35 @@ impl Kernel {
         for change in self.events.hear().map_err(deaf)? {
             match change {
                 Change::Applied => told.applied = true,
-                Change::Noted(note) if is_ours => noted(ledger, &note),
+                Change::Removed => told.lost = true,
+                Change::Noted(note) if is_ours => noted(ledger, &note, self.quiet_since),
                 Change::Noted(_) => {}
             }
         }
         self.quiet_since = began;
-        told.lost = self.group.has_lost() | self.events.has_lost();
+        told.lost |= self.group.has_lost() | self.events.has_lost();
         // The kernel does not say which of its sequences it was.
-        if scratch && let Ok(Some(listing)) = self.nft.list_part("set", BURNT) {
-            for id in burnt(&listing).unwrap_or_default() {
-                ledger.burnt_here(id);
+        if scratch {
+            match self.nft.list_part("set", BURNT) {
+                Ok(listing) => {
+                    let ids = listing.as_ref().and_then(burnt).unwrap_or_default();
+                    ids.into_iter().for_each(|id| ledger.burnt_here(id));
+                }
+                Err(_) => told.lost = true,
             }
         }
         // Too much was in front of the token in its packet.
-        if !unread.is_empty()
-            && let Ok(Some(listing)) = self.nft.list_part("set", SPENT)
-        {
-            let (spent, _) = spent_and_life(&listing).unwrap_or_default();
-            for key in &unread {
-                for found in all_of(&ledger.rules, key, &spent, seconds) {
-                    ledger.spent_here(found);
+        if !unread.is_empty() {
+            match self.nft.list_part("set", SPENT) {
+                Ok(listing) => {
+                    let listing = listing.as_ref();
+                    let (spent, _) = listing.and_then(spent_and_life).unwrap_or_default();
+                    for key in &unread {
+                        let found = all_of(&ledger.rules, key, &spent, seconds);
+                        found.into_iter().for_each(|found| ledger.spent_here(found));
+                    }
                 }
+                Err(_) => told.lost = true,
             }
         }
         Ok(told)
@@ -229,7 +237,12 @@ impl Kernel {
                 continue;
             }
             let end = asked.saturating_add(milliseconds(grant.expires_in));
-            let began = end.saturating_sub(milliseconds(all));
+            // A knock renews what is left, and not what the element says it was given at first.
+            let given_for = match all < grant.expires_in {
+                true => ledger.rules.longest(&door, key.as_ref()),
+                false => milliseconds(all),
+            };
+            let began = end.saturating_sub(given_for).min(asked);
             ledger.grant(&door, key.as_ref(), opened.source, began, end);
         }
         for (grant, there_for) in listing.elsewhere_and_since() {
@@ -261,48 +274,40 @@ impl Kernel {
     }
 
     /// Does what is to be done, in one transaction. Returns what has to be done (once more), because it failed,
-    /// or because it took so long that what was given lasts too long.
+    /// or because it took so long that what was given lasts too long; and why tokens are not refused that other
+    /// hosts took. `seconds` is the time since 1970.
     pub fn work(
         &mut self,
         work: Work,
         rules: &Rules,
-    ) -> Result<Option<Work>, Box<(Work, Failure)>> {
+        seconds: i64,
+    ) -> Result<(Option<Work>, Option<Failure>), Box<(Work, Failure)>> {
         let late = self.took.saturating_add(MARGIN);
         let began = now();
         let mut text = String::new();
-        let grants: Vec<(IpNet, u32, Option<Duration>)> = work
-            .elsewhere
-            .iter()
-            .map(|((door, source), end)| {
-                let left = end.map(|end| end.saturating_sub(began).saturating_sub(late));
-                let left = left.and_then(|left| u64::try_from(left).ok());
-                let left = left.filter(|left| *left > 0).map(Duration::from_millis);
-                (*source, door.id(), left)
-            })
-            .collect();
-        let tokens = work.spend.iter().filter_map(|(key, window, number)| {
-            let secret = rules.secret(key)?;
-            Some((token(secret, Window(*window), *number), REFUSED_FOR))
-        });
-        text.push_str(&spend_elsewhere(&tokens.collect::<Vec<_>>()));
         if !work.burn.is_empty() {
             text.push_str(&burn(&work.burn));
         }
         if !work.end.is_empty() {
             match self.nft.list_grants() {
                 Ok(Some(listing)) => {
-                    let listing = listing.without_notes();
-                    for (door, source) in &work.end {
-                        text.push_str(&close(&listing, Some(door), Some(*source)).text);
-                    }
+                    let places = work.end.iter().map(|(door, source)| (*source, door.id()));
+                    text.push_str(&close_as_told(&listing, &places.collect()).text);
                 }
                 Ok(None) => {}
                 Err(failure) => return Err(Box::new((work, failure))),
             }
         }
         // Behind the closings: what was granted after them stays.
-        text.push_str(&elsewhere(&grants));
-        if let Err(failure) = self.nft.load(&text) {
+        let grants = work.elsewhere.iter().map(|((door, source), end)| {
+            let left = end.map(|end| end.saturating_sub(began).saturating_sub(late));
+            let left = left.and_then(|left| u64::try_from(left).ok());
+            (*source, door.id(), left.map(Duration::from_millis))
+        });
+        text.push_str(&elsewhere(&grants.collect::<Vec<_>>()));
+        if !text.is_empty()
+            && let Err(failure) = self.nft.load(&text)
+        {
             return Err(Box::new((work, failure)));
         }
         self.took = now().saturating_sub(began);
@@ -310,7 +315,24 @@ impl Kernel {
             elsewhere: work.elsewhere,
             ..Work::default()
         };
-        Ok((self.took > late).then_some(again))
+        let again = (self.took > late).then_some(again);
+        Ok((again, self.spend(&work.spend, rules, seconds).err()))
+    }
+
+    /// Has tokens refused that other hosts took, for as long as they are good. By itself: there may be more than
+    /// there is room for, and then what else is to be done is done all the same.
+    fn spend(&self, spent: &[SpentToken], rules: &Rules, seconds: i64) -> Result<(), Failure> {
+        let tokens = spent.iter().filter_map(|(key, window, number)| {
+            let left = Window(*window).over().saturating_sub(seconds).max(0);
+            // A clock that is set back makes it good again.
+            let lasting = Duration::from_secs(left.unsigned_abs()) + HOUR;
+            Some((token(rules.secret(key)?, Window(*window), *number), lasting))
+        });
+        let tokens: Vec<(Token, Duration)> = tokens.collect();
+        match tokens.is_empty() {
+            true => Ok(()),
+            false => self.nft.load(&spend_elsewhere(&tokens)),
+        }
     }
 
     /// How long the last change took, in milliseconds.
@@ -341,8 +363,8 @@ pub fn wait_for_apply(limit: Duration) {
     }
 }
 
-/// What an administrator did.
-fn noted(ledger: &mut Ledger, note: &Note) {
+/// What an administrator did, at some time since then.
+fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
     let known = |ledger: &Ledger, door: u32| ledger.rules.door(door).cloned();
     let now = now();
     match note {
@@ -354,7 +376,8 @@ fn noted(ledger: &mut Ledger, note: &Note) {
         } => {
             if let Some(door) = known(ledger, *door) {
                 let lasting = i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX);
-                ledger.grant(&door, None, *source, now, now.saturating_add(lasting));
+                let end = since.saturating_add(lasting);
+                ledger.grant(&door, None, *source, since, end);
             }
         }
         Note::Forgotten {

@@ -282,6 +282,21 @@ impl Ledger {
         self.to_tell.extend(all);
     }
 
+    /// The kernel is to be told again until when the grants of other hosts count: it has lost time.
+    pub fn rewrite_all(&mut self) {
+        self.changed.extend(self.others.keys().cloned());
+    }
+
+    /// The grants of other hosts have begun, and end, earlier by so much than they seemed to. Who gave them says
+    /// it again.
+    pub fn shorten(&mut self, milliseconds: i64) {
+        for given in self.others.values_mut().flat_map(BTreeMap::values_mut) {
+            given.began = given.began.saturating_sub(milliseconds);
+            given.end = given.end.saturating_sub(milliseconds);
+        }
+        self.rewrite_all();
+    }
+
     /// Whether there is anything to be done in the kernel.
     pub fn has_work(&self) -> bool {
         !self.changed.is_empty() || !self.work.is_empty()

@@ -129,6 +129,13 @@ impl Rules {
         self.share.contains(door).then_some(lasting)
     }
 
+    /// For how many milliseconds this policy grants a door, to a key or (at most) to anybody.
+    pub fn longest(&self, door: &Name, key: Option<&Name>) -> i64 {
+        let by_key = key.and_then(|key| self.keys.get(key)?.opens.get(door));
+        let by_anybody = self.doors.get(door).map(|door| door.longest);
+        by_key.copied().or(by_anybody).unwrap_or(0)
+    }
+
     /// Whether the fleet has to do with a door at all.
     pub fn concerns(&self, door: &Name) -> bool {
         self.share.contains(door) || self.accept.contains(door)

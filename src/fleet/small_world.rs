@@ -86,7 +86,11 @@ impl Small {
     fn look(&mut self, host: usize, slow: i64) {
         let asked = self.clock(host);
         let told = self.now + slow / 3 + self.engine;
-        if self.clocks[host].look(asked, told, asked + slow) {
+        let ahead = self.clocks[host].look(asked, told, asked + slow);
+        if ahead > 0 {
+            self.hosts[host].shorten(ahead);
+        }
+        if ahead != 0 {
             self.hosts[host].tell_all();
         }
     }

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::change::{Change, Holders};
 use super::elements::{
-    elsewhere_set, grant_element, grant_set, opened_element, opened_set, put, remove, remove_from,
-    remove_grant, remove_opened,
+    SHORTEST, elsewhere_set, grant_element, grant_set, opened_element, opened_set, put, remove,
+    remove_from, remove_grant, remove_opened,
 };
 use super::listing::Listing;
 use super::{Kept, REVOKED, TABLE, classid, parse_set_name, set_name};
@@ -61,21 +61,38 @@ pub fn open(
     Ok((text, network))
 }
 
-/// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network ends that grant.
+/// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network
+/// ends that grant. In a fleet it leaves notes for the other hosts.
 pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
-    let touches = |network: &IpNet| {
-        source.is_none_or(|source| source.contains(network) || network.contains(&source))
-    };
-    let for_door = |id: u32| door.is_none_or(|door| door.id() == id);
+    let (mut change, ended) = end(running, |grant| {
+        let network = &grant.source;
+        let touches = |source: IpNet| source.contains(network) || network.contains(&source);
+        door.is_none_or(|door| door.id() == grant.door) && source.is_none_or(touches)
+    });
+    // Behind the rest: to be deleted an opening is added, and whoever hears of that hears of the closing later.
+    note_closed(&mut change.text, running, &ended, door, source);
+    change
+}
+
+/// The transaction that ends what other hosts have ended: grants of just these networks, by door.
+pub fn close_as_told(running: &Listing, places: &HashSet<(IpNet, u32)>) -> Change {
+    end(running, |grant| {
+        places.contains(&(grant.source, grant.door))
+    })
+    .0
+}
+
+/// Ends grants, of this host and of others. Also returns their sources and doors, and whether they were for one
+/// connection.
+fn end(
+    running: &Listing,
+    meant: impl Fn(&Grant) -> bool,
+) -> (Change, BTreeSet<(IpNet, u32, bool)>) {
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
-    let (closing, staying): (Vec<Grant>, Vec<Grant>) = running
-        .grants()
-        .into_iter()
-        .partition(|grant| for_door(grant.door) && touches(&grant.source));
+    let (closing, staying): (Vec<Grant>, Vec<Grant>) =
+        running.grants().into_iter().partition(|grant| meant(grant));
     let elsewhere = running.elsewhere().into_iter();
-    let elsewhere: Vec<Grant> = elsewhere
-        .filter(|grant| for_door(grant.door) && touches(&grant.source))
-        .collect();
+    let elsewhere: Vec<Grant> = elsewhere.filter(|grant| meant(grant)).collect();
     let mut text = String::new();
     for grant in &closing {
         remove_grant(&mut text, grant, &sets);
@@ -85,7 +102,6 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
     }
     let ended = closing.iter().chain(&elsewhere);
     let ended: BTreeSet<(IpNet, u32, bool)> = ended.map(|g| (g.source, g.door, g.once)).collect();
-    note_closed(&mut text, running, &ended, door, source);
     let holders = Holders::of(&closing, std::iter::empty());
     for opened in running.opened() {
         if holders.include(&opened) {
@@ -99,12 +115,13 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
             let _ = writeln!(text, "flush set {TABLE} {name}");
         }
     }
-    Change {
+    let change = Change {
         text,
         kept: staying.len(),
         removed: ended.len(),
         ..Change::default()
-    }
+    };
+    (change, ended)
 }
 
 /// How long it is noted for the other hosts that a grant was ended: as long as any counts there.
@@ -157,10 +174,66 @@ pub fn elsewhere<'g>(
         let family = Family::of(source.addr());
         let set = set_name(Kept::Elsewhere, family, source.prefix_len());
         let element = format!("{} . {}", source.addr(), classid(*door));
-        match left {
-            Some(left) => put(&mut text, &set, &element, *left),
+        match left.filter(|left| *left >= SHORTEST) {
+            Some(left) => put(&mut text, &set, &element, left),
             None => remove(&mut text, &set, &element),
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kernels before 6.12 take less than a tick for no time at all, and let it last for ever.
+    #[test]
+    fn what_is_nearly_over_is_taken_away_and_not_given() {
+        let source: IpNet = "192.0.2.7/32".parse().unwrap();
+        let given = |milliseconds: u64| {
+            let left = Some(Duration::from_millis(milliseconds));
+            elsewhere(&[(source, 0x2_0002, left)]).contains("ms }")
+        };
+        for (milliseconds, is_given) in [(0, false), (1, false), (19, false), (20, true)] {
+            assert_eq!(given(milliseconds), is_given, "{milliseconds}");
+        }
+        let none = elsewhere(&[(source, 0x2_0002, None)]);
+        let nearly = elsewhere(&[(source, 0x2_0002, Some(Duration::from_millis(3)))]);
+        assert_eq!(none, nearly);
+    }
+
+    #[test]
+    fn what_other_hosts_ended_is_ended_just_there_and_leaves_no_note() {
+        let text = r#"{"nftables": [
+            {"set": {"family": "inet", "table": "toctoc", "name": "closed4"}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "elsewhere4", "elem": [
+                {"elem": {"val": {"concat": ["192.0.2.7", "2:2"]}, "timeout": 60, "expires": 41}},
+                {"elem": {"val": {"concat": ["192.0.2.8", "2:2"]}, "timeout": 60, "expires": 41}}]}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "grants4", "elem": [
+                {"elem": {"val": {"concat": ["192.0.2.7", "2:2"]}, "expires": 41}},
+                {"elem": {"val": {"concat": ["192.0.2.7", "2:3"]}, "expires": 41}}]}}]}"#;
+        let listing = Listing::parse(text).unwrap();
+        let places = HashSet::from([("192.0.2.7/32".parse().unwrap(), 0x2_0002)]);
+        let change = close_as_told(&listing, &places);
+        assert_eq!((change.removed, change.kept), (1, 1));
+        for set in ["grants4", "elsewhere4"] {
+            let ended = format!("delete element inet toctoc {set} {{ 192.0.2.7 . 2:2 }}");
+            assert!(change.text.contains(&ended), "{}", change.text);
+        }
+        let deleted = change.text.matches("delete").count();
+        assert_eq!(deleted, 2, "{}", change.text);
+        // By an administrator it is noted, last of all.
+        let door = Name::new("ssh").unwrap();
+        let noted = close(&listing, None, None).text;
+        let last = noted.lines().last().unwrap();
+        assert!(
+            last.starts_with("add element inet toctoc closed4 "),
+            "{noted}"
+        );
+        let named = close(&listing, Some(&door), Some("192.0.2.9/32".parse().unwrap())).text;
+        assert!(
+            named.lines().last().unwrap().contains("192.0.2.9 . "),
+            "{named}"
+        );
+    }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::by_hand::NOTED_FOR;
 use super::compare::for_ever;
 use super::elements::{
-    elsewhere_set, grant_element, grant_set, in_set, opened_element, remove, remove_from,
+    SHORTEST, elsewhere_set, grant_element, grant_set, in_set, opened_element, remove, remove_from,
     remove_grant, remove_opened,
 };
 use super::listed_set::ListedSet;
@@ -46,13 +47,26 @@ pub struct Carried {
     element: String,
     /// When it was listed.
     expires_in: Duration,
+    /// For how long it was given, as far as that means anything: in a fleet it tells when a grant began.
+    given_for: Duration,
 }
 
 impl Carried {
-    /// What is left of it some time after the listing, to the second below. `None` if it has ended.
-    fn left(&self, after: Duration) -> Option<String> {
-        let seconds = self.expires_in.saturating_sub(after).as_secs();
-        (seconds > 0).then(|| time(Duration::from_secs(seconds)))
+    /// The element with what is left of it some time after the listing, to the second below. `None` if it has
+    /// ended.
+    fn later(&self, after: Duration) -> Option<String> {
+        let left = self.expires_in.saturating_sub(after).as_secs();
+        let given = self.given_for.as_secs();
+        let seconds = |number| time(Duration::from_secs(number));
+        let element = &self.element;
+        match left {
+            0 => None,
+            _ if given > left => {
+                let (given, left) = (seconds(given), seconds(left));
+                Some(format!("{element} timeout {given} expires {left}"))
+            }
+            _ => Some(format!("{element} timeout {}", seconds(left))),
+        }
     }
 }
 
@@ -93,8 +107,7 @@ pub fn transaction(
     let mut script = script.clone();
     for set in &mut script.sets {
         for item in carried.iter().filter(|item| item.set == set.name) {
-            if let Some(left) = item.left(late) {
-                let element = format!("{} timeout {left}", item.element);
+            if let Some(element) = item.later(late) {
                 set.elements.push((element, "kept".to_string()));
             }
         }
@@ -120,7 +133,7 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
     for grant in grants {
         let homeless = grant.once && !policy.has_once();
         let left = grant.expires_in.saturating_sub(late);
-        if left.is_zero() || homeless || !rights.hold(grant) {
+        if left < SHORTEST || homeless || !rights.hold(grant) {
             change.removed += 1;
             continue;
         }
@@ -153,11 +166,8 @@ pub fn shorten(carried: &[Carried], late: Duration) -> String {
     for item in carried {
         let Carried { set, element, .. } = item;
         remove(&mut text, set, element);
-        if let Some(left) = item.left(late) {
-            let _ = writeln!(
-                text,
-                "add element {TABLE} {set} {{ {element} timeout {left} }}"
-            );
+        if let Some(element) = item.later(late) {
+            let _ = writeln!(text, "add element {TABLE} {set} {{ {element} }}");
         }
     }
     text
@@ -386,16 +396,17 @@ fn carry_over(
         if unchanged.contains(&set.name) {
             continue;
         }
-        let mut elements: BTreeMap<String, Duration> = BTreeMap::new();
-        let mut add = |element: String, left: Duration| {
+        // What is left, and what was given.
+        let mut elements: BTreeMap<String, (Duration, Duration)> = BTreeMap::new();
+        let mut add = |element: String, left: Duration, given: Duration| {
             let entry = elements.entry(element).or_default();
-            *entry = left.max(*entry);
+            *entry = (left, given).max(*entry);
         };
         match kept {
             Kept::Opened => {
-                for opened in running.opened() {
+                for (opened, given) in running.given() {
                     if Family::of(opened.source) == family && rights.include(&opened) {
-                        add(opened_element(&opened), opened.expires_in);
+                        add(opened_element(&opened), opened.expires_in, given);
                     }
                 }
             }
@@ -405,26 +416,39 @@ fn carry_over(
                 for grant in live.iter().filter(of_this_set) {
                     for source in holders.resized(grant, prefix) {
                         let element = format!("{} . {}", source.addr(), classid(grant.door));
-                        add(element, grant.expires_in);
+                        add(element, grant.expires_in, Duration::ZERO);
                     }
                 }
             }
             // By another length of network they would be somebody else's.
             Kept::Elsewhere => {
-                for grant in running.elsewhere() {
+                for (grant, there_for) in running.elsewhere_and_since() {
                     let same = grant.source.prefix_len() == prefix;
                     let fits = same && Family::of(grant.source.addr()) == family;
                     if fits && rights.accept(&grant) {
-                        add(grant_element(&grant), grant.expires_in);
+                        let left = grant.expires_in;
+                        add(grant_element(&grant), left, left + there_for);
                     }
                 }
             }
-            Kept::Once | Kept::Admitted | Kept::Closed => {}
+            // How long ago it was can be told from what is left, whatever the element was given.
+            Kept::Closed => {
+                for (source, door, ago) in running.closed() {
+                    let same = source.prefix_len() == prefix;
+                    if same && Family::of(source.addr()) == family && rights.know(door) {
+                        let element = format!("{} . {}", source.addr(), classid(door));
+                        add(element, NOTED_FOR.saturating_sub(ago), NOTED_FOR);
+                    }
+                }
+            }
+            Kept::Once | Kept::Admitted => {}
         }
-        carried.extend(elements.into_iter().map(|(element, expires_in)| Carried {
+        let elements = elements.into_iter();
+        carried.extend(elements.map(|(element, (expires_in, given_for))| Carried {
             set: set.name.clone(),
             element,
             expires_in,
+            given_for,
         }));
     }
     carried

@@ -8,6 +8,10 @@ use super::script::time;
 use super::{Kept, TABLE, classid, set_name};
 use crate::ruleset::{Family, Grant, Opened};
 
+/// No element is given less time. Kernels before 6.12 (and stable ones of before October 2024) round what is less
+/// than a tick to nothing, and an element without a time never ends.
+pub(super) const SHORTEST: Duration = Duration::from_millis(20);
+
 /// Adds an element with this time, whether it is there or not.
 pub(super) fn put(text: &mut String, set: &str, element: &str, lasting: Duration) {
     remove(text, set, element);

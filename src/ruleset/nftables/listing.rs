@@ -300,7 +300,7 @@ impl Listing {
     /// The notes of grants that were ended by hand: source and door, and how long ago at least.
     pub fn closed(&self) -> Vec<(IpNet, u32, Duration)> {
         self.timed(Kept::Closed)
-            .map(|(source, door, left, all)| (source, door, ago(all, left)))
+            .map(|(source, door, left, _)| (source, door, ago(super::NOTED_FOR, left)))
             .collect()
     }
 
@@ -333,13 +333,6 @@ impl Listing {
         elements
             .filter_map(|element| Some((opened_of(element)?, timeout_of(element))))
             .collect()
-    }
-
-    /// The same for those who end what another host has ended: they leave no note of it.
-    pub fn without_notes(mut self) -> Listing {
-        let is_note = |name: &String| matches!(parse_set_name(name), Some((Kept::Closed, ..)));
-        self.sets.retain(|name, _| !is_note(name));
-        self
     }
 
     /// The elements of a set of source and door, with the time that is left of each, and that it had.
@@ -550,7 +543,6 @@ mod tests {
         let closed: Vec<Duration> = listing.closed().iter().map(|(.., ago)| *ago).collect();
         assert_eq!(closed, [seconds(9), seconds(0)]);
         assert_eq!(listing.revoked(), [(0x9_0001, seconds(4))]);
-        assert!(listing.without_notes().closed().is_empty());
     }
 
     /// Who opened is the one who was given the same time.

@@ -64,7 +64,7 @@ mod render;
 mod script;
 mod tokens;
 
-pub use by_hand::{NOTED_FOR, close, elsewhere, note_revoked, open};
+pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_revoked, open};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};

@@ -187,3 +187,39 @@ fn a_closing_does_not_fail_for_want_of_room_for_notes() {
         assert!(fleet.is_open(place, SECOND, 22), "{place}");
     }
 }
+
+/// What is carried into sets that an apply makes anew is as old as it was: a closing that came late still ends it, and
+/// one that is noted still ends what began before it, and not what came after.
+#[test]
+fn sets_that_are_made_anew_change_nothing_of_when_a_grant_began() {
+    let mut fleet = Fleet::with(2, &DOORS.replace("opens ", "open_for = \"1h\"\nopens "));
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    let policy = |fleet: &Fleet, place, more: &str| {
+        let doors = DOORS.replace("opens ", "open_for = \"1h\"\nopens ");
+        fleet.policy(place, &format!("{more}{doors}"))
+    };
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    fleet.plug(0, false);
+    fleet.until_said(0, "this host goes on by itself");
+    assert_eq!(fleet.yes(1, &["close", "ssh", FIRST]), "ended 1 grant\n");
+    // Both are made anew: the one with the grant, and the one with the note of its end.
+    for place in [0, 1] {
+        let larger = policy(&fleet, place, "max_sources = 9000\n");
+        fleet.apply(place, &larger);
+        fleet.kill_agent(place);
+        fleet.start_agent(place);
+    }
+    assert!(
+        fleet
+            .grants(0, "ssh")
+            .iter()
+            .any(|(source, _)| source == FIRST)
+    );
+    fleet.plug(0, true);
+    fleet.until_connected(0);
+    fleet.until_shut(0, FIRST, 22);
+    assert!(!fleet.is_open(1, FIRST, 22));
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+}

@@ -131,7 +131,7 @@ fn guests_move_into_new_sets() {
     );
     // Too late for all but the grant of two hours.
     let late = shorten(&change.carried, seconds(3600));
-    assert_eq!(late.matches("timeout 3599s }").count(), 2, "{late}");
+    assert_eq!(late.matches(" 3599s }").count(), 2, "{late}");
     let added = late.matches("add element").count();
     assert_eq!(added, change.carried.len() + 2, "{late}");
     assert_eq!(late.matches("timeout 60s }").count(), change.carried.len());

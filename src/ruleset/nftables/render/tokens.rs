@@ -18,6 +18,9 @@ const SPENT_FOR: &str = "25h";
 /// How many are remembered. Only tokens that were good get in.
 const MOST_SPENT: u32 = 65_536;
 
+/// The same of a whole fleet.
+const MOST_SPENT_ELSEWHERE: u32 = 1 << 20;
+
 pub(super) fn sets(policy: &Policy) -> Vec<Set> {
     let comment = |text: &str| vec![text.to_string()];
     let mut sets = vec![
@@ -45,7 +48,9 @@ pub(super) fn sets(policy: &Policy) -> Vec<Set> {
             comment: comment("Tokens that have opened at another host of the fleet."),
             name: SPENT_ELSEWHERE.to_string(),
             types: TOKEN.to_string(),
-            kind: SetKind::Kept { size: MOST_SPENT },
+            kind: SetKind::Kept {
+                size: MOST_SPENT_ELSEWHERE,
+            },
             elements: Vec::new(),
         });
     }
