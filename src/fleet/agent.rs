@@ -290,8 +290,8 @@ impl Agent<'_> {
             return;
         }
         match self.kernel.work(work, &self.ledger.rules, seconds()) {
-            Ok((again, unspent)) => {
-                match unspent.map(|failure| failure.message) {
+            Ok(done) => {
+                match done.unspent.map(|failure| failure.message) {
                     Some(message) if self.failed.as_ref() != Some(&message) => {
                         (self.say)(&format!(
                             "tokens that opened elsewhere open here too: {message}"
@@ -301,7 +301,7 @@ impl Agent<'_> {
                     Some(_) => {}
                     None => self.failed = None,
                 }
-                if let Some(again) = again {
+                if let Some(again) = done.again {
                     self.ledger.give_back(again);
                 }
                 // What comes in the meantime is done together.

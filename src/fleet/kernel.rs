@@ -82,6 +82,15 @@ pub struct Told {
     pub lost: bool,
 }
 
+/// What was done.
+#[derive(Debug)]
+pub struct Done {
+    /// What took so long that it lasts too long, and is to be done again.
+    pub again: Option<Work>,
+    /// Why tokens that other hosts took are not refused.
+    pub unspent: Option<Failure>,
+}
+
 impl Kernel {
     /// Listens to the NFLOG group of this number, and to changes.
     ///
@@ -273,15 +282,16 @@ impl Kernel {
         Ok(There::This)
     }
 
-    /// Does what is to be done, in one transaction. Returns what has to be done (once more), because it failed,
-    /// or because it took so long that what was given lasts too long; and why tokens are not refused that other
-    /// hosts took. `seconds` is the time since 1970.
+    /// Does what is to be done, in one transaction, and then has tokens refused. `seconds` is the time since 1970.
+    ///
+    /// # Errors
+    /// When nothing was done, with all of it: it is to be done again.
     pub fn work(
         &mut self,
         work: Work,
         rules: &Rules,
         seconds: i64,
-    ) -> Result<(Option<Work>, Option<Failure>), Box<(Work, Failure)>> {
+    ) -> Result<Done, Box<(Work, Failure)>> {
         let late = self.took.saturating_add(MARGIN);
         let began = now();
         let mut text = String::new();
@@ -315,8 +325,10 @@ impl Kernel {
             elsewhere: work.elsewhere,
             ..Work::default()
         };
-        let again = (self.took > late).then_some(again);
-        Ok((again, self.spend(&work.spend, rules, seconds).err()))
+        Ok(Done {
+            again: (self.took > late).then_some(again),
+            unspent: self.spend(&work.spend, rules, seconds).err(),
+        })
     }
 
     /// Has tokens refused that other hosts took, for as long as they are good. By itself: there may be more than
