@@ -94,7 +94,7 @@ fn once(way: &Way, run: usize) -> io::Result<f64> {
     }
 }
 
-/// The classic script is knocked at with both of its loops, and `nc` connects; a daemon's door opens some
+/// The classic script is knocked at with both of its loops and with `knock` as another client, and `nc` connects; a daemon's door opens some
 /// time after its client has ended, and who connects too early loses a second, so we try all the time.
 fn their_ways<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Vec<Way<'a>> {
     let way = |name: &'static str, line: String, connects: bool| Way {
@@ -108,6 +108,11 @@ fn their_ways<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Ve
     let and_nc = |line: String| format!("{line}; nc -z {} {DOOR}", SERVER[0]);
     match peer.name {
         "classic script" => vec![
+            way(
+                "classic script, knock",
+                and_nc(peers::with_knock(sequence)),
+                true,
+            ),
             way(
                 "classic script, nmap loop",
                 and_nc(peers::nmap_loop(sequence)),

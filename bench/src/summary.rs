@@ -33,17 +33,18 @@ pub fn table(rows: &[Row]) -> Option<String> {
             "from the client's start to a connection",
             "from-the-start-of-the-client-to-a-connection-through-the-door",
             format!(
-                "{} ms; {} with a token, {} with a sequence at its usual pace",
-                connects("toctoc, a sequence, gap 0")?,
+                "{} ms with a token, {} with a sequence; {} with a sequence without pauses (`--gap 0`)",
                 connects("toctoc, a token")?,
-                connects("toctoc, a sequence")?
+                connects("toctoc, a sequence")?,
+                connects("toctoc, a sequence, gap 0")?
             ),
             format!(
-                "letmein {} ms, knockd {}, fwknop {}, the classic loop of `nmap` {}",
+                "the classic script {} with `knock`, {} with its loop of `nmap`; letmein {}, knockd {}, fwknop {}",
+                connects("classic script, knock")?,
+                connects("classic script, nmap loop")?,
                 connects("letmein")?,
                 connects("knockd")?,
-                connects("fwknop")?,
-                connects("classic script, nmap loop")?
+                connects("fwknop")?
             ),
         ),
         (
@@ -65,15 +66,18 @@ pub fn table(rows: &[Row]) -> Option<String> {
             "under-a-flood",
             format!(
                 "a token with the flood at its port: {}; a sequence with the flood anywhere but at its first \
-                 knock: {anywhere_else}",
-                opened("toctoc, a token", "its token port")?
+                 knock: {anywhere_else}; at its first knock: {}",
+                opened("toctoc, a token", "its token port")?,
+                opened("toctoc, a sequence", "its first knock")?
             ),
             format!(
-                "at what must listen: letmein {}, knockd {}, fwknop {}, the classic loop {}",
+                "with the flood at what they must hear: letmein {}, the classic script {} with `knock`, {} with its \
+                 loop; knockd {}, fwknop {}",
                 opened("letmein", "its TCP port")?,
+                opened("classic script, knock", "its first knock")?,
+                opened("classic script, nmap loop", "its first knock")?,
                 opened("knockd", "its first knock")?,
-                opened("fwknop", "its UDP port")?,
-                opened("classic script, nmap loop", "its first knock")?
+                opened("fwknop", "its UDP port")?
             ),
         ),
         (

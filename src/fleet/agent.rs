@@ -40,6 +40,9 @@ const SPACING: i64 = 500;
 const TOGETHER: usize = 2000;
 const TURN: i64 = 100;
 
+/// What the kernel refuses is told at most so often, in milliseconds.
+const COMPLAINTS: i64 = 60_000;
+
 /// More than the two clocks of this host part by themselves, in milliseconds.
 const SLEPT: i64 = 100;
 
@@ -102,8 +105,8 @@ pub(super) struct Agent<'s> {
     next_beat: Moment,
     /// When it is to be said again that this host is there.
     next_here: Moment,
-    /// What the kernel said last, if it refused something: it is told once.
-    failed: Option<String>,
+    /// When it was last told that the kernel refused something.
+    complained: Moment,
     /// The kernel is left alone until then.
     pause_until: Moment,
     pub(super) engine: String,
@@ -148,7 +151,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         last_refused: None,
         next_beat: now(),
         next_here: now(),
-        failed: None,
+        complained: Moment::MIN,
         pause_until: now(),
         engine: address.engine.to_string(),
     };
@@ -291,15 +294,14 @@ impl Agent<'_> {
         }
         match self.kernel.work(work, &self.ledger.rules, seconds()) {
             Ok(done) => {
-                match done.unspent.map(|failure| failure.message) {
-                    Some(message) if self.failed.as_ref() != Some(&message) => {
-                        (self.say)(&format!(
-                            "tokens that opened elsewhere open here too: {message}"
-                        ));
-                        self.failed = Some(message);
-                    }
-                    Some(_) => {}
-                    None => self.failed = None,
+                if let Some(failure) = done.unspent
+                    && now >= self.complained.saturating_add(COMPLAINTS)
+                {
+                    let why = failure.message;
+                    (self.say)(&format!(
+                        "tokens that opened elsewhere open here too: {why}"
+                    ));
+                    self.complained = now;
                 }
                 if let Some(again) = done.again {
                     self.ledger.give_back(again);
@@ -313,9 +315,10 @@ impl Agent<'_> {
             }
             Err(failed) => {
                 let (work, failure) = *failed;
-                if self.failed.as_ref() != Some(&failure.message) {
+                // It says which elements it was given, with times: each time others.
+                if now >= self.complained.saturating_add(COMPLAINTS) {
                     (self.say)(&failure.message);
-                    self.failed = Some(failure.message);
+                    self.complained = now;
                 }
                 self.ledger.give_back(work);
                 self.pause_until = now + PAUSE;

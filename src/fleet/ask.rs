@@ -6,6 +6,9 @@ use super::engine::{Look, now};
 use super::message::{CHANNEL, LONGEST, PREFIX};
 use super::tell::Telling;
 
+/// The year 10000, in seconds since 1970.
+const LATEST: i64 = 253_402_300_800;
+
 /// So many names are asked for at once.
 const PAGE: usize = 1000;
 
@@ -24,6 +27,9 @@ pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
     let (seconds, microseconds): (i64, i64) = cmd("TIME")
         .query(connection)
         .map_err(|error| words(&error))?;
+    if !(0..LATEST).contains(&seconds) {
+        return Err("it tells a time that makes no sense".to_string());
+    }
     Ok(Look {
         asked,
         told: seconds
@@ -163,7 +169,9 @@ fn answers(connection: &mut Connection, bytes: &[u8], count: usize) -> Result<Ve
 /// Why it did not work. Nothing that was sent is repeated.
 pub(super) fn words(error: &RedisError) -> String {
     let told = match error.code() {
-        Some("WRONGPASS") => "it refuses the password",
+        Some("WRONGPASS") => {
+            "it refuses the password (when its file is right, start `toctoc fleet` anew)"
+        }
         Some("NOAUTH") => "it asks for a password",
         Some("NOPERM") => "it does not permit its user what is needed (docs/fleet.md says what)",
         Some("OOM") => "it is full",

@@ -424,7 +424,43 @@ fn a_closing_counts_even_when_there_is_no_room_to_note_it() {
     hear(&mut b, "a", news, NOW + 4).unwrap();
     let key = revoked(name("yves").id());
     assert_eq!(hear(&mut b, "a", key, NOW + 5), Err(Refusal::Unnoted));
+    assert!(b.has_work());
+    b.take_work(NOW + 5);
     assert_eq!(b.elsewhere(NOW + 5).count(), 0);
+}
+
+/// Each would have to look at all grants: they are looked at once for all of them.
+#[test]
+fn many_keys_are_revoked_at_once_and_what_came_after_stays() {
+    let mut b = ledger("b", "");
+    let source: IpAddr = "192.0.2.7".parse().unwrap();
+    b.opened(&name("ssh"), &name("yves"), source, NOW);
+    for (from, key) in [("192.0.2.8", "yves"), ("192.0.2.9", "short")] {
+        let news = grant("ssh", from, Some(key), 0, 10_000);
+        hear(&mut b, "a", news, NOW).unwrap();
+    }
+    b.take_work(NOW);
+    let ids = (0..1000).chain([name("yves").id()]);
+    for key in ids {
+        hear(&mut b, "x", News::Revoked { key, age: 0 }, NOW + 100).unwrap();
+    }
+    // Said again and older, it changes nothing.
+    let older = News::Revoked {
+        key: name("yves").id(),
+        age: 5000,
+    };
+    hear(&mut b, "x", older, NOW + 100).unwrap();
+    let after = grant("ssh", "192.0.2.10", Some("yves"), 0, 10_000);
+    hear(&mut b, "a", after, NOW + 200).unwrap();
+    let work = b.take_work(NOW + 200);
+    assert_eq!(work.end.len(), 1);
+    let ended: Vec<bool> = work
+        .elsewhere
+        .iter()
+        .map(|(_, end)| end.is_none())
+        .collect();
+    assert_eq!(ended, [true, false]);
+    assert_eq!(b.elsewhere(NOW + 200).count(), 2);
 }
 
 #[test]
@@ -478,4 +514,50 @@ fn what_stood_still_loses_that_time_and_is_healed_by_who_gave_it() {
     assert_eq!(until(&mut b, NOW + 5000), Some(Some(NOW + 60_000)));
     b.rewrite_all();
     assert_eq!(until(&mut b, NOW + 6000), Some(Some(NOW + 60_000)));
+}
+
+/// nft deletes an opening only after it has added it; who hears of all that tells what is there at last.
+#[test]
+fn what_is_opened_by_hand_is_told_and_stays_told() {
+    let mut a = ledger("a", "");
+    let source: IpAddr = "192.0.2.7".parse().unwrap();
+    a.grant(&name("ssh"), None, source, NOW, NOW + 60_000);
+    a.forget_by_hand(&name("ssh"), source);
+    let gone = Item::Gone(a.place(&name("ssh"), source), source);
+    assert!(a.to_tell.contains(&gone));
+    a.grant(&name("ssh"), None, source, NOW, NOW + 50_000);
+    assert!(!a.to_tell.contains(&gone));
+    assert_eq!(
+        told(&mut a, NOW),
+        [grant("ssh", "192.0.2.7", None, 0, 50_000)]
+    );
+}
+
+/// An agent that begins anew reads both from the kernel, to the second.
+#[test]
+fn a_grant_that_is_there_began_after_what_was_closed_here() {
+    let source: IpAddr = "192.0.2.7".parse().unwrap();
+    for network in ["192.0.2.7/32", "192.0.2.0/24"] {
+        let (mut a, mut b) = (ledger("a", ""), ledger("b", ""));
+        a.closed_here(&name("ssh"), network.parse().unwrap(), NOW);
+        a.found_own(
+            &name("ssh"),
+            Some(&name("yves")),
+            source,
+            NOW - 900,
+            NOW + 59_100,
+        );
+        for news in told(&mut a, NOW) {
+            hear(&mut b, "a", news, NOW).unwrap();
+        }
+        assert_eq!(until(&mut b, NOW), Some(Some(NOW + 59_100)), "{network}");
+        // What another host has ended later is ended.
+        let closed = News::Closed {
+            door: name("ssh"),
+            source: network.parse().unwrap(),
+            age: 0,
+        };
+        hear(&mut a, "c", closed, NOW + 10).unwrap();
+        assert_eq!(a.take_work(NOW + 10).end.len(), 1, "{network}");
+    }
 }

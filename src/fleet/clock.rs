@@ -6,6 +6,8 @@
 //! Whoever reckons takes the end of the span that gives less time, and a message that was long under way
 //! loses that time instead of gaining it.
 
+use super::message::DAY;
+
 /// Milliseconds of this host's clock since its start. Only differences mean anything.
 pub type Moment = i64;
 
@@ -61,7 +63,11 @@ impl Clock {
             _ => 0,
         };
         if let Some((_, at_most)) = before.filter(|_| ahead < 0) {
-            self.back = self.back.saturating_sub(ahead);
+            if heard.saturating_sub(self.noticed) > DAY {
+                // Nothing is kept for longer.
+                (self.back, self.before) = (0, i64::MIN);
+            }
+            self.back = self.back.saturating_sub(ahead).min(DAY);
             self.before = self.before.max(heard.saturating_add(at_most));
             self.noticed = heard;
         }
@@ -92,8 +98,9 @@ impl Clock {
         let known = self.known?;
         let least = now.saturating_add(known.least).saturating_sub(at).max(0);
         let most = now.saturating_add(known.most).saturating_sub(at).max(0);
-        let lately = now.saturating_sub(self.noticed) < UNDER_WAY;
-        let back = match at <= self.before && (kept || lately) {
+        let noticed = now.saturating_sub(self.noticed);
+        let lately = noticed < UNDER_WAY;
+        let back = match at <= self.before && (kept && noticed <= DAY || lately) {
             true => self.back,
             false => 0,
         };
@@ -174,6 +181,16 @@ mod tests {
             let since = Some((plain, plain + extra));
             assert_eq!(clock.since(at, kept, now), since, "{at} {kept} {now}");
         }
+        // A day later nothing of that is kept.
+        let later = 2000 + DAY;
+        assert_eq!(
+            clock.since(980_000, true, later).map(|(l, m)| m - l),
+            Some(30_002)
+        );
+        assert_eq!(
+            clock.since(980_000, true, later + 1).map(|(l, m)| m - l),
+            Some(0)
+        );
         // And once more.
         clock.look(3000, 973_000, 3000);
         let back = 30_002 + 10_002;

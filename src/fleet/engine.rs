@@ -14,7 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
-use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, TlsCertificates, cmd};
+use redis::{
+    Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisError, TlsCertificates, Value, cmd,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::ask::{self, publish, read, words};
@@ -206,6 +208,15 @@ fn listen(address: &Address, ears: &Ears, beat: &AtomicU32) {
 
 /// Returns when nobody is there any more.
 fn hear(connection: &mut Connection, ears: &Ears, beat: &AtomicU32) -> Result<(), String> {
+    // The library takes a refusal for a yes.
+    let asked = cmd("SUBSCRIBE").arg(CHANNEL).get_packed_command();
+    let answer = connection
+        .send_packed_command(&asked)
+        .and_then(|()| connection.recv_response())
+        .map_err(|error| words(&error))?;
+    if let Value::ServerError(error) = answer {
+        return Err(words(&RedisError::from(error)));
+    }
     let mut subscribed = connection.as_pubsub();
     let heard = subscribed
         .set_read_timeout(Some(PATIENCE))

@@ -24,7 +24,7 @@ const AHEAD: u64 = 24 * 60 + 5;
 const BEHIND: u64 = 5;
 
 /// Longer than a word is under way, in milliseconds: two beginnings that are nearer may be the same.
-const SAME: i64 = 1000;
+pub(super) const SAME: i64 = 1000;
 
 impl Ledger {
     /// Takes in a message that was said between `least` and `most` milliseconds before `now`. `seconds` is the
@@ -213,12 +213,15 @@ impl Ledger {
             return noted;
         }
         if is_one {
-            self.end_at(&place, ended, |_| true);
+            self.end_at(&place, ended);
         } else {
-            let places = self.own.keys().chain(self.others.keys());
-            let inside = places.filter(|(d, s)| d == door && source.contains(s));
-            for place in inside.cloned().collect::<Vec<Place>>() {
-                self.end_at(&place, ended, |_| true);
+            // As sources are sorted, those of a network stand together.
+            let last = IpNet::from(source.broadcast());
+            let around = (door.clone(), source)..=(door.clone(), last);
+            let own = self.own.range(around.clone()).map(|(place, _)| place);
+            let others = self.others.range(around).map(|(place, _)| place);
+            for place in own.chain(others).cloned().collect::<Vec<Place>>() {
+                self.end_at(&place, ended);
             }
         }
         noted
@@ -227,44 +230,70 @@ impl Ledger {
     /// Ends what a key opened before a moment, unless that is known.
     pub(super) fn revoke(&mut self, key: u32, ended: Ended) -> Noted {
         let noted = note(&mut self.revoked, key, ended, self.rules.most);
-        if noted == Noted::Known {
-            return noted;
-        }
-        let by_key = |given: &Given| given.key.as_ref().is_some_and(|name| name.id() == key);
-        // What was found without its key may be of this one, if it was there by then: whoever gave it says
-        // so again if it is not.
-        let found = |by_host: &BTreeMap<Option<Name>, Given>| {
-            let found = by_host.get(&None);
-            found.is_some_and(|given| given.since <= ended.at)
-        };
-        let own = self.own.iter().filter(|(_, given)| by_key(given));
-        let others = self.others.iter();
-        let others = others.filter(|(_, all)| found(all) || all.values().any(by_key));
-        let own = own.map(|(place, _)| place.clone());
-        let places: Vec<Place> = own.chain(others.map(|(place, _)| place.clone())).collect();
-        for place in places {
-            if let Some(by_host) = self.others.get_mut(&place)
-                && found(by_host)
-            {
-                by_host.remove(&None);
-                self.changed.insert(place.clone());
+        if noted != Noted::Known {
+            let pending = self.revoking.entry(key).or_insert(ended);
+            if pending.at < ended.at {
+                *pending = ended;
             }
-            self.end_at(&place, ended, by_key);
         }
         noted
     }
 
-    /// Ends what was granted at a place before a moment.
-    fn end_at(&mut self, place: &Place, ended: Ended, meant: impl Fn(&Given) -> bool) {
-        let ends = |given: &Given| given.began <= ended.at && meant(given);
-        if let Some(given) = self.own.get(place).filter(|given| ends(given)) {
-            self.to_tell.remove(&Item::Grant(place.clone()));
-            self.to_tell.insert(Item::Gone(place.clone(), given.source));
-            self.own.remove(place);
-            // What an administrator ended here is out of the kernel already, and a new one may be in.
-            if !ended.here {
-                self.work.end.insert(place.clone());
+    /// Ends what was revoked since this was done last: once for all of it, since each grant has to be looked at.
+    pub(super) fn end_revoked(&mut self) {
+        let revoking = std::mem::take(&mut self.revoking);
+        if revoking.is_empty() {
+            return;
+        }
+        let by = |given: &Given| {
+            let key = given.key.as_ref()?.id();
+            revoking.get(&key).filter(|ended| given.began <= ended.at)
+        };
+        // What was found without its key may be of a revoked one, if it was there by then: whoever gave it says so
+        // again if it is not.
+        let latest = revoking.values().map(|ended| ended.at).max();
+        let found = |by_host: &BTreeMap<Option<Name>, Given>| {
+            let found = by_host.get(&None).map(|given| given.since);
+            found.is_some_and(|since| Some(since) <= latest)
+        };
+        let own = self
+            .own
+            .iter()
+            .filter_map(|(place, given)| Some((place, *by(given)?)));
+        for (place, ended) in own.map(|(p, e)| (p.clone(), e)).collect::<Vec<_>>() {
+            self.end_own(&place, ended);
+        }
+        for (place, by_host) in &mut self.others {
+            let before = by_host.len();
+            if found(by_host) {
+                by_host.remove(&None);
             }
+            by_host.retain(|_, given| by(given).is_none());
+            if by_host.len() != before {
+                self.changed.insert(place.clone());
+            }
+        }
+        self.others.retain(|_, by_host| !by_host.is_empty());
+    }
+
+    /// Ends a grant of this host.
+    fn end_own(&mut self, place: &Place, ended: Ended) {
+        let Some(given) = self.own.remove(place) else {
+            return;
+        };
+        self.to_tell.remove(&Item::Grant(place.clone()));
+        self.to_tell.insert(Item::Gone(place.clone(), given.source));
+        // What an administrator ended here is out of the kernel already, and a new one may be in.
+        if !ended.here {
+            self.work.end.insert(place.clone());
+        }
+    }
+
+    /// Ends what was granted at a place before a moment.
+    fn end_at(&mut self, place: &Place, ended: Ended) {
+        let ends = |given: &Given| given.began <= ended.at;
+        if self.own.get(place).is_some_and(ends) {
+            self.end_own(place, ended);
         }
         if let Some(by_host) = self.others.get_mut(place) {
             let before = by_host.len();

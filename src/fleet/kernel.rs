@@ -222,6 +222,11 @@ impl Kernel {
         }
         let heard = now();
         let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        for (source, door, ago) in listing.closed() {
+            if let Some(door) = ledger.rules.door(door).cloned() {
+                ledger.closed_here(&door, source, heard.saturating_sub(milliseconds(ago)));
+            }
+        }
         // Who opened what, when, and for how long.
         let given = listing.given().into_iter();
         let given: HashMap<_, _> = given
@@ -252,18 +257,13 @@ impl Kernel {
                 false => milliseconds(all),
             };
             let began = end.saturating_sub(given_for).min(asked);
-            ledger.grant(&door, key.as_ref(), opened.source, began, end);
+            ledger.found_own(&door, key.as_ref(), opened.source, began, end);
         }
         for (grant, there_for) in listing.elsewhere_and_since() {
             if let Some(door) = ledger.rules.door(grant.door).cloned() {
                 let end = asked.saturating_add(milliseconds(grant.expires_in));
                 let since = asked.saturating_sub(milliseconds(there_for));
                 ledger.found_elsewhere((door, grant.source), since, end);
-            }
-        }
-        for (source, door, ago) in listing.closed() {
-            if let Some(door) = ledger.rules.door(door).cloned() {
-                ledger.closed_here(&door, source, heard.saturating_sub(milliseconds(ago)));
             }
         }
         for (key, ago) in listing.revoked() {
@@ -282,53 +282,75 @@ impl Kernel {
         Ok(There::This)
     }
 
-    /// Does what is to be done, in one transaction, and then has tokens refused. `seconds` is the time since 1970.
+    /// Does what is to be done: first what ends, then what is granted, then what is refused. `seconds` is the time
+    /// since 1970.
     ///
     /// # Errors
-    /// When nothing was done, with all of it: it is to be done again.
+    /// When something was not done, with it: it is to be done again.
     pub fn work(
         &mut self,
         work: Work,
         rules: &Rules,
         seconds: i64,
     ) -> Result<Done, Box<(Work, Failure)>> {
-        let late = self.took.saturating_add(MARGIN);
-        let began = now();
-        let mut text = String::new();
-        if !work.burn.is_empty() {
-            text.push_str(&burn(&work.burn));
-        }
-        if !work.end.is_empty() {
-            match self.nft.list_grants() {
-                Ok(Some(listing)) => {
-                    let places = work.end.iter().map(|(door, source)| (*source, door.id()));
-                    text.push_str(&close_as_told(&listing, &places.collect()).text);
-                }
-                Ok(None) => {}
-                Err(failure) => return Err(Box::new((work, failure))),
-            }
-        }
-        // Behind the closings: what was granted after them stays.
-        let grants = work.elsewhere.iter().map(|((door, source), end)| {
-            let left = end.map(|end| end.saturating_sub(began).saturating_sub(late));
-            let left = left.and_then(|left| u64::try_from(left).ok());
-            (*source, door.id(), left.map(Duration::from_millis))
-        });
-        text.push_str(&elsewhere(&grants.collect::<Vec<_>>()));
-        if !text.is_empty()
-            && let Err(failure) = self.nft.load(&text)
-        {
+        if let Err(failure) = self.end(&work) {
             return Err(Box::new((work, failure)));
         }
+        let late = self.took.saturating_add(MARGIN);
+        let began = now();
+        let live = work
+            .elsewhere
+            .iter()
+            .filter_map(|(place, end)| Some((place, (*end)?)));
+        let grants: Vec<_> = live
+            .map(|((door, source), end)| {
+                let left = end.saturating_sub(began).saturating_sub(late);
+                let left = u64::try_from(left).ok().map(Duration::from_millis);
+                (*source, door.id(), left)
+            })
+            .collect();
+        let given = match grants.is_empty() {
+            true => Ok(()),
+            false => self.nft.load(&elsewhere(&grants)),
+        };
         self.took = now().saturating_sub(began);
+        let unspent = self.spend(&work.spend, rules, seconds).err();
         let again = Work {
             elsewhere: work.elsewhere,
             ..Work::default()
         };
-        Ok(Done {
-            again: (self.took > late).then_some(again),
-            unspent: self.spend(&work.spend, rules, seconds).err(),
-        })
+        match given {
+            // What is over is done; the rest waits for room.
+            Err(failure) => Err(Box::new((again, failure))),
+            Ok(()) => Ok(Done {
+                again: (self.took > late).then_some(again),
+                unspent,
+            }),
+        }
+    }
+
+    /// Ends what is over, by itself: what is granted besides may have no room. What was granted after it stays, since
+    /// it is granted behind it.
+    fn end(&self, work: &Work) -> Result<(), Failure> {
+        let mut text = String::new();
+        if !work.burn.is_empty() {
+            text.push_str(&burn(&work.burn));
+        }
+        if !work.end.is_empty()
+            && let Some(listing) = self.nft.list_grants()?
+        {
+            let places = work.end.iter().map(|(door, source)| (*source, door.id()));
+            text.push_str(&close_as_told(&listing, &places.collect()).text);
+        }
+        let over = work.elsewhere.iter().filter(|(_, end)| end.is_none());
+        let over: Vec<_> = over
+            .map(|((door, source), _)| (*source, door.id(), None))
+            .collect();
+        text.push_str(&elsewhere(&over));
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.nft.load(&text),
+        }
     }
 
     /// Has tokens refused that other hosts took, for as long as they are good. By itself: there may be more than

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::clock::Moment;
-use super::hear::Noted;
+use super::hear::{Noted, SAME};
 use super::message::DAY;
 use super::rules::Rules;
 use super::tell::HOUR;
@@ -110,7 +110,9 @@ impl fmt::Display for Refusal {
             Refusal::Unnoted => {
                 "a closing, which counts now, and of which there is no room for a note"
             }
-            Refusal::Twin => "another host that has the name of this one",
+            Refusal::Twin => {
+                "another host that has the name of this one: each needs a `name` of its own"
+            }
         })
     }
 }
@@ -135,6 +137,8 @@ pub struct Ledger {
     /// What administrators ended; sources are at most as long as grants of this host are.
     pub(super) closed: BTreeMap<Place, Ended>,
     pub(super) revoked: BTreeMap<u32, Ended>,
+    /// Keys whose grants are still to be ended.
+    pub(super) revoking: BTreeMap<u32, Ended>,
     pub(super) spent: BTreeSet<SpentToken>,
     pub(super) burnt: BTreeSet<u32>,
     pub hosts: BTreeMap<Name, Seen>,
@@ -153,6 +157,7 @@ impl Ledger {
             others: BTreeMap::new(),
             closed: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            revoking: BTreeMap::new(),
             spent: BTreeSet::new(),
             burnt: BTreeSet::new(),
             hosts: BTreeMap::new(),
@@ -205,7 +210,31 @@ impl Ledger {
             self.to_tell
                 .insert(Item::Gone(place.clone(), before.source));
         }
+        self.to_tell.remove(&Item::Gone(place.clone(), source));
         self.to_tell.insert(Item::Grant(place));
+    }
+
+    /// A grant of this host that was found in the kernel. Times of what is found are inexact, but this is certain:
+    /// it began after what an administrator of this host has ended there, or it would not be there.
+    pub fn found_own(
+        &mut self,
+        door: &Name,
+        key: Option<&Name>,
+        source: IpAddr,
+        began: Moment,
+        end: Moment,
+    ) {
+        let (_, network) = self.place(door, source);
+        for length in 0..=network.prefix_len() {
+            let around = IpNet::new(network.addr(), length).map(|net| net.trunc());
+            let ended = around
+                .ok()
+                .and_then(|net| self.closed.get_mut(&(door.clone(), net)));
+            if let Some(ended) = ended.filter(|ended| ended.here) {
+                ended.at = ended.at.min(began.saturating_sub(SAME));
+            }
+        }
+        self.grant(door, key, source, began, end);
     }
 
     /// What an administrator had granted is not there any more.
@@ -299,11 +328,12 @@ impl Ledger {
 
     /// Whether there is anything to be done in the kernel.
     pub fn has_work(&self) -> bool {
-        !self.changed.is_empty() || !self.work.is_empty()
+        !self.changed.is_empty() || !self.work.is_empty() || !self.revoking.is_empty()
     }
 
     /// What is to be done in the kernel, once.
     pub fn take_work(&mut self, now: Moment) -> Work {
+        self.end_revoked();
         for place in std::mem::take(&mut self.changed) {
             let latest = self.latest(&place).filter(|end| *end > now);
             self.work.elsewhere.push((place, latest));

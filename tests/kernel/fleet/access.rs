@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::bottle::{DOORS, ENGINE, Fleet};
+use super::bottle::{DOORS, ENGINE, Fleet, until};
 
 const FIRST: &str = "192.0.2.101";
 
@@ -49,6 +49,14 @@ fn a_user_that_may_do_what_the_guide_says_is_enough() {
     fleet.redis(&["ACL", "SETUSER", "toctoc", "-set"]);
     fleet.knock(0, FIRST);
     fleet.until_said(0, "it does not permit its user what is needed");
+    // Who may not listen is not taken for one who does.
+    fleet.redis(&["ACL", "SETUSER", "toctoc", "+set", "-subscribe"]);
+    fleet.redis(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    until("status says so", || {
+        let report = &fleet.status(1)["fleet"]["report"];
+        let why = report["why"].as_str().unwrap_or_default();
+        report["connected"] == false && why.contains("does not permit")
+    });
 }
 
 /// An authority, and a certificate of the engine that comes from it.

@@ -66,6 +66,14 @@ fn what_is_opened_by_hand_is_shared_for_what_the_others_give() {
     fleet.yes(0, &["open", "web", "2001:db8::7", "--for", "5m"]);
     until("it is in", || sources(&fleet, 1) == ["2001:db8::7"]);
     assert!(left(&fleet, 0, "2001:db8::7") > 200.0);
+    // Also for hosts that come later.
+    let mut fleet = fleet;
+    fleet.kill_agent(1);
+    let policy = fleet.path(1, "policy.toml");
+    fleet.yes(1, &["remove"]);
+    fleet.yes(1, &["apply", &policy]);
+    fleet.start_agent(1);
+    until("it is in again", || sources(&fleet, 1) == ["2001:db8::7"]);
     assert!(left(&fleet, 1, "2001:db8::7") <= 60.0);
     assert!(fleet.grants(1, "web").is_empty());
     let grant = &fleet.status(0)["doors"][0]["grants"][0];
