@@ -112,6 +112,8 @@ fn refused(error: &io::Error) -> bool {
 mod tests {
     use std::net::TcpListener;
 
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -124,7 +126,13 @@ mod tests {
         assert!(matches!(dial.wait(PATIENCE), Some(Met::Open(..))));
         // What was answered is not answered again.
         assert!(dial.wait(Duration::ZERO).is_none());
-        drop(listener);
+        // Taken by somebody who does not listen: a port that is free could be anybody's a moment later, even the
+        // one that we connect from.
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        silent
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        let address = silent.local_addr().unwrap().as_socket().unwrap();
         let mut dial = Dial::start(address).unwrap();
         assert!(matches!(dial.wait(PATIENCE), Some(Met::Refused)));
         assert!(dial.wait(Duration::ZERO).is_none());
