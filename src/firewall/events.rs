@@ -4,10 +4,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::netlink::{
     Attributes, ELEMENTS_GONE, NEW_ELEMENTS, NEW_RULE, TABLE_GONE, find, messages,
@@ -119,6 +121,28 @@ impl Events {
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// Waits until a policy is applied in this network namespace, or for so long.
+pub fn wait_for_apply(limit: Duration) {
+    let until = Instant::now() + limit;
+    let Ok(mut events) = Events::listen() else {
+        return thread::sleep(limit);
+    };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(timeout) = Timespec::try_from(left) else {
+            return;
+        };
+        let woken = poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&timeout));
+        let heard = events.hear().unwrap_or_default();
+        if left.is_zero() || heard.contains(&Change::Applied) {
+            return;
+        }
+        if !matches!(woken, Ok(_) | Err(rustix::io::Errno::INTR)) {
+            return thread::sleep(left);
+        }
     }
 }
 

@@ -5,11 +5,10 @@
 pub const ERROR: u16 = 2;
 pub const NEW_TABLE: u16 = 10 << 8;
 pub const GET_TABLE: u16 = NEW_TABLE | 1;
+pub const TABLE_GONE: u16 = NEW_TABLE | 2;
 pub const NEW_RULE: u16 = NEW_TABLE | 6;
 pub const NEW_ELEMENTS: u16 = NEW_TABLE | 12;
 pub const ELEMENTS_GONE: u16 = NEW_TABLE | 14;
-
-pub const TABLE_GONE: u16 = NEW_TABLE | 2;
 
 /// The flag of a question.
 const REQUEST: u16 = 1;

@@ -87,8 +87,8 @@ pub(super) struct Agent<'s> {
     pub(super) unsaid: bool,
     /// More was heard than is taken in at once.
     more: bool,
-    /// What is in the kernel. Only while that is this policy anything is told or done.
-    there: There,
+    /// What is in the kernel, as far as it was read. Only while that is this policy anything is told or done.
+    there: Option<There>,
     /// It could not be read what is there.
     unseen: bool,
     /// For how long this machine has been asleep since its start.
@@ -139,7 +139,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         reported: Moment::MIN,
         unsaid: true,
         more: false,
-        there: There::Nothing,
+        there: None,
         unseen: false,
         asleep: asleep(),
         tell_all_at: None,
@@ -175,7 +175,7 @@ impl Agent<'_> {
         if let Err(error) = self.wait() {
             return Some(Ended::Failed(format!("nothing can be waited for: {error}")));
         }
-        let is_ours = self.there == There::This;
+        let is_ours = self.there == Some(There::This);
         match self.kernel.hear(&mut self.ledger, is_ours, seconds()) {
             Ok(told) if told.applied => return Some(Ended::Applied),
             Ok(told) if told.lost => {
@@ -207,11 +207,11 @@ impl Agent<'_> {
         let now = now();
         if now >= self.next_beat {
             self.next_beat = now + BEAT;
-            let before = self.there;
             self.beat(now);
-            if self.there == There::This && before != There::This {
-                return Some(Ended::Applied);
-            }
+        }
+        // What was heard before is to be done there too.
+        if self.there == Some(There::This) && !is_ours {
+            return Some(Ended::Applied);
         }
         self.tell(now);
         None
@@ -221,7 +221,7 @@ impl Agent<'_> {
     fn wait(&mut self) -> std::io::Result<()> {
         let now = now();
         let mut until = self.next_beat;
-        if self.there == There::This && self.ledger.has_work() {
+        if self.there == Some(There::This) && self.ledger.has_work() {
             until = until.min(self.pause_until);
         }
         let left = match self.more {
@@ -263,11 +263,10 @@ impl Agent<'_> {
         self.unseen = false;
         match self.kernel.read(&mut self.ledger, seconds()) {
             Ok(there) => {
-                let is_new = there != self.there || self.reported == Moment::MIN;
-                if let Some(waits) = there.words().filter(|_| is_new) {
+                let before = self.there.replace(there);
+                if let Some(waits) = there.words().filter(|_| before != Some(there)) {
                     (self.say)(waits);
                 }
-                self.there = there;
             }
             Err(failure) => {
                 (self.say)(&failure.message);
@@ -280,7 +279,7 @@ impl Agent<'_> {
     /// Gives the kernel what follows from what was heard.
     fn work(&mut self) {
         let now = now();
-        if self.there != There::This {
+        if self.there != Some(There::This) {
             // It begins anew when that changes.
             let _ = self.ledger.take_work(now);
             return;
@@ -292,39 +291,26 @@ impl Agent<'_> {
         if work.is_empty() {
             return;
         }
-        match self.kernel.work(work, &self.ledger.rules, seconds()) {
-            Ok(done) => {
-                if let Some(failure) = done.unspent
-                    && now >= self.complained.saturating_add(COMPLAINTS)
-                {
-                    let why = failure.message;
-                    (self.say)(&format!(
-                        "tokens that opened elsewhere open here too: {why}"
-                    ));
-                    self.complained = now;
-                }
-                if let Some(again) = done.again {
-                    self.ledger.give_back(again);
-                }
-                // What comes in the meantime is done together.
-                self.pause_until = self::now() + (REST * self.kernel.took()).min(LONGEST_REST);
-                // Whoever looks who is in wants to know from where.
-                if now >= self.reported.saturating_add(SPACING) {
-                    self.report();
-                }
-            }
-            Err(failed) => {
-                let (work, failure) = *failed;
-                // It says which elements it was given, with times: each time others.
-                if now >= self.complained.saturating_add(COMPLAINTS) {
+        let done = self.kernel.work(work, &self.ledger.rules, seconds());
+        self.ledger.give_back(done.again);
+        if done.failures.is_empty() {
+            // What comes in the meantime is done together.
+            self.pause_until = self::now() + (REST * self.kernel.took()).min(LONGEST_REST);
+        } else {
+            // What they say has times in it, each time others.
+            if now >= self.complained.saturating_add(COMPLAINTS) {
+                for failure in done.failures {
                     (self.say)(&failure.message);
-                    self.complained = now;
                 }
-                self.ledger.give_back(work);
-                self.pause_until = now + PAUSE;
-                // The table may be gone.
-                self.look();
+                self.complained = now;
             }
+            self.pause_until = now + PAUSE;
+            // The table may be gone.
+            self.look();
+        }
+        // Whoever looks who is in wants to know from where.
+        if now >= self.reported.saturating_add(SPACING) {
+            self.report();
         }
     }
 
@@ -333,7 +319,7 @@ impl Agent<'_> {
         if !self.listening || !matches!(self.teller, Teller::Idle) {
             return;
         }
-        let is_ours = self.there == There::This;
+        let is_ours = self.there == Some(There::This);
         if std::mem::take(&mut self.unread) {
             self.teller = Teller::Reading;
             self.link.ask(Ask::Read);
@@ -375,7 +361,7 @@ impl Agent<'_> {
         self.ledger.to_tell.extend(again);
         self.ledger.tidy(now, seconds());
         self.link.expect_a_word_within(self.ledger.beat(now));
-        if self.there != There::This || self.unseen {
+        if self.there != Some(There::This) || self.unseen {
             self.look();
         }
         for (why, count) in std::mem::take(&mut self.refused) {
@@ -396,7 +382,7 @@ impl Agent<'_> {
             refused: self.all_refused,
             last_refused: self.last_refused.clone(),
             unkept: self.still_unkept.max(self.unkept.len()),
-            waits: self.there.words().map(str::to_string),
+            waits: self.there.and_then(There::words).map(str::to_string),
             ..Report::of(&self.ledger)
         };
         // Whoever asks for it sees that there is none.

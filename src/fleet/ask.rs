@@ -135,9 +135,10 @@ fn beginnings(connection: &mut Connection, names: &[Vec<u8>]) -> Result<Vec<Vec<
             // What has gone meanwhile is empty: it is over.
             Value::BulkString(text) if text.is_empty() => {}
             Value::BulkString(text) => texts.push(text),
+            Value::ServerError(error) if error.code() != "WRONGTYPE" => {
+                return Err(words(&RedisError::from(error)));
+            }
             // Not even a text: what it is nobody wants to know, but it is refused.
-            Value::ServerError(error) if error.code() == "WRONGTYPE" => texts.push(Vec::new()),
-            Value::ServerError(error) => return Err(words(&RedisError::from(error))),
             _ => texts.push(Vec::new()),
         }
     }

@@ -540,13 +540,10 @@ fn a_grant_that_is_there_began_after_what_was_closed_here() {
     for network in ["192.0.2.7/32", "192.0.2.0/24"] {
         let (mut a, mut b) = (ledger("a", ""), ledger("b", ""));
         a.closed_here(&name("ssh"), network.parse().unwrap(), NOW);
-        a.found_own(
-            &name("ssh"),
-            Some(&name("yves")),
-            source,
-            NOW - 900,
-            NOW + 59_100,
-        );
+        let began = NOW - 900;
+        a.closed_before(&name("ssh"), source, began);
+        let key = name("yves");
+        a.grant(&name("ssh"), Some(&key), source, began, began + 60_000);
         for news in told(&mut a, NOW) {
             hear(&mut b, "a", news, NOW).unwrap();
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::clock::Moment;
-use super::ledger::{Ended, Given, Item, Ledger, Place, Refusal, Seen};
+use super::ledger::{Ended, Given, Item, Ledger, Place, Refusal, Seen, networks_around};
 use super::message::{Message, News};
 use super::rules::Not;
 use crate::policy::Name;
@@ -84,12 +84,12 @@ impl Ledger {
                 self.granted(door, from, given, most - least, now)
             }
             News::Closed { door, source, age } => {
-                let at = now.saturating_sub(least).saturating_sub(*age);
-                match self.rules.concerns(door) {
-                    true => self.end(door, *source, Ended { at, here: false }),
-                    false => Noted::Known,
+                if !self.rules.concerns(door) {
+                    return Ok(());
                 }
-                .unless_there_was_no_room()
+                let at = now.saturating_sub(least).saturating_sub(*age);
+                let noted = self.end(door, *source, Ended { at, here: false });
+                noted.unless_there_was_no_room()
             }
             News::Revoked { key, age } => {
                 let at = now.saturating_sub(least).saturating_sub(*age);
@@ -150,7 +150,7 @@ impl Ledger {
         if !self.others.contains_key(&place) && self.others.len() >= self.rules.most {
             return Err(Refusal::Full);
         }
-        let before = self.latest_end(&place);
+        let before = self.latest(&place);
         let by_host = self.others.entry(place.clone()).or_default();
         let host = Some(from.clone());
         let full = by_host.len() >= MOST_AT_A_PLACE;
@@ -175,25 +175,17 @@ impl Ledger {
         if let Some(by_host) = self.others.get_mut(&place) {
             by_host.remove(&None);
         }
-        if self.latest_end(&place) != before {
+        if self.latest(&place) != before {
             self.changed.insert(place);
         }
         Ok(())
     }
 
-    fn latest_end(&self, place: &Place) -> Option<Moment> {
-        let by_host = self.others.get(place)?;
-        by_host.values().map(|given| given.end).max()
-    }
-
     /// Whether a grant began before an administrator ended such grants.
     fn was_ended(&self, place: &Place, given: &Given) -> bool {
         let (door, source) = place;
-        // Of itself, and of every network around it.
-        let mut around = (0..=source.prefix_len()).filter_map(|length| {
-            let network = IpNet::new(source.addr(), length).ok()?.trunc();
-            self.closed.get(&(door.clone(), network))
-        });
+        let mut around = networks_around(*source)
+            .filter_map(|network| self.closed.get(&(door.clone(), network)));
         let since = |ended: &Ended| given.began <= ended.at;
         let revoked = given
             .key

@@ -2,10 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Moment;
 use super::engine::now;
@@ -83,12 +82,12 @@ pub struct Told {
 }
 
 /// What was done.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Done {
-    /// What took so long that it lasts too long, and is to be done again.
-    pub again: Option<Work>,
-    /// Why tokens that other hosts took are not refused.
-    pub unspent: Option<Failure>,
+    /// What is to be done again: it failed, or took so long that it lasts too long.
+    pub again: Work,
+    /// What the kernel refused.
+    pub failures: Vec<Failure>,
 }
 
 impl Kernel {
@@ -257,7 +256,8 @@ impl Kernel {
                 false => milliseconds(all),
             };
             let began = end.saturating_sub(given_for).min(asked);
-            ledger.found_own(&door, key.as_ref(), opened.source, began, end);
+            ledger.closed_before(&door, opened.source, began);
+            ledger.grant(&door, key.as_ref(), opened.source, began, end);
         }
         for (grant, there_for) in listing.elsewhere_and_since() {
             if let Some(door) = ledger.rules.door(grant.door).cloned() {
@@ -282,19 +282,14 @@ impl Kernel {
         Ok(There::This)
     }
 
-    /// Does what is to be done: first what ends, then what is granted, then what is refused. `seconds` is the time
-    /// since 1970.
-    ///
-    /// # Errors
-    /// When something was not done, with it: it is to be done again.
-    pub fn work(
-        &mut self,
-        work: Work,
-        rules: &Rules,
-        seconds: i64,
-    ) -> Result<Done, Box<(Work, Failure)>> {
+    /// Does what is to be done: first what ends, then what is granted, then what is refused. Each by itself, since
+    /// there may be no room for one of them. `seconds` is the time since 1970.
+    pub fn work(&mut self, work: Work, rules: &Rules, seconds: i64) -> Done {
         if let Err(failure) = self.end(&work) {
-            return Err(Box::new((work, failure)));
+            return Done {
+                again: work,
+                failures: vec![failure],
+            };
         }
         let late = self.took.saturating_add(MARGIN);
         let began = now();
@@ -314,23 +309,23 @@ impl Kernel {
             false => self.nft.load(&elsewhere(&grants)),
         };
         self.took = now().saturating_sub(began);
-        let unspent = self.spend(&work.spend, rules, seconds).err();
-        let again = Work {
-            elsewhere: work.elsewhere,
-            ..Work::default()
+        // Tokens that find no room are not tried again: nobody makes any.
+        let spent = self.spend(&work.spend, rules, seconds);
+        let again = match given.is_err() || self.took > late {
+            true => Work {
+                elsewhere: work.elsewhere,
+                ..Work::default()
+            },
+            false => Work::default(),
         };
-        match given {
-            // What is over is done; the rest waits for room.
-            Err(failure) => Err(Box::new((again, failure))),
-            Ok(()) => Ok(Done {
-                again: (self.took > late).then_some(again),
-                unspent,
-            }),
+        let failures = [given, spent].into_iter().filter_map(Result::err);
+        Done {
+            again,
+            failures: failures.collect(),
         }
     }
 
-    /// Ends what is over, by itself: what is granted besides may have no room. What was granted after it stays, since
-    /// it is granted behind it.
+    /// Ends what is over. What was granted after it stays, since it is granted behind it.
     fn end(&self, work: &Work) -> Result<(), Failure> {
         let mut text = String::new();
         if !work.burn.is_empty() {
@@ -353,8 +348,7 @@ impl Kernel {
         }
     }
 
-    /// Has tokens refused that other hosts took, for as long as they are good. By itself: there may be more than
-    /// there is room for, and then what else is to be done is done all the same.
+    /// Has tokens refused that other hosts took, for as long as they are good.
     fn spend(&self, spent: &[SpentToken], rules: &Rules, seconds: i64) -> Result<(), Failure> {
         let tokens = spent.iter().filter_map(|(key, window, number)| {
             let left = Window(*window).over().saturating_sub(seconds).max(0);
@@ -372,28 +366,6 @@ impl Kernel {
     /// How long the last change took, in milliseconds.
     pub fn took(&self) -> i64 {
         self.took
-    }
-}
-
-/// Waits until a policy is applied in this network namespace, or for so long.
-pub fn wait_for_apply(limit: Duration) {
-    let until = Instant::now() + limit;
-    let Ok(mut events) = Events::listen() else {
-        return std::thread::sleep(limit);
-    };
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let Ok(timeout) = Timespec::try_from(left) else {
-            return;
-        };
-        let woken = poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&timeout));
-        let heard = events.hear().unwrap_or_default();
-        if left.is_zero() || heard.contains(&Change::Applied) {
-            return;
-        }
-        if !matches!(woken, Ok(_) | Err(rustix::io::Errno::INTR)) {
-            return std::thread::sleep(left);
-        }
     }
 }
 

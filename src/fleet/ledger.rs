@@ -214,27 +214,16 @@ impl Ledger {
         self.to_tell.insert(Item::Grant(place));
     }
 
-    /// A grant of this host that was found in the kernel. Times of what is found are inexact, but this is certain:
-    /// it began after what an administrator of this host has ended there, or it would not be there.
-    pub fn found_own(
-        &mut self,
-        door: &Name,
-        key: Option<&Name>,
-        source: IpAddr,
-        began: Moment,
-        end: Moment,
-    ) {
+    /// A grant of this host is in the kernel. Times of what is found are inexact, but this is certain: it began after
+    /// what an administrator of this host has ended there, or it would not be there.
+    pub fn closed_before(&mut self, door: &Name, source: IpAddr, began: Moment) {
         let (_, network) = self.place(door, source);
-        for length in 0..=network.prefix_len() {
-            let around = IpNet::new(network.addr(), length).map(|net| net.trunc());
-            let ended = around
-                .ok()
-                .and_then(|net| self.closed.get_mut(&(door.clone(), net)));
+        for around in networks_around(network) {
+            let ended = self.closed.get_mut(&(door.clone(), around));
             if let Some(ended) = ended.filter(|ended| ended.here) {
                 ended.at = ended.at.min(began.saturating_sub(SAME));
             }
         }
-        self.grant(door, key, source, began, end);
     }
 
     /// What an administrator had granted is not there any more.
@@ -351,7 +340,7 @@ impl Ledger {
     }
 
     /// Until when other hosts' grants count.
-    fn latest(&self, place: &Place) -> Option<Moment> {
+    pub(super) fn latest(&self, place: &Place) -> Option<Moment> {
         self.others
             .get(place)?
             .values()
@@ -382,4 +371,10 @@ impl Ledger {
         let over = |window: u64| Window(window).over().saturating_add(HOUR / 1000) < seconds;
         self.spent.retain(|(_, window, _)| !over(*window));
     }
+}
+
+/// A network and every one around it.
+pub(super) fn networks_around(network: IpNet) -> impl Iterator<Item = IpNet> {
+    let lengths = 0..=network.prefix_len();
+    lengths.filter_map(move |length| Some(IpNet::new(network.addr(), length).ok()?.trunc()))
 }

@@ -13,7 +13,7 @@ mod cases;
 pub mod clock;
 pub mod engine;
 mod hear;
-pub mod kernel;
+mod kernel;
 pub mod ledger;
 pub mod message;
 pub mod report;

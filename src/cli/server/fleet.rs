@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Answer, POLICY, PolicyPath, complain, policy};
+use crate::firewall::events::wait_for_apply;
 use crate::fleet::agent::{self, Ended};
 use crate::fleet::engine::Address;
-use crate::fleet::kernel::wait_for_apply;
 use crate::fleet::rules::Rules;
 use crate::policy::Fleet;
 use crate::policy::load::{beside, handed_policy};

@@ -172,7 +172,7 @@ fn an_agent_whose_table_goes_waits_until_there_is_one() {
         fleet.knock(1, source);
         fleet.until_open(1, source, 22);
     }
-    assert!(!fleet.said(0).contains("nft"), "{}", fleet.said(0));
+    assert!(!fleet.said(0).contains("was refused"), "{}", fleet.said(0));
     let path = fleet.path(0, "policy.toml");
     fleet.yes(0, &["apply", &path]);
     for source in [FIRST, LATER] {
@@ -374,11 +374,7 @@ fn closings_count_also_where_there_is_no_room_for_more_grants() {
     fleet.until_shut(1, FIRST, 22);
     until("and who came into the free room is in", || held("9.0.0.1"));
     assert!(held("10.0.0.254"));
-    assert!(
-        !fleet.said(1).contains("refused: Error"),
-        "{}",
-        fleet.said(1)
-    );
+    assert!(!fleet.said(1).contains("was refused"), "{}", fleet.said(1));
 }
 
 #[test]
