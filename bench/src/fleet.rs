@@ -32,7 +32,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     Ok(())
 }
 
-/// A row for each number, or for each spread of numbers. What leads to it is what it is called.
+/// A row for each number, or for each spread of numbers.
 fn rows(told: &Value, path: &mut Vec<String>, figures: &mut Figures) {
     let number = |name: &str| told[name].as_f64();
     let (median, least, most, runs) = match (number("median"), told.as_f64()) {
@@ -55,22 +55,53 @@ fn rows(told: &Value, path: &mut Vec<String>, figures: &mut Figures) {
             return;
         }
     };
-    // How many hosts there are is a part of the path of its own.
-    let hosts = path.iter().find_map(|part| part.parse().ok());
-    let words: Vec<&str> = path
-        .iter()
-        .map(String::as_str)
-        .filter(|part| part.parse::<u64>().is_err())
-        .collect();
+    let (what, load, hosts, unit) = named(path);
     figures.rows.push(Row {
         section: "fleet".to_string(),
-        what: words.join(", "),
-        who: "toctoc fleet".to_string(),
-        at: hosts.unwrap_or(0),
-        unit: String::new(),
+        what,
+        who: load,
+        at: hosts,
+        unit,
         median,
         least,
         most,
         runs,
     });
+}
+
+/// What the script calls a number, as what it is, under which load, of how many hosts, and its unit.
+fn named(path: &[String]) -> (String, String, u64, String) {
+    let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    let mut hosts = 3;
+    let mut load = "each knock alone".to_string();
+    match parts.first() {
+        Some(&"of three hosts") => {
+            load = parts.remove(1).to_string();
+            parts.remove(0);
+        }
+        Some(&"of so many hosts") => {
+            hosts = parts.remove(1).parse().unwrap_or_default();
+            parts.remove(0);
+        }
+        _ => {}
+    }
+    let what = parts.join(" ");
+    let before = ["ms ", "s "]
+        .into_iter()
+        .find(|unit| what.starts_with(unit));
+    let behind = [", MB", ", %"]
+        .into_iter()
+        .find(|unit| what.ends_with(unit));
+    let (what, unit) = match (before, behind) {
+        (Some(unit), _) => (what.trim_start_matches(unit).to_string(), unit.trim()),
+        (None, Some(unit)) => (
+            what.trim_end_matches(unit).to_string(),
+            unit.trim_start_matches(", "),
+        ),
+        (None, None) => (what, "grants"),
+    };
+    if hosts != 3 && unit != "ms" {
+        load = "idle".to_string();
+    }
+    (what, load, hosts, unit.to_string())
 }

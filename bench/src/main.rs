@@ -34,7 +34,7 @@ mod ways;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use figures::{Figures, Row};
 
@@ -124,7 +124,36 @@ fn machine() -> io::Result<String> {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown", |(_, name)| name);
     Ok(format!(
-        "Linux {}, {processors} processors ({model}).\n",
-        kernel.trim()
+        "Linux {}, {processors} processors ({model}). {}.\n",
+        kernel.trim(),
+        versions()?.join(", ")
     ))
+}
+
+/// Debian's packages with what is measured, and what it is measured with.
+const PACKAGES: [&str; 8] = [
+    "nftables",
+    "iptables",
+    "knockd",
+    "fwknop-server",
+    "nmap",
+    "netcat-openbsd",
+    "openssh-client",
+    "redis-server",
+];
+
+/// Which releases were measured.
+fn versions() -> io::Result<Vec<String>> {
+    let own = program::run(Command::new(place::toctoc()).arg("--version"))?.stdout;
+    let mut versions = vec![own.trim().to_string()];
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Package} ${Version}\n"]);
+    let packages = program::run(query.args(PACKAGES))?.stdout;
+    versions.extend(packages.lines().map(str::to_string));
+    let letmein = Path::new("target/letmein/bin/letmein");
+    if letmein.exists() {
+        let told = program::run(Command::new(letmein).arg("--version"))?.stdout;
+        versions.push(told.trim().replace(" version", ""));
+    }
+    Ok(versions)
 }

@@ -72,7 +72,10 @@ fn resident(figures: &mut Figures, peers: &[Peer]) -> io::Result<()> {
         let held = peer.resident()? as f64 / f64::from(1 << 20);
         figures.add(Figure {
             section: "opening",
-            what: format!("memory of {} daemons", peer.pids().len()),
+            what: match peer.pids().len() {
+                1 => "memory of its daemon".to_string(),
+                several => format!("memory of its {several} daemons"),
+            },
             who: peer.name.to_string(),
             at: 0,
             unit: "MiB",

@@ -20,14 +20,14 @@ pub fn write(
     let mut text = fs::read_to_string(page)?;
     text = between(&text, "machine", machine)?;
     for (section, table) in [
-        ("opening", listed(rows, "opening")),
+        ("opening", listed(rows, "opening", ["who", "of"])),
         ("cost", cost(rows, "cost")),
         ("variants", cost(rows, "variants")),
         ("flood", flood(rows)),
-        ("state", listed(rows, "state")),
-        ("operations", listed(rows, "operations")),
-        ("fleet", listed(rows, "fleet")),
-        ("growth", listed(rows, "growth")),
+        ("state", listed(rows, "state", ["who", "of"])),
+        ("operations", listed(rows, "operations", ["who", "of"])),
+        ("fleet", listed(rows, "fleet", ["load", "hosts"])),
+        ("growth", listed(rows, "growth", ["who", "of"])),
     ] {
         if rows.iter().any(|row| row.section == section) {
             text = between(&text, section, &table)?;
@@ -66,8 +66,8 @@ fn between(text: &str, name: &str, new: &str) -> io::Result<String> {
     ))
 }
 
-/// A line for each figure.
-fn listed(rows: &[Row], section: &str) -> String {
+/// A line for each figure, with these words for who it is and how many.
+fn listed(rows: &[Row], section: &str, [who, of]: [&str; 2]) -> String {
     let own = || rows.iter().filter(|row| row.section == section);
     let sized = own().any(|row| row.at != 0);
     let at = |text: &str| {
@@ -78,8 +78,8 @@ fn listed(rows: &[Row], section: &str) -> String {
         }
     };
     let mut table = format!(
-        "| what | who |{} median | least | most | runs |\n",
-        at("of")
+        "| what | {who} |{} median | least | most | runs |\n",
+        at(of)
     );
     let _ = writeln!(
         table,
