@@ -178,23 +178,39 @@ fn token_key(
         }
         .into());
     }
-    let mut bytes = Zeroizing::new([0; Secret::LENGTH]);
-    getrandom::fill(&mut *bytes).map_err(|error| format!("no random numbers: {error}"))?;
-    let secret = Secret::new(bytes);
+    let secret = new_secret()?;
     let port = match policy.token_port {
         Some(port) => port,
         None => free_port(policy)?,
     };
     let text = add_key(text, name, opens, NewKey::Token(&file, port))
         .map_err(|message| format!("{}: {message}", path.display()))?;
-    let mut line = secret.hex();
-    line.push('\n');
-    write_new(&secret_path, line.as_bytes())?;
+    write_secret(&secret_path, &secret)?;
     if let Err(error) = load_text(path, &text, host) {
         let _ = fs::remove_file(&secret_path);
         return Err(EnrolError::Policy(error));
     }
     Ok((text, Way::Token(secret, port), Some(secret_path)))
+}
+
+fn new_secret() -> Result<Secret, String> {
+    let mut bytes = Zeroizing::new([0; Secret::LENGTH]);
+    getrandom::fill(&mut *bytes).map_err(|error| format!("no random numbers: {error}"))?;
+    Ok(Secret::new(bytes))
+}
+
+fn write_secret(path: &Path, secret: &Secret) -> Result<(), String> {
+    let mut line = secret.hex();
+    line.push('\n');
+    write_new(path, line.as_bytes())
+}
+
+/// Writes a random secret into a new file that nobody else may read.
+///
+/// # Errors
+/// A sentence, when there is such a file, or it cannot be written.
+pub fn write_new_secret(path: &Path) -> Result<(), String> {
+    write_secret(path, &new_secret()?)
 }
 
 /// The sequence or sequences of a new key.

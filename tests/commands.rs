@@ -99,6 +99,28 @@ fn a_policy_that_others_can_read_is_warned_of() {
     assert!(!check(0o644).contains("can be read"));
 }
 
+/// The hosts of a fleet sign with it: nobody else reads it, no output shows it, and none is ever lost.
+#[test]
+fn a_new_secret_is_a_file_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fleet.secret");
+    let shown = path.display().to_string();
+    let made = toctoc(&["fleet", "--new-secret", &shown]);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    let secret = fs::read_to_string(&path).unwrap();
+    assert!(toctoc::single_use::Secret::parse(&secret).is_ok());
+    assert!(!text(&made.stdout).contains(secret.trim()));
+    let mode = path.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = toctoc(&["fleet", "--new-secret", &shown]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("File exists"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), secret);
+    let other = directory.path().join("other");
+    toctoc(&["fleet", "--new-secret", &other.display().to_string()]);
+    assert_ne!(fs::read_to_string(&other).unwrap(), secret);
+}
+
 #[test]
 fn help_fits_a_screen() {
     for command in [

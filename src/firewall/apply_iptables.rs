@@ -371,6 +371,7 @@ mod tests {
             door: door.id(),
             key: BY_HAND,
             expires_in,
+            given_for: Duration::ZERO,
         };
         Grant {
             source: source.into(),

@@ -24,8 +24,12 @@ pub mod trial;
 pub mod watchdog;
 
 use std::fmt;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::ruleset::Grant;
+use crate::ruleset::nftables::{ENDED, Listing};
 
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
@@ -55,6 +59,19 @@ impl Firewall {
             grants.extend(Iptables::lists()?.grants());
         }
         Ok(grants)
+    }
+
+    /// What other hosts of the fleet have ended: source and door, and how long ago at least.
+    ///
+    /// # Errors
+    /// When nft cannot be read.
+    pub fn ended_elsewhere(&self) -> Result<Vec<(IpNet, u32, Duration)>, Failure> {
+        let mut ended = Vec::new();
+        for set in ENDED {
+            let part = self.nft.list_part("set", set)?;
+            ended.extend(part.iter().flat_map(Listing::ended));
+        }
+        Ok(ended)
     }
 }
 

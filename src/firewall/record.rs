@@ -103,9 +103,8 @@ impl Moment {
 
     /// This moment and some time.
     pub fn plus(&self, time: Duration) -> Moment {
-        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Moment {
-            milliseconds: self.milliseconds.saturating_add(time),
+            milliseconds: self.milliseconds.saturating_add(milliseconds(time)),
             ..self.clone()
         }
     }
@@ -127,6 +126,9 @@ struct EndedGrant {
     door: u32,
     key: u32,
     ends: Moment,
+    /// For how long it was given, in milliseconds.
+    #[serde(default)]
+    given_for: u64,
 }
 
 impl EndedGrant {
@@ -139,6 +141,7 @@ impl EndedGrant {
             door: grant.door,
             key: opened.key,
             ends: now.plus(grant.expires_in),
+            given_for: milliseconds(opened.given_for.max(grant.expires_in)),
         })
     }
 
@@ -153,11 +156,25 @@ impl EndedGrant {
                 door: self.door,
                 key: self.key,
                 expires_in,
+                given_for: Duration::from_millis(self.given_for),
             }),
             expires_in,
         };
         (!expires_in.is_zero()).then_some(grant)
     }
+
+    /// Whether another host of the fleet has ended it so long ago, or more lately.
+    fn was_ended(&self, now: &Moment, (source, door, ago): &(IpNet, u32, Duration)) -> bool {
+        let at = now.milliseconds.saturating_sub(milliseconds(*ago));
+        let began = self.ends.milliseconds.saturating_sub(self.given_for);
+        let own = self.source.parse::<IpNet>();
+        let touches = own.is_ok_and(|own| source.contains(&own) || own.contains(source));
+        *door == self.door && touches && began <= at
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Origin {
@@ -235,10 +252,18 @@ impl Trial {
             .extend(gone.filter_map(|grant| EndedGrant::of(grant, then)));
     }
 
-    /// The ended grants that would still be live and that are not among `there`.
-    pub fn returning(&self, now: &Moment, there: &[Grant]) -> Vec<Grant> {
+    /// The ended grants that would still be live, that are not among `there`, and that no other host has ended (by
+    /// source, door, and how long ago at least).
+    pub fn returning(
+        &self,
+        now: &Moment,
+        there: &[Grant],
+        elsewhere: &[(IpNet, u32, Duration)],
+    ) -> Vec<Grant> {
         let mut returning: Vec<Grant> = Vec::new();
-        for grant in self.ended.iter().filter_map(|ended| ended.grant(now)) {
+        let over = |ended: &&EndedGrant| elsewhere.iter().any(|other| ended.was_ended(now, other));
+        let ended = self.ended.iter().filter(|ended| !over(ended));
+        for grant in ended.filter_map(|ended| ended.grant(now)) {
             if !holds(there, &grant) && !holds(&returning, &grant) {
                 returning.push(grant);
             }

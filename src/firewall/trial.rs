@@ -170,7 +170,8 @@ pub fn roll_back(
             let policy = before.policy().map_err(|error| {
                 Failure::unchanged(format!("the policy before cannot be had back: {error}"))
             })?;
-            let returning = trial.returning(&Moment::now(), &firewall.grants()?);
+            let (there, elsewhere) = (firewall.grants()?, firewall.ended_elsewhere()?);
+            let returning = trial.returning(&Moment::now(), &there, &elsewhere);
             match apply_locked(firewall, &policy, clocks, &returning) {
                 Ok(_) => returned = returning.len(),
                 // There may be no room for those who return. The way back is worth more.

@@ -5,6 +5,7 @@ use super::clock::UNDER_WAY;
 use super::engine::{Heard, Look, now};
 use super::ledger::Refusal;
 use super::message::{Message, News};
+use super::signature::verified;
 
 /// How long until every host has noticed that the engine's clock was set, and takes what is said for new again, in
 /// milliseconds.
@@ -123,13 +124,22 @@ impl Agent<'_> {
     /// Takes in what somebody has said, now or (when it was kept) some time ago.
     fn take(&mut self, bytes: &[u8], kept: bool) {
         let now = now();
-        let refused = match Message::parse(bytes) {
+        let message = verified(self.ledger.rules.secret.as_ref(), bytes).and_then(Message::parse);
+        let refused = match message {
             Err(odd) => odd.to_string(),
             Ok(message) => {
                 let Some(since) = self.clock.since(message.at, kept, now) else {
                     // It is kept, and read when the engine's clock is known.
                     return;
                 };
+                if let News::SetBack { by, before } = message.news {
+                    // Who looked then has noticed it himself.
+                    if kept {
+                        let noticed = now.saturating_sub(since.0);
+                        self.clock.was_set_back(by, before, noticed, now);
+                    }
+                    return;
+                }
                 if message.from == self.ledger.rules.me {
                     if !kept {
                         self.lag = Some(since.1);

@@ -3,7 +3,7 @@
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 
 use super::engine::{Look, now};
-use super::message::{CHANNEL, LONGEST, PREFIX};
+use super::message::{CHANNEL, LONGEST, PREFIX, SET_BACK};
 use super::tell::Telling;
 
 /// The year 10000, in seconds since 1970.
@@ -98,6 +98,11 @@ pub(super) fn read(
     let mut cursor = 0_u64;
     let mut count = 0;
     let until = now() + LONGEST_READ;
+    // By this the rest is reckoned.
+    let first = beginnings(connection, &[SET_BACK.into()])?;
+    if !tell(first, false, false) {
+        return Ok(false);
+    }
     loop {
         let (next, names): (u64, Vec<Vec<u8>>) = cmd("SCAN")
             .arg(cursor)

@@ -558,3 +558,54 @@ fn a_grant_that_is_there_began_after_what_was_closed_here() {
         assert_eq!(a.take_work(NOW + 10).end.len(), 1, "{network}");
     }
 }
+
+/// What a host has heard may have happened now at the latest, and an administrator of it may close at that moment.
+#[test]
+fn a_closing_here_at_the_moment_of_another_one_is_told() {
+    let mut b = ledger("b", "");
+    let closed = News::Closed {
+        door: name("ssh"),
+        source: "192.0.2.7/32".parse().unwrap(),
+        age: 0,
+    };
+    assert_eq!(hear(&mut b, "a", closed.clone(), NOW), Ok(()));
+    assert!(b.to_tell.is_empty());
+    let source = "192.0.2.7/32".parse().unwrap();
+    b.closed_here(&name("ssh"), source, NOW);
+    let told = Item::Closed((name("ssh"), source));
+    assert!(b.to_tell.contains(&told));
+    // The same from elsewhere again takes nothing away.
+    assert_eq!(hear(&mut b, "a", closed, NOW), Ok(()));
+    b.to_tell.clear();
+    b.tell_all();
+    assert!(b.to_tell.contains(&told));
+}
+
+/// The kernel is told once what other hosts end, so that the way back of a trial knows it.
+#[test]
+fn what_others_end_is_noted_once() {
+    let mut b = ledger("b", "");
+    let source: IpNet = "192.0.2.0/24".parse().unwrap();
+    let closed = |age| News::Closed {
+        door: name("ssh"),
+        source,
+        age,
+    };
+    assert_eq!(hear(&mut b, "a", closed(500), NOW), Ok(()));
+    let place = (name("ssh"), source);
+    let work = b.take_work(NOW);
+    assert_eq!(work.ended.get(&place), Some(&(NOW - 500)));
+    b.give_back(work);
+    let work = b.take_work(NOW);
+    assert_eq!(work.ended.get(&place), Some(&(NOW - 500)));
+    // Told again it seems a little later, or is.
+    assert_eq!(hear(&mut b, "a", closed(500), NOW + 20), Ok(()));
+    assert!(b.take_work(NOW).is_empty());
+    assert_eq!(hear(&mut b, "c", closed(0), NOW + 2000), Ok(()));
+    let work = b.take_work(NOW);
+    assert_eq!(work.ended.get(&place), Some(&(NOW + 2000)));
+    // What the kernel remembers, and what ends here, need no other note.
+    b.ended_elsewhere(&name("ssh"), "192.0.2.8/32".parse().unwrap(), NOW);
+    b.closed_here(&name("ssh"), "192.0.2.9/32".parse().unwrap(), NOW);
+    assert!(b.take_work(NOW).ended.is_empty());
+}

@@ -24,6 +24,8 @@ pub struct Clock {
     back: i64,
     before: i64,
     noticed: Moment,
+    /// Until then what is under way may be from before.
+    wary_until: Moment,
 }
 
 /// Longer than anything is under way, in milliseconds.
@@ -63,13 +65,11 @@ impl Clock {
             _ => 0,
         };
         if let Some((_, at_most)) = before.filter(|_| ahead < 0) {
-            if heard.saturating_sub(self.noticed) > DAY {
-                // Nothing is kept for longer.
-                (self.back, self.before) = (0, i64::MIN);
-            }
+            self.forget_what_is_old(heard);
             self.back = self.back.saturating_sub(ahead).min(DAY);
             self.before = self.before.max(heard.saturating_add(at_most));
             self.noticed = heard;
+            self.wary_until = heard.saturating_add(UNDER_WAY);
         }
         self.known = Some(Known {
             least,
@@ -77,6 +77,29 @@ impl Clock {
             when: heard,
         });
         ahead
+    }
+
+    /// That its clock was set back: by how much, what it showed then (both at most), and how long ago that was
+    /// noticed. `None` when that was not, or a day ago.
+    pub fn set_back(&self, now: Moment) -> Option<(i64, i64, i64)> {
+        let ago = now.saturating_sub(self.noticed);
+        (self.back > 0 && ago <= DAY).then_some((self.back, self.before, ago))
+    }
+
+    /// Somebody noticed that before this host looked, as it hears `now`.
+    pub fn was_set_back(&mut self, by: i64, before: i64, noticed: Moment, now: Moment) {
+        self.forget_what_is_old(noticed);
+        self.back = self.back.max(by);
+        self.before = self.before.max(before);
+        self.noticed = self.noticed.max(noticed);
+        self.wary_until = now.saturating_add(UNDER_WAY);
+    }
+
+    fn forget_what_is_old(&mut self, now: Moment) {
+        // Nothing is kept for longer.
+        if now.saturating_sub(self.noticed) > DAY {
+            (self.back, self.before) = (0, i64::MIN);
+        }
     }
 
     /// The earliest that the engine can say at a moment of ours.
@@ -99,8 +122,8 @@ impl Clock {
         let least = now.saturating_add(known.least).saturating_sub(at).max(0);
         let most = now.saturating_add(known.most).saturating_sub(at).max(0);
         let noticed = now.saturating_sub(self.noticed);
-        let lately = noticed < UNDER_WAY;
-        let back = match at <= self.before && (kept && noticed <= DAY || lately) {
+        let is_wary = now < self.wary_until;
+        let back = match at <= self.before && (kept && noticed <= DAY || is_wary) {
             true => self.back,
             false => 0,
         };
@@ -195,6 +218,36 @@ mod tests {
         clock.look(3000, 973_000, 3000);
         let back = 30_002 + 10_002;
         assert_eq!(clock.since(970_000, true, 3000), Some((3000, 3000 + back)));
+    }
+
+    #[test]
+    fn whoever_starts_later_knows_what_others_noticed() {
+        let mut old = Clock::default();
+        assert_eq!(old.set_back(0), None);
+        old.look(0, 1_000_000, 0);
+        old.look(2000, 972_000, 2000);
+        assert_eq!(old.set_back(2500), Some((30_003, 1_002_003, 500)));
+        let (mut new, mut knows) = (Clock::default(), Clock::default());
+        for clock in [&mut new, &mut knows] {
+            clock.look(5_002_500, 972_500, 5_002_500);
+        }
+        knows.was_set_back(30_003, 1_002_003, 5_002_000, 5_002_500);
+        let later = 5_032_500;
+        assert_eq!(new.since(972_500, true, later), Some((30_000, 30_000)));
+        assert_eq!(knows.since(972_500, true, later), Some((30_000, 60_003)));
+        // What was said since then, by its time, and what was just said.
+        assert_eq!(knows.since(1_002_004, true, later), Some((496, 496)));
+        assert_eq!(knows.since(972_500, false, later), Some((30_000, 30_000)));
+        assert_eq!(
+            knows.since(972_500, false, 5_012_499),
+            Some((9_999, 40_002))
+        );
+        // Told once more it is the same; noticed once more it is more.
+        knows.was_set_back(30_003, 1_002_003, 5_002_000, later);
+        assert_eq!(knows.set_back(later), Some((30_003, 1_002_003, 30_500)));
+        knows.look(later, 900_000, later);
+        assert!(knows.set_back(later).is_some_and(|(by, ..)| by > 130_000));
+        assert_eq!(knows.set_back(later + DAY + 1), None);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Ledger {
                 number,
             } => {
                 // A key of another host.
-                if self.rules.secret(key).is_none() {
+                if self.rules.secret_of(key).is_none() {
                     return Ok(());
                 }
                 let current = Window::at(seconds).0;
@@ -116,6 +116,8 @@ impl Ledger {
                 }
                 Ok(())
             }
+            // It is for the clock.
+            News::SetBack { .. } => Ok(()),
             News::Burnt { id } => {
                 if self.rules.scratch.contains(id) && self.burnt.insert(*id) {
                     self.work.burn.push(*id);
@@ -200,9 +202,15 @@ impl Ledger {
         let whole = self.rules.prefix.around(source.addr());
         let is_one = source.prefix_len() >= whole.prefix_len();
         let place = (door.clone(), if is_one { whole } else { source });
+        let before = self.closed.get(&place).map(|known| known.at);
         let noted = note(&mut self.closed, place.clone(), ended, self.rules.most);
         if noted == Noted::Known {
             return noted;
+        }
+        // Told again it may be some milliseconds later.
+        let is_news = before.is_none_or(|before| ended.at > before.saturating_add(SAME));
+        if noted == Noted::New && !ended.here && is_news {
+            self.work.ended.insert(place.clone(), ended.at);
         }
         if is_one {
             self.end_at(&place, ended);
@@ -320,10 +328,16 @@ impl Noted {
 }
 
 /// Notes that something ended. There is room for `most` notes of what others say, and for all of this host.
-fn note<T: Ord>(known: &mut BTreeMap<T, Ended>, what: T, ended: Ended, most: usize) -> Noted {
+pub(super) fn note<T: Ord>(
+    known: &mut BTreeMap<T, Ended>,
+    what: T,
+    ended: Ended,
+    most: usize,
+) -> Noted {
     let room = known.len() < most || ended.here;
     match known.get(&what) {
-        Some(before) if before.at >= ended.at => return Noted::Known,
+        // At the same moment, that of this host is told to the others.
+        Some(before) if (before.at, before.here) >= (ended.at, ended.here) => return Noted::Known,
         None if !room => return Noted::NoRoom,
         _ => {}
     }

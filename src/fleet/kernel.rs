@@ -1,6 +1,6 @@
 //! This host's firewall, as the fleet needs it: what is in it, what it tells, and what is added.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::log::Group;
 use crate::policy::Name;
 use crate::ruleset::BY_HAND;
 use crate::ruleset::nftables::{
-    BURNT, REVOKED, SPENT, TERMS, burn, burnt, close_as_told, elsewhere, spend_elsewhere,
-    spent_and_life,
+    BURNT, REVOKED, SPENT, TERMS, burn, burnt, close_as_told, elsewhere, note_ended,
+    spend_elsewhere, spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -30,6 +30,9 @@ const MARGIN: i64 = 50;
 
 /// For how much longer than it is good a token is refused that another host took.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// What nft says of times is less exact than this.
+const TO_THE_SECOND: Duration = Duration::from_millis(1001);
 
 /// How far around now a token is looked for that has just opened, in windows; then the whole day.
 const NEAR: u64 = 3;
@@ -158,7 +161,7 @@ impl Kernel {
                 ledger.spent_here((key, window, number));
             } else if ledger.rules.is_scratch(&key) {
                 scratch = true;
-            } else if ledger.rules.secret(&key).is_some() && !unread.contains(&key) {
+            } else if ledger.rules.secret_of(&key).is_some() && !unread.contains(&key) {
                 unread.push(key);
             }
         }
@@ -226,17 +229,16 @@ impl Kernel {
                 ledger.closed_here(&door, source, heard.saturating_sub(milliseconds(ago)));
             }
         }
-        // Who opened what, when, and for how long.
-        let given = listing.given().into_iter();
-        let given: HashMap<_, _> = given
-            .map(|(opened, all)| ((opened.source, opened.door, opened.key), all))
-            .collect();
+        for (source, door, ago) in listing.ended() {
+            if let Some(door) = ledger.rules.door(door).cloned() {
+                let at = heard.saturating_sub(milliseconds(ago + TO_THE_SECOND));
+                ledger.ended_elsewhere(&door, source, at);
+            }
+        }
         for grant in listing.grants() {
             let Some(opened) = grant.opened_by.filter(|_| !grant.once) else {
                 continue;
             };
-            let all = given.get(&(opened.source, opened.door, opened.key));
-            let all = all.copied().unwrap_or(grant.expires_in);
             let Some(door) = ledger.rules.door(grant.door).cloned() else {
                 continue;
             };
@@ -251,9 +253,9 @@ impl Kernel {
             }
             let end = asked.saturating_add(milliseconds(grant.expires_in));
             // A knock renews what is left, and not what the element says it was given at first.
-            let given_for = match all < grant.expires_in {
+            let given_for = match opened.given_for < grant.expires_in {
                 true => ledger.rules.longest(&door, key.as_ref()),
-                false => milliseconds(all),
+                false => milliseconds(opened.given_for),
             };
             let began = end.saturating_sub(given_for).min(asked);
             ledger.closed_before(&door, opened.source, began);
@@ -331,6 +333,12 @@ impl Kernel {
         if !work.burn.is_empty() {
             text.push_str(&burn(&work.burn));
         }
+        let now = now();
+        let ended = work.ended.iter().map(|((door, source), at)| {
+            let ago = u64::try_from(now.saturating_sub(*at)).unwrap_or(0);
+            (source, door.id(), Duration::from_millis(ago))
+        });
+        text.push_str(&note_ended(ended));
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {
@@ -354,7 +362,10 @@ impl Kernel {
             let left = Window(*window).over().saturating_sub(seconds).max(0);
             // A clock that is set back makes it good again.
             let lasting = Duration::from_secs(left.unsigned_abs()) + HOUR;
-            Some((token(rules.secret(key)?, Window(*window), *number), lasting))
+            Some((
+                token(rules.secret_of(key)?, Window(*window), *number),
+                lasting,
+            ))
         });
         let tokens: Vec<(Token, Duration)> = tokens.collect();
         match tokens.is_empty() {
@@ -408,7 +419,7 @@ fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
 
 /// Which token of a key this is. Those of about now are tried first.
 fn search(rules: &Rules, key: &Name, found: Token, seconds: i64) -> Option<(u64, u32)> {
-    let secret = rules.secret(key)?;
+    let secret = rules.secret_of(key)?;
     let current = Window::at(seconds).0;
     let near = current.saturating_sub(NEAR)..=current.saturating_add(NEAR);
     let ahead = current.saturating_add(NEAR + 1)..=current.saturating_add(DAY);
@@ -426,7 +437,7 @@ fn all_of(
     spent: &HashSet<Token>,
     seconds: i64,
 ) -> Vec<(Name, u64, u32)> {
-    let Some(secret) = rules.secret(key).filter(|_| !spent.is_empty()) else {
+    let Some(secret) = rules.secret_of(key).filter(|_| !spent.is_empty()) else {
         return Vec::new();
     };
     let current = Window::at(seconds).0;

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::clock::Moment;
-use super::hear::{Noted, SAME};
+use super::hear::{Noted, SAME, note};
 use super::message::DAY;
 use super::rules::Rules;
 use super::tell::HOUR;
@@ -62,6 +62,8 @@ pub enum Item {
     Revoked(u32),
     Spent(SpentToken),
     Burnt(u32),
+    /// That the engine's clock was set back, if it was.
+    SetBack,
 }
 
 /// What is to be done in the kernel.
@@ -71,6 +73,8 @@ pub struct Work {
     pub elsewhere: Vec<(Place, Option<Moment>)>,
     /// Grants of this host that are to end.
     pub end: BTreeSet<Place>,
+    /// What other hosts ended, and when, to be remembered.
+    pub ended: BTreeMap<Place, Moment>,
     /// Tokens of keys of this host that other hosts took.
     pub spend: Vec<SpentToken>,
     pub burn: Vec<u32>,
@@ -253,6 +257,17 @@ impl Ledger {
         self.others.entry(place).or_default().insert(None, given);
     }
 
+    /// The kernel remembers that another host ended what was granted before `at`, which is not later than it was.
+    pub fn ended_elsewhere(&mut self, door: &Name, source: IpNet, at: Moment) {
+        let ended = Ended { at, here: false };
+        note(
+            &mut self.closed,
+            (door.clone(), source),
+            ended,
+            self.rules.most,
+        );
+    }
+
     /// An administrator of this host has ended what was granted before `at`.
     pub fn closed_here(&mut self, door: &Name, source: IpNet, at: Moment) {
         let ended = Ended { at, here: true };
@@ -296,7 +311,8 @@ impl Ledger {
             .chain(closed)
             .chain(revoked)
             .chain(spent)
-            .chain(burnt);
+            .chain(burnt)
+            .chain([Item::SetBack]);
         self.to_tell.extend(all);
     }
 
@@ -335,6 +351,9 @@ impl Ledger {
         let places = work.elsewhere.into_iter().map(|(place, _)| place);
         self.changed.extend(places);
         self.work.end.extend(work.end);
+        for (place, at) in work.ended {
+            self.work.ended.entry(place).or_insert(at);
+        }
         self.work.spend.extend(work.spend);
         self.work.burn.extend(work.burn);
     }

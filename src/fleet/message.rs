@@ -23,6 +23,9 @@ pub const LONGEST: usize = 512;
 /// What begins the name of everything that is kept in the engine.
 pub const PREFIX: &str = "toctoc:";
 
+/// Under which name it is kept that the engine's clock was set back: whoever reads has to know it first.
+pub const SET_BACK: &str = "toctoc:setback";
+
 /// Where all is published.
 pub const CHANNEL: &str = "toctoc:fleet";
 
@@ -68,6 +71,9 @@ pub enum News {
     Spent { key: Name, window: u64, number: u32 },
     /// A scratch sequence, by its [id](crate::policy::scratch_id), has opened.
     Burnt { id: u32 },
+    /// The engine's clock was set back: by how much, and what it showed before, both at most. For those who did
+    /// not look at it then.
+    SetBack { by: i64, before: i64 },
     /// A host is there; `run` tells one start of its agent from the next.
     Here { run: u64 },
 }
@@ -80,6 +86,10 @@ pub enum Odd {
     Version,
     Time,
     Source,
+    /// Not signed, or not with the secret of this host.
+    Unsigned,
+    /// Signed, and this host has no secret to tell by whom.
+    Signed,
 }
 
 impl fmt::Display for Odd {
@@ -90,6 +100,8 @@ impl fmt::Display for Odd {
             Odd::Version => "it has another version",
             Odd::Time => "its times make no sense",
             Odd::Source => "its source is no address that a host can have",
+            Odd::Unsigned => "it is not signed with the `secret` of this host",
+            Odd::Signed => "it is signed, and this host has no `secret`",
         })
     }
 }
@@ -105,7 +117,7 @@ impl Message {
         }
     }
 
-    /// As it goes over the wire.
+    /// As it is signed and goes over the wire.
     pub fn text(&self) -> String {
         // Nothing in it can fail to be written.
         serde_json::to_string(self).unwrap_or_default()
@@ -127,6 +139,7 @@ impl Message {
         let in_time = match &message.news {
             News::Grant { age, left, .. } => day.contains(age) && day.contains(left),
             News::Closed { age, .. } | News::Revoked { age, .. } => day.contains(age),
+            News::SetBack { by, before } => day.contains(by) && *before >= 0,
             News::Spent { .. } | News::Burnt { .. } | News::Here { .. } => true,
         };
         if !in_time || message.at < 0 {
@@ -153,6 +166,7 @@ impl Message {
                 number,
             } => format!("{PREFIX}spent:{key}:{window}:{number}"),
             News::Burnt { id } => format!("{PREFIX}burnt:{id}"),
+            News::SetBack { .. } => SET_BACK.to_string(),
             News::Here { .. } => format!("{PREFIX}host:{from}"),
         }
     }
@@ -200,6 +214,10 @@ mod tests {
                 number: 3,
             },
             News::Burnt { id: u32::MAX },
+            News::SetBack {
+                by: 30_000,
+                before: 1_783_350_030_000,
+            },
             News::Here { run: u64::MAX },
         ];
         news.map(|news| Message::new(name("alpha"), 1_783_350_030_123, news))

@@ -12,6 +12,8 @@ use crate::single_use::Secret;
 pub struct Rules {
     /// What the others call this host.
     pub me: Name,
+    /// What the hosts sign with.
+    pub secret: Option<Secret>,
     pub share: BTreeSet<Name>,
     accept: BTreeSet<Name>,
     doors: BTreeMap<Name, Door>,
@@ -94,6 +96,7 @@ impl Rules {
         Some(Rules {
             names: names.map(|name| (name.id(), name.clone())).collect(),
             me: fleet.name.clone(),
+            secret: fleet.secret.clone(),
             share: named(&fleet.share),
             accept: named(&fleet.accept),
             doors,
@@ -154,7 +157,7 @@ impl Rules {
     }
 
     /// The secret of a token key.
-    pub fn secret(&self, key: &Name) -> Option<&Secret> {
+    pub fn secret_of(&self, key: &Name) -> Option<&Secret> {
         self.keys.get(key)?.secret.as_ref()
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::cases::{SECONDS, ledger, name};
 use super::clock::{Clock, Moment};
 use super::ledger::Ledger;
-use super::message::{Message, News};
+use super::message::{Message, News, SET_BACK};
 use crate::policy::Name;
 
 /// A step in the small world, by the host of this number.
@@ -17,7 +17,7 @@ use crate::policy::Name;
 enum Step {
     Opens(usize, u8),
     Closes(usize, u8),
-    /// Its agent is started anew: what it heard is gone, and what the kernel has is there.
+    /// Its agent is started anew: what it heard is gone, also of the engine's clock, and what the kernel has is there.
     Restarts(usize),
     /// Reads all that is kept.
     Reads(usize),
@@ -119,8 +119,14 @@ impl Small {
     fn arrive(&mut self, host: usize, text: &str, kept: bool) {
         let now = self.clock(host);
         let message = Message::parse(text.as_bytes()).unwrap();
+        let since = self.clocks[host].since(message.at, kept, now).unwrap();
+        if let News::SetBack { by, before } = message.news {
+            if kept {
+                self.clocks[host].was_set_back(by, before, now - since.0, now);
+            }
+            return;
+        }
         let clock = &self.clocks[host];
-        let since = clock.since(message.at, kept, now).unwrap();
         let is_grant = matches!(message.news, News::Grant { .. });
         if is_grant && clock.is_to_come(message.at, now) {
             return;
@@ -196,6 +202,11 @@ impl Small {
                 for ((door, source), ended) in old.closed.iter().filter(|(_, e)| e.here) {
                     self.hosts[host].closed_here(door, *source, ended.at);
                 }
+                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| !e.here) {
+                    self.hosts[host].ended_elsewhere(door, *source, ended.at);
+                }
+                self.clocks[host] = Clock::default();
+                self.look(host, slow);
                 self.read(host);
             }
             Step::Reads(host) => self.read(host),
@@ -225,7 +236,8 @@ impl Small {
     }
 
     fn read(&mut self, host: usize) {
-        for text in self.kept.clone().into_values() {
+        let mut kept = self.kept.clone();
+        for text in kept.remove(SET_BACK).into_iter().chain(kept.into_values()) {
             self.arrive(host, &text, true);
         }
         self.hosts[host].tell_all();

@@ -3,6 +3,7 @@
 use super::clock::{Clock, Moment};
 use super::ledger::{Item, Ledger};
 use super::message::{DAY, Message, News};
+use super::signature::signed;
 use crate::single_use::Window;
 
 /// In milliseconds.
@@ -86,13 +87,21 @@ impl Ledger {
                 (news, Some(lasting))
             }
             Item::Burnt(id) => (News::Burnt { id: *id }, None),
+            Item::SetBack => {
+                let (by, before, ago) = clock.set_back(now)?;
+                (News::SetBack { by, before }, Some(DAY - ago))
+            }
         };
         let message = Message::new(self.rules.me.clone(), at, news);
         Some(Telling {
             key: message.key(),
-            text: Some(message.text()),
+            text: Some(self.signed(&message)),
             lasting,
         })
+    }
+
+    fn signed(&self, message: &Message) -> String {
+        signed(self.rules.secret.as_ref(), message.text())
     }
 
     /// That this host is there.
@@ -101,7 +110,7 @@ impl Ledger {
         let message = Message::new(self.rules.me.clone(), clock.earliest(now)?, news);
         Some(Telling {
             key: message.key(),
-            text: Some(message.text()),
+            text: Some(self.signed(&message)),
             lasting: Some(5 * self.beat(now)),
         })
     }

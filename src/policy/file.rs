@@ -69,6 +69,8 @@ pub struct FleetEntry {
     pub accept: Option<Spanned<Vec<Spanned<String>>>>,
     /// The file of the password.
     pub password: Option<Spanned<String>>,
+    /// The file of the secret that the hosts sign with.
+    pub secret: Option<Spanned<String>>,
     pub authority: Option<Spanned<String>>,
     pub group: Option<Spanned<u16>>,
 }
@@ -254,6 +256,9 @@ impl Reader {
             password: section.take(self, "password", |r, v| {
                 r.string(v, "password = \"fleet.password\"")
                     .map(str::to_string)
+            }),
+            secret: section.take(self, "secret", |r, v| {
+                r.string(v, "secret = \"fleet.secret\"").map(str::to_string)
             }),
             authority: section.take(self, "authority", |r, v| {
                 r.string(v, "authority = \"engine-ca.pem\"")

@@ -64,6 +64,10 @@ pub const RULES: &[Rule] = &[
         "Nothing listens there on this host, so there is nothing to guard, or the port is another.",
     ),
     rule(
+        "fleet-unsigned",
+        "Whoever can write to the engine can open the doors that `accept` names.",
+    ),
+    rule(
         "interface-unguarded",
         "What comes in by another interface reaches the door without knocking.",
     ),
@@ -116,6 +120,7 @@ pub fn lint(file: &File, policy: &Policy, around: &Surroundings) -> Vec<Diagnost
     for (index, key) in file.keys.iter().enumerate() {
         linter.key(index, key);
     }
+    linter.fleet();
     linter.interfaces();
     linter.found.sort_by_key(|warning| warning.at.start);
     linter.found
@@ -270,6 +275,19 @@ impl Linter<'_> {
                 _ => "knock-listening",
             };
             self.warn(name, own, Diagnostic::new(place.at.clone(), text));
+        }
+    }
+
+    fn fleet(&mut self) {
+        if let Some(fleet) = self
+            .file
+            .fleet
+            .as_ref()
+            .filter(|fleet| fleet.secret.is_none())
+        {
+            let warning = Diagnostic::new(fleet.at.clone(), "what the hosts tell each other is not signed")
+                .help("`toctoc fleet --new-secret fleet.secret`, on all hosts `secret = \"fleet.secret\"`.");
+            self.warn("fleet-unsigned", None, warning);
         }
     }
 

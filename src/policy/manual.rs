@@ -180,6 +180,14 @@ pub const PARTS: &[Part] = &[
                 "The engine's password, one line in a file of mode 0600 beside the policy.",
             ),
             setting(
+                "secret",
+                "a file",
+                "none",
+                "What the hosts sign with, so that nobody else can speak for them: 64 hexadecimal digits in a \
+                 file of mode 0600 beside the policy, alike on all of them. `toctoc fleet --new-secret FILE` \
+                 makes it.",
+            ),
+            setting(
                 "authority",
                 "a file",
                 "those of this host",

@@ -220,6 +220,8 @@ pub struct Fleet {
     pub engine: Engine,
     /// `None` where the engine asks for none.
     pub password: Option<Password>,
+    /// What the hosts sign with; `None` where they believe whatever the engine says.
+    pub secret: Option<Secret>,
     /// The file, beside the policy, of the authority that the engine's certificate comes from; `None`
     /// for those that this host trusts.
     pub authority: Option<String>,

@@ -46,6 +46,9 @@ pub struct Opened {
     /// [`Name::id`](crate::policy::Name::id) of the key, or [`BY_HAND`].
     pub key: u32,
     pub expires_in: Duration,
+    /// For how long it was given at first; zero where the kernel does not know. A knock renews what is left, and
+    /// not this.
+    pub given_for: Duration,
 }
 
 impl Opened {

@@ -14,6 +14,8 @@ mod token;
 #[cfg(feature = "server")]
 pub use journal::Journal;
 pub use secret::{Secret, SecretError};
+#[cfg(feature = "server")]
+pub(crate) use token::mac;
 pub use token::{GRACE, Token, WINDOW, Window, token};
 
 /// The tokens that each window has: so many openings a minute.

@@ -86,7 +86,8 @@ pub fn token(secret: &Secret, window: Window, number: u32) -> Token {
     Token(bytes)
 }
 
-pub(super) fn mac(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
+/// HMAC-SHA-256 over all parts, one after the other. The first says what it is for.
+pub(crate) fn mac(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
     // A key of any length is taken.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.bytes()) else {
         unreachable!("HMAC takes keys of any length")

@@ -1,10 +1,13 @@
 //! `toctoc fleet`: the one process that may run, where it is asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::{Answer, POLICY, PolicyPath, complain, policy};
+use clap::Args;
+
+use super::{Answer, POLICY, PolicyPath, complain, policy, say};
+use crate::enrol::write_new_secret;
 use crate::firewall::events::wait_for_apply;
 use crate::fleet::agent::{self, Ended};
 use crate::fleet::engine::Address;
@@ -18,7 +21,20 @@ const SETTLING: Duration = Duration::from_millis(200);
 /// How long it is waited for a policy of use, before systemd starts us with what it is then.
 const ANOTHER_LOOK: Duration = Duration::from_secs(60);
 
-pub(super) fn run(path: &PolicyPath) -> Answer {
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    policy: PolicyPath,
+    /// Write a new secret for the hosts to sign with into this file, and end.
+    #[arg(long, value_name = "FILE")]
+    new_secret: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    if let Some(file) = &arguments.new_secret {
+        return make(file);
+    }
+    let path = &arguments.policy;
     let handed = handed_policy().filter(|_| path.path == Path::new(POLICY));
     let path = &PolicyPath {
         path: handed.clone().unwrap_or_else(|| path.path.clone()),
@@ -49,6 +65,19 @@ pub(super) fn run(path: &PolicyPath) -> Answer {
             }
         }
     }
+}
+
+fn make(file: &Path) -> Answer {
+    if let Err(why) = write_new_secret(file) {
+        complain(&why);
+        return Answer::CouldNot;
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    say(&format!(
+        "wrote {}: copy it to all hosts of the fleet, beside the policy, with `secret = {name:?}` in its [fleet]\n",
+        file.display()
+    ));
+    Answer::Yes
 }
 
 /// Ends, since the policy is of no use. systemd would start us again at once and for ever, so we wait for an apply,

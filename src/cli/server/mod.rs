@@ -58,7 +58,7 @@ pub(super) enum Command {
     /// Say who opened what and when, from the kernel's log.
     Log(log::Arguments),
     /// Share grants with other hosts. It runs until it is stopped.
-    Fleet(PolicyPath),
+    Fleet(fleet::Arguments),
     /// Grant a source a door by hand.
     Open(by_hand::Open),
     /// End grants: all, of one door, of one source.
@@ -89,7 +89,7 @@ pub(super) fn run(command: &Command) -> Answer {
         Command::Status(arguments) => status::run(arguments),
         Command::Watch(arguments) => watch::run(arguments),
         Command::Log(arguments) => log::run(arguments),
-        Command::Fleet(policy) => fleet::run(policy),
+        Command::Fleet(arguments) => fleet::run(arguments),
         Command::Open(arguments) => by_hand::open(arguments),
         Command::Close(arguments) => by_hand::close(arguments),
         Command::Remove(arguments) => remove::run(arguments),

@@ -1,15 +1,27 @@
 //! `[fleet]`: the other hosts, and what is shared with them.
 
+use std::collections::BTreeMap;
+
 use super::Checker;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{Entry, Spanned};
 use crate::policy::{Host, Log, Password};
+use crate::single_use::Secret;
+
+/// What a fleet's files hold.
+#[derive(Default)]
+pub(super) struct Private {
+    pub password: Option<Password>,
+    pub secret: Option<Secret>,
+}
 
 impl Checker<'_> {
-    /// Judges the section. Returns the engine's password, if it asks for one.
-    pub(super) fn fleet(&mut self, host: &Host) -> Option<Password> {
+    /// Judges the section. `keys` are the secrets of keys, by their places.
+    pub(super) fn fleet(&mut self, host: &Host, keys: &BTreeMap<usize, Secret>) -> Private {
         let file = self.file;
-        let fleet = file.fleet.as_ref()?;
+        let Some(fleet) = &file.fleet else {
+            return Private::default();
+        };
         let missing = [
             (
                 matches!(fleet.url, Entry::Missing),
@@ -49,12 +61,34 @@ impl Checker<'_> {
                 .also(log.at.clone(), "the other one"),
             );
         }
-        let Spanned { value: path, at } = fleet.password.as_ref()?;
-        let read = match host.passwords.0 {
-            Some(read) => read(path),
-            None => return None,
-        };
-        match read {
+        let password = fleet.password.as_ref();
+        let password = password.and_then(|written| self.password(host, written));
+        let secret = fleet.secret.as_ref().and_then(|written| {
+            let maker = "toctoc fleet --new-secret FILE";
+            let secret = self.secret(host, written, "secret = \"fleet.secret\"", maker)?;
+            if let Some((&place, _)) = keys.iter().find(|(_, key)| **key == secret) {
+                let key = &file.keys[place].name;
+                self.error(
+                    Diagnostic::new(
+                        written.at.clone(),
+                        format!("the fleet and `{}` have the same secret", key.value),
+                    )
+                    .label("the same secret")
+                    .help(format!(
+                        "the device that has the key could sign for the hosts; `{maker}` makes another one"
+                    ))
+                    .also(key.at.clone(), "the key"),
+                );
+            }
+            Some(secret)
+        });
+        Private { password, secret }
+    }
+
+    /// The password in a file that the policy names. Where files cannot be read there is none.
+    fn password(&mut self, host: &Host, written: &Spanned<String>) -> Option<Password> {
+        let Spanned { value: path, at } = written;
+        match host.passwords.0?(path) {
             Ok(password) => Some(password),
             Err(message) => {
                 self.error(

@@ -227,50 +227,23 @@ impl Checker<'_> {
         let mut secrets: BTreeMap<usize, Secret> = BTreeMap::new();
         let file = self.file;
         for (index, key) in file.keys.iter().enumerate() {
-            let Some(Spanned { value: path, at }) = &key.token else {
+            let Some(written) = &key.token else {
                 continue;
             };
             if key.sequences().next().is_some() {
                 // That is a mistake, and it has been reported.
                 continue;
             }
-            if Secret::parse(path).is_ok() {
-                let what = "the secret itself is written where the name of its file belongs";
-                self.error(
-                    Diagnostic::new(at.clone(), what)
-                        .label("not shown here")
-                        .help(format!(
-                            "put it into a file beside the policy that nobody else may read (0600), and \
-                             write `token = \"{}.secret\"`; whoever has read the policy has the key",
-                            key.name.value
-                        )),
-                );
+            let example = format!("token = \"{}.secret\"", key.name.value);
+            let Some(secret) = self.secret(host, written, &example, "toctoc key new") else {
                 continue;
-            }
-            let read = match host.secrets.0 {
-                Some(read) => read(path),
-                None => Err(format!("{path} cannot be read here")),
-            };
-            let secret = match read {
-                Ok(secret) => secret,
-                Err(message) => {
-                    self.error(
-                        Diagnostic::new(at.clone(), message)
-                            .label("the file of the secret")
-                            .help(
-                                "a file of 64 hexadecimal digits that nobody else may read \
-                                 (0600), beside the policy; `toctoc key new` makes it",
-                            ),
-                    );
-                    continue;
-                }
             };
             let same = secrets.iter().find(|(_, other)| other.id() == secret.id());
             if let Some((&other, _)) = same {
                 let other = &file.keys[other];
                 self.diagnostics.push(
                     Diagnostic::new(
-                        at.clone(),
+                        written.at.clone(),
                         format!(
                             "`{}` and `{}` have the same secret",
                             other.name.value, key.name.value
@@ -285,6 +258,47 @@ impl Checker<'_> {
             secrets.insert(index, secret);
         }
         secrets
+    }
+
+    /// The secret in a file that the policy names. `example` is how that is written, `maker` makes such a file.
+    pub(super) fn secret(
+        &mut self,
+        host: &Host,
+        written: &Spanned<String>,
+        example: &str,
+        maker: &str,
+    ) -> Option<Secret> {
+        let Spanned { value: path, at } = written;
+        if Secret::parse(path).is_ok() {
+            let what = "the secret itself is written where the name of its file belongs";
+            self.error(
+                Diagnostic::new(at.clone(), what)
+                    .label("not shown here")
+                    .help(format!(
+                        "put it into a file beside the policy that nobody else may read (0600), and write \
+                         `{example}`; whoever has read the policy has it"
+                    )),
+            );
+            return None;
+        }
+        let read = match host.secrets.0 {
+            Some(read) => read(path),
+            None => Err(format!("{path} cannot be read here")),
+        };
+        match read {
+            Ok(secret) => Some(secret),
+            Err(message) => {
+                self.error(
+                    Diagnostic::new(at.clone(), message)
+                        .label("the file of the secret")
+                        .help(format!(
+                            "a file of 64 hexadecimal digits that nobody else may read (0600), beside the \
+                             policy; `{maker}` makes it"
+                        )),
+                );
+                None
+            }
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::fleet::Private;
 use crate::knock::{GrantPrefix, Knock};
 use crate::policy::backend;
 use crate::policy::file::{Entry, File, FleetEntry, KeyEntry, Spanned};
 use crate::policy::{
     Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key, KeyKind, Log,
-    Opening, Password, Policy,
+    Opening, Policy,
 };
 use crate::single_use::Secret;
 
@@ -23,7 +24,7 @@ pub(super) fn policy(
     file: &File,
     host: &Host,
     mut secrets: BTreeMap<usize, Secret>,
-    password: Option<Password>,
+    private: Private,
 ) -> Option<Policy> {
     let written = file.backend.as_ref().map(|backend| backend.value);
     let backend = host.backend.or(written).or(host.default);
@@ -103,7 +104,7 @@ pub(super) fn policy(
             drop_forwarded: written.drop_forwarded,
         }),
         fleet: match &file.fleet {
-            Some(written) => Some(fleet(written, &doors, password)?),
+            Some(written) => Some(fleet(written, &doors, private)?),
             None => None,
         },
         doors,
@@ -113,7 +114,7 @@ pub(super) fn policy(
 
 const DEFAULT_GROUP: u16 = 7;
 
-fn fleet(written: &FleetEntry, doors: &[Door], password: Option<Password>) -> Option<Fleet> {
+fn fleet(written: &FleetEntry, doors: &[Door], private: Private) -> Option<Fleet> {
     let (Entry::Written(engine), Entry::Written(name)) = (&written.url, &written.name) else {
         return None;
     };
@@ -127,7 +128,8 @@ fn fleet(written: &FleetEntry, doors: &[Door], password: Option<Password>) -> Op
     };
     Some(Fleet {
         engine: engine.value.clone(),
-        password,
+        password: private.password,
+        secret: private.secret,
         authority: written.authority.as_ref().map(|file| file.value.clone()),
         name: name.value.clone(),
         share: indices(&written.share)?,

@@ -36,11 +36,11 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     checker.sequences_apart();
     checker.token_port(&guarded, &ignored);
     let secrets = checker.secrets(host);
-    let password = checker.fleet(host);
+    let private = checker.fleet(host, &secrets);
     if !checker.diagnostics.is_empty() {
         return None;
     }
-    let policy = meaning::policy(file, host, secrets, password)?;
+    let policy = meaning::policy(file, host, secrets, private)?;
     steps(file, &policy, diagnostics);
     if !diagnostics.is_empty() {
         return None;

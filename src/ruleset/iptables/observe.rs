@@ -155,6 +155,7 @@ fn grant(held: &Held) -> Grant {
             Holder::ByHand => BY_HAND,
         },
         expires_in: *left,
+        given_for: Duration::ZERO,
     };
     let network =
         IpNet::new(*source, list.prefix).map_or_else(|_| IpNet::from(*source), |n| n.trunc());

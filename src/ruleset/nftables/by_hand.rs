@@ -12,7 +12,7 @@ use super::elements::{
     remove_from, remove_grant, remove_opened,
 };
 use super::listing::Listing;
-use super::{Kept, REVOKED, TABLE, classid, parse_set_name, set_name};
+use super::{Kept, LENGTH, REVOKED, TABLE, classid, parse_set_name, set_name};
 use crate::policy::Name;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
 
@@ -43,6 +43,7 @@ pub fn open(
         door: door.id(),
         key: BY_HAND,
         expires_in: open_for,
+        given_for: open_for,
     };
     let grant = Grant {
         source: network,
@@ -155,6 +156,22 @@ fn note_closed(
             put(text, set, &element, NOTED_FOR);
         }
     }
+}
+
+/// The transaction that notes what other hosts of the fleet have ended, each with how long ago that was.
+pub fn note_ended<'p>(ended: impl IntoIterator<Item = (&'p IpNet, u32, Duration)>) -> String {
+    let mut text = String::new();
+    for (source, door, ago) in ended {
+        let left = NOTED_FOR.saturating_sub(ago);
+        if left >= SHORTEST {
+            let family = Family::of(source.addr());
+            let set = set_name(Kept::Ended, family, family.longest_prefix());
+            let length = classid(LENGTH | u32::from(source.prefix_len()));
+            let element = format!("{} . {} . {length}", source.addr(), classid(door));
+            put(&mut text, &set, &element, left);
+        }
+    }
+    text
 }
 
 /// The transaction that notes that a key was revoked.

@@ -57,16 +57,23 @@ impl Carried {
     fn later(&self, after: Duration) -> Option<String> {
         let left = self.expires_in.saturating_sub(after).as_secs();
         let given = self.given_for.as_secs();
-        let seconds = |number| time(Duration::from_secs(number));
+        let seconds = Duration::from_secs;
         let element = &self.element;
         match left {
             0 => None,
-            _ if given > left => {
-                let (given, left) = (seconds(given), seconds(left));
-                Some(format!("{element} timeout {given} expires {left}"))
-            }
-            _ => Some(format!("{element} timeout {}", seconds(left))),
+            _ => Some(format!(
+                "{element} {}",
+                lasting(seconds(left), seconds(given))
+            )),
         }
+    }
+}
+
+/// What is left of an element, and for how long it was given.
+fn lasting(left: Duration, given: Duration) -> String {
+    match given > left {
+        true => format!("timeout {} expires {}", time(given), time(left)),
+        false => format!("timeout {}", time(left)),
     }
 }
 
@@ -139,7 +146,6 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
         }
         let family = Family::of(grant.source.addr());
         let prefix = family.prefix_of(policy.grant);
-        let lasting = time(left);
         let network = IpNet::new(grant.source.addr(), prefix).map_or(grant.source, |n| n.trunc());
         let grant = Grant {
             source: network,
@@ -147,11 +153,11 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
         };
         let opened = grant.opened_by.map(|opened| {
             let set = set_name(Kept::Opened, family, family.longest_prefix());
-            (set, opened_element(&opened))
+            (set, opened_element(&opened), opened.given_for)
         });
-        let granted = (grant_set(&grant), grant_element(&grant));
-        for (set, element) in opened.into_iter().chain([granted]) {
-            let element = format!("{element} timeout {lasting}");
+        let granted = (grant_set(&grant), grant_element(&grant), Duration::ZERO);
+        for (set, element, given_for) in opened.into_iter().chain([granted]) {
+            let element = format!("{element} {}", lasting(left, given_for));
             let _ = writeln!(change.text, "add element {TABLE} {set} {{ {element} }}");
         }
         change.kept += 1;
@@ -404,9 +410,9 @@ fn carry_over(
         };
         match kept {
             Kept::Opened => {
-                for (opened, given) in running.given() {
+                for opened in running.opened() {
                     if Family::of(opened.source) == family && rights.include(&opened) {
-                        add(opened_element(&opened), opened.expires_in, given);
+                        add(opened_element(&opened), opened.expires_in, opened.given_for);
                     }
                 }
             }
@@ -441,7 +447,8 @@ fn carry_over(
                     }
                 }
             }
-            Kept::Once | Kept::Admitted => {}
+            // Nothing in a policy makes the last ones anew.
+            Kept::Once | Kept::Admitted | Kept::Ended => {}
         }
         let elements = elements.into_iter();
         carried.extend(elements.map(|(element, (expires_in, given_for))| Carried {

@@ -100,6 +100,7 @@ pub(super) fn opened_of(element: &Value) -> Option<Opened> {
         door: classid_of(door)?,
         key: classid_of(key)?,
         expires_in,
+        given_for: timeout_of(element),
     })
 }
 

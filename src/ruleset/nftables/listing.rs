@@ -324,15 +324,22 @@ impl Listing {
             .collect()
     }
 
-    /// How long each element of `opened4/6` was given, in their order in [`opened`](Listing::opened).
-    pub fn given(&self) -> Vec<(Opened, Duration)> {
+    /// What other hosts of the fleet have ended: source and door, and how long ago at least.
+    pub fn ended(&self) -> Vec<(IpNet, u32, Duration)> {
         let sets = self.sets.iter();
-        let opened =
-            sets.filter(|(name, _)| matches!(parse_set_name(name), Some((Kept::Opened, ..))));
-        let elements = opened.flat_map(|(_, set)| &set.elements);
-        elements
-            .filter_map(|element| Some((opened_of(element)?, timeout_of(element))))
-            .collect()
+        let ended =
+            sets.filter(|(name, _)| matches!(parse_set_name(name), Some((Kept::Ended, ..))));
+        let elements = ended.flat_map(|(_, set)| &set.elements);
+        let read = elements.filter_map(|element| {
+            let (parts, left) = element_parts(element)?;
+            let [address, door, length] = parts.as_slice() else {
+                return None;
+            };
+            let length = u8::try_from(classid_of(length)? ^ super::LENGTH).ok()?;
+            let source = IpNet::new(address_of(address)?, length).ok()?;
+            Some((source, classid_of(door)?, ago(super::NOTED_FOR, left)))
+        });
+        read.collect()
     }
 
     /// The elements of a set of source and door, with the time that is left of each, and that it had.

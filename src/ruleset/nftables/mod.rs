@@ -64,7 +64,7 @@ mod render;
 mod script;
 mod tokens;
 
-pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_revoked, open};
+pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_ended, note_revoked, open};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use listing::{Listing, ListingError};
@@ -122,6 +122,8 @@ pub enum Kept {
     Elsewhere,
     /// Grants that an administrator has ended, for the other hosts to hear of.
     Closed,
+    /// Grants that another host of the fleet has ended, so that they do not come back.
+    Ended,
 }
 
 /// The other sets that the kernel fills. An apply makes them anew.
@@ -157,6 +159,12 @@ pub const REVOKED: &str = "revoked";
 /// the policy that it has read is the one that runs.
 pub const TERMS: &str = "terms";
 
+/// The upper half of the class that stands for the length of a network in `ended4/6`: 0 has a meaning of its own.
+const LENGTH: u32 = 0x1_0000;
+
+/// The sets of what other hosts of the fleet have ended.
+pub const ENDED: [&str; 2] = ["ended4", "ended6"];
+
 /// What remembers what was used up: an apply of a policy without such keys leaves it.
 const USED_UP: [&str; 3] = [SPENT, BURNT, BURNING];
 
@@ -170,9 +178,10 @@ fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
         Kept::Admitted => "admitted",
         Kept::Elsewhere => "elsewhere",
         Kept::Closed => "closed",
+        Kept::Ended => "ended",
     };
-    let by_prefix =
-        !matches!(kept, Kept::Opened | Kept::Admitted) && prefix != family.longest_prefix();
+    let by_prefix = !matches!(kept, Kept::Opened | Kept::Admitted | Kept::Ended)
+        && prefix != family.longest_prefix();
     let digit = family.digit();
     if by_prefix {
         format!("{stem}{digit}-p{prefix}")
@@ -199,6 +208,7 @@ fn parse_set_name(name: &str) -> Option<(Kept, Family, u8)> {
         "admitted" => Kept::Admitted,
         "elsewhere" => Kept::Elsewhere,
         "closed" => Kept::Closed,
+        "ended" => Kept::Ended,
         _ => return None,
     };
     Some((kept, family, prefix.unwrap_or(family.longest_prefix())))

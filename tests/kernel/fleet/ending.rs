@@ -231,3 +231,56 @@ fn sets_that_are_made_anew_change_nothing_of_when_a_grant_began() {
     fleet.knock(0, FIRST);
     fleet.until_open(1, FIRST, 22);
 }
+
+/// Two sources that a trial has ended, of which another host ends one; then the way back.
+fn a_trial_that_ends_two(fleet: &Fleet) {
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    fleet.knock(0, FIRST);
+    fleet.knock(0, SECOND);
+    for source in [FIRST, SECOND] {
+        fleet.until_open(1, source, 22);
+    }
+    let other = lasting().replace("yves", "other").replace("4431", "4439");
+    let path = fleet.file(0, "policy.toml", &fleet.policy(0, &other));
+    let path = path.display().to_string();
+    fleet.yes(0, &["apply", "--confirm", "10m", &path]);
+    for source in [FIRST, SECOND] {
+        fleet.until_shut(0, source, 22);
+    }
+}
+
+fn lasting() -> String {
+    DOORS.replace("opens ", "open_for = \"1h\"\nopens ")
+}
+
+#[test]
+fn a_way_back_lets_nobody_in_whom_another_host_has_ended() {
+    let fleet = Fleet::with(2, &lasting());
+    a_trial_that_ends_two(&fleet);
+    assert_eq!(fleet.yes(1, &["close", "ssh", FIRST]), "ended 1 grant\n");
+    let host = &fleet.members[0].host;
+    let list = ["nft", "list", "set", "inet", "toctoc", "ended4"];
+    until("it is noted", || {
+        let listed = host.inside(|| run(&list, "").unwrap()).unwrap();
+        listed.stdout.contains(FIRST)
+    });
+    let said = fleet.yes(0, &["rollback"]);
+    fleet.until_open(0, SECOND, 22);
+    assert!(!fleet.is_open(0, FIRST, 22), "{said}");
+    assert_eq!(sources(&fleet, 0), [SECOND]);
+}
+
+/// Where nobody listened during the trial, nothing is noted; the engine knows, and that he is in since before.
+#[test]
+fn who_was_let_in_again_by_a_way_back_is_as_long_in_as_before() {
+    let mut fleet = Fleet::with(2, &lasting());
+    a_trial_that_ends_two(&fleet);
+    fleet.kill_agent(0);
+    assert_eq!(fleet.yes(1, &["close", "ssh", FIRST]), "ended 1 grant\n");
+    fleet.yes(0, &["rollback"]);
+    assert_eq!(sources(&fleet, 0), [FIRST, SECOND], "it cannot know");
+    fleet.file(0, "policy.toml", &fleet.policy(0, &lasting()));
+    fleet.start_agent(0);
+    fleet.until_shut(0, FIRST, 22);
+    assert!(fleet.is_open(0, SECOND, 22));
+}

@@ -1,6 +1,7 @@
 //! docs/fleet.md as it stands: three hosts, an engine and a client, from the text alone.
 //!
-//! `<!-- file: HOSTS: PATH -->` makes a block a file there, `<!-- run: HOSTS -->` runs its commands there, and
+//! `<!-- file: HOSTS: PATH -->` makes a block a file there, `<!-- copy: HOST to HOSTS: PATH -->` stands for a block that
+//! copies one, `<!-- run: HOSTS -->` runs its commands there, and
 //! `<!-- run: HOST, until -->` runs them until they print what stands there. What ends with `&` is ended with
 //! the test.
 
@@ -56,8 +57,16 @@ impl Place<'_> {
         (said, output.status.code())
     }
 
+    fn path(&self, path: &str) -> PathBuf {
+        self.home.join(path.replace("/etc/toctoc/", "etc/"))
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
     fn file(&self, path: &str, text: &str) {
-        let path = self.home.join(path.replace("/etc/toctoc/", "etc/"));
+        let path = self.path(path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
@@ -105,6 +114,13 @@ fn the_guide_to_the_fleet_is_true() {
             for place in named(names) {
                 place.file(path, &block.text);
             }
+            continue;
+        }
+        if let Some(rest) = block.mark.strip_prefix("copy: ") {
+            let (names, path) = rest.split_once(": ").unwrap();
+            let (from, to) = names.split_once(" to ").unwrap();
+            let text = named(from)[0].read(path);
+            named(to).iter().for_each(|place| place.file(path, &text));
             continue;
         }
         let Some(run) = block.mark.strip_prefix("run: ") else {

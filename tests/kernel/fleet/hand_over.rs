@@ -1,7 +1,11 @@
 //! An address that is not always at the same host: one that moves when its host dies, and one that many have.
 
+use std::fs::File;
 use std::net::UdpSocket;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
 
+use toctoc::firewall::run;
 use toctoc::single_use::{Window, token};
 
 use super::bottle::{DOORS, Fleet, SEQUENCE, until};
@@ -53,15 +57,52 @@ fn knock(fleet: &Fleet, sequence: &[&str]) {
     }
 }
 
+/// keepalived on a host, until it is dropped.
+struct Keepalived(Child);
+
+impl Keepalived {
+    /// As the guide sets it up.
+    fn start(fleet: &Fleet, place: usize) -> Keepalived {
+        let guide = std::fs::read_to_string("docs/fleet.md").unwrap();
+        let (_, behind) = guide.split_once("```\nvrrp_instance").unwrap();
+        let (inner, _) = behind.split_once("```").unwrap();
+        let priority = ["150", "100"][place];
+        let text = format!("vrrp_instance{}", inner.replace("150", priority));
+        let path = fleet.file(place, "keepalived.conf", &text);
+        let beside = |name: &str| path.with_file_name(name).display().to_string();
+        let mut command = fleet.command(place, "keepalived");
+        command
+            .args(["--dont-fork", "--vrrp", "--log-console", "--use-file"])
+            .arg(&path)
+            .args(["--pid", &beside("keepalived.pid")])
+            .args(["--vrrp_pid", &beside("vrrp.pid")])
+            .stdout(File::create(beside("keepalived.log")).unwrap())
+            .stderr(Stdio::null())
+            .process_group(0);
+        let host = &fleet.members[place].host;
+        Keepalived(host.inside(|| command.spawn().unwrap()).unwrap())
+    }
+}
+
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn who_was_let_in_is_in_at_the_host_that_takes_over_the_address() {
     let mut fleet = pair();
-    let give = |fleet: &Fleet, place: usize| {
+    let has_it = |fleet: &Fleet, place: usize| {
         let host = &fleet.members[place].host;
-        host.ip(&format!("addr add {SHARED}/24 dev eth0")).unwrap();
-        route_to(fleet, place);
+        let addresses = host.inside(|| run(&["ip", "-brief", "address"], "").unwrap());
+        addresses.unwrap().stdout.contains(&format!("{SHARED}/24"))
     };
-    give(&fleet, 0);
+    let _keepalived = [0, 1].map(|place| Keepalived::start(&fleet, place));
+    until("the first host has it", || has_it(&fleet, 0));
+    until("and it alone", || !has_it(&fleet, 1));
     assert!(!gets_in(&fleet, FIRST));
     knock(&fleet, &SEQUENCE);
     until("the first host lets in", || gets_in(&fleet, FIRST));
@@ -69,8 +110,8 @@ fn who_was_let_in_is_in_at_the_host_that_takes_over_the_address() {
     // Neither the host that died is needed, nor the engine.
     fleet.plug(0, false);
     fleet.kill_engine();
-    give(&fleet, 1);
-    until("the other one does", || gets_in(&fleet, FIRST));
+    until("the other one has it", || has_it(&fleet, 1));
+    until("the other one lets in", || gets_in(&fleet, FIRST));
     assert!(!gets_in(&fleet, STRANGER));
 }
 

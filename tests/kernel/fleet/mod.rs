@@ -9,3 +9,4 @@ mod guide;
 mod hand_over;
 mod load;
 mod sharing;
+mod signing;

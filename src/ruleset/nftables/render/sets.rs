@@ -28,7 +28,7 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
                 kind: SetKind::Kept {
                     size: match kept {
                         // Notes of a day, and no closing may fail for want of room.
-                        Kept::Closed => MOST_CLOSED,
+                        Kept::Closed | Kept::Ended => MOST_CLOSED,
                         _ => policy.max_sources,
                     },
                 },
@@ -68,6 +68,11 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
             Kept::Closed,
             &["Grants that were ended by hand: the other hosts are told."],
             "classid",
+        );
+        add(
+            Kept::Ended,
+            &["Grants that other hosts have ended, source . door . length: they do not come back."],
+            "classid . classid",
         );
     }
     sets

@@ -1,0 +1,112 @@
+//! Hosts that sign what they tell: nobody else speaks for them, whoever writes to the engine.
+
+use toctoc::fleet::signature::signed;
+use toctoc::single_use::Secret;
+
+use super::bottle::{DOORS, Fleet};
+
+const FIRST: &str = "192.0.2.101";
+const LATER: &str = "192.0.2.102";
+const STRANGER: &str = "192.0.2.109";
+
+const OURS: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const THEIRS: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e20";
+
+fn signing(fleet: &Fleet, place: usize) -> String {
+    format!("{}secret = \"fleet.secret\"\n", fleet.policy(place, DOORS))
+}
+
+fn start(number: usize, signs: impl Fn(usize) -> bool) -> Fleet {
+    let mut fleet = Fleet::bare(number);
+    fleet.start_engine(&[]);
+    for place in 0..number {
+        let policy = match signs(place) {
+            true => signing(&fleet, place),
+            false => fleet.policy(place, DOORS),
+        };
+        fleet.file(place, "fleet.secret", OURS);
+        fleet.apply(place, &policy);
+        fleet.start_agent(place);
+        fleet.listen(place, 22);
+    }
+    fleet
+}
+
+fn is_in(fleet: &Fleet, place: usize, source: &str) -> bool {
+    fleet.grants(place, "ssh").iter().any(|(s, _)| s == source)
+}
+
+#[test]
+fn what_is_not_signed_by_a_host_counts_for_nothing() {
+    let mut fleet = start(2, |_| true);
+    fleet.until_all_know_each_other();
+    fleet.knock(0, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    let whole = fleet.redis(&["GET", &format!("toctoc:grant:a:ssh:{FIRST}")]);
+    let (mac, plain) = whole.trim().split_once(' ').unwrap();
+    assert_eq!(mac.len(), 32, "{whole}");
+    let of = |source: &str| plain.replace(FIRST, source);
+    let closing = |source: &str| {
+        let (begin, _) = plain.split_once("\"news\":").unwrap();
+        format!(
+            "{begin}\"news\":{{\"closed\":{{\"door\":\"ssh\",\"source\":\"{source}/32\",\"age\":0}}}}}}"
+        )
+    };
+    let [ours, theirs] = [OURS, THEIRS].map(|text| Secret::parse(text).unwrap());
+    let forged = [
+        of(STRANGER),
+        format!("{mac} {}", of(STRANGER)),
+        signed(Some(&theirs), of(STRANGER)),
+        closing(FIRST),
+        signed(Some(&theirs), closing(FIRST)),
+    ];
+    for (number, text) in forged.iter().enumerate() {
+        fleet.redis(&["PUBLISH", "toctoc:fleet", text]);
+        fleet.redis(&["SET", &format!("toctoc:forged:{number}"), text]);
+    }
+    fleet.until_said(1, "it is not signed with the `secret` of this host");
+    // Those who begin later read what is kept.
+    fleet.kill_agent(1);
+    fleet.start_agent(1);
+    fleet.until_connected(1);
+    fleet.until_said(1, "refused 5 of what others say");
+    // The same by a host counts, and has arrived after all that was forged.
+    fleet.redis(&["PUBLISH", "toctoc:fleet", &signed(Some(&ours), of(LATER))]);
+    fleet.until_open(1, LATER, 22);
+    assert!(!is_in(&fleet, 1, STRANGER) && !is_in(&fleet, 0, STRANGER));
+    assert!(is_in(&fleet, 1, FIRST) && is_in(&fleet, 0, FIRST));
+    let ended = signed(Some(&ours), closing(FIRST));
+    fleet.redis(&["PUBLISH", "toctoc:fleet", &ended]);
+    fleet.until_shut(1, FIRST, 22);
+    // The secret is nowhere to be seen.
+    let status = fleet.status(1).to_string();
+    for text in [fleet.said(1), status, fleet.redis(&["KEYS", "*"])] {
+        assert!(
+            !text.contains(OURS) && !text.contains(&OURS[..32]),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_host_without_the_secret_is_alone_and_both_sides_say_so() {
+    let mut fleet = start(2, |place| place == 0);
+    (0..2).for_each(|place| fleet.until_connected(place));
+    fleet.knock(0, FIRST);
+    fleet.knock(1, LATER);
+    fleet.until_open(0, FIRST, 22);
+    fleet.until_open(1, LATER, 22);
+    fleet.until_said(0, "it is not signed with the `secret` of this host");
+    fleet.until_said(1, "it is signed, and this host has no `secret`");
+    assert!(!is_in(&fleet, 0, LATER) && !is_in(&fleet, 1, FIRST));
+    let report = &fleet.status(1)["fleet"]["report"];
+    assert_eq!(report["hosts"], serde_json::json!([]), "{report}");
+    // It is given the secret.
+    let policy = signing(&fleet, 1);
+    fleet.apply(1, &policy);
+    fleet.kill_agent(1);
+    fleet.start_agent(1);
+    fleet.until_open(1, FIRST, 22);
+    fleet.until_open(0, LATER, 22);
+    assert!(!is_in(&fleet, 0, STRANGER) && !is_in(&fleet, 1, STRANGER));
+}
