@@ -2,6 +2,7 @@
 //! that this host is there; nothing else wakes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -81,7 +82,8 @@ pub(super) struct Agent<'s> {
     pub(super) unkept: BTreeSet<Item>,
     /// How many these were at the last beat.
     still_unkept: usize,
-    /// When it was last written down what there is.
+    /// Where it is written down what there is, and when that was done last.
+    report: Option<File>,
     reported: Moment,
     /// Whether it is to be said at once that this host is there.
     pub(super) unsaid: bool,
@@ -136,6 +138,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         unread: true,
         unkept: BTreeSet::new(),
         still_unkept: 0,
+        report: None,
         reported: Moment::MIN,
         unsaid: true,
         more: false,
@@ -386,6 +389,6 @@ impl Agent<'_> {
             ..Report::of(&self.ledger)
         };
         // Whoever asks for it sees that there is none.
-        let _ = report.write();
+        self.report = report.write().ok();
     }
 }

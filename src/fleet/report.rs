@@ -1,10 +1,10 @@
 //! What `toctoc fleet` knows, for `toctoc status`: a small file in `/run`, one for each network namespace.
 
 use std::env;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,8 @@ const MOST_GRANTS: usize = 2000;
 /// More than a report has.
 const LARGEST: u64 = 4 << 20;
 
-/// How long after its last word an agent is taken to be dead, in seconds.
-const DEAD: f64 = 10.0;
+/// How long after its last word an agent is taken to stand still, in seconds.
+const STILL: f64 = 10.0;
 
 /// What the agent writes.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,11 +94,12 @@ impl Report {
         }
     }
 
-    /// Writes it. Readers find the old one or the new one.
+    /// Writes it. Readers find the old one or the new one, and know by the lock whether its writer is still there:
+    /// whoever writes keeps the file.
     ///
     /// # Errors
     /// When there is no place for it.
-    pub fn write(&self) -> io::Result<()> {
+    pub fn write(&self) -> io::Result<File> {
         let path = path()?;
         let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         match DirBuilder::new().mode(0o755).create(directory) {
@@ -117,30 +118,52 @@ impl Report {
             .create_new(true)
             .mode(0o600)
             .open(&new)?;
+        file.lock()?;
         file.write_all(serde_json::to_string(self)?.as_bytes())?;
-        fs::rename(&new, &path)
+        fs::rename(&new, &path)?;
+        Ok(file)
     }
 
-    /// Reads the last one, with its age in seconds; `None` when there is none, or nothing that is one.
-    pub fn read() -> Option<(Report, f64)> {
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let mut options = File::options();
-        let options = options.read(true).custom_flags(nonblocking);
-        let file = options.open(path().ok()?).ok()?;
-        let mut text = String::new();
-        let is_file = file.metadata().is_ok_and(|found| found.is_file());
-        if !is_file || file.take(LARGEST).read_to_string(&mut text).is_err() {
-            return None;
+    /// Reads the last one; `None` when there is none, or nothing that is one.
+    pub fn read() -> Option<Told> {
+        let path = path().ok()?;
+        let (mut file, mut is_held) = look(&path)?;
+        if !is_held {
+            // There may be a newer one by now.
+            (file, is_held) = look(&path)?;
         }
+        let mut text = String::new();
+        file.take(LARGEST).read_to_string(&mut text).ok()?;
         let report: Report = serde_json::from_str(&text).ok()?;
         let age = now().saturating_sub(report.at).max(0) as f64 / 1000.0;
-        Some((report, age))
+        Some(Told {
+            runs: is_held && age < STILL,
+            age,
+            report,
+        })
     }
 }
 
-/// Whether an agent whose last report is this old is still there.
-pub fn is_alive(age: f64) -> bool {
-    age < DEAD
+/// What an agent has told.
+#[derive(Debug)]
+pub struct Told {
+    pub report: Report,
+    /// In seconds.
+    pub age: f64,
+    /// Whether it is still there.
+    pub runs: bool,
+}
+
+/// The file of a report, and whether its writer is still there.
+fn look(path: &Path) -> Option<(File, bool)> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(nonblocking).open(path);
+    let file = file
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+    let is_held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    Some((file, is_held))
 }
 
 /// `$RUNTIME_DIRECTORY` as systemd sets it, or `/run/toctoc-fleet`; in it a file for this namespace.

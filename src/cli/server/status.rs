@@ -1,6 +1,6 @@
 //! `toctoc status`, and plain `toctoc`
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
     DoorStatus, FleetStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
 };
-use crate::fleet::report::{Report, is_alive};
+use crate::fleet::report::Report;
 use crate::policy::load::{load_text, read_text};
 use crate::policy::{Policy, show};
 
@@ -79,29 +79,29 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 
 /// What the agent says, and who gave which of the grants.
 fn fleet_of(status: &mut Status) -> FleetStatus {
-    let Some((report, age)) = Report::read() else {
+    let Some(told) = Report::read() else {
         return FleetStatus {
             running: false,
             age: None,
             report: None,
         };
     };
-    let told = report.grants.iter();
-    let told: HashMap<_, _> = told
-        .map(|told| ((told.door.as_str(), told.source.as_str()), told))
+    let grants = told.report.grants.iter();
+    let by_place: HashMap<_, _> = grants
+        .map(|grant| ((grant.door.as_str(), grant.source.as_str()), grant))
         .collect();
     for door in &mut status.doors {
         for grant in door.grants.iter_mut().filter(|grant| grant.elsewhere) {
-            if let Some(told) = told.get(&(door.name.as_str(), grant.source.as_str())) {
+            if let Some(told) = by_place.get(&(door.name.as_str(), grant.source.as_str())) {
                 grant.host.clone_from(&told.host);
                 grant.key.clone_from(&told.key);
             }
         }
     }
     FleetStatus {
-        running: is_alive(age),
-        age: Some(age),
-        report: Some(report),
+        running: told.runs,
+        age: Some(told.age),
+        report: Some(told.report),
     }
 }
 
@@ -344,7 +344,9 @@ fn state(status: &Status, door: &DoorStatus) -> String {
         [] => String::new(),
         trust => format!(", trusts {}", some(trust)),
     };
-    let state = match door.grants.len() {
+    // Who is in here and at another host is one.
+    let sources: BTreeSet<&str> = door.grants.iter().map(|g| g.source.as_str()).collect();
+    let state = match sources.len() {
         0 if !status.drift.is_empty() => "no grants".to_string(),
         0 => "closed to all".to_string(),
         holders => format!("open to {}", count(holders, "source")),

@@ -126,6 +126,12 @@ fn of_two_hosts_that_let_in_one_source_the_later_end_counts() {
             (25.0..=60.0).contains(&latest)
         });
     }
+    // He is in by two, and is one.
+    assert_eq!(fleet.grants(0, "ssh").len(), 2);
+    let policy = fleet.path(0, "policy.toml");
+    let shown = fleet.toctoc(0, &["status", &policy]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("open to 1 source\n"), "{shown}");
     assert!(!fleet.is_open(2, SECOND, 22));
 }
 

@@ -384,6 +384,9 @@ fn an_agent_that_is_killed_begins_where_it_was() {
     fleet.until_open(1, FIRST, 22);
     fleet.kill_agent(0);
     fleet.kill_agent(1);
+    // It is seen at once.
+    let runs = [0, 1, 2].map(|place| fleet.status(place)["fleet"]["running"] == true);
+    assert_eq!(runs, [false, false, true]);
     // What the kernels have, they have; and what happens meanwhile is found.
     assert!(fleet.is_open(1, FIRST, 22));
     fleet.knock(0, LATER);
