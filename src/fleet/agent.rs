@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::clock::{Clock, Moment};
+use super::clock::{Clock, Moment, UNDER_WAY};
 use super::engine::{Address, Ask, Link, asleep, now};
 use super::kernel::{Kernel, There};
 use super::ledger::{Item, Ledger};
@@ -99,6 +99,8 @@ pub(super) struct Agent<'s> {
     pub(super) tell_all_at: Option<Moment>,
     /// The engine's clock is to be looked at, even if there is nothing to tell.
     unlooked: bool,
+    /// When this host said something that it has not heard itself yet.
+    pub(super) unheard: Option<Moment>,
     pub(super) lag: Option<i64>,
     pub(super) why: Option<String>,
     pub(super) refused: BTreeMap<String, u64>,
@@ -147,6 +149,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         asleep: asleep(),
         tell_all_at: None,
         unlooked: false,
+        unheard: None,
         lag: None,
         why: Some("not connected yet".to_string()),
         refused: BTreeMap::new(),
@@ -341,11 +344,19 @@ impl Agent<'_> {
         }
         if std::mem::take(&mut self.unsaid) {
             tellings.extend(self.ledger.here(now, &self.clock));
+            self.unheard.get_or_insert(now);
         }
         if std::mem::take(&mut self.unlooked) || !tellings.is_empty() {
             self.teller = Teller::Telling(items);
             self.link.ask(Ask::Tell(tellings));
         }
+    }
+
+    /// Whether what this host said does not come back to it. An engine that hangs breaks the connection; one that
+    /// sends its answers a byte at a time, or keeps words back, does not.
+    pub(super) fn is_unheard(&self, now: Moment) -> bool {
+        self.unheard
+            .is_some_and(|said| now.saturating_sub(said) > UNDER_WAY)
     }
 
     fn beat(&mut self, now: Moment) {
@@ -354,6 +365,9 @@ impl Agent<'_> {
             self.next_here = now + self.ledger.beat(now);
         }
         self.unlooked = true;
+        if self.is_unheard(now) {
+            self.broke("it passes on nothing of what it is told".to_string());
+        }
         if self.tell_all_at.is_some_and(|at| now >= at) {
             self.tell_all_at = None;
             self.ledger.tell_all();
@@ -376,7 +390,8 @@ impl Agent<'_> {
     /// Writes down what `toctoc status` shows.
     fn report(&mut self) {
         self.reported = now();
-        let connected = self.listening && !matches!(self.teller, Teller::Down);
+        let connected =
+            self.listening && !matches!(self.teller, Teller::Down) && !self.is_unheard(now());
         let report = Report {
             engine: self.engine.clone(),
             connected,

@@ -1,7 +1,7 @@
 //! What the agent makes of what comes from the engine.
 
 use super::agent::{Agent, BEAT, Teller, seconds};
-use super::clock::UNDER_WAY;
+use super::clock::{Moment, UNDER_WAY};
 use super::engine::{Heard, Look, now};
 use super::ledger::Refusal;
 use super::message::{Message, News};
@@ -28,11 +28,13 @@ impl Agent<'_> {
             }
             Heard::Deaf(why) => {
                 self.listening = false;
+                self.unheard = None;
                 self.unread = true;
                 self.broke(why);
             }
             Heard::Mute(why) => {
                 self.teller = Teller::Down;
+                self.unheard = None;
                 self.unread = true;
                 self.broke(why);
             }
@@ -101,7 +103,16 @@ impl Agent<'_> {
         self.tell_all_at = Some(look.heard + SETTLING);
     }
 
-    fn broke(&mut self, why: String) {
+    /// What this host has said was heard by itself.
+    fn came_back(&mut self, now: Moment) {
+        if self.is_unheard(now) {
+            // Nobody knows what was kept back meanwhile.
+            self.unread = true;
+        }
+        self.unheard = None;
+    }
+
+    pub(super) fn broke(&mut self, why: String) {
         if self.why.as_ref() != Some(&why) {
             (self.say)(&format!(
                 "{}: {why}; this host goes on by itself",
@@ -143,6 +154,9 @@ impl Agent<'_> {
                 if message.from == self.ledger.rules.me {
                     if !kept {
                         self.lag = Some(since.1);
+                        if matches!(message.news, News::Here { run } if run == self.ledger.run) {
+                            self.came_back(now);
+                        }
                     } else if matches!(message.news, News::Here { .. }) {
                         // An agent that is no more.
                         return;

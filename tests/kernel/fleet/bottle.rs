@@ -12,6 +12,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -160,6 +162,26 @@ impl Fleet {
         self.redis = Some(child);
         until("the engine answers", || {
             self.redis(&["PING"]).contains("PONG")
+        });
+    }
+
+    /// Something between hosts and engine, at another port of it: what the engine says goes on one byte at a time
+    /// while `drips`.
+    pub fn start_dripping(&self, port: u16, drips: &Arc<AtomicBool>) {
+        let bind = || TcpListener::bind((ENGINE, port)).unwrap();
+        let listener = self.engine.inside(bind).unwrap();
+        let connect = || TcpStream::connect((ENGINE, 6379)).unwrap();
+        let engines: Vec<TcpStream> = (0..8)
+            .map(|_| self.engine.inside(connect).unwrap())
+            .collect();
+        let drips = Arc::clone(drips);
+        thread::spawn(move || {
+            for (agent, engine) in listener.incoming().flatten().zip(engines) {
+                let (back, forth) = (agent.try_clone().unwrap(), engine.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut { agent }, &mut { forth }));
+                let drips = Arc::clone(&drips);
+                thread::spawn(move || drip(engine, back, &drips));
+            }
         });
     }
 
@@ -422,6 +444,20 @@ impl Drop for Fleet {
         for mut child in agents.chain(self.redis.take()) {
             let _ = child.kill();
             let _ = child.wait();
+        }
+    }
+}
+
+fn drip(mut from: TcpStream, mut to: TcpStream, drips: &AtomicBool) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        for byte in &bytes[..count] {
+            if drips.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_secs(1));
+            }
+            if to.write_all(&[*byte]).is_err() {
+                return;
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What fails, and what holds then.
 
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use super::bottle::{ENGINE, Fleet, PASSWORD, until, until_or};
+use super::bottle::{DOORS, ENGINE, Fleet, PASSWORD, until, until_or};
 
 /// The one source that most tests are about, and one that comes when something has happened.
 const FIRST: &str = "192.0.2.101";
@@ -93,6 +95,37 @@ fn a_slow_engine_keeps_nobody_waiting_and_prolongs_nothing() {
     let (own, other) = (left(&fleet, 0, FIRST), left(&fleet, 1, FIRST));
     assert!(other <= own + 1.0, "{own} {other}");
     assert!(!fleet.is_open(1, LATER, 22));
+}
+
+/// An engine (or whoever is between) that answers, and never to an end: each byte of it comes in time.
+#[test]
+fn an_engine_that_drips_is_told_of() {
+    let mut fleet = Fleet::bare(2);
+    fleet.start_engine(&[]);
+    let drips = Arc::new(AtomicBool::new(false));
+    fleet.start_dripping(7000, &drips);
+    for (place, port) in [(0, "6379"), (1, "7000")] {
+        let policy = fleet.policy(place, DOORS).replace("6379", port);
+        fleet.apply(place, &policy);
+        fleet.start_agent(place);
+        fleet.listen(place, 22);
+    }
+    fleet.until_all_know_each_other();
+    drips.store(true, Ordering::Relaxed);
+    fleet.until_said(1, "it passes on nothing of what it is told");
+    let report = &fleet.status(1)["fleet"]["report"];
+    assert_eq!(report["connected"], false, "{report}");
+    // It lets in whom it would by itself, and the other one hears nothing of it, nor it of the other one.
+    fleet.knock(1, LATER);
+    fleet.until_open(1, LATER, 22);
+    fleet.knock(0, FIRST);
+    fleet.until_open(0, FIRST, 22);
+    assert!(!is_in(&fleet, 1, FIRST));
+    drips.store(false, Ordering::Relaxed);
+    fleet.until_open(1, FIRST, 22);
+    fleet.until_open(0, LATER, 22);
+    fleet.until_connected(1);
+    assert!(!fleet.is_open(0, STRANGER, 22) && !fleet.is_open(1, STRANGER, 22));
 }
 
 /// An agent that is swapped out, or whose machine was asleep: what it hears then has happened at any time.
