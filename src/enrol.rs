@@ -1,4 +1,4 @@
-//! Making and revoking keys: the policy file, the secret beside it, and the client's profile. Effects on
+//! Making and revoking keys: the policy file, the secret beside it, and the client's profile; and a fleet's secret. Effects on
 //! files only; the kernel is changed by `apply`.
 //!
 //! A policy that would not be accepted is never written, and files are there whole or not at all.
@@ -169,10 +169,11 @@ fn token_key(
         let user = secret_files(text)?
             .into_iter()
             .find(|(_, used)| *used == file);
+        let user = user.map(|(user, _)| user);
         return Err(match user {
-            Some((key, _)) => format!("{shown} is there already, for key `{key}`: take another name"),
+            Some(user) => format!("{shown} is there already, for {user}: take another name"),
             None => format!(
-                "{shown} is there already, and no key of the policy uses it: it was left by a `key new` \
+                "{shown} is there already, and the policy does not name it: it was left by a `key new` \
                  that was interrupted, or is somebody's; `rm {shown}`, or take another name"
             ),
         }
@@ -290,7 +291,7 @@ pub fn revoke(path: &Path, host: &Host<'_>, name: &Name) -> Result<Option<PathBu
     load_text(path, &rest, host).map_err(EnrolError::Policy)?;
     // Only a file that `new_key` has made, and no other key needs: another is the administrator's.
     let made = format!("{name}.secret");
-    let own = (name.to_string(), made.clone());
+    let own = (format!("key `{name}`"), made.clone());
     let named = secret_files(&text)?.contains(&own);
     let kept = secret_files(&rest)?.iter().any(|(_, file)| *file == made);
     replace(path, &rest)?;

@@ -24,12 +24,9 @@ pub mod trial;
 pub mod watchdog;
 
 use std::fmt;
-use std::time::Duration;
-
-use ipnet::IpNet;
 
 use crate::ruleset::Grant;
-use crate::ruleset::nftables::{ENDED, Listing};
+use crate::ruleset::nftables::{EndedElsewhere, REVOKED_ELSEWHERE};
 
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
@@ -61,17 +58,19 @@ impl Firewall {
         Ok(grants)
     }
 
-    /// What other hosts of the fleet have ended: source and door, and how long ago at least.
+    /// What other hosts of the fleet have ended, as far as it is noted.
     ///
     /// # Errors
     /// When nft cannot be read.
-    pub fn ended_elsewhere(&self) -> Result<Vec<(IpNet, u32, Duration)>, Failure> {
-        let mut ended = Vec::new();
-        for set in ENDED {
-            let part = self.nft.list_part("set", set)?;
-            ended.extend(part.iter().flat_map(Listing::ended));
+    pub fn ended_elsewhere(&self) -> Result<EndedElsewhere, Failure> {
+        if !self.nft.is_there()? {
+            return Ok(EndedElsewhere::default());
         }
-        Ok(ended)
+        let mut listing = self.nft.list_grants()?.unwrap_or_default();
+        if let Some(keys) = self.nft.list_part("set", REVOKED_ELSEWHERE)? {
+            listing.merge(keys);
+        }
+        Ok(listing.ended_elsewhere())
     }
 }
 

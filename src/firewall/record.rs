@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Failure, Firewall, StateFile, list_size};
 use crate::policy::load::{LoadError, load_text};
 use crate::policy::{Backend, Host, Name, Policy};
+use crate::ruleset::nftables::EndedElsewhere;
 use crate::ruleset::{Grant, Opened};
 
 /// The record of the kernel's first network namespace.
@@ -163,13 +164,19 @@ impl EndedGrant {
         (!expires_in.is_zero()).then_some(grant)
     }
 
-    /// Whether another host of the fleet has ended it so long ago, or more lately.
-    fn was_ended(&self, now: &Moment, (source, door, ago): &(IpNet, u32, Duration)) -> bool {
-        let at = now.milliseconds.saturating_sub(milliseconds(*ago));
+    /// Whether another host of the fleet has ended it since it was given.
+    fn is_over(&self, now: &Moment, elsewhere: &EndedElsewhere) -> bool {
         let began = self.ends.milliseconds.saturating_sub(self.given_for);
+        let since = |ago: &Duration| began <= now.milliseconds.saturating_sub(milliseconds(*ago));
         let own = self.source.parse::<IpNet>();
-        let touches = own.is_ok_and(|own| source.contains(&own) || own.contains(source));
-        *door == self.door && touches && began <= at
+        let touches = |source: &IpNet| {
+            let own = own.as_ref();
+            own.is_ok_and(|own| source.contains(own) || own.contains(source))
+        };
+        let mut places = elsewhere.places.iter();
+        let mut keys = elsewhere.keys.iter();
+        places.any(|(source, door, ago)| *door == self.door && touches(source) && since(ago))
+            || keys.any(|(key, ago)| *key == self.key && since(ago))
     }
 }
 
@@ -252,16 +259,15 @@ impl Trial {
             .extend(gone.filter_map(|grant| EndedGrant::of(grant, then)));
     }
 
-    /// The ended grants that would still be live, that are not among `there`, and that no other host has ended (by
-    /// source, door, and how long ago at least).
+    /// The ended grants that would still be live, that are not among `there`, and that no other host has ended.
     pub fn returning(
         &self,
         now: &Moment,
         there: &[Grant],
-        elsewhere: &[(IpNet, u32, Duration)],
+        elsewhere: &EndedElsewhere,
     ) -> Vec<Grant> {
         let mut returning: Vec<Grant> = Vec::new();
-        let over = |ended: &&EndedGrant| elsewhere.iter().any(|other| ended.was_ended(now, other));
+        let over = |ended: &&EndedGrant| ended.is_over(now, elsewhere);
         let ended = self.ended.iter().filter(|ended| !over(ended));
         for grant in ended.filter_map(|ended| ended.grant(now)) {
             if !holds(there, &grant) && !holds(&returning, &grant) {

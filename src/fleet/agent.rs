@@ -299,20 +299,29 @@ impl Agent<'_> {
         }
         let done = self.kernel.work(work, &self.ledger.rules, seconds());
         self.ledger.give_back(done.again);
-        if done.failures.is_empty() {
+        match &done.failure {
             // What comes in the meantime is done together.
-            self.pause_until = self::now() + (REST * self.kernel.took()).min(LONGEST_REST);
-        } else {
-            // What they say has times in it, each time others.
-            if now >= self.complained.saturating_add(COMPLAINTS) {
-                for failure in done.failures {
-                    (self.say)(&failure.message);
-                }
-                self.complained = now;
+            None => {
+                self.pause_until = self::now() + (REST * self.kernel.took()).min(LONGEST_REST);
             }
-            self.pause_until = now + PAUSE;
-            // The table may be gone.
-            self.look();
+            Some(_) => {
+                self.pause_until = now + PAUSE;
+                // The table may be gone.
+                self.look();
+            }
+        }
+        let unspent = done.unspent.map(|failure| {
+            let why = failure.message;
+            format!("tokens that opened elsewhere open here too, once: {why}")
+        });
+        let complaints = done.failure.map(|failure| failure.message);
+        let complaints: Vec<String> = complaints.into_iter().chain(unspent).collect();
+        // They have times in them, each time others.
+        if !complaints.is_empty() && now >= self.complained.saturating_add(COMPLAINTS) {
+            complaints
+                .iter()
+                .for_each(|complaint| (self.say)(complaint));
+            self.complained = now;
         }
         // Whoever looks who is in wants to know from where.
         if now >= self.reported.saturating_add(SPACING) {
@@ -326,13 +335,19 @@ impl Agent<'_> {
             return;
         }
         let is_ours = self.there == Some(There::This);
-        if std::mem::take(&mut self.unread) {
+        let mut items = Vec::new();
+        let mut tellings = Vec::new();
+        // By this the others reckon: it goes before all else.
+        if self.ledger.to_tell.remove(&Item::SetBack) {
+            let telling = |item| self.ledger.telling(item, now, &self.clock, seconds());
+            tellings.extend(telling(&Item::SetBack));
+            items.extend(tellings.first().map(|_| Item::SetBack));
+        }
+        if tellings.is_empty() && std::mem::take(&mut self.unread) {
             self.teller = Teller::Reading;
             self.link.ask(Ask::Read);
             return;
         }
-        let mut items = Vec::new();
-        let mut tellings = Vec::new();
         while is_ours
             && tellings.len() < TOGETHER
             && let Some(item) = self.ledger.to_tell.pop_first()

@@ -3,9 +3,10 @@
 use super::agent::{Agent, BEAT, Teller, seconds};
 use super::clock::{Moment, UNDER_WAY};
 use super::engine::{Heard, Look, now};
-use super::ledger::Refusal;
-use super::message::{Message, News};
+use super::ledger::Item;
+use super::message::Message;
 use super::signature::verified;
+use super::take::{Taken, take};
 
 /// How long until every host has noticed that the engine's clock was set, and takes what is said for new again, in
 /// milliseconds.
@@ -82,6 +83,10 @@ impl Agent<'_> {
 
     fn looked(&mut self, look: Look) {
         let ahead = self.clock.look(look.asked, look.told, look.heard);
+        if ahead < 0 {
+            // For those who did not look before.
+            self.ledger.to_tell.insert(Item::SetBack);
+        }
         // A clock that is bent to be right again is set a little at each look.
         if ahead.abs() < SLIGHT {
             return;
@@ -139,36 +144,16 @@ impl Agent<'_> {
         let refused = match message {
             Err(odd) => odd.to_string(),
             Ok(message) => {
-                let Some(since) = self.clock.since(message.at, kept, now) else {
-                    // It is kept, and read when the engine's clock is known.
-                    return;
-                };
-                if let News::SetBack { by, before } = message.news {
-                    // Who looked then has noticed it himself.
-                    if kept {
-                        let noticed = now.saturating_sub(since.0);
-                        self.clock.was_set_back(by, before, noticed, now);
-                    }
-                    return;
-                }
-                if message.from == self.ledger.rules.me {
-                    if !kept {
-                        self.lag = Some(since.1);
-                        if matches!(message.news, News::Here { run } if run == self.ledger.run) {
+                let (ledger, clock) = (&mut self.ledger, &mut self.clock);
+                match take(ledger, clock, &message, kept, now, seconds()) {
+                    Ok(Taken::Own { lag, alive }) => {
+                        self.lag = Some(lag);
+                        if alive {
                             self.came_back(now);
                         }
-                    } else if matches!(message.news, News::Here { .. }) {
-                        // An agent that is no more.
                         return;
                     }
-                }
-                let is_grant = matches!(message.news, News::Grant { .. });
-                let heard = match is_grant && self.clock.is_to_come(message.at, now) {
-                    true => Err(Refusal::ToCome),
-                    false => self.ledger.hear(&message, since, now, seconds()),
-                };
-                match heard {
-                    Ok(()) => return,
+                    Ok(Taken::In | Taken::Later) => return,
                     Err(refusal) => refusal.to_string(),
                 }
             }

@@ -18,18 +18,22 @@ const DRIFT: i64 = 1000;
 /// What is known of the engine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clock {
+    /// When it was looked at first.
+    first: Moment,
     known: Option<Known>,
     /// How far it was set back while this host looked, at most; what it showed then, at most; and when that was
     /// noticed.
     back: i64,
     before: i64,
     noticed: Moment,
-    /// Until then what is under way may be from before.
-    wary_until: Moment,
 }
 
 /// Longer than anything is under way, in milliseconds.
 pub const UNDER_WAY: i64 = 10_000;
+
+/// For so long after its clock was set back words from before may arrive, in milliseconds: who noticed it knows the
+/// moment not better than a look takes.
+const WARY: i64 = 2 * UNDER_WAY;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
@@ -69,7 +73,9 @@ impl Clock {
             self.back = self.back.saturating_sub(ahead).min(DAY);
             self.before = self.before.max(heard.saturating_add(at_most));
             self.noticed = heard;
-            self.wary_until = heard.saturating_add(UNDER_WAY);
+        }
+        if self.known.is_none() {
+            self.first = asked;
         }
         self.known = Some(Known {
             least,
@@ -79,20 +85,26 @@ impl Clock {
         ahead
     }
 
-    /// That its clock was set back: by how much, what it showed then (both at most), and how long ago that was
-    /// noticed. `None` when that was not, or a day ago.
+    /// That its clock was set back: by how many milliseconds, what it showed then in milliseconds since 1970 (both at
+    /// most), and how many milliseconds ago that was noticed. `None` when it was not, or that is a day ago.
     pub fn set_back(&self, now: Moment) -> Option<(i64, i64, i64)> {
-        let ago = now.saturating_sub(self.noticed);
+        let ago = now.saturating_sub(self.noticed).max(0);
         (self.back > 0 && ago <= DAY).then_some((self.back, self.before, ago))
     }
 
-    /// Somebody noticed that before this host looked, as it hears `now`.
-    pub fn was_set_back(&mut self, by: i64, before: i64, noticed: Moment, now: Moment) {
+    /// Somebody `noticed` at about that moment that its clock was set back, `by` so many milliseconds from `before` at
+    /// most. Who had looked before has noticed it too, or will. Returns by how much what was heard until now is older
+    /// than it seemed, in milliseconds.
+    pub fn learn_set_back(&mut self, by: i64, before: i64, noticed: Moment) -> i64 {
+        if self.first.saturating_add(UNDER_WAY) <= noticed {
+            return 0;
+        }
         self.forget_what_is_old(noticed);
+        let grown = by.saturating_sub(self.back).max(0);
         self.back = self.back.max(by);
         self.before = self.before.max(before);
         self.noticed = self.noticed.max(noticed);
-        self.wary_until = now.saturating_add(UNDER_WAY);
+        grown
     }
 
     fn forget_what_is_old(&mut self, now: Moment) {
@@ -115,15 +127,23 @@ impl Clock {
         })
     }
 
-    /// How long ago, at least and at most, the engine said `at`. What it will say later is now. What was `kept`
-    /// may be from before the clock was set back, and so may be, for some time, what was under way.
-    pub fn since(&self, at: i64, kept: bool, now: Moment) -> Option<(i64, i64)> {
+    /// How long ago, at least and at most, the engine said `at`, if its clock was not set since then. What it will say
+    /// later is now.
+    pub fn span(&self, at: i64, now: Moment) -> Option<(i64, i64)> {
         let known = self.known?;
-        let least = now.saturating_add(known.least).saturating_sub(at).max(0);
-        let most = now.saturating_add(known.most).saturating_sub(at).max(0);
+        let drift = known.drift(now) - 1;
+        let ago = |ahead: i64| now.saturating_add(ahead).saturating_sub(at);
+        let least = ago(known.least).saturating_sub(drift).max(0);
+        let most = ago(known.most).saturating_add(drift).max(0);
+        Some((least, most))
+    }
+
+    /// The same if it may have been set back since then, for what was `kept` meanwhile, and for some time for what was
+    /// under way.
+    pub fn since(&self, at: i64, kept: bool, now: Moment) -> Option<(i64, i64)> {
+        let (least, most) = self.span(at, now)?;
         let noticed = now.saturating_sub(self.noticed);
-        let is_wary = now < self.wary_until;
-        let back = match at <= self.before && (kept && noticed <= DAY || is_wary) {
+        let back = match at <= self.before && (kept && noticed <= DAY || noticed < WARY) {
             true => self.back,
             false => 0,
         };
@@ -197,22 +217,25 @@ mod tests {
             (1_012_003, true, 40_000, 0),
             // What was just said, and what may have been under way.
             (980_000, false, 40_000, 0),
-            (980_000, false, 11_999, 30_002),
-            (980_000, false, 12_000, 0),
+            (980_000, false, 21_999, 30_002),
+            (980_000, false, 22_000, 0),
         ] {
             let plain = now + 980_000 - at;
-            let since = Some((plain, plain + extra));
+            // And in the time since the look.
+            let drift = (now - 2000) / 1000;
+            let least = (plain - drift).max(0);
+            let since = Some((least, plain + drift + extra));
             assert_eq!(clock.since(at, kept, now), since, "{at} {kept} {now}");
         }
         // A day later nothing of that is kept.
         let later = 2000 + DAY;
         assert_eq!(
             clock.since(980_000, true, later).map(|(l, m)| m - l),
-            Some(30_002)
+            Some(30_002 + 2 * DAY / 1000)
         );
         assert_eq!(
             clock.since(980_000, true, later + 1).map(|(l, m)| m - l),
-            Some(0)
+            Some(2 * DAY / 1000)
         );
         // And once more.
         clock.look(3000, 973_000, 3000);
@@ -231,19 +254,19 @@ mod tests {
         for clock in [&mut new, &mut knows] {
             clock.look(5_002_500, 972_500, 5_002_500);
         }
-        knows.was_set_back(30_003, 1_002_003, 5_002_000, 5_002_500);
+        assert_eq!(knows.learn_set_back(30_003, 1_002_003, 5_002_000), 30_003);
         let later = 5_032_500;
-        assert_eq!(new.since(972_500, true, later), Some((30_000, 30_000)));
-        assert_eq!(knows.since(972_500, true, later), Some((30_000, 60_003)));
+        assert_eq!(new.since(972_500, true, later), Some((29_970, 30_030)));
+        assert_eq!(knows.since(972_500, true, later), Some((29_970, 60_033)));
         // What was said since then, by its time, and what was just said.
-        assert_eq!(knows.since(1_002_004, true, later), Some((496, 496)));
-        assert_eq!(knows.since(972_500, false, later), Some((30_000, 30_000)));
+        assert_eq!(knows.since(1_002_004, true, later), Some((466, 526)));
+        assert_eq!(knows.since(972_500, false, later), Some((29_970, 30_030)));
         assert_eq!(
-            knows.since(972_500, false, 5_012_499),
-            Some((9_999, 40_002))
+            knows.since(972_500, false, 5_021_999),
+            Some((19_480, 49_521))
         );
         // Told once more it is the same; noticed once more it is more.
-        knows.was_set_back(30_003, 1_002_003, 5_002_000, later);
+        assert_eq!(knows.learn_set_back(30_003, 1_002_003, 5_002_000), 0);
         assert_eq!(knows.set_back(later), Some((30_003, 1_002_003, 30_500)));
         knows.look(later, 900_000, later);
         assert!(knows.set_back(later).is_some_and(|(by, ..)| by > 130_000));

@@ -116,7 +116,7 @@ impl Ledger {
                 }
                 Ok(())
             }
-            // It is for the clock.
+            // For the clock.
             News::SetBack { .. } => Ok(()),
             News::Burnt { id } => {
                 if self.rules.scratch.contains(id) && self.burnt.insert(*id) {
@@ -196,20 +196,22 @@ impl Ledger {
         around.any(since) || revoked.is_some_and(since)
     }
 
-    /// Ends what was granted to a source before a moment, unless that is known.
-    pub(super) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> Noted {
-        // Part of what is one grant here ends all of it.
+    /// What is noted of an end, and whether that is one grant: part of what is one here ends all of it.
+    pub(super) fn place_of_an_end(&self, door: &Name, source: IpNet) -> (Place, bool) {
         let whole = self.rules.prefix.around(source.addr());
         let is_one = source.prefix_len() >= whole.prefix_len();
-        let place = (door.clone(), if is_one { whole } else { source });
+        ((door.clone(), if is_one { whole } else { source }), is_one)
+    }
+
+    /// Ends what was granted to a source before a moment, unless that is known.
+    pub(super) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> Noted {
+        let (place, is_one) = self.place_of_an_end(door, source);
         let before = self.closed.get(&place).map(|known| known.at);
         let noted = note(&mut self.closed, place.clone(), ended, self.rules.most);
         if noted == Noted::Known {
             return noted;
         }
-        // Told again it may be some milliseconds later.
-        let is_news = before.is_none_or(|before| ended.at > before.saturating_add(SAME));
-        if noted == Noted::New && !ended.here && is_news {
+        if noted == Noted::New && ended.is_news_of_others(before) {
             self.work.ended.insert(place.clone(), ended.at);
         }
         if is_one {
@@ -229,7 +231,11 @@ impl Ledger {
 
     /// Ends what a key opened before a moment, unless that is known.
     pub(super) fn revoke(&mut self, key: u32, ended: Ended) -> Noted {
+        let before = self.revoked.get(&key).map(|known| known.at);
         let noted = note(&mut self.revoked, key, ended, self.rules.most);
+        if noted == Noted::New && ended.is_news_of_others(before) {
+            self.work.revoked.insert(key, ended.at);
+        }
         if noted != Noted::Known {
             let pending = self.revoking.entry(key).or_insert(ended);
             if pending.at < ended.at {
@@ -305,6 +311,13 @@ impl Ledger {
                 self.others.remove(place);
             }
         }
+    }
+}
+
+impl Ended {
+    /// Whether the kernel is to remember it, if this was known `before`. Told again it may seem a little later.
+    fn is_news_of_others(&self, before: Option<Moment>) -> bool {
+        !self.here && before.is_none_or(|before| self.at > before.saturating_add(SAME))
     }
 }
 

@@ -16,8 +16,8 @@ use crate::log::Group;
 use crate::policy::Name;
 use crate::ruleset::BY_HAND;
 use crate::ruleset::nftables::{
-    BURNT, REVOKED, SPENT, TERMS, burn, burnt, close_as_told, elsewhere, note_ended,
-    spend_elsewhere, spent_and_life,
+    BURNT, EndedElsewhere, REVOKED, REVOKED_ELSEWHERE, SPENT, TERMS, burn, burnt, close_as_told,
+    elsewhere, note_ended_elsewhere, spend_elsewhere, spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -31,8 +31,8 @@ const MARGIN: i64 = 50;
 /// For how much longer than it is good a token is refused that another host took.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What nft says of times is less exact than this.
-const TO_THE_SECOND: Duration = Duration::from_millis(1001);
+/// A note is exact to a second, as nft says it, and to the time that its commit took.
+const INEXACT: Duration = Duration::from_secs(2);
 
 /// How far around now a token is looked for that has just opened, in windows; then the whole day.
 const NEAR: u64 = 3;
@@ -89,8 +89,10 @@ pub struct Told {
 pub struct Done {
     /// What is to be done again: it failed, or took so long that it lasts too long.
     pub again: Work,
-    /// What the kernel refused.
-    pub failures: Vec<Failure>,
+    /// Why the kernel refused it, if so.
+    pub failure: Option<Failure>,
+    /// Tokens that it refused to remember: they open here once more.
+    pub unspent: Option<Failure>,
 }
 
 impl Kernel {
@@ -217,7 +219,7 @@ impl Kernel {
         let Some(mut listing) = self.nft.list_grants()? else {
             return Ok(There::Nothing);
         };
-        for set in [REVOKED, SPENT, BURNT] {
+        for set in [REVOKED, REVOKED_ELSEWHERE, SPENT, BURNT] {
             if let Some(part) = self.nft.list_part("set", set)? {
                 listing.merge(part);
             }
@@ -229,11 +231,15 @@ impl Kernel {
                 ledger.closed_here(&door, source, heard.saturating_sub(milliseconds(ago)));
             }
         }
-        for (source, door, ago) in listing.ended() {
+        let ended = listing.ended_elsewhere();
+        let at = |ago: Duration| asked.saturating_sub(milliseconds(ago + INEXACT));
+        for (source, door, ago) in ended.places {
             if let Some(door) = ledger.rules.door(door).cloned() {
-                let at = heard.saturating_sub(milliseconds(ago + TO_THE_SECOND));
-                ledger.ended_elsewhere(&door, source, at);
+                ledger.remember_ended(&door, source, at(ago));
             }
+        }
+        for (key, ago) in ended.keys {
+            ledger.remember_revoked(key, at(ago));
         }
         for grant in listing.grants() {
             let Some(opened) = grant.opened_by.filter(|_| !grant.once) else {
@@ -290,7 +296,8 @@ impl Kernel {
         if let Err(failure) = self.end(&work) {
             return Done {
                 again: work,
-                failures: vec![failure],
+                failure: Some(failure),
+                unspent: None,
             };
         }
         let late = self.took.saturating_add(MARGIN);
@@ -320,10 +327,10 @@ impl Kernel {
             },
             false => Work::default(),
         };
-        let failures = [given, spent].into_iter().filter_map(Result::err);
         Done {
             again,
-            failures: failures.collect(),
+            failure: given.err(),
+            unspent: spent.err(),
         }
     }
 
@@ -334,11 +341,18 @@ impl Kernel {
             text.push_str(&burn(&work.burn));
         }
         let now = now();
-        let ended = work.ended.iter().map(|((door, source), at)| {
+        let ago = |at: &Moment| {
             let ago = u64::try_from(now.saturating_sub(*at)).unwrap_or(0);
-            (source, door.id(), Duration::from_millis(ago))
-        });
-        text.push_str(&note_ended(ended));
+            Duration::from_millis(ago)
+        };
+        let places = work.ended.iter();
+        let keys = work.revoked.iter();
+        text.push_str(&note_ended_elsewhere(&EndedElsewhere {
+            places: places
+                .map(|((door, source), at)| (*source, door.id(), ago(at)))
+                .collect(),
+            keys: keys.map(|(key, at)| (*key, ago(at))).collect(),
+        }));
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {

@@ -55,6 +55,8 @@ pub type SpentToken = (Name, u64, u32);
 /// What the others are to be told, once for each thing however often it changes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
+    /// That the engine's clock was set back, if it was. By this the others reckon.
+    SetBack,
     Grant(Place),
     /// A grant of this host that was ended: its name in the engine goes.
     Gone(Place, IpAddr),
@@ -62,8 +64,6 @@ pub enum Item {
     Revoked(u32),
     Spent(SpentToken),
     Burnt(u32),
-    /// That the engine's clock was set back, if it was.
-    SetBack,
 }
 
 /// What is to be done in the kernel.
@@ -73,8 +73,9 @@ pub struct Work {
     pub elsewhere: Vec<(Place, Option<Moment>)>,
     /// Grants of this host that are to end.
     pub end: BTreeSet<Place>,
-    /// What other hosts ended, and when, to be remembered.
+    /// What other hosts ended, and when, to be remembered; and the keys that they revoked.
     pub ended: BTreeMap<Place, Moment>,
+    pub revoked: BTreeMap<u32, Moment>,
     /// Tokens of keys of this host that other hosts took.
     pub spend: Vec<SpentToken>,
     pub burn: Vec<u32>,
@@ -258,14 +259,16 @@ impl Ledger {
     }
 
     /// The kernel remembers that another host ended what was granted before `at`, which is not later than it was.
-    pub fn ended_elsewhere(&mut self, door: &Name, source: IpNet, at: Moment) {
+    pub fn remember_ended(&mut self, door: &Name, source: IpNet, at: Moment) {
         let ended = Ended { at, here: false };
-        note(
-            &mut self.closed,
-            (door.clone(), source),
-            ended,
-            self.rules.most,
-        );
+        let (place, _) = self.place_of_an_end(door, source);
+        note(&mut self.closed, place, ended, self.rules.most);
+    }
+
+    /// The same of what a key opened.
+    pub fn remember_revoked(&mut self, key: u32, at: Moment) {
+        let ended = Ended { at, here: false };
+        note(&mut self.revoked, key, ended, self.rules.most);
     }
 
     /// An administrator of this host has ended what was granted before `at`.
@@ -331,6 +334,17 @@ impl Ledger {
         self.rewrite_all();
     }
 
+    /// What was heard since this agent began is older by so much than it seemed. What was found in the kernel is not.
+    pub fn shorten_what_was_heard(&mut self, milliseconds: i64) {
+        for (place, by_host) in &mut self.others {
+            for (_, given) in by_host.iter_mut().filter(|(host, _)| host.is_some()) {
+                given.began = given.began.saturating_sub(milliseconds);
+                given.end = given.end.saturating_sub(milliseconds);
+                self.changed.insert(place.clone());
+            }
+        }
+    }
+
     /// Whether there is anything to be done in the kernel.
     pub fn has_work(&self) -> bool {
         !self.changed.is_empty() || !self.work.is_empty() || !self.revoking.is_empty()
@@ -353,6 +367,9 @@ impl Ledger {
         self.work.end.extend(work.end);
         for (place, at) in work.ended {
             self.work.ended.entry(place).or_insert(at);
+        }
+        for (key, at) in work.revoked {
+            self.work.revoked.entry(key).or_insert(at);
         }
         self.work.spend.extend(work.spend);
         self.work.burn.extend(work.burn);

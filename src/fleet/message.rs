@@ -29,6 +29,9 @@ pub const SET_BACK: &str = "toctoc:setback";
 /// Where all is published.
 pub const CHANNEL: &str = "toctoc:fleet";
 
+/// In milliseconds.
+const MINUTE: i64 = 60_000;
+
 /// The longest time that any message speaks of, in milliseconds: a day. What is granted for longer counts
 /// at other hosts for so long.
 pub const DAY: i64 = 86_400_000;
@@ -45,7 +48,7 @@ pub struct Message {
     pub news: News,
 }
 
-/// What is said. All times are in milliseconds, from 0 to a [`DAY`].
+/// What is said. All times are in milliseconds, and where nothing else is said from 0 to a [`DAY`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum News {
@@ -71,9 +74,9 @@ pub enum News {
     Spent { key: Name, window: u64, number: u32 },
     /// A scratch sequence, by its [id](crate::policy::scratch_id), has opened.
     Burnt { id: u32 },
-    /// The engine's clock was set back: by how much, and what it showed before, both at most. For those who did
-    /// not look at it then.
-    SetBack { by: i64, before: i64 },
+    /// The engine's clock was set back: by how much, and what it showed before (in milliseconds since 1970), both at
+    /// most; and how long ago that was noticed. For those who did not look at it before.
+    SetBack { by: i64, before: i64, ago: i64 },
     /// A host is there; `run` tells one start of its agent from the next.
     Here { run: u64 },
 }
@@ -139,7 +142,10 @@ impl Message {
         let in_time = match &message.news {
             News::Grant { age, left, .. } => day.contains(age) && day.contains(left),
             News::Closed { age, .. } | News::Revoked { age, .. } => day.contains(age),
-            News::SetBack { by, before } => day.contains(by) && *before >= 0,
+            News::SetBack { by, before, ago } => {
+                let latest = message.at.saturating_add(*by).saturating_add(MINUTE);
+                (1..=DAY).contains(by) && day.contains(ago) && (0..=latest).contains(before)
+            }
             News::Spent { .. } | News::Burnt { .. } | News::Here { .. } => true,
         };
         if !in_time || message.at < 0 {
@@ -216,7 +222,8 @@ mod tests {
             News::Burnt { id: u32::MAX },
             News::SetBack {
                 by: 30_000,
-                before: 1_783_350_030_000,
+                before: 1_783_350_060_000,
+                ago: 500,
             },
             News::Here { run: u64::MAX },
         ];

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::cases::{SECONDS, ledger, name};
 use super::clock::{Clock, Moment};
-use super::ledger::Ledger;
-use super::message::{Message, News, SET_BACK};
+use super::ledger::{Item, Ledger};
+use super::message::{Message, SET_BACK};
+use super::take::take;
 use crate::policy::Name;
 
 /// A step in the small world, by the host of this number.
@@ -40,9 +41,8 @@ struct Small {
     under_way: Vec<(Moment, usize, String)>,
     /// What each host's kernel has of other hosts, by its own clock.
     kernels: Vec<BTreeMap<(Name, ipnet::IpNet), Moment>>,
-    /// When each source's grants really end, and were closed.
+    /// When each source's grants really end.
     ends: BTreeMap<u8, Moment>,
-    closed: BTreeMap<u8, Moment>,
     /// How far the engine's clock is ahead of real time.
     engine: i64,
     /// It was set, and not every host has looked since.
@@ -68,7 +68,6 @@ impl Small {
             under_way: Vec::new(),
             kernels: vec![BTreeMap::new(); count],
             ends: BTreeMap::new(),
-            closed: BTreeMap::new(),
             engine: ENGINE,
             unnoticed: false,
         }
@@ -89,6 +88,9 @@ impl Small {
         let ahead = self.clocks[host].look(asked, told, asked + slow);
         if ahead > 0 {
             self.hosts[host].shorten(ahead);
+        }
+        if ahead < 0 {
+            self.hosts[host].to_tell.insert(Item::SetBack);
         }
         if ahead != 0 {
             self.hosts[host].tell_all();
@@ -119,19 +121,8 @@ impl Small {
     fn arrive(&mut self, host: usize, text: &str, kept: bool) {
         let now = self.clock(host);
         let message = Message::parse(text.as_bytes()).unwrap();
-        let since = self.clocks[host].since(message.at, kept, now).unwrap();
-        if let News::SetBack { by, before } = message.news {
-            if kept {
-                self.clocks[host].was_set_back(by, before, now - since.0, now);
-            }
-            return;
-        }
-        let clock = &self.clocks[host];
-        let is_grant = matches!(message.news, News::Grant { .. });
-        if is_grant && clock.is_to_come(message.at, now) {
-            return;
-        }
-        let _ = self.hosts[host].hear(&message, since, now, SECONDS);
+        let (ledger, clock) = (&mut self.hosts[host], &mut self.clocks[host]);
+        let _ = take(ledger, clock, &message, kept, now, SECONDS);
     }
 
     /// Gives the kernels what follows, and sees that nobody is in for too long.
@@ -186,7 +177,6 @@ impl Small {
                 let now = self.clock(host);
                 self.kernels[host].remove(&(name("ssh"), network));
                 self.hosts[host].closed_here(&name("ssh"), network, now);
-                self.closed.insert(number, self.now);
             }
             Step::Restarts(host) => {
                 let now = self.clock(host);
@@ -203,7 +193,7 @@ impl Small {
                     self.hosts[host].closed_here(door, *source, ended.at);
                 }
                 for ((door, source), ended) in old.closed.iter().filter(|(_, e)| !e.here) {
-                    self.hosts[host].ended_elsewhere(door, *source, ended.at);
+                    self.hosts[host].remember_ended(door, *source, ended.at);
                 }
                 self.clocks[host] = Clock::default();
                 self.look(host, slow);

@@ -89,7 +89,9 @@ impl Ledger {
             Item::Burnt(id) => (News::Burnt { id: *id }, None),
             Item::SetBack => {
                 let (by, before, ago) = clock.set_back(now)?;
-                (News::SetBack { by, before }, Some(DAY - ago))
+                // What claims to be later is refused, as of a time to come.
+                let before = before.min(at.saturating_add(by));
+                (News::SetBack { by, before, ago }, Some(DAY - ago))
             }
         };
         let message = Message::new(self.rules.me.clone(), at, news);

@@ -144,7 +144,7 @@ fn as_before(before: &str, text: String) -> String {
     }
 }
 
-/// The files of secrets that the keys of a text name, with the names of the keys.
+/// The files of secrets that a text names, each with who uses it: "key `alice`", "the fleet".
 ///
 /// # Errors
 /// A sentence, when the text is not TOML.
@@ -154,9 +154,12 @@ pub fn secret_files(text: &str) -> Result<Vec<(String, String)>, String> {
     let keys = keys.into_iter().flat_map(|keys| keys.iter());
     let files = keys.filter_map(|(name, key)| {
         let file = key.get("token")?.as_str()?;
-        Some((name.to_string(), file.to_string()))
+        Some((format!("key `{name}`"), file.to_string()))
     });
-    Ok(files.collect())
+    let fleet = document.get("fleet").and_then(Item::as_table_like);
+    let fleet = fleet.and_then(|fleet| fleet.get("secret")?.as_str());
+    let fleet = fleet.map(|file| ("the fleet".to_string(), file.to_string()));
+    Ok(files.chain(fleet).collect())
 }
 
 fn array(knocks: &[Knock]) -> Array {
@@ -193,8 +196,11 @@ mod tests {
         let head = POLICY.replace("# quick\n", "# quick\ntoken_port = 40123\n");
         let tail = "\n[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice.secret\"\n";
         assert_eq!(added, format!("{head}{tail}"));
-        let files = [("alice".to_string(), "alice.secret".to_string())];
+        let files = [("key `alice`".to_string(), "alice.secret".to_string())];
         assert_eq!(secret_files(&added).unwrap(), files);
+        let signs = format!("{added}[fleet]\nsecret = \"fleet.secret\"\n");
+        let fleet = ("the fleet".to_string(), "fleet.secret".to_string());
+        assert!(secret_files(&signs).unwrap().contains(&fleet));
         assert_eq!(remove_key(&added, &name("alice")).unwrap(), head);
         assert!(
             add_key(&added, &name("alice"), &opens, new.clone())

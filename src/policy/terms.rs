@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{KeyKind, Policy, id};
+use crate::single_use::Secret;
 
 impl Policy {
     /// A number for all that `toctoc fleet` goes by: doors and how long they open, what is shared and accepted,
-    /// keys, and the group in which it is told. The agent reads the policy's file, and the kernel may run another
+    /// keys, the engine and what is signed with, and the group in which it is told. The agent reads the policy's file, and the kernel may run another
     /// policy (edited and not applied, or refused after a trial): this tells them apart. It says nothing of
     /// sequences, and of a secret no more than its [id](crate::single_use::Secret::id).
     pub fn terms(&self) -> u32 {
@@ -17,7 +18,13 @@ impl Policy {
         };
         if let Some(fleet) = &self.fleet {
             let (share, accept) = (named(&fleet.share), named(&fleet.accept));
-            let _ = writeln!(text, "{share:?} {accept:?} {}", fleet.group);
+            let (me, engine, group) = (&fleet.name, &fleet.engine, fleet.group);
+            let secret = fleet.secret.as_ref().map(Secret::id);
+            let _ = writeln!(
+                text,
+                "{me} {engine:?} {:?} {secret:?} {share:?} {accept:?} {group}",
+                fleet.authority
+            );
         }
         let _ = writeln!(text, "{:?} {}", self.grant, self.max_sources);
         for door in &self.doors {

@@ -87,9 +87,9 @@ impl Secret {
         Ok(Secret(bytes))
     }
 
-    /// As [`parse`](Secret::parse) reads it.
+    /// As [`parse`](Secret::parse) reads it, with room for the end of a line: whoever adds one leaves no copy behind.
     pub fn hex(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(2 * Secret::LENGTH));
+        let mut text = Zeroizing::new(String::with_capacity(2 * Secret::LENGTH + 1));
         for byte in self.0.iter() {
             text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
             text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));

@@ -206,7 +206,7 @@ fn a_key_that_cannot_be_made_changes_nothing() {
         (&["new", "alice", "--opens", "shs"], "did you mean `ssh`?"),
         (
             &["new", "there", "--opens", "ssh"],
-            "no key of the policy uses it: it was left by a `key new`",
+            "the policy does not name it: it was left by a `key new`",
         ),
         (&["new", "a b", "--opens", "ssh"], "is no name"),
         (

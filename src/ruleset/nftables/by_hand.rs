@@ -11,8 +11,8 @@ use super::elements::{
     SHORTEST, elsewhere_set, grant_element, grant_set, opened_element, opened_set, put, remove,
     remove_from, remove_grant, remove_opened,
 };
-use super::listing::Listing;
-use super::{Kept, LENGTH, REVOKED, TABLE, classid, parse_set_name, set_name};
+use super::listing::{EndedElsewhere, Listing};
+use super::{Kept, LENGTH, REVOKED, REVOKED_ELSEWHERE, TABLE, classid, parse_set_name, set_name};
 use crate::policy::Name;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
 
@@ -158,16 +158,21 @@ fn note_closed(
     }
 }
 
-/// The transaction that notes what other hosts of the fleet have ended, each with how long ago that was.
-pub fn note_ended<'p>(ended: impl IntoIterator<Item = (&'p IpNet, u32, Duration)>) -> String {
+/// The transaction that notes what other hosts of the fleet have ended.
+pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> String {
     let mut text = String::new();
-    for (source, door, ago) in ended {
-        let left = NOTED_FOR.saturating_sub(ago);
-        if left >= SHORTEST {
+    let live = |ago: Duration| Some(NOTED_FOR.saturating_sub(ago)).filter(|l| *l >= SHORTEST);
+    for (key, ago) in &ended.keys {
+        if let Some(left) = live(*ago) {
+            put(&mut text, REVOKED_ELSEWHERE, &classid(*key), left);
+        }
+    }
+    for (source, door, ago) in &ended.places {
+        if let Some(left) = live(*ago) {
             let family = Family::of(source.addr());
             let set = set_name(Kept::Ended, family, family.longest_prefix());
             let length = classid(LENGTH | u32::from(source.prefix_len()));
-            let element = format!("{} . {} . {length}", source.addr(), classid(door));
+            let element = format!("{} . {} . {length}", source.addr(), classid(*door));
             put(&mut text, &set, &element, left);
         }
     }

@@ -447,7 +447,7 @@ fn carry_over(
                     }
                 }
             }
-            // Nothing in a policy makes the last ones anew.
+            // Used up, or over in a moment; nothing in a policy makes the last ones anew.
             Kept::Once | Kept::Admitted | Kept::Ended => {}
         }
         let elements = elements.into_iter();

@@ -31,6 +31,15 @@ pub struct Listing {
     pub(super) counters: BTreeMap<String, u64>,
 }
 
+/// What other hosts of the fleet have ended, each with how long ago that was at least.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct EndedElsewhere {
+    /// Grants, by network and the id of the door.
+    pub places: Vec<(IpNet, u32, Duration)>,
+    /// What keys had opened, by their ids.
+    pub keys: Vec<(u32, Duration)>,
+}
+
 #[derive(Debug, Default, Clone)]
 pub(super) struct ListedChain {
     /// Hook, priority and policy of a base chain, as nft prints them.
@@ -313,19 +322,23 @@ impl Listing {
 
     /// The notes of keys that were revoked: their ids, and how long ago at least.
     pub fn revoked(&self) -> Vec<(u32, Duration)> {
-        let set = self.sets.get(super::REVOKED);
+        self.keys_in(super::REVOKED)
+    }
+
+    fn keys_in(&self, set: &str) -> Vec<(u32, Duration)> {
+        let set = self.sets.get(set);
         let elements = set.into_iter().flat_map(|set| &set.elements);
         elements
             .filter_map(|element| {
                 let (parts, left) = element_parts(element)?;
                 let id = parts.first().and_then(|part| classid_of(part))?;
-                Some((id, ago(timeout_of(element), left)))
+                Some((id, ago(super::NOTED_FOR, left)))
             })
             .collect()
     }
 
-    /// What other hosts of the fleet have ended: source and door, and how long ago at least.
-    pub fn ended(&self) -> Vec<(IpNet, u32, Duration)> {
+    /// What other hosts of the fleet have ended.
+    pub fn ended_elsewhere(&self) -> EndedElsewhere {
         let sets = self.sets.iter();
         let ended =
             sets.filter(|(name, _)| matches!(parse_set_name(name), Some((Kept::Ended, ..))));
@@ -339,7 +352,10 @@ impl Listing {
             let source = IpNet::new(address_of(address)?, length).ok()?;
             Some((source, classid_of(door)?, ago(super::NOTED_FOR, left)))
         });
-        read.collect()
+        EndedElsewhere {
+            places: read.collect(),
+            keys: self.keys_in(super::REVOKED_ELSEWHERE),
+        }
     }
 
     /// The elements of a set of source and door, with the time that is left of each, and that it had.

@@ -43,7 +43,9 @@
 //! that no packet of this host and no message of another ever changes the time of the same element: the
 //! later end decides by itself. `spent-elsewhere` has tokens that opened at another host. `closed4/6`
 //! (address . door) and `revoked` (key) are notes of what an administrator ended: the kernel keeps them
-//! until `toctoc fleet` has told the others. `terms` is a number by which that sees whether the policy that it
+//! until `toctoc fleet` has told the others. `ended4/6` (address . door . length of the network) and
+//! `revoked-elsewhere` are notes of what other hosts ended: the way back of a trial asks for them, and an
+//! agent that is started anew. `terms` is a number by which that sees whether the policy that it
 //! has read is the one that runs; no rule asks for it.
 //!
 //! # What is kept over an apply
@@ -64,10 +66,12 @@ mod render;
 mod script;
 mod tokens;
 
-pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_ended, note_revoked, open};
+pub use by_hand::{
+    NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked, open,
+};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
-pub use listing::{Listing, ListingError};
+pub use listing::{EndedElsewhere, Listing, ListingError};
 pub use render::render;
 pub use script::Script;
 pub use tokens::{
@@ -162,8 +166,8 @@ pub const TERMS: &str = "terms";
 /// The upper half of the class that stands for the length of a network in `ended4/6`: 0 has a meaning of its own.
 const LENGTH: u32 = 0x1_0000;
 
-/// The sets of what other hosts of the fleet have ended.
-pub const ENDED: [&str; 2] = ["ended4", "ended6"];
+/// The set of keys that another host of the fleet has revoked, so that no way back lets them in.
+pub const REVOKED_ELSEWHERE: &str = "revoked-elsewhere";
 
 /// What remembers what was used up: an apply of a policy without such keys leaves it.
 const USED_UP: [&str; 3] = [SPENT, BURNT, BURNING];
@@ -298,6 +302,7 @@ mod tests {
             Kept::Admitted,
             Kept::Elsewhere,
             Kept::Closed,
+            Kept::Ended,
         ] {
             for family in Family::BOTH {
                 let longest = family.longest_prefix();

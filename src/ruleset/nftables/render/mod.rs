@@ -82,7 +82,8 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         sets.extend(burnt());
     }
     if policy.fleet.is_some() {
-        sets.extend([revoked(), terms(policy)]);
+        sets.extend(revoked());
+        sets.push(terms(policy));
     }
     sets.extend(progress(policy));
     sets.extend(steady(policy));

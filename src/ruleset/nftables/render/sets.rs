@@ -9,8 +9,8 @@ use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Set, SetKind};
 use crate::ruleset::nftables::{
-    BURNING, BURNT, ECHO, Kept, REVOKED, TERMS, classid, door_chain, key_chain, scratch_chain,
-    set_name,
+    BURNING, BURNT, ECHO, Kept, REVOKED, REVOKED_ELSEWHERE, TERMS, classid, door_chain, key_chain,
+    scratch_chain, set_name,
 };
 
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
@@ -81,15 +81,19 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
 /// Far more than anybody ends in a day; it takes memory for what is in it alone.
 const MOST_CLOSED: u32 = 1 << 20;
 
-/// Keys that were revoked: the other hosts of the fleet are told.
-pub(super) fn revoked() -> Set {
-    Set {
-        comment: vec!["Keys that were revoked: the other hosts are told.".to_string()],
-        name: REVOKED.to_string(),
+/// Keys that were revoked, here and at other hosts of the fleet.
+pub(super) fn revoked() -> [Set; 2] {
+    [
+        (REVOKED, "Keys that were revoked: the other hosts are told."),
+        (REVOKED_ELSEWHERE, "Keys that other hosts have revoked."),
+    ]
+    .map(|(name, comment)| Set {
+        comment: vec![comment.to_string()],
+        name: name.to_string(),
         types: "classid".to_string(),
         kind: SetKind::Kept { size: MOST_REVOKED },
         elements: Vec::new(),
-    }
+    })
 }
 
 /// Far more than anybody revokes in a day.
