@@ -338,10 +338,10 @@ impl Agent<'_> {
         let mut items = Vec::new();
         let mut tellings = Vec::new();
         // By this the others reckon: it goes before all else.
-        if self.ledger.to_tell.remove(&Item::SetBack) {
+        if self.ledger.to_tell.remove(&Item::Offset) {
             let telling = |item| self.ledger.telling(item, now, &self.clock, seconds());
-            tellings.extend(telling(&Item::SetBack));
-            items.extend(tellings.first().map(|_| Item::SetBack));
+            tellings.extend(telling(&Item::Offset));
+            items.extend(tellings.first().map(|_| Item::Offset));
         }
         if tellings.is_empty() && std::mem::take(&mut self.unread) {
             self.teller = Teller::Reading;

@@ -4,7 +4,7 @@ use super::agent::{Agent, BEAT, Teller, seconds};
 use super::clock::{Moment, UNDER_WAY};
 use super::engine::{Heard, Look, now};
 use super::ledger::Item;
-use super::message::Message;
+use super::message::{Message, News};
 use super::signature::verified;
 use super::take::{Taken, take};
 
@@ -82,24 +82,26 @@ impl Agent<'_> {
     }
 
     fn looked(&mut self, look: Look) {
-        let ahead = self.clock.look(look.asked, look.told, look.heard);
-        if ahead < 0 {
-            // For those who did not look before.
-            self.ledger.to_tell.insert(Item::SetBack);
+        let kept = self.offset(&look.offset);
+        let is_odd = kept.is_none() && !look.offset.is_empty();
+        let looked = self.clock.look(look.asked, look.told, look.heard, kept);
+        if looked.tell || is_odd {
+            self.ledger.to_tell.insert(Item::Offset);
+        }
+        if looked.set_back >= SLIGHT {
+            (self.say)("the engine's clock was set back: the hosts of the fleet make up for it");
         }
         // A clock that is bent to be right again is set a little at each look.
-        if ahead.abs() < SLIGHT {
+        if looked.ahead < SLIGHT {
             return;
         }
-        if ahead > 0 {
-            // Or this machine stood still, and so did what the kernel counts.
-            self.ledger.shorten(ahead);
-        }
+        // Or this machine stood still, and so did what the kernel counts.
+        self.ledger.shorten(looked.ahead);
         if self.tell_all_at.is_some() {
             return;
         }
         (self.say)(
-            "the engine's clock was set, this machine stood still, or it is another engine: telling \
+            "the engine's clock was set ahead, this machine stood still, or it is another engine: telling \
              and reading all again",
         );
         // At once, and when all others have noticed it too: until then they reckon with the old one.
@@ -137,6 +139,16 @@ impl Agent<'_> {
         self.unsaid = true;
     }
 
+    /// The offset of the fleet's clock that the engine keeps.
+    fn offset(&self, text: &[u8]) -> Option<i64> {
+        let secret = self.ledger.rules.secret.as_ref();
+        let message = verified(secret, text).and_then(Message::parse).ok()?;
+        match message.news {
+            News::Offset { by } => Some(by),
+            _ => None,
+        }
+    }
+
     /// Takes in what somebody has said, now or (when it was kept) some time ago.
     fn take(&mut self, bytes: &[u8], kept: bool) {
         let now = now();
@@ -144,7 +156,7 @@ impl Agent<'_> {
         let refused = match message {
             Err(odd) => odd.to_string(),
             Ok(message) => {
-                let (ledger, clock) = (&mut self.ledger, &mut self.clock);
+                let (ledger, clock) = (&mut self.ledger, &self.clock);
                 match take(ledger, clock, &message, kept, now, seconds()) {
                     Ok(Taken::Own { lag, alive }) => {
                         self.lag = Some(lag);

@@ -3,8 +3,10 @@
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 
 use super::engine::{Look, now};
-use super::message::{CHANNEL, LONGEST, PREFIX, SET_BACK};
+use super::message::{CHANNEL, LONGEST, OFFSET, PREFIX};
 use super::tell::Telling;
+
+const NONSENSE: &str = "it answers what no engine would";
 
 /// The year 10000, in seconds since 1970.
 const LATEST: i64 = 253_402_300_800;
@@ -21,12 +23,19 @@ const LONGEST_READ: i64 = 120_000;
 /// So long may it take until all of what was asked at once is answered, in milliseconds.
 const LONGEST_EXCHANGE: i64 = 30_000;
 
-/// What time it is there.
+/// What time it is there, and the offset that is kept.
 pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
     let asked = now();
-    let (seconds, microseconds): (i64, i64) = cmd("TIME")
-        .query(connection)
-        .map_err(|error| words(&error))?;
+    let mut bytes = cmd("TIME").get_packed_command();
+    beginning(OFFSET.as_bytes()).write_packed_command(&mut bytes);
+    let answers = answers(connection, &bytes, 2)?;
+    let heard = now();
+    let [time, offset] = <[Value; 2]>::try_from(answers).map_err(|_| NONSENSE)?;
+    if let Value::ServerError(error) = time {
+        return Err(words(&RedisError::from(error)));
+    }
+    let (seconds, microseconds): (i64, i64) =
+        redis::from_redis_value(time).map_err(|_| NONSENSE)?;
     if !(0..LATEST).contains(&seconds) {
         return Err("it tells a time that makes no sense".to_string());
     }
@@ -35,7 +44,8 @@ pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
         told: seconds
             .saturating_mul(1000)
             .saturating_add(microseconds / 1000),
-        heard: now(),
+        heard,
+        offset: text(offset)?.unwrap_or_default(),
     })
 }
 
@@ -98,11 +108,6 @@ pub(super) fn read(
     let mut cursor = 0_u64;
     let mut count = 0;
     let until = now() + LONGEST_READ;
-    // By this the rest is reckoned.
-    let first = beginnings(connection, &[SET_BACK.into()])?;
-    if !tell(first, false, false) {
-        return Ok(false);
-    }
     loop {
         let (next, names): (u64, Vec<Vec<u8>>) = cmd("SCAN")
             .arg(cursor)
@@ -130,24 +135,32 @@ pub(super) fn read(
 fn beginnings(connection: &mut Connection, names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
     let mut bytes = Vec::new();
     for name in names {
-        let mut get = cmd("GETRANGE");
-        get.arg(name).arg(0).arg(LONGEST);
-        get.write_packed_command(&mut bytes);
+        beginning(name).write_packed_command(&mut bytes);
     }
     let mut texts = Vec::new();
     for answer in answers(connection, &bytes, names.len())? {
-        match answer {
-            // What has gone meanwhile is empty: it is over.
-            Value::BulkString(text) if text.is_empty() => {}
-            Value::BulkString(text) => texts.push(text),
-            Value::ServerError(error) if error.code() != "WRONGTYPE" => {
-                return Err(words(&RedisError::from(error)));
-            }
-            // Not even a text: what it is nobody wants to know, but it is refused.
-            _ => texts.push(Vec::new()),
-        }
+        texts.extend(text(answer)?);
     }
     Ok(texts)
+}
+
+fn beginning(name: &[u8]) -> Cmd {
+    let mut get = cmd("GETRANGE");
+    get.arg(name).arg(0).arg(LONGEST);
+    get
+}
+
+/// What is kept under a name; `None` when it is gone.
+fn text(answer: Value) -> Result<Option<Vec<u8>>, String> {
+    match answer {
+        // What has gone meanwhile is empty: it is over.
+        Value::BulkString(text) => Ok((!text.is_empty()).then_some(text)),
+        Value::ServerError(error) if error.code() != "WRONGTYPE" => {
+            Err(words(&RedisError::from(error)))
+        }
+        // Not even a text: what it is nobody wants to know, but it is refused.
+        _ => Ok(Some(Vec::new())),
+    }
 }
 
 /// Sends commands and reads what is answered to each. Gives up at the first that does not come: the library would
@@ -187,7 +200,7 @@ pub(super) fn words(error: &RedisError) -> String {
         _ if error.is_timeout() => "it does not answer",
         _ if error.is_connection_refusal() => "nothing listens there",
         _ if error.is_io_error() => "the connection broke",
-        _ => "it answers what no engine would",
+        _ => NONSENSE,
     };
     match std::error::Error::source(error).or(Some(error)) {
         Some(error) if told == "the connection broke" => {

@@ -8,7 +8,6 @@ use super::clock::{Clock, Moment};
 use super::ledger::{Item, Ledger, Refusal};
 use super::message::{DAY, Message, News};
 use super::rules::Rules;
-use super::take::{Taken, take};
 use crate::policy::{Host, Name, Secrets, read_for};
 use crate::single_use::{Secret, Window};
 
@@ -200,7 +199,7 @@ fn of_several_hosts_the_later_end_counts() {
 /// What `who` would tell now.
 fn told(who: &mut Ledger, now: Moment) -> Vec<News> {
     let mut clock = Clock::default();
-    clock.look(0, 0, 0);
+    clock.look(0, 0, 0, None);
     let items: Vec<Item> = std::mem::take(&mut who.to_tell).into_iter().collect();
     let tellings = items
         .iter()
@@ -633,69 +632,5 @@ fn what_is_remembered_refuses_what_began_before_and_nothing_else() {
             assert_eq!(hear(b, "a", told, NOW), Ok(()));
             assert_eq!(until(b, NOW).is_some(), counts, "{age}");
         }
-    }
-}
-
-/// Whoever began between the moment that the engine's clock was set back and that when it was told has noticed
-/// nothing: what he heard until then is older.
-#[test]
-fn who_began_too_late_to_notice_learns_that_the_clock_was_set_back() {
-    const ENGINE: i64 = 987_654_321;
-    let told = |at: i64, news: News| Message::new(name("a"), ENGINE + at, news);
-    // It was set back by 30 s, a second before this agent began.
-    let mut clock = Clock::default();
-    clock.look(NOW, ENGINE - 30_000, NOW);
-    let mut b = ledger("b", "");
-    // Told a second before that, and kept: two seconds old.
-    let old = told(-31_000, grant("ssh", "192.0.2.7", Some("yves"), 0, 60_000));
-    let set_back = |ago| {
-        let (by, before) = (30_000, ENGINE - 1_000);
-        told(-30_000, News::SetBack { by, before, ago })
-    };
-    let found: IpNet = "192.0.2.8/32".parse().unwrap();
-    b.found_elsewhere((name("ssh"), found), NOW, NOW + 50_000);
-    assert_eq!(
-        take(&mut b, &mut clock, &old, true, NOW, SECONDS),
-        Ok(Taken::In)
-    );
-    assert_eq!(until(&mut b, NOW), Some(Some(NOW + 59_000)), "too long");
-    let word = set_back(500);
-    assert_eq!(
-        take(&mut b, &mut clock, &word, false, NOW, SECONDS),
-        Ok(Taken::In)
-    );
-    assert_eq!(until(&mut b, NOW), Some(Some(NOW + 29_000)));
-    // Once more it is the same, and what the kernel had is as it was.
-    let _ = take(&mut b, &mut clock, &word, true, NOW, SECONDS);
-    assert_eq!(until(&mut b, NOW), None);
-    let ends: Vec<Moment> = b.elsewhere(NOW).map(|(.., given)| given.end).collect();
-    assert_eq!(ends, [NOW + 29_000, NOW + 50_000]);
-    // Who had looked long before has noticed it himself, or will.
-    let mut knows = Clock::default();
-    knows.look(NOW - 20_000, ENGINE - 20_000, NOW - 20_000);
-    knows.look(NOW, ENGINE - 30_000, NOW);
-    let before = knows;
-    let _ = take(&mut b, &mut knows, &word, true, NOW, SECONDS);
-    assert_eq!(knows, before);
-}
-
-/// Of a clock that was set back more is told than can be: it would make all that is kept a day older.
-#[test]
-fn a_set_back_that_cannot_be_is_refused() {
-    let at = 1_783_350_030_123;
-    for (by, before, ago, is_fine) in [
-        (30_000, at + 30_000, 0, true),
-        (30_000, at + 95_000, 0, false),
-        (0, at, 0, false),
-        (-1, at, 0, false),
-        (DAY + 1, at, 0, false),
-        (DAY, i64::MAX, 0, false),
-        (30_000, -1, 0, false),
-        (30_000, at, DAY + 1, false),
-        (30_000, at, -1, false),
-    ] {
-        let message = Message::new(name("a"), at, News::SetBack { by, before, ago });
-        let read = Message::parse(message.text().as_bytes());
-        assert_eq!(read.is_ok(), is_fine, "{by} {before} {ago}");
     }
 }

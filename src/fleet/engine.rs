@@ -61,12 +61,14 @@ pub enum Heard {
     },
 }
 
-/// A look at the engine's clock: what it said, and this host's before and after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A look at the engine's clock: what it said (in milliseconds since 1970), and this host's before and after; and the
+/// word that it keeps of the fleet's offset, empty if none.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     pub asked: Moment,
     pub told: i64,
     pub heard: Moment,
+    pub offset: Vec<u8>,
 }
 
 /// What is asked of it.

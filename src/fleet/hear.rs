@@ -117,7 +117,7 @@ impl Ledger {
                 Ok(())
             }
             // For the clock.
-            News::SetBack { .. } => Ok(()),
+            News::Offset { .. } => Ok(()),
             News::Burnt { id } => {
                 if self.rules.scratch.contains(id) && self.burnt.insert(*id) {
                     self.work.burn.push(*id);

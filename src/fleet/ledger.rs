@@ -55,8 +55,8 @@ pub type SpentToken = (Name, u64, u32);
 /// What the others are to be told, once for each thing however often it changes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
-    /// That the engine's clock was set back, if it was. By this the others reckon.
-    SetBack,
+    /// What is added to the engine's clock. By this the others reckon.
+    Offset,
     Grant(Place),
     /// A grant of this host that was ended: its name in the engine goes.
     Gone(Place, IpAddr),
@@ -314,8 +314,7 @@ impl Ledger {
             .chain(closed)
             .chain(revoked)
             .chain(spent)
-            .chain(burnt)
-            .chain([Item::SetBack]);
+            .chain(burnt);
         self.to_tell.extend(all);
     }
 
@@ -332,17 +331,6 @@ impl Ledger {
             given.end = given.end.saturating_sub(milliseconds);
         }
         self.rewrite_all();
-    }
-
-    /// What was heard since this agent began is older by so much than it seemed. What was found in the kernel is not.
-    pub fn shorten_what_was_heard(&mut self, milliseconds: i64) {
-        for (place, by_host) in &mut self.others {
-            for (_, given) in by_host.iter_mut().filter(|(host, _)| host.is_some()) {
-                given.began = given.began.saturating_sub(milliseconds);
-                given.end = given.end.saturating_sub(milliseconds);
-                self.changed.insert(place.clone());
-            }
-        }
     }
 
     /// Whether there is anything to be done in the kernel.

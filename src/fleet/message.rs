@@ -1,8 +1,8 @@
 //! What hosts of a fleet tell each other: the form on the wire. Pure, and strict: what is not exactly of
 //! this form is refused.
 //!
-//! A message is a line of JSON. `at` is the time of the *engine* when it was said, the one clock that all
-//! hosts see; `age` and `left` are how long ago and for how long, both counted from then. No host's own
+//! A message is a line of JSON. `at` is the time of the *engine* when it was said (and an offset), the one clock that
+//! all hosts see; `age` and `left` are how long ago and for how long, both counted from then. No host's own
 //! clock is in it. The same text is published and kept under [`key`](Message::key), for those who come
 //! later.
 
@@ -23,14 +23,11 @@ pub const LONGEST: usize = 512;
 /// What begins the name of everything that is kept in the engine.
 pub const PREFIX: &str = "toctoc:";
 
-/// Under which name it is kept that the engine's clock was set back: whoever reads has to know it first.
-pub const SET_BACK: &str = "toctoc:setback";
+/// Under which name the [offset](News::Offset) is kept: whoever looks at the engine's clock looks at it too.
+pub const OFFSET: &str = "toctoc:offset";
 
 /// Where all is published.
 pub const CHANNEL: &str = "toctoc:fleet";
-
-/// In milliseconds.
-const MINUTE: i64 = 60_000;
 
 /// The longest time that any message speaks of, in milliseconds: a day. What is granted for longer counts
 /// at other hosts for so long.
@@ -43,7 +40,7 @@ pub struct Message {
     v: u32,
     /// The host that says it.
     pub from: Name,
-    /// Milliseconds since 1970, by the clock of the engine.
+    /// Milliseconds since 1970, by the [clock](super::clock) of the fleet.
     pub at: i64,
     pub news: News,
 }
@@ -74,9 +71,8 @@ pub enum News {
     Spent { key: Name, window: u64, number: u32 },
     /// A scratch sequence, by its [id](crate::policy::scratch_id), has opened.
     Burnt { id: u32 },
-    /// The engine's clock was set back: by how much, and what it showed before (in milliseconds since 1970), both at
-    /// most; and how long ago that was noticed. For those who did not look at it before.
-    SetBack { by: i64, before: i64, ago: i64 },
+    /// What the hosts add to the engine's clock, since it was set back: 0 or more.
+    Offset { by: i64 },
     /// A host is there; `run` tells one start of its agent from the next.
     Here { run: u64 },
 }
@@ -142,10 +138,7 @@ impl Message {
         let in_time = match &message.news {
             News::Grant { age, left, .. } => day.contains(age) && day.contains(left),
             News::Closed { age, .. } | News::Revoked { age, .. } => day.contains(age),
-            News::SetBack { by, before, ago } => {
-                let latest = message.at.saturating_add(*by).saturating_add(MINUTE);
-                (1..=DAY).contains(by) && day.contains(ago) && (0..=latest).contains(before)
-            }
+            News::Offset { by } => *by >= 0,
             News::Spent { .. } | News::Burnt { .. } | News::Here { .. } => true,
         };
         if !in_time || message.at < 0 {
@@ -172,7 +165,7 @@ impl Message {
                 number,
             } => format!("{PREFIX}spent:{key}:{window}:{number}"),
             News::Burnt { id } => format!("{PREFIX}burnt:{id}"),
-            News::SetBack { .. } => SET_BACK.to_string(),
+            News::Offset { .. } => OFFSET.to_string(),
             News::Here { .. } => format!("{PREFIX}host:{from}"),
         }
     }
@@ -220,11 +213,7 @@ mod tests {
                 number: 3,
             },
             News::Burnt { id: u32::MAX },
-            News::SetBack {
-                by: 30_000,
-                before: 1_783_350_060_000,
-                ago: 500,
-            },
+            News::Offset { by: 30_000 },
             News::Here { run: u64::MAX },
         ];
         news.map(|news| Message::new(name("alpha"), 1_783_350_030_123, news))

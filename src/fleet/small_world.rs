@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::cases::{SECONDS, ledger, name};
 use super::clock::{Clock, Moment};
 use super::ledger::{Item, Ledger};
-use super::message::{Message, SET_BACK};
+use super::message::{Message, News, OFFSET};
 use super::take::take;
 use crate::policy::Name;
 
@@ -24,8 +24,8 @@ enum Step {
     Reads(usize),
     EngineIsEmptied,
     /// Its clock is set ahead by so many milliseconds, or back; then this host notices it first. (Whoever has not
-    /// noticed yet that it was set ahead takes what is under way for newer than it is, by no more than it was
-    /// under way: that is not judged here.)
+    /// looked yet, when the clock of the fleet goes ahead, takes what is under way for newer than it is, by no more than
+    /// it was under way: that is not judged here.)
     EngineIsSet(i64, usize),
     Passes(i64),
 }
@@ -45,8 +45,6 @@ struct Small {
     ends: BTreeMap<u8, Moment>,
     /// How far the engine's clock is ahead of real time.
     engine: i64,
-    /// It was set, and not every host has looked since.
-    unnoticed: bool,
 }
 
 /// The engine's clock is ahead of real time by this at first.
@@ -69,7 +67,6 @@ impl Small {
             kernels: vec![BTreeMap::new(); count],
             ends: BTreeMap::new(),
             engine: ENGINE,
-            unnoticed: false,
         }
     }
 
@@ -85,14 +82,20 @@ impl Small {
     fn look(&mut self, host: usize, slow: i64) {
         let asked = self.clock(host);
         let told = self.now + slow / 3 + self.engine;
-        let ahead = self.clocks[host].look(asked, told, asked + slow);
-        if ahead > 0 {
-            self.hosts[host].shorten(ahead);
+        let kept = self
+            .kept
+            .get(OFFSET)
+            .map(|text| Message::parse(text.as_bytes()).unwrap());
+        let kept = kept.map(|message| match message.news {
+            News::Offset { by } => by,
+            other => panic!("{other:?}"),
+        });
+        let looked = self.clocks[host].look(asked, told, asked + slow, kept);
+        if looked.tell {
+            self.hosts[host].to_tell.insert(Item::Offset);
         }
-        if ahead < 0 {
-            self.hosts[host].to_tell.insert(Item::SetBack);
-        }
-        if ahead != 0 {
+        if looked.ahead > 0 {
+            self.hosts[host].shorten(looked.ahead);
             self.hosts[host].tell_all();
         }
     }
@@ -121,7 +124,7 @@ impl Small {
     fn arrive(&mut self, host: usize, text: &str, kept: bool) {
         let now = self.clock(host);
         let message = Message::parse(text.as_bytes()).unwrap();
-        let (ledger, clock) = (&mut self.hosts[host], &mut self.clocks[host]);
+        let (ledger, clock) = (&mut self.hosts[host], &self.clocks[host]);
         let _ = take(ledger, clock, &message, kept, now, SECONDS);
     }
 
@@ -206,28 +209,23 @@ impl Small {
                     host.tell_all();
                 }
             }
-            // Once for each look of all hosts.
-            Step::EngineIsSet(..) if self.unnoticed => {}
             Step::EngineIsSet(ahead, _) => self.engine += ahead,
             Step::Passes(time) => self.pass(time),
         }
         let first = match *step {
-            Step::EngineIsSet(ahead, first) if ahead < 0 => Some(first),
-            _ => None,
+            Step::EngineIsSet(_, first) => first,
+            _ => 0,
         };
-        self.unnoticed = first.is_some();
-        for host in 0..self.hosts.len() {
-            if first.is_none_or(|first| first == host) {
-                self.look(host, slow);
-            }
+        for number in 0..self.hosts.len() {
+            let host = (first + number) % self.hosts.len();
+            self.look(host, slow);
             self.speak(host, slow);
         }
         self.settle();
     }
 
     fn read(&mut self, host: usize) {
-        let mut kept = self.kept.clone();
-        for text in kept.remove(SET_BACK).into_iter().chain(kept.into_values()) {
+        for text in self.kept.clone().into_values() {
             self.arrive(host, &text, true);
         }
         self.hosts[host].tell_all();

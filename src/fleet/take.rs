@@ -7,7 +7,7 @@ use super::message::{Message, News};
 /// What a word was for whoever listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// It was for the ledger or the clock.
+    /// It was for the ledger, or for nobody any more.
     In,
     /// Nobody knows how old it is, since the engine's clock was not looked at yet. It is kept, and read then.
     Later,
@@ -15,38 +15,28 @@ pub enum Taken {
     Own { lag: i64, alive: bool },
 }
 
+/// Nobody says that he is there so long ago, in milliseconds: it is said again by somebody else.
+const STALE: i64 = 60_000;
+
 /// Takes in what somebody has said: now, or (when it was `kept`) some time ago. `seconds` is the time since 1970.
 ///
 /// # Errors
 /// When it does not count here.
 pub fn take(
     ledger: &mut Ledger,
-    clock: &mut Clock,
+    clock: &Clock,
     message: &Message,
     kept: bool,
     now: Moment,
     seconds: i64,
 ) -> Result<Taken, Refusal> {
-    let since = match message.news {
-        // It says when, and how long it was under way.
-        News::Here { .. } | News::SetBack { .. } => clock.span(message.at, now),
-        _ => clock.since(message.at, kept, now),
-    };
-    let Some(since) = since else {
+    let Some(since) = clock.since(message.at, now) else {
         return Ok(Taken::Later);
     };
     let own = message.from == ledger.rules.me;
     match message.news {
-        News::SetBack { by, before, ago } => {
-            let noticed = now.saturating_sub(since.0).saturating_sub(ago);
-            let grown = clock.learn_set_back(by, before, noticed);
-            if grown > 0 {
-                ledger.shorten_what_was_heard(grown);
-            }
-            return Ok(Taken::In);
-        }
         // An agent that is no more.
-        News::Here { .. } if own && kept => return Ok(Taken::In),
+        News::Here { .. } if own && (kept || since.0 > STALE) => return Ok(Taken::In),
         News::Grant { .. } if clock.is_to_come(message.at, now) => return Err(Refusal::ToCome),
         _ => {}
     }

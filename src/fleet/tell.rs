@@ -87,11 +87,9 @@ impl Ledger {
                 (news, Some(lasting))
             }
             Item::Burnt(id) => (News::Burnt { id: *id }, None),
-            Item::SetBack => {
-                let (by, before, ago) = clock.set_back(now)?;
-                // What claims to be later is refused, as of a time to come.
-                let before = before.min(at.saturating_add(by));
-                (News::SetBack { by, before, ago }, Some(DAY - ago))
+            Item::Offset => {
+                let by = clock.offset();
+                (News::Offset { by }, None)
             }
         };
         let message = Message::new(self.rules.me.clone(), at, news);
