@@ -143,7 +143,16 @@ fn make_room(
     Ok(to_go)
 }
 
-/// Ends grants, of one door or all, of one source or all, of one backend or all. Returns how many.
+/// What a closing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// So many grants were ended.
+    pub ended: usize,
+    /// Other hosts of a fleet are told.
+    pub told: bool,
+}
+
+/// Ends grants, of one door or all, of one source or all, of one backend or all.
 ///
 /// # Errors
 /// As for [`open`].
@@ -152,13 +161,14 @@ pub fn close(
     door: Option<&Name>,
     source: Option<IpNet>,
     backend: Option<Backend>,
-) -> Result<usize, Failure> {
+) -> Result<Closed, Failure> {
     let _lock = Lock::take()?;
     let running = running(firewall, backend)?;
     if let Some(door) = door {
         known(&running, door)?;
     }
     let mut ended = 0;
+    let told = running.nftables.as_ref().is_some_and(Listing::has_fleet);
     if let Some(listing) = running.nftables {
         ended += close_nftables(&firewall.nft, listing, door, source)?;
     }
@@ -166,7 +176,7 @@ pub fn close(
         ended += close_iptables(door, source)?;
     }
     Record::note_closed(&firewall.state, door, source)?;
-    Ok(ended)
+    Ok(Closed { ended, told })
 }
 
 /// A set that is being tidied up, because many elements of it have expired, is listed with gaps: what is

@@ -60,7 +60,7 @@ pub enum Note {
         door: u32,
         key: u32,
     },
-    /// The first address of what was ended.
+    /// The first address of what was ended; 0.0.0.0 or :: stands for all of them.
     Closed {
         source: IpAddr,
         door: u32,

@@ -460,3 +460,68 @@ fn file() -> String {
         false => format!("applied-{own}.json"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grant that was given for a minute, ten seconds before a trial ended it, and its time five seconds later.
+    fn case() -> (Trial, Moment) {
+        let (then, seconds) = (Moment::now(), Duration::from_secs);
+        let source: IpNet = "192.0.2.7/32".parse().unwrap();
+        let grant = Grant {
+            source,
+            door: 0x2_0002,
+            once: false,
+            opened_by: Some(Opened {
+                source: source.addr(),
+                door: 0x2_0002,
+                key: 0x9_0001,
+                expires_in: seconds(50),
+                given_for: seconds(60),
+            }),
+            expires_in: seconds(50),
+        };
+        let mut trial = Trial::new(1, None, seconds(600));
+        trial.note_ended(&[grant], &then, &[]);
+        (trial, then.plus(seconds(5)))
+    }
+
+    #[test]
+    fn who_comes_back_is_who_was_let_in_after_what_others_ended() {
+        let (trial, now) = case();
+        let ended = |source: &str, door: u32, key: u32, ago: u64| EndedElsewhere {
+            places: vec![(source.parse().unwrap(), door, Duration::from_secs(ago))],
+            keys: vec![(key, Duration::from_secs(ago))],
+        };
+        for (source, door, key, ago, comes_back) in [
+            // While he was in, and before he came.
+            ("192.0.2.7/32", 0x2_0002, 0, 0, false),
+            ("192.0.2.7/32", 0x2_0002, 0, 15, false),
+            ("192.0.2.7/32", 0x2_0002, 0, 16, true),
+            ("192.0.2.0/24", 0x2_0002, 0, 3, false),
+            ("0.0.0.0/0", 0x2_0002, 0, 3, false),
+            ("192.0.2.7/32", 0, 0x9_0001, 15, false),
+            ("192.0.2.7/32", 0, 0x9_0001, 16, true),
+            // Others, and elsewhere.
+            ("192.0.2.8/32", 0x2_0002, 0, 0, true),
+            ("192.0.2.7/32", 0x2_0003, 0x9_0002, 0, true),
+            ("::/0", 0x2_0002, 0, 0, true),
+        ] {
+            let back = trial.returning(&now, &[], &ended(source, door, key, ago));
+            assert_eq!(
+                back.len(),
+                usize::from(comes_back),
+                "{source} {door:x} {key:x} {ago}"
+            );
+            for grant in back {
+                assert_eq!(grant.expires_in, Duration::from_secs(45));
+                let given_for = grant.opened_by.map(|opened| opened.given_for);
+                assert_eq!(given_for, Some(Duration::from_secs(60)));
+            }
+        }
+        let late = now.plus(Duration::from_secs(60));
+        let none = EndedElsewhere::default();
+        assert!(trial.returning(&late, &[], &none).is_empty(), "it is over");
+    }
+}

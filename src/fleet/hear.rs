@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::clock::Moment;
-use super::ledger::{Ended, Given, Item, Ledger, Place, Refusal, Seen, networks_around};
+use super::ledger::{By, Ended, Given, Item, Ledger, Place, Refusal, Seen, networks_around};
 use super::message::{Message, News};
 use super::rules::Not;
 use crate::policy::Name;
@@ -40,13 +40,15 @@ impl Ledger {
         seconds: i64,
     ) -> Result<(), Refusal> {
         let from = &message.from;
+        let mut by = By::Elsewhere;
         if *from == self.rules.me {
             match &message.news {
                 // Somebody else has the name of this one.
                 News::Here { run } if *run != self.run => return Err(Refusal::Twin),
+                News::Here { .. } | News::Grant { .. } | News::Offset { .. } => return Ok(()),
                 // It may have been told by this host and be forgotten, its table being another.
                 News::Spent { .. } | News::Burnt { .. } => {}
-                _ => return Ok(()),
+                News::Closed { .. } | News::Revoked { .. } => by = By::HereBefore,
             }
         }
         match &message.news {
@@ -84,16 +86,14 @@ impl Ledger {
                 self.granted(door, from, given, most - least, now)
             }
             News::Closed { door, source, age } => {
-                if !self.rules.concerns(door) {
-                    return Ok(());
-                }
+                // Also for doors that this policy has not: it may be on trial.
                 let at = now.saturating_sub(least).saturating_sub(*age);
-                let noted = self.end(door, *source, Ended { at, here: false });
+                let noted = self.end(door, *source, Ended { at, by });
                 noted.unless_there_was_no_room()
             }
             News::Revoked { key, age } => {
                 let at = now.saturating_sub(least).saturating_sub(*age);
-                let noted = self.revoke(*key, Ended { at, here: false });
+                let noted = self.revoke(*key, Ended { at, by });
                 noted.unless_there_was_no_room()
             }
             News::Spent {
@@ -265,7 +265,8 @@ impl Ledger {
         let own = self
             .own
             .iter()
-            .filter_map(|(place, given)| Some((place, *by(given)?)));
+            .filter_map(|(place, given)| Some((place, *by(given)?)))
+            .filter(|(_, ended)| ended.by != By::HereBefore);
         for (place, ended) in own.map(|(p, e)| (p.clone(), e)).collect::<Vec<_>>() {
             self.end_own(&place, ended);
         }
@@ -290,7 +291,7 @@ impl Ledger {
         self.to_tell.remove(&Item::Grant(place.clone()));
         self.to_tell.insert(Item::Gone(place.clone(), given.source));
         // What an administrator ended here is out of the kernel already, and a new one may be in.
-        if !ended.here {
+        if ended.by == By::Elsewhere {
             self.work.end.insert(place.clone());
         }
     }
@@ -298,7 +299,7 @@ impl Ledger {
     /// Ends what was granted at a place before a moment.
     fn end_at(&mut self, place: &Place, ended: Ended) {
         let ends = |given: &Given| given.began <= ended.at;
-        if self.own.get(place).is_some_and(ends) {
+        if ended.by != By::HereBefore && self.own.get(place).is_some_and(ends) {
             self.end_own(place, ended);
         }
         if let Some(by_host) = self.others.get_mut(place) {
@@ -315,9 +316,19 @@ impl Ledger {
 }
 
 impl Ended {
+    /// Whether this, which was known before, says as much. At about the same moment, what this host tells the others
+    /// does.
+    fn covers(&self, other: Ended) -> bool {
+        match (self.by == By::Here, other.by == By::Here) {
+            (true, false) => self.at >= other.at.saturating_sub(SAME),
+            (false, true) => self.at > other.at,
+            _ => self.at >= other.at,
+        }
+    }
+
     /// Whether the kernel is to remember it, if this was known `before`. Told again it may seem a little later.
     fn is_news_of_others(&self, before: Option<Moment>) -> bool {
-        !self.here && before.is_none_or(|before| self.at > before.saturating_add(SAME))
+        self.by != By::Here && before.is_none_or(|before| self.at > before.saturating_add(SAME))
     }
 }
 
@@ -347,10 +358,9 @@ pub(super) fn note<T: Ord>(
     ended: Ended,
     most: usize,
 ) -> Noted {
-    let room = known.len() < most || ended.here;
+    let room = known.len() < most || ended.by == By::Here;
     match known.get(&what) {
-        // At the same moment, that of this host is told to the others.
-        Some(before) if (before.at, before.here) >= (ended.at, ended.here) => return Noted::Known,
+        Some(before) if before.covers(ended) => return Noted::Known,
         None if !room => return Noted::NoRoom,
         _ => {}
     }

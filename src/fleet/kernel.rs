@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::clock::Moment;
@@ -423,7 +424,10 @@ fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
         Note::Opened { .. } | Note::Forgotten { .. } => {}
         Note::Closed { source, door } => {
             if let Some(door) = known(ledger, *door) {
-                let network = ledger.rules.prefix.around(*source);
+                let network = match source.is_unspecified() {
+                    true => IpNet::new(*source, 0).unwrap_or_else(|_| IpNet::from(*source)),
+                    false => ledger.rules.prefix.around(*source),
+                };
                 ledger.closed_here(&door, network, now);
             }
         }

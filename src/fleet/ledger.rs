@@ -44,9 +44,19 @@ pub struct Given {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     pub at: Moment,
-    /// By an administrator of this host, who tells the others. What others say is not said again: each time
-    /// it would be a little later, and at last end what began after it.
-    pub here: bool,
+    pub by: By,
+}
+
+/// Who has ended something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// An administrator of this host, as its kernel has it. The others are told. What the engine says is not said
+    /// again: each time it would be a little later, and at last end what began after it.
+    Here,
+    /// The same, as the engine has kept it: the kernel may have begun anew since then. What it has of this host's own
+    /// grants began after it.
+    HereBefore,
+    Elsewhere,
 }
 
 /// A token that has opened: its key, window and number.
@@ -225,7 +235,7 @@ impl Ledger {
         let (_, network) = self.place(door, source);
         for around in networks_around(network) {
             let ended = self.closed.get_mut(&(door.clone(), around));
-            if let Some(ended) = ended.filter(|ended| ended.here) {
+            if let Some(ended) = ended.filter(|ended| ended.by == By::Here) {
                 ended.at = ended.at.min(began.saturating_sub(SAME));
             }
         }
@@ -260,20 +270,23 @@ impl Ledger {
 
     /// The kernel remembers that another host ended what was granted before `at`, which is not later than it was.
     pub fn remember_ended(&mut self, door: &Name, source: IpNet, at: Moment) {
-        let ended = Ended { at, here: false };
+        let by = By::Elsewhere;
+        let ended = Ended { at, by };
         let (place, _) = self.place_of_an_end(door, source);
         note(&mut self.closed, place, ended, self.rules.most);
     }
 
     /// The same of what a key opened.
     pub fn remember_revoked(&mut self, key: u32, at: Moment) {
-        let ended = Ended { at, here: false };
+        let by = By::Elsewhere;
+        let ended = Ended { at, by };
         note(&mut self.revoked, key, ended, self.rules.most);
     }
 
     /// An administrator of this host has ended what was granted before `at`.
     pub fn closed_here(&mut self, door: &Name, source: IpNet, at: Moment) {
-        let ended = Ended { at, here: true };
+        let by = By::Here;
+        let ended = Ended { at, by };
         if self.rules.concerns(door) && self.end(door, source, ended) == Noted::New {
             let place = (door.clone(), source);
             self.to_tell.insert(Item::Closed(place));
@@ -282,7 +295,8 @@ impl Ledger {
 
     /// An administrator of this host has taken a key away.
     pub fn revoked_here(&mut self, key: u32, at: Moment) {
-        if self.revoke(key, Ended { at, here: true }) == Noted::New {
+        let by = By::Here;
+        if self.revoke(key, Ended { at, by }) == Noted::New {
             self.to_tell.insert(Item::Revoked(key));
         }
     }
@@ -304,9 +318,12 @@ impl Ledger {
     /// The engine may have forgotten all: everything is told again.
     pub fn tell_all(&mut self) {
         let grants = self.own.keys().cloned().map(Item::Grant);
-        let closed = self.closed.iter().filter(|(_, ended)| ended.here);
+        let closed = self.closed.iter().filter(|(_, ended)| ended.by == By::Here);
         let closed = closed.map(|(place, _)| Item::Closed(place.clone()));
-        let revoked = self.revoked.iter().filter(|(_, ended)| ended.here);
+        let revoked = self
+            .revoked
+            .iter()
+            .filter(|(_, ended)| ended.by == By::Here);
         let revoked = revoked.map(|(key, _)| Item::Revoked(*key));
         let spent = self.spent.iter().cloned().map(Item::Spent);
         let burnt = self.burnt.iter().copied().map(Item::Burnt);

@@ -61,7 +61,7 @@ pub enum News {
     /// An administrator has ended what was granted before.
     Closed {
         door: Name,
-        /// As long as grants of that host are.
+        /// As long as grants of that host are, or of length 0: everybody.
         source: IpNet,
         age: i64,
     },
@@ -146,7 +146,10 @@ impl Message {
         }
         let of_a_host = match &message.news {
             News::Grant { source, .. } => is_of_a_host(*source),
-            News::Closed { source, .. } => is_of_a_host(source.addr()) && *source == source.trunc(),
+            News::Closed { source, .. } => {
+                let everybody = source.prefix_len() == 0;
+                (everybody || is_of_a_host(source.addr())) && *source == source.trunc()
+            }
             _ => true,
         };
         of_a_host.then_some(message).ok_or(Odd::Source)
@@ -205,6 +208,11 @@ mod tests {
                 door: name("ssh"),
                 source: "192.0.2.0/24".parse().unwrap(),
                 age: 3,
+            },
+            News::Closed {
+                door: name("ssh"),
+                source: "::/0".parse().unwrap(),
+                age: 0,
             },
             News::Revoked { key: 7, age: 0 },
             News::Spent {

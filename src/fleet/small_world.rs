@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::cases::{SECONDS, ledger, name};
 use super::clock::{Clock, Moment};
-use super::ledger::{Item, Ledger};
+use super::ledger::{By, Item, Ledger};
 use super::message::{Message, News, OFFSET};
 use super::take::take;
 use crate::policy::Name;
@@ -192,10 +192,10 @@ impl Small {
                 for (place, end) in &self.kernels[host] {
                     self.hosts[host].found_elsewhere(place.clone(), now, *end);
                 }
-                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| e.here) {
+                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| e.by == By::Here) {
                     self.hosts[host].closed_here(door, *source, ended.at);
                 }
-                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| !e.here) {
+                for ((door, source), ended) in old.closed.iter().filter(|(_, e)| e.by != By::Here) {
                     self.hosts[host].remember_ended(door, *source, ended.at);
                 }
                 self.clocks[host] = Clock::default();

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use super::{KeyKind, Policy, id};
 use crate::single_use::Secret;
 
+/// Which sets the table of a fleet has. Another release may have had others.
+const FORM: u32 = 2;
+
 impl Policy {
     /// A number for all that `toctoc fleet` goes by: doors and how long they open, what is shared and accepted,
     /// keys, the engine and what is signed with, and the group in which it is told. The agent reads the policy's file, and the kernel may run another
     /// policy (edited and not applied, or refused after a trial): this tells them apart. It says nothing of
     /// sequences, and of a secret no more than its [id](crate::single_use::Secret::id).
     pub fn terms(&self) -> u32 {
-        let mut text = String::new();
+        let mut text = format!("{FORM} ");
         let named = |doors: &[super::DoorIndex]| -> Vec<String> {
             let names = doors.iter().map(|&door| self.door(door).name.to_string());
             names.collect()

@@ -95,11 +95,14 @@ pub(super) fn close(arguments: &Close) -> Answer {
         source,
         arguments.backend,
     ) {
-        Ok(0) => {
-            say("no such grant was there\n");
+        Ok(closed) if closed.ended == 0 => {
+            say(match closed.told {
+                true => "no such grant was here; the other hosts of the fleet are told\n",
+                false => "no such grant was there\n",
+            });
             Answer::Yes
         }
-        Ok(number) => reported(&format!("ended {}\n", count(number, "grant"))),
+        Ok(closed) => reported(&format!("ended {}\n", count(closed.ended, "grant"))),
         Err(failure) => could_not(&failure),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::change::{Change, Holders};
 use super::elements::{
@@ -128,7 +128,7 @@ fn end(
 /// How long it is noted for the other hosts that a grant was ended: as long as any counts there.
 pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Leaves notes of what is ended, and of a source that is named and may be in at other hosts alone.
+/// Leaves notes of what is ended, and of what is meant and may be at other hosts alone: a source that is named, or all.
 fn note_closed(
     text: &mut String,
     running: &Listing,
@@ -145,11 +145,16 @@ fn note_closed(
             Family::of(source.addr()) == family && source.prefix_len() == prefix
         });
         let mut noted: BTreeSet<(IpNet, u32)> = here.map(|(s, door, _)| (*s, *door)).collect();
-        let named = source.filter(|source| Family::of(source.addr()) == family);
-        if let (Some(door), Some(source)) = (door, named)
-            && let Ok(network) = granted_network(source, prefix)
-        {
-            noted.insert((network, door.id()));
+        let meant = match source {
+            None => Some(everybody(family)),
+            Some(source) if Family::of(source.addr()) == family => {
+                granted_network(source, prefix).ok()
+            }
+            Some(_) => None,
+        };
+        let doors = running.doors().into_iter().filter_map(Name::new);
+        for meant_door in doors.filter(|own| door.is_none_or(|door| door == own)) {
+            noted.extend(meant.map(|network| (network, meant_door.id())));
         }
         for (source, door) in noted {
             let element = format!("{} . {}", source.addr(), classid(door));
@@ -177,6 +182,14 @@ pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> String {
         }
     }
     text
+}
+
+/// All addresses, which no grant is for. An element for them has the address 0.0.0.0 or ::, where no packet comes from.
+pub(super) fn everybody(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::V4(Ipv4Net::default()),
+        Family::V6 => IpNet::V6(Ipv6Net::default()),
+    }
 }
 
 /// The transaction that notes that a key was revoked.
@@ -227,6 +240,7 @@ mod tests {
     #[test]
     fn what_other_hosts_ended_is_ended_just_there_and_leaves_no_note() {
         let text = r#"{"nftables": [
+            {"chain": {"family": "inet", "table": "toctoc", "name": "door-ssh"}},
             {"set": {"family": "inet", "table": "toctoc", "name": "closed4"}},
             {"set": {"family": "inet", "table": "toctoc", "name": "elsewhere4", "elem": [
                 {"elem": {"val": {"concat": ["192.0.2.7", "2:2"]}, "timeout": 60, "expires": 41}},
@@ -257,5 +271,55 @@ mod tests {
             named.lines().last().unwrap().contains("192.0.2.9 . "),
             "{named}"
         );
+        // All that this host knows, and all that others do.
+        let ssh = classid(door.id());
+        for (source, door) in [("192.0.2.7", "2:2"), ("0.0.0.0", &ssh)] {
+            let element = format!("closed4 {{ {source} . {door} timeout 86400s }}");
+            assert!(noted.contains(&element), "{noted}");
+        }
+        assert!(!named.contains("0.0.0.0"), "{named}");
+    }
+
+    /// What is written of other hosts' ends is what is read, of whatever length the network is.
+    #[test]
+    fn what_others_ended_is_written_as_it_is_read() {
+        let minutes = |number: u64| Duration::from_secs(60 * number);
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let ended = EndedElsewhere {
+            places: vec![
+                (net("192.0.2.0/24"), 0x2_0002, minutes(1)),
+                (net("0.0.0.0/0"), 0x2_0002, minutes(2)),
+                (net("2001:db8::7/128"), 0x2_0003, minutes(3)),
+                (net("2001:db8::/64"), 0x2_0003, NOTED_FOR),
+            ],
+            keys: vec![(0x9_0001, minutes(4)), (0x9_0002, 2 * NOTED_FOR)],
+        };
+        let text = note_ended_elsewhere(&ended);
+        let given: Vec<&str> = text
+            .lines()
+            .filter(|l| !l.contains("timeout 60s }") && l.starts_with("add"))
+            .collect();
+        let wanted = [
+            "add element inet toctoc revoked-elsewhere { 9:1 timeout 86160s }",
+            "add element inet toctoc ended4 { 192.0.2.0 . 2:2 . 1:18 timeout 86340s }",
+            "add element inet toctoc ended4 { 0.0.0.0 . 2:2 . 1:0 timeout 86280s }",
+            "add element inet toctoc ended6 { 2001:db8::7 . 2:3 . 1:80 timeout 86220s }",
+        ];
+        assert_eq!(given, wanted, "{text}");
+        // As nft lists it, a moment later.
+        let listed = r#"{"nftables": [
+            {"set": {"family": "inet", "table": "toctoc", "name": "revoked-elsewhere", "elem": [
+                {"elem": {"val": "9:1", "timeout": 86160, "expires": 86159}}]}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "ended4", "elem": [
+                {"elem": {"val": {"concat": ["192.0.2.0", "2:2", "1:18"]}, "timeout": 86340, "expires": 86339}},
+                {"elem": {"val": {"concat": ["0.0.0.0", "2:2", "1:"]}, "timeout": 86280, "expires": 86279}},
+                {"elem": {"val": {"concat": ["192.0.2.9", "2:2", "2:18"]}, "timeout": 60, "expires": 50}},
+                {"elem": {"val": {"concat": ["192.0.2.9", "2:2", "1:21"]}, "timeout": 60, "expires": 50}}]}},
+            {"set": {"family": "inet", "table": "toctoc", "name": "ended6", "elem": [
+                {"elem": {"val": {"concat": ["2001:db8::7", "2:3", "1:80"]}, "timeout": 86220, "expires": 86219}}]}}
+            ]}"#;
+        let read = Listing::parse(listed).unwrap().ended_elsewhere();
+        assert_eq!(read.places, ended.places[..3]);
+        assert_eq!(read.keys, ended.keys[..1]);
     }
 }

@@ -16,7 +16,7 @@ use super::elements::{
 use super::listed_set::ListedSet;
 use super::listing::Listing;
 use super::script::{Script, Set, SetKind, time};
-use super::{Kept, TABLE, USED_UP, classid, parse_set_name, set_name};
+use super::{Kept, LEFT, TABLE, classid, parse_set_name, set_name};
 use crate::policy::Policy;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
@@ -342,7 +342,7 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
                 let _ = writeln!(text, "flush {kind} {TABLE} {name}");
             }
             // A key may come back, and what it has used up stays used up.
-            None if USED_UP.contains(&name.as_str()) => {
+            None if LEFT.contains(&name.as_str()) => {
                 unchanged.insert(name.clone());
             }
             Some(Stays::Not) | None => {
@@ -440,7 +440,7 @@ fn carry_over(
             // How long ago it was can be told from what is left, whatever the element was given.
             Kept::Closed => {
                 for (source, door, ago) in running.closed() {
-                    let same = source.prefix_len() == prefix;
+                    let same = [0, prefix].contains(&source.prefix_len());
                     if same && Family::of(source.addr()) == family && rights.know(door) {
                         let element = format!("{} . {}", source.addr(), classid(door));
                         add(element, NOTED_FOR.saturating_sub(ago), NOTED_FOR);

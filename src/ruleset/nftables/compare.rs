@@ -12,9 +12,7 @@ use super::elements::{grant_element, grant_set, opened_element, opened_set};
 use super::listed_set::ListedSet;
 use super::listing::{ListedChain, Listing};
 use super::script::{Script, SetKind};
-use super::{
-    BURNING, BURNT, FRESH, REVOKED, SPENT, SPENT_ELSEWHERE, TOKENS, USED_UP, parse_set_name,
-};
+use super::{BURNING, BURNT, FRESH, LEFT, REVOKED, SPENT, SPENT_ELSEWHERE, TOKENS, parse_set_name};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -29,7 +27,7 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &mut drifts,
         |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
     );
-    let left = |name: &str| USED_UP.contains(&name) && !expected.sets.contains_key(name);
+    let left = |name: &str| LEFT.contains(&name) && !expected.sets.contains_key(name);
     let found = actual.sets.iter().filter(|(name, _)| !left(name));
     let found: BTreeMap<String, &ListedSet> = found.map(|(n, set)| (n.clone(), set)).collect();
     pairs("set", &expected.sets, &found, &mut drifts, |n, e, a, d| {
@@ -67,8 +65,7 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
     let sets = script.sets.iter().map(|set| (set.name.clone(), set));
     let sets: BTreeMap<String, _> = sets.collect();
     let found = actual.sets.iter().map(|(name, set)| (name.clone(), set));
-    let found =
-        found.filter(|(name, _)| sets.contains_key(name) || !USED_UP.contains(&name.as_str()));
+    let found = found.filter(|(name, _)| sets.contains_key(name) || !LEFT.contains(&name.as_str()));
     pairs(
         "set",
         &sets,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::by_hand::everybody;
 use super::listed_set::{
     ListedSet, address_of, ago, classid_of, element_parts, opened_of, timeout_of,
 };
@@ -306,11 +307,23 @@ impl Listing {
             .collect()
     }
 
-    /// The notes of grants that were ended by hand: source and door, and how long ago at least.
+    /// The notes of grants that were ended by hand: source (a network of length 0 for everybody) and door, and how long ago at least.
     pub fn closed(&self) -> Vec<(IpNet, u32, Duration)> {
         self.timed(Kept::Closed)
-            .map(|(source, door, left, _)| (source, door, ago(super::NOTED_FOR, left)))
+            .map(|(source, door, left, _)| {
+                let source = match source.addr().is_unspecified() {
+                    true => everybody(Family::of(source.addr())),
+                    false => source,
+                };
+                (source, door, ago(super::NOTED_FOR, left))
+            })
             .collect()
+    }
+
+    /// Whether the policy that made this table has a fleet.
+    pub fn has_fleet(&self) -> bool {
+        let mut names = self.sets.keys();
+        names.any(|name| matches!(parse_set_name(name), Some((Kept::Closed, ..))))
     }
 
     /// The terms of the policy that made this table, if it has a fleet.

@@ -169,8 +169,9 @@ const LENGTH: u32 = 0x1_0000;
 /// The set of keys that another host of the fleet has revoked, so that no way back lets them in.
 pub const REVOKED_ELSEWHERE: &str = "revoked-elsewhere";
 
-/// What remembers what was used up: an apply of a policy without such keys leaves it.
-const USED_UP: [&str; 3] = [SPENT, BURNT, BURNING];
+/// What remembers what was used up, and what other hosts ended: an apply of a policy without such keys, or without a
+/// fleet, leaves it. There may be a way back.
+const LEFT: [&str; 6] = [SPENT, BURNT, BURNING, "ended4", "ended6", REVOKED_ELSEWHERE];
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.

@@ -325,8 +325,10 @@ impl Fleet {
 
     pub fn until_connected(&self, place: usize) {
         let connected = || {
-            let report = &self.status(place)["fleet"]["report"];
-            report["connected"] == true && report["why"].is_null()
+            let fleet = &self.status(place)["fleet"];
+            let report = &fleet["report"];
+            // Not what an agent has said that is no more.
+            fleet["running"] == true && report["connected"] == true && report["why"].is_null()
         };
         until_or("the agent is connected", connected, || self.said(place));
     }

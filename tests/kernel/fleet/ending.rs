@@ -264,12 +264,7 @@ fn a_way_back_lets_nobody_in_whom_another_host_has_ended() {
     let fleet = Fleet::with(2, &lasting());
     a_trial_that_ends_two(&fleet);
     assert_eq!(fleet.yes(1, &["close", "ssh", FIRST]), "ended 1 grant\n");
-    let host = &fleet.members[0].host;
-    let list = ["nft", "list", "set", "inet", "toctoc", "ended4"];
-    until("it is noted", || {
-        let listed = host.inside(|| run(&list, "").unwrap()).unwrap();
-        listed.stdout.contains(FIRST)
-    });
+    until("it is noted", || fleet.list(0, "ended4").contains(FIRST));
     let said = fleet.yes(0, &["rollback"]);
     fleet.until_open(0, SECOND, 22);
     assert!(!fleet.is_open(0, FIRST, 22), "{said}");
@@ -289,4 +284,87 @@ fn who_was_let_in_again_by_a_way_back_is_as_long_in_as_before() {
     fleet.start_agent(0);
     fleet.until_shut(0, FIRST, 22);
     assert!(fleet.is_open(0, SECOND, 22));
+}
+
+/// The same for a key, and for trials of which the last one has neither the door nor a fleet.
+#[test]
+fn a_way_back_lets_nobody_in_whose_key_another_host_has_revoked() {
+    let lost = "[key.lost]\nopens = [\"ssh\"]\nopen_for = \"1h\"\nsequence = [5571, 6602, 7733]\n";
+    let mut fleet = Fleet::with(2, &format!("{}{lost}", lasting()));
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    fleet.knock_with(0, FIRST, &["5571", "6602", "7733"]);
+    fleet.knock(0, SECOND);
+    for source in [FIRST, SECOND] {
+        fleet.until_open(1, source, 22);
+    }
+    let web =
+        "[door.web]\nports = [443]\n[key.yves]\nopens = [\"web\"]\nsequence = [4431, 2387, 920]\n";
+    let with_fleet = fleet.policy(0, web).replace("[\"ssh\"]\n", "[\"web\"]\n");
+    let trial = |text: &str| {
+        let path = fleet.file(0, "policy.toml", text).display().to_string();
+        fleet.yes(0, &["apply", "--confirm", "10m", &path]);
+    };
+    trial(&with_fleet);
+    assert!(fleet.status(0)["doors"][0]["name"] == "web");
+    let policy = fleet.path(1, "policy.toml");
+    fleet.yes(1, &["key", "revoke", "lost", &policy]);
+    until("it is noted", || {
+        fleet.list(0, "revoked-elsewhere").contains("elements")
+    });
+    trial(web);
+    fleet.kill_engine();
+    fleet.yes(0, &["rollback"]);
+    fleet.until_open(0, SECOND, 22);
+    assert!(!fleet.is_open(0, FIRST, 22));
+}
+
+/// Its own words are in the engine, and the grants of others too.
+#[test]
+fn a_host_that_begins_anew_knows_what_it_has_closed() {
+    let mut fleet = Fleet::with(2, &lasting());
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    fleet.knock(1, FIRST);
+    fleet.knock(1, SECOND);
+    for source in [FIRST, SECOND] {
+        fleet.until_open(0, source, 22);
+    }
+    fleet.plug(1, false);
+    fleet.yes(0, &["close", "ssh", FIRST]);
+    until("the engine knows", || {
+        fleet.redis(&["KEYS", "toctoc:closed:*"]).contains(FIRST)
+    });
+    // As after a start of the machine.
+    let policy = fleet.path(0, "policy.toml");
+    fleet.kill_agent(0);
+    fleet.yes(0, &["remove"]);
+    fleet.yes(0, &["apply", &policy]);
+    fleet.start_agent(0);
+    fleet.until_open(0, SECOND, 22);
+    assert_eq!(sources(&fleet, 0), [SECOND]);
+}
+
+/// Also who is in at other hosts alone.
+#[test]
+fn close_without_a_source_ends_what_this_host_does_not_know_of() {
+    let fleet = Fleet::of(2);
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    fleet.plug(0, false);
+    fleet.until_said(0, "this host goes on by itself");
+    fleet.knock(1, FIRST);
+    fleet.until_open(1, FIRST, 22);
+    fleet.yes(1, &["open", "ssh", "2001:db8::7", "--for", "10m"]);
+    fleet.yes(1, &["open", "web", SECOND, "--for", "10m"]);
+    let said = fleet.yes(0, &["close", "ssh"]);
+    assert_eq!(
+        said,
+        "no such grant was here; the other hosts of the fleet are told\n"
+    );
+    fleet.plug(0, true);
+    fleet.until_shut(1, FIRST, 22);
+    until("both families", || sources(&fleet, 1).is_empty());
+    assert_eq!(fleet.grants(1, "web").len(), 2, "another door");
+    assert!(!fleet.is_open(0, FIRST, 22));
+    fleet.until_connected(0);
+    fleet.knock(1, FIRST);
+    (0..2).for_each(|place| fleet.until_open(place, FIRST, 22));
 }

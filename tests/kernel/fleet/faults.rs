@@ -170,6 +170,51 @@ fn a_grant_of_a_time_to_come_is_refused() {
     assert!(!is_in(&fleet, 1, STRANGER));
 }
 
+/// The offset in the engine taken back is to agents as if its clock was set back. What is over does not come back by
+/// that, neither at who has noticed it nor at who starts later.
+#[test]
+fn hosts_make_up_for_an_engine_whose_clock_is_set_back() {
+    let doors = DOORS.replace("opens ", "open_for = \"6s\"\nopens ");
+    let mut fleet = Fleet::with(3, &doors);
+    (0..3).for_each(|place| fleet.listen(place, 22));
+    let offset = |fleet: &Fleet| -> i64 {
+        let kept = fleet.redis(&["GET", "toctoc:offset"]);
+        let (_, by) = kept.split_once("\"by\":").unwrap_or(("", "0"));
+        by.trim_end().trim_end_matches('}').parse().unwrap()
+    };
+    let set = |fleet: &Fleet, by: i64| {
+        let text =
+            format!("{{\"v\":1,\"from\":\"a\",\"at\":1,\"news\":{{\"offset\":{{\"by\":{by}}}}}}}");
+        fleet.redis(&["SET", "toctoc:offset", &text]);
+    };
+    set(&fleet, 6000);
+    (0..3).for_each(|place| fleet.until_said(place, "clock was set ahead"));
+    fleet.knock(0, FIRST);
+    (1..3).for_each(|place| fleet.until_open(place, FIRST, 22));
+    let old = fleet.redis(&["GET", &format!("toctoc:grant:a:ssh:{FIRST}")]);
+    let old = old.trim();
+    assert!(old.contains("\"grant\""), "{old}");
+    (0..3).for_each(|place| fleet.until_shut(place, FIRST, 22));
+    set(&fleet, 0);
+    until("they make up for it", || offset(&fleet) >= 6000);
+    fleet.kill_agent(2);
+    fleet.start_agent(2);
+    fleet.until_connected(2);
+    fleet.redis(&["PUBLISH", "toctoc:fleet", old]);
+    // The same of now counts.
+    let time = fleet.redis(&["TIME"]);
+    let seconds: i64 = time.lines().next().unwrap().parse().unwrap();
+    let (begin, rest) = old.split_once("\"at\":").unwrap();
+    let (_, rest) = rest.split_once(',').unwrap();
+    let now = seconds * 1000 + offset(&fleet);
+    let new = format!("{begin}\"at\":{now},{rest}").replace(FIRST, LATER);
+    fleet.redis(&["PUBLISH", "toctoc:fleet", &new]);
+    for place in 1..3 {
+        fleet.until_open(place, LATER, 22);
+        assert!(!is_in(&fleet, place, FIRST), "{place}");
+    }
+}
+
 /// The agent reads a file, and the kernel may run another policy: one that was there before the file was edited, or
 /// that a trial went back to.
 #[test]
