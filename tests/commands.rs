@@ -121,6 +121,41 @@ fn a_new_secret_is_a_file_of_its_own() {
     assert_ne!(fs::read_to_string(&other).unwrap(), secret);
 }
 
+/// Who has the key's secret, or the engine's password, could sign for the hosts.
+#[test]
+fn the_secret_of_a_fleet_is_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let secret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let other = secret.replace("1e1f", "1e20");
+    for (fleet, password, key, wrong) in [
+        (secret, "correct-horse", &*other, None),
+        (secret, "correct-horse", secret, Some("the fleet and `alice` have the same secret")),
+        (secret, secret, &other, Some("the secret is the engine's password")),
+        ("correct-horse", "correct-horse", &other, Some("copy it from another host of the fleet")),
+    ] {
+        file("fleet.secret", fleet);
+        file("fleet.password", password);
+        file("alice.secret", key);
+        let policy = file(
+            "policy.toml",
+            "token_port = 20123\n[fleet]\nurl = \"redis://192.0.2.10\"\nname = \"a\"\nshare = [\"ssh\"]\n\
+             password = \"fleet.password\"\nsecret = \"fleet.secret\"\n[door.ssh]\nports = [22]\n\
+             [key.alice]\nopens = [\"ssh\"]\ntoken = \"alice.secret\"\n",
+        );
+        let output = toctoc(&["check", &policy]);
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert_eq!(output.status.success(), wrong.is_none(), "{said}");
+        assert!(said.contains(wrong.unwrap_or("no errors")), "{said}");
+        assert!(!said.contains(secret), "{said}");
+    }
+}
+
 #[test]
 fn help_fits_a_screen() {
     for command in [

@@ -28,6 +28,7 @@ pub fn table(rows: &[Row]) -> Option<String> {
     let anywhere_else = opened("toctoc, a sequence", "random ports")?
         .min(opened("toctoc, a sequence", "the door")?);
     let apply = |keys: u64| median("operations", "apply again", "toctoc, nftables", keys);
+    let memory = |of: &str| median("state", &format!("memory of a {of}"), "toctoc, nftables", 0);
     let lines = [
         (
             "from the client's start to a connection",
@@ -66,9 +67,15 @@ pub fn table(rows: &[Row]) -> Option<String> {
             "under-a-flood",
             format!(
                 "a token with the flood at its port: {}; a sequence with the flood anywhere but at its first \
-                 knock: {anywhere_else}; at its first knock: {}",
+                 knock: {anywhere_else}; at its first knock: {}, and {} when it comes as fast as it can be sent",
                 opened("toctoc, a token", "its token port")?,
-                opened("toctoc, a sequence", "its first knock")?
+                opened("toctoc, a sequence", "its first knock")?,
+                median(
+                    "flood",
+                    "its first knock as fast as it goes: opened",
+                    "toctoc, a sequence",
+                    0
+                )?
             ),
             format!(
                 "with the flood at what they must hear: letmein {}, the classic script {} with `knock`, {} with its \
@@ -83,11 +90,17 @@ pub fn table(rows: &[Row]) -> Option<String> {
         (
             "memory and processes that stay",
             "from-the-start-of-the-client-to-a-connection-through-the-door",
-            "none".to_string(),
+            format!(
+                "no process; in the kernel {:.1} kB a key, {} bytes a grant, {} a token (four for each minute that is \
+                 loaded)",
+                memory("key of five knocks")? / 1000.0,
+                memory("grant")?.round(),
+                memory("token")?.round()
+            ),
             daemons(rows)?,
         ),
         (
-            "`apply` of 10 and 10,000 keys",
+            "`apply` of 10 and 10,000 keys that run already",
             "commands",
             format!(
                 "{} ms and {:.1} s",

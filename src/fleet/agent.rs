@@ -103,9 +103,10 @@ pub(super) struct Agent<'s> {
     pub(super) unheard: Option<Moment>,
     pub(super) lag: Option<i64>,
     pub(super) why: Option<String>,
-    pub(super) refused: BTreeMap<String, u64>,
+    /// Why, how often since that was told last, and when that was.
+    pub(super) refused: BTreeMap<String, (u64, Moment)>,
     pub(super) all_refused: u64,
-    pub(super) last_refused: Option<String>,
+    pub(super) last_refused: Option<(String, Moment)>,
     next_beat: Moment,
     /// When it is to be said again that this host is there.
     next_here: Moment,
@@ -396,8 +397,11 @@ impl Agent<'_> {
         if self.there != Some(There::This) || self.unseen {
             self.look();
         }
-        for (why, count) in std::mem::take(&mut self.refused) {
-            (self.say)(&format!("refused {count} of what others say: {why}"));
+        for (why, (count, told)) in &mut self.refused {
+            if *count > 0 && now >= told.saturating_add(COMPLAINTS) {
+                (self.say)(&format!("refused {count} of what others say: {why}"));
+                (*count, *told) = (0, now);
+            }
         }
         self.report();
     }
@@ -413,7 +417,11 @@ impl Agent<'_> {
             why: self.why.clone(),
             lag: self.lag,
             refused: self.all_refused,
-            last_refused: self.last_refused.clone(),
+            last_refused: self.last_refused.as_ref().map(|(why, _)| why.clone()),
+            refused_ago: self
+                .last_refused
+                .as_ref()
+                .map(|(_, at)| self.reported.saturating_sub(*at).max(0) as f64 / 1000.0),
             unkept: self.still_unkept.max(self.unkept.len()),
             waits: self.there.and_then(There::words).map(str::to_string),
             ..Report::of(&self.ledger)

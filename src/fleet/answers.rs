@@ -171,7 +171,7 @@ impl Agent<'_> {
             }
         };
         self.all_refused += 1;
-        self.last_refused = Some(refused.clone());
-        *self.refused.entry(refused).or_default() += 1;
+        self.last_refused = Some((refused.clone(), now));
+        self.refused.entry(refused).or_insert((0, Moment::MIN)).0 += 1;
     }
 }

@@ -38,6 +38,9 @@ pub struct Report {
     /// How many messages were refused since the agent began, and why the last one was.
     pub refused: u64,
     pub last_refused: Option<String>,
+    /// How long before this was written that was, in seconds.
+    #[serde(default)]
+    pub refused_ago: Option<f64>,
     /// What the engine published and would not keep.
     pub unkept: usize,
     /// What the agent waits for, if the kernel does not run its policy: a sentence.

@@ -286,7 +286,7 @@ impl Linter<'_> {
             .filter(|fleet| fleet.secret.is_none())
         {
             let warning = Diagnostic::new(fleet.at.clone(), "what the hosts tell each other is not signed")
-                .help("`toctoc fleet --new-secret fleet.secret`, on all hosts `secret = \"fleet.secret\"`.");
+                .help("`toctoc fleet --new-secret fleet.secret` at one host, the file copied to all, and `secret = \"fleet.secret\"`.");
             self.warn("fleet-unsigned", None, warning);
         }
     }

@@ -306,7 +306,8 @@ fn take_away(arguments: &Revoke) -> Answer {
             match note_revoked(&firewall, name) {
                 Ok(false) => {}
                 Ok(true) => say(
-                    "the other hosts of the fleet end its grants too; each has keys of its own\n",
+                    "the other hosts of the fleet end its grants too; where one still has this key, it opens \
+                     there, and by that here: revoke it there too\n",
                 ),
                 Err(failure) => complain(&format!(
                     "the other hosts of the fleet are not told: {}",

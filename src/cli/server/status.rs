@@ -70,7 +70,8 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     } else {
         say(&text(&status));
     }
-    if status.matches_policy && !status.tokens_low() {
+    let alone = |fleet: &FleetStatus| !fleet.takes_part();
+    if status.matches_policy && !status.tokens_low() && !status.fleet.as_ref().is_some_and(alone) {
         Answer::Yes
     } else {
         Answer::No
@@ -221,6 +222,12 @@ fn about_the_fleet(fleet: &FleetStatus) -> String {
     if let Some(waits) = &report.waits {
         let _ = writeln!(text, "  {waits}");
     }
+    if !fleet.running {
+        text.push_str(
+            "  `toctoc fleet` DOES NOT RUN ANY MORE: this host has its doors for itself\n",
+        );
+        return text;
+    }
     let told = match (&report.why, report.connected) {
         (None, true) => "connected".to_string(),
         (Some(why), _) => why.clone(),
@@ -235,14 +242,16 @@ fn about_the_fleet(fleet: &FleetStatus) -> String {
         report.engine,
         lag.unwrap_or_default()
     );
+    // Each says that it is there every 2 s, and in a large fleet less often.
+    let beat = f64::max(2.0, 0.02 * report.hosts.len() as f64);
     for host in &report.hosts {
         // It has grown older since.
-        let ago = seconds(host.seen + age);
-        let _ = writeln!(
-            text,
-            "  {:<12} seen {ago} ago, {} ms away",
-            host.name, host.lag
-        );
+        let since = host.seen + age;
+        let (ago, lag) = (seconds(since), host.lag);
+        let _ = match report.why.is_none() && since > 5.0 * beat {
+            true => writeln!(text, "  {:<12} NOT HEARD OF for {ago}", host.name),
+            false => writeln!(text, "  {:<12} seen {ago} ago, {lag} ms away", host.name),
+        };
     }
     if report.unkept > 0 {
         let _ = writeln!(
@@ -253,14 +262,10 @@ fn about_the_fleet(fleet: &FleetStatus) -> String {
     }
     if let Some(why) = &report.last_refused {
         let refused = report.refused;
+        let ago = seconds(report.refused_ago.unwrap_or_default() + age);
         let _ = writeln!(
             text,
-            "  refused {refused} of what others say, the last time {why}"
-        );
-    }
-    if !fleet.running {
-        text.push_str(
-            "  `toctoc fleet` DOES NOT RUN ANY MORE: this host has its doors for itself\n",
+            "  refused {refused} of what others say, the last time {ago} ago: {why}"
         );
     }
     text

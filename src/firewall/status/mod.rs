@@ -57,6 +57,16 @@ pub struct FleetStatus {
     pub report: Option<Report>,
 }
 
+impl FleetStatus {
+    /// Whether this host takes part in it: its agent runs, goes by the policy that the kernel runs, and is connected.
+    pub fn takes_part(&self) -> bool {
+        let report = self.report.as_ref();
+        let well =
+            |report: &Report| report.connected && report.why.is_none() && report.waits.is_none();
+        self.running && report.is_some_and(well)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DoorStatus {
     pub name: String,

@@ -64,8 +64,16 @@ impl Checker<'_> {
         let password = fleet.password.as_ref();
         let password = password.and_then(|written| self.password(host, written));
         let secret = fleet.secret.as_ref().and_then(|written| {
-            let maker = "toctoc fleet --new-secret FILE";
-            let secret = self.secret(host, written, "secret = \"fleet.secret\"", maker)?;
+            let from = "copy it from another host of the fleet (`toctoc fleet --new-secret FILE` makes the first)";
+            let secret = self.secret(host, written, "secret = \"fleet.secret\"", from)?;
+            let same = |password: &Password| Secret::parse(password.reveal()).as_ref() == Ok(&secret);
+            if password.as_ref().is_some_and(same) {
+                self.error(
+                    Diagnostic::new(written.at.clone(), "the secret is the engine's password")
+                        .label("the same text")
+                        .help("whoever knows the password could sign for the hosts; `toctoc fleet --new-secret FILE` makes another one"),
+                );
+            }
             if let Some((&place, _)) = keys.iter().find(|(_, key)| **key == secret) {
                 let key = &file.keys[place].name;
                 self.error(
@@ -74,9 +82,10 @@ impl Checker<'_> {
                         format!("the fleet and `{}` have the same secret", key.value),
                     )
                     .label("the same secret")
-                    .help(format!(
-                        "the device that has the key could sign for the hosts; `{maker}` makes another one"
-                    ))
+                    .help(
+                        "the device that has the key could sign for the hosts; `toctoc fleet --new-secret FILE` \
+                         makes another one",
+                    )
                     .also(key.at.clone(), "the key"),
                 );
             }

@@ -235,7 +235,8 @@ impl Checker<'_> {
                 continue;
             }
             let example = format!("token = \"{}.secret\"", key.name.value);
-            let Some(secret) = self.secret(host, written, &example, "toctoc key new") else {
+            let Some(secret) = self.secret(host, written, &example, "`toctoc key new` makes it")
+            else {
                 continue;
             };
             let same = secrets.iter().find(|(_, other)| other.id() == secret.id());
@@ -260,13 +261,13 @@ impl Checker<'_> {
         secrets
     }
 
-    /// The secret in a file that the policy names. `example` is how that is written, `maker` makes such a file.
+    /// The secret in a file that the policy names. `example` is how that is written, `from` where such a file comes from.
     pub(super) fn secret(
         &mut self,
         host: &Host,
         written: &Spanned<String>,
         example: &str,
-        maker: &str,
+        from: &str,
     ) -> Option<Secret> {
         let Spanned { value: path, at } = written;
         if Secret::parse(path).is_ok() {
@@ -293,7 +294,7 @@ impl Checker<'_> {
                         .label("the file of the secret")
                         .help(format!(
                             "a file of 64 hexadecimal digits that nobody else may read (0600), beside the \
-                             policy; `{maker}` makes it"
+                             policy; {from}"
                         )),
                 );
                 None

@@ -465,6 +465,11 @@ fn an_agent_that_is_killed_begins_where_it_was() {
     // It is seen at once.
     let runs = [0, 1, 2].map(|place| fleet.status(place)["fleet"]["running"] == true);
     assert_eq!(runs, [false, false, true]);
+    let exit = [0, 2].map(|place| {
+        let policy = fleet.path(place, "policy.toml");
+        fleet.toctoc(place, &["status", &policy]).status.code()
+    });
+    assert_eq!(exit, [Some(1), Some(0)]);
     // What the kernels have, they have; and what happens meanwhile is found.
     assert!(fleet.is_open(1, FIRST, 22));
     fleet.knock(0, LATER);
