@@ -135,9 +135,24 @@ fn the_secret_of_a_fleet_is_nothing_else() {
     let other = secret.replace("1e1f", "1e20");
     for (fleet, password, key, wrong) in [
         (secret, "correct-horse", &*other, None),
-        (secret, "correct-horse", secret, Some("the fleet and `alice` have the same secret")),
-        (secret, secret, &other, Some("the secret is the engine's password")),
-        ("correct-horse", "correct-horse", &other, Some("copy it from another host of the fleet")),
+        (
+            secret,
+            "correct-horse",
+            secret,
+            Some("the fleet and `alice` have the same secret"),
+        ),
+        (
+            secret,
+            secret,
+            &other,
+            Some("the secret is the engine's password"),
+        ),
+        (
+            "correct-horse",
+            "correct-horse",
+            &other,
+            Some("copy it from another host of the fleet"),
+        ),
     ] {
         file("fleet.secret", fleet);
         file("fleet.password", password);

@@ -71,7 +71,8 @@ fn toctoc(mut program: Command) -> Roff {
         ("0", "Yes: it was done, or is so."),
         (
             "1",
-            "No: the policy has errors, the kernel differs, the door is shut.",
+            "No: the policy has errors, the kernel differs, this host takes no part in its fleet, the door is \
+             shut.",
         ),
         ("2", "It could not be done, or not be found out."),
     ] {
