@@ -168,9 +168,9 @@ pub fn close(
         known(&running, door)?;
     }
     let mut ended = 0;
-    let told = running.nftables.as_ref().is_some_and(Listing::has_fleet);
+    let mut told = false;
     if let Some(listing) = running.nftables {
-        ended += close_nftables(&firewall.nft, listing, door, source)?;
+        (ended, told) = close_nftables(&firewall.nft, listing, door, source)?;
     }
     if !running.iptables.is_empty() {
         ended += close_iptables(door, source)?;
@@ -180,14 +180,16 @@ pub fn close(
 }
 
 /// A set that is being tidied up, because many elements of it have expired, is listed with gaps: what is
-/// listed is ended until two listings in a row show nothing.
+/// listed is ended until two listings in a row show nothing. Returns how many were ended, and whether other hosts of a
+/// fleet are told.
 fn close_nftables(
     nft: &Nft,
     mut listing: Listing,
     door: Option<&Name>,
     source: Option<IpNet>,
-) -> Result<usize, Failure> {
+) -> Result<(usize, bool), Failure> {
     let mut ended = 0;
+    let mut told = false;
     let mut clean = 0;
     for _ in 0..20 {
         let change = nftables::close(&listing, door, source);
@@ -195,9 +197,10 @@ fn close_nftables(
             nft.load(&awake(&change.text))?;
         }
         ended += change.removed;
+        told |= change.noted;
         clean = if change.removed == 0 { clean + 1 } else { 0 };
         if clean == 2 {
-            return Ok(ended);
+            return Ok((ended, told));
         }
         let left = match ended {
             0 => Left::Unchanged,
@@ -205,7 +208,7 @@ fn close_nftables(
         };
         match nft.list_grants().map_err(|f| Failure { left, ..f })? {
             Some(again) => listing = again,
-            None => return Ok(ended),
+            None => return Ok((ended, told)),
         }
     }
     Err(Failure {
@@ -224,7 +227,7 @@ fn close_nftables(
 /// When nftables could not be reached.
 pub fn note_revoked(firewall: &Firewall, key: &Name) -> Result<bool, Failure> {
     let _lock = Lock::take()?;
-    let there = firewall.nft.list_part("set", nftables::REVOKED);
+    let there = firewall.nft.list_part("set", nftables::TERMS);
     if !firewall.nft.is_there()? || there?.is_none() {
         return Ok(false);
     }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::clock::{Clock, Moment, UNDER_WAY};
+use super::clock::{Clock, Moment};
 use super::engine::{Address, Ask, Link, asleep, now};
 use super::kernel::{Kernel, There};
 use super::ledger::{Item, Ledger};
@@ -29,6 +29,9 @@ const REST: i64 = 2;
 
 /// But no longer than this, in milliseconds.
 const LONGEST_REST: i64 = 100;
+
+/// How long what this host says may take to come back to it, in milliseconds.
+pub(super) const PATIENCE: i64 = 10_000;
 
 /// How long it is waited after the kernel has refused something, in milliseconds.
 const PAUSE: i64 = 1000;
@@ -99,10 +102,17 @@ pub(super) struct Agent<'s> {
     pub(super) tell_all_at: Option<Moment>,
     /// The engine's clock is to be looked at, even if there is nothing to tell.
     unlooked: bool,
+    /// The engine does not keep the offset of the fleet's clock, and when it was told that last.
+    pub(super) is_untold: bool,
+    offset_told: Moment,
+    /// Something was said by a clock that this host has not seen yet, and when all was read again because of that.
+    pub(super) to_come: bool,
+    read_again: Moment,
     /// When this host said something that it has not heard itself yet.
     pub(super) unheard: Option<Moment>,
     pub(super) lag: Option<i64>,
     pub(super) why: Option<String>,
+    pub(super) why_unkept: Option<String>,
     /// Why, how often since that was told last, and when that was.
     pub(super) refused: BTreeMap<String, (u64, Moment)>,
     pub(super) all_refused: u64,
@@ -150,9 +160,14 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
         asleep: asleep(),
         tell_all_at: None,
         unlooked: false,
+        is_untold: false,
+        offset_told: Moment::MIN,
+        to_come: false,
+        read_again: Moment::MIN,
         unheard: None,
         lag: None,
         why: Some("not connected yet".to_string()),
+        why_unkept: None,
         refused: BTreeMap::new(),
         all_refused: 0,
         last_refused: None,
@@ -338,13 +353,15 @@ impl Agent<'_> {
         let is_ours = self.there == Some(There::This);
         let mut items = Vec::new();
         let mut tellings = Vec::new();
-        // By this the others reckon: it goes before all else.
-        if self.ledger.to_tell.remove(&Item::Offset) {
-            let telling = |item| self.ledger.telling(item, now, &self.clock, seconds());
-            tellings.extend(telling(&Item::Offset));
-            items.extend(tellings.first().map(|_| Item::Offset));
+        // By this the others reckon: it goes before all else, and alone.
+        if self.is_untold && now >= self.offset_told.saturating_add(BEAT) {
+            self.offset_told = now;
+            self.teller = Teller::Telling(items);
+            let offset = self.ledger.offset(now, &self.clock);
+            self.link.ask(Ask::Tell(offset.into_iter().collect()));
+            return;
         }
-        if tellings.is_empty() && std::mem::take(&mut self.unread) {
+        if std::mem::take(&mut self.unread) {
             self.teller = Teller::Reading;
             self.link.ask(Ask::Read);
             return;
@@ -372,7 +389,7 @@ impl Agent<'_> {
     /// sends its answers a byte at a time, or keeps words back, does not.
     pub(super) fn is_unheard(&self, now: Moment) -> bool {
         self.unheard
-            .is_some_and(|said| now.saturating_sub(said) > UNDER_WAY)
+            .is_some_and(|said| now.saturating_sub(said) > PATIENCE)
     }
 
     fn beat(&mut self, now: Moment) {
@@ -387,6 +404,12 @@ impl Agent<'_> {
         if self.tell_all_at.is_some_and(|at| now >= at) {
             self.tell_all_at = None;
             self.ledger.tell_all();
+            self.unread = true;
+        }
+        // By now it has been looked at.
+        if self.to_come && now >= self.read_again.saturating_add(PATIENCE) {
+            self.to_come = false;
+            self.read_again = now;
             self.unread = true;
         }
         let again = std::mem::take(&mut self.unkept);
@@ -407,14 +430,14 @@ impl Agent<'_> {
     }
 
     /// Writes down what `toctoc status` shows.
-    fn report(&mut self) {
+    pub(super) fn report(&mut self) {
         self.reported = now();
         let connected =
             self.listening && !matches!(self.teller, Teller::Down) && !self.is_unheard(now());
         let report = Report {
             engine: self.engine.clone(),
             connected,
-            why: self.why.clone(),
+            why: self.why.as_ref().or(self.why_unkept.as_ref()).cloned(),
             lag: self.lag,
             refused: self.all_refused,
             last_refused: self.last_refused.as_ref().map(|(why, _)| why.clone()),

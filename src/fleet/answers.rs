@@ -1,16 +1,16 @@
 //! What the agent makes of what comes from the engine.
 
-use super::agent::{Agent, BEAT, Teller, seconds};
-use super::clock::{Moment, UNDER_WAY};
+use super::agent::{Agent, BEAT, PATIENCE, Teller, seconds};
+use super::clock::Moment;
 use super::engine::{Heard, Look, now};
-use super::ledger::Item;
+use super::ledger::Refusal;
 use super::message::{Message, News};
 use super::signature::verified;
 use super::take::{Taken, take};
 
 /// How long until every host has noticed that the engine's clock was set, and takes what is said for new again, in
 /// milliseconds.
-const SETTLING: i64 = UNDER_WAY + 2 * BEAT;
+const SETTLING: i64 = PATIENCE + 2 * BEAT;
 
 /// Set by less than this, a clock is only corrected, in milliseconds.
 const SLIGHT: i64 = 250;
@@ -64,14 +64,17 @@ impl Agent<'_> {
                     let told = items.len();
                     self.unkept.extend(unkept);
                     match why {
-                        Some(why) if self.why.as_ref() != Some(&why) => {
+                        Some(why) if self.why_unkept.as_ref() != Some(&why) => {
                             (self.say)(&format!(
                                 "the engine does not keep what it is told: {why}; other hosts hear of \
                                  it while they listen"
                             ));
-                            self.why = Some(why);
+                            self.why_unkept = Some(why);
                         }
-                        None if told > 0 && self.unkept.is_empty() && self.why.take().is_some() => {
+                        None if told > 0
+                            && self.unkept.is_empty()
+                            && self.why_unkept.take().is_some() =>
+                        {
                             (self.say)("the engine keeps again what it is told");
                         }
                         _ => {}
@@ -83,11 +86,8 @@ impl Agent<'_> {
 
     fn looked(&mut self, look: Look) {
         let kept = self.offset(&look.offset);
-        let is_odd = kept.is_none() && !look.offset.is_empty();
         let looked = self.clock.look(look.asked, look.told, look.heard, kept);
-        if looked.tell || is_odd {
-            self.ledger.to_tell.insert(Item::Offset);
-        }
+        self.is_untold = looked.tell;
         if looked.set_back >= SLIGHT {
             (self.say)("the engine's clock was set back: the hosts of the fleet make up for it");
         }
@@ -137,6 +137,7 @@ impl Agent<'_> {
         }
         self.ledger.tell_all();
         self.unsaid = true;
+        self.report();
     }
 
     /// The offset of the fleet's clock that the engine keeps.
@@ -166,7 +167,10 @@ impl Agent<'_> {
                         return;
                     }
                     Ok(Taken::In | Taken::Later) => return,
-                    Err(refusal) => refusal.to_string(),
+                    Err(refusal) => {
+                        self.to_come |= refusal == Refusal::ToCome;
+                        refusal.to_string()
+                    }
                 }
             }
         };

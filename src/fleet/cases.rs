@@ -561,24 +561,58 @@ fn a_grant_that_is_there_began_after_what_was_closed_here() {
     }
 }
 
-/// What a host has heard may have happened now at the latest, and an administrator of it may close at that moment.
+/// Which of two ends of one thing counts, and whether it is told to the others.
 #[test]
-fn a_closing_here_at_the_moment_of_another_one_is_told() {
-    let mut b = ledger("b", "");
-    let closed = News::Closed {
-        door: name("ssh"),
-        source: "192.0.2.7/32".parse().unwrap(),
-        age: 0,
-    };
-    assert_eq!(hear(&mut b, "a", closed.clone(), NOW), Ok(()));
-    assert!(b.to_tell.is_empty());
-    let source = "192.0.2.7/32".parse().unwrap();
-    b.closed_here(&name("ssh"), source, NOW);
+fn an_end_here_is_told_until_a_later_one_elsewhere_is_known() {
+    let source: IpNet = "192.0.2.7/32".parse().unwrap();
     let told = Item::Closed((name("ssh"), source));
+    let closed = |age| News::Closed {
+        door: name("ssh"),
+        source,
+        age,
+    };
+    let by_knock = |b: &mut Ledger, at: Moment| {
+        b.opened(&name("ssh"), &name("yves"), source.addr(), at);
+    };
+    // Here, then by whom and how much later; whether it is told, and whether who knocked half a second after it is in.
+    for (from, later, is_told, is_in) in [
+        // One's own words come back, and seem later.
+        ("b", 0, true, true),
+        ("b", 5000, true, true),
+        ("a", -1, true, true),
+        ("a", 0, true, true),
+        ("a", 700, false, false),
+    ] {
+        let mut b = ledger("b", "");
+        b.closed_here(&name("ssh"), source, NOW);
+        by_knock(&mut b, NOW + 500);
+        let now = NOW + 10_000;
+        let said = hear(&mut b, from, closed(10_000 - later), now);
+        assert_eq!(said, Ok(()), "{from} {later}");
+        b.to_tell.clear();
+        b.tell_all();
+        assert_eq!(b.to_tell.contains(&told), is_told, "{from} {later}");
+        let work = b.take_work(now);
+        assert_eq!(work.end.is_empty(), is_in, "{from} {later}");
+    }
+    // And an end here at the moment of another one is told.
+    let mut b = ledger("b", "");
+    assert_eq!(hear(&mut b, "a", closed(0), NOW), Ok(()));
+    b.closed_here(&name("ssh"), source, NOW);
     assert!(b.to_tell.contains(&told));
-    // The same from elsewhere again takes nothing away.
-    assert_eq!(hear(&mut b, "a", closed, NOW), Ok(()));
-    b.to_tell.clear();
+    // After a start anew one's own words count for what others gave, and not for what the kernel has of this host.
+    let mut b = ledger("b", "");
+    by_knock(&mut b, NOW - 500);
+    let given = grant("ssh", "192.0.2.7", Some("yves"), 500, 59_500);
+    assert_eq!(hear(&mut b, "a", given.clone(), NOW), Ok(()));
+    assert_eq!(until(&mut b, NOW), Some(Some(NOW + 59_500)));
+    assert_eq!(hear(&mut b, "b", closed(100), NOW), Ok(()));
+    let work = b.take_work(NOW);
+    assert!(work.end.is_empty());
+    assert_eq!(work.elsewhere, [((name("ssh"), source), None)]);
+    assert_eq!(hear(&mut b, "a", given, NOW), Ok(()));
+    assert_eq!(until(&mut b, NOW), None);
+    // It may be kept nowhere else.
     b.tell_all();
     assert!(b.to_tell.contains(&told));
 }

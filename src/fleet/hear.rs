@@ -319,12 +319,14 @@ impl Ledger {
 }
 
 impl Ended {
-    /// Whether this, which was known before, says as much. At about the same moment, what this host tells the others
-    /// does.
+    /// Whether this, which was known before, says as much. What the kernel has of this host's own ends is not less than
+    /// what the engine has kept of them, which may seem later; and it is told to the others.
     fn covers(&self, other: Ended) -> bool {
-        match (self.by == By::Here, other.by == By::Here) {
-            (true, false) => self.at >= other.at.saturating_sub(SAME),
-            (false, true) => self.at > other.at,
+        match (self.by, other.by) {
+            (By::Here, By::HereBefore) => true,
+            // It comes back each time that it is told.
+            (By::HereBefore, By::HereBefore) => self.at >= other.at.saturating_sub(SAME),
+            (By::HereBefore | By::Elsewhere, By::Here) => self.at > other.at,
             _ => self.at >= other.at,
         }
     }

@@ -54,7 +54,7 @@ pub enum By {
     /// again: each time it would be a little later, and at last end what began after it.
     Here,
     /// The same, as the engine has kept it: the kernel may have begun anew since then. What it has of this host's own
-    /// grants began after it.
+    /// grants began after it. It is told again too: it may be kept nowhere else.
     HereBefore,
     Elsewhere,
 }
@@ -65,8 +65,6 @@ pub type SpentToken = (Name, u64, u32);
 /// What the others are to be told, once for each thing however often it changes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
-    /// What is added to the engine's clock. By this the others reckon.
-    Offset,
     Grant(Place),
     /// A grant of this host that was ended: its name in the engine goes.
     Gone(Place, IpAddr),
@@ -106,7 +104,7 @@ pub enum Refusal {
     Full,
     /// A token of no key here, or of a time that makes no sense.
     Token,
-    /// It was said before the engine's clock was set back: nobody knows how much of it is left.
+    /// It was said by another clock than this host has seen: nobody knows how much of it is left.
     ToCome,
     /// A closing or a revoked key counts, and is not remembered.
     Unnoted,
@@ -121,7 +119,9 @@ impl fmt::Display for Refusal {
             Refusal::Expired => "a grant by a key that has expired here",
             Refusal::Full => "a grant, since there is no more room (`max_sources`)",
             Refusal::Token => "a token of no key of this policy, or of another time",
-            Refusal::ToCome => "a grant of a time to come: the engine's clock was set back",
+            Refusal::ToCome => {
+                "a grant of a time to come, by a clock that this host has not seen yet"
+            }
             Refusal::Unnoted => {
                 "a closing, which counts now, and of which there is no room for a note"
             }
@@ -318,7 +318,10 @@ impl Ledger {
     /// The engine may have forgotten all: everything is told again.
     pub fn tell_all(&mut self) {
         let grants = self.own.keys().cloned().map(Item::Grant);
-        let closed = self.closed.iter().filter(|(_, ended)| ended.by == By::Here);
+        let closed = self
+            .closed
+            .iter()
+            .filter(|(_, ended)| ended.by != By::Elsewhere);
         let closed = closed.map(|(place, _)| Item::Closed(place.clone()));
         let revoked = self
             .revoked

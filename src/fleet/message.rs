@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::clock::LARGEST;
 use crate::policy::Name;
 
 /// The version of the form, and the only one that is read.
@@ -138,7 +139,7 @@ impl Message {
         let in_time = match &message.news {
             News::Grant { age, left, .. } => day.contains(age) && day.contains(left),
             News::Closed { age, .. } | News::Revoked { age, .. } => day.contains(age),
-            News::Offset { by } => *by >= 0,
+            News::Offset { by } => (0..=LARGEST).contains(by),
             News::Spent { .. } | News::Burnt { .. } | News::Here { .. } => true,
         };
         if !in_time || message.at < 0 {
@@ -279,6 +280,15 @@ mod tests {
             assert_eq!(but(old, new), Err(Odd::Form), "{old} -> {new}");
         }
         assert_eq!(but("\"v\":1", "\"v\":2"), Err(Odd::Version));
+        for (by, is_fine) in [
+            (0, true),
+            (LARGEST, true),
+            (LARGEST + 1, false),
+            (-1, false),
+        ] {
+            let text = Message::new(name("alpha"), 7, News::Offset { by }).text();
+            assert_eq!(Message::parse(text.as_bytes()).is_ok(), is_fine, "{by}");
+        }
         for (old, new) in [
             ("\"age\":12", "\"age\":-1"),
             ("\"left\":59988", "\"left\":86400001"),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::cases::{SECONDS, ledger, name};
 use super::clock::{Clock, Moment};
-use super::ledger::{By, Item, Ledger};
+use super::ledger::{By, Ledger};
 use super::message::{Message, News, OFFSET};
 use super::take::take;
 use crate::policy::Name;
@@ -91,8 +91,11 @@ impl Small {
             other => panic!("{other:?}"),
         });
         let looked = self.clocks[host].look(asked, told, asked + slow, kept);
-        if looked.tell {
-            self.hosts[host].to_tell.insert(Item::Offset);
+        let now = self.clock(host);
+        if looked.tell
+            && let Some(telling) = self.hosts[host].offset(now, &self.clocks[host])
+        {
+            self.kept.insert(telling.key, telling.text.unwrap());
         }
         if looked.ahead > 0 {
             self.hosts[host].shorten(looked.ahead);

@@ -87,10 +87,6 @@ impl Ledger {
                 (news, Some(lasting))
             }
             Item::Burnt(id) => (News::Burnt { id: *id }, None),
-            Item::Offset => {
-                let by = clock.offset();
-                (News::Offset { by }, None)
-            }
         };
         let message = Message::new(self.rules.me.clone(), at, news);
         Some(Telling {
@@ -102,6 +98,18 @@ impl Ledger {
 
     fn signed(&self, message: &Message) -> String {
         signed(self.rules.secret.as_ref(), message.text())
+    }
+
+    /// What is added to the engine's clock.
+    pub fn offset(&self, now: Moment, clock: &Clock) -> Option<Telling> {
+        let by = clock.offset();
+        let news = News::Offset { by };
+        let message = Message::new(self.rules.me.clone(), clock.earliest(now)?, news);
+        Some(Telling {
+            key: message.key(),
+            text: Some(self.signed(&message)),
+            lasting: None,
+        })
     }
 
     /// That this host is there.

@@ -97,7 +97,9 @@ pub(super) fn close(arguments: &Close) -> Answer {
     ) {
         Ok(closed) if closed.ended == 0 => {
             say(match closed.told {
-                true => "no such grant was here; the other hosts of the fleet are told\n",
+                true => {
+                    "no such grant was here; the hosts of the fleet that share the door are told\n"
+                }
                 false => "no such grant was there\n",
             });
             Answer::Yes

@@ -71,7 +71,7 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
         door.is_none_or(|door| door.id() == grant.door) && source.is_none_or(touches)
     });
     // Behind the rest: to be deleted an opening is added, and whoever hears of that hears of the closing later.
-    note_closed(&mut change.text, running, &ended, door, source);
+    change.noted = note_closed(&mut change.text, running, &ended, door, source);
     change
 }
 
@@ -129,13 +129,15 @@ fn end(
 pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Leaves notes of what is ended, and of what is meant and may be at other hosts alone: a source that is named, or all.
+/// Returns whether there are any.
 fn note_closed(
     text: &mut String,
     running: &Listing,
     ended: &BTreeSet<(IpNet, u32, bool)>,
     door: Option<&Name>,
     source: Option<IpNet>,
-) {
+) -> bool {
+    let mut is_noted = false;
     let places = running.sets.keys().filter_map(|name| {
         let (kept, family, prefix) = parse_set_name(name)?;
         (kept == Kept::Closed).then_some((name, family, prefix))
@@ -147,6 +149,7 @@ fn note_closed(
         let mut noted: BTreeSet<(IpNet, u32)> = here.map(|(s, door, _)| (*s, *door)).collect();
         let meant = match source {
             None => Some(everybody(family)),
+            Some(all) if all == everybody(family) => Some(all),
             Some(source) if Family::of(source.addr()) == family => {
                 granted_network(source, prefix).ok()
             }
@@ -156,11 +159,17 @@ fn note_closed(
         for meant_door in doors.filter(|own| door.is_none_or(|door| door == own)) {
             noted.extend(meant.map(|network| (network, meant_door.id())));
         }
-        for (source, door) in noted {
+        // What is no address of a host stands for everybody.
+        let is_fine = |source: &IpNet| {
+            !source.addr().is_unspecified() || *source == everybody(Family::of(source.addr()))
+        };
+        for (source, door) in noted.into_iter().filter(|(source, _)| is_fine(source)) {
+            is_noted = true;
             let element = format!("{} . {}", source.addr(), classid(door));
             put(text, set, &element, NOTED_FOR);
         }
     }
+    is_noted
 }
 
 /// The transaction that notes what other hosts of the fleet have ended.
@@ -278,6 +287,12 @@ mod tests {
             assert!(noted.contains(&element), "{noted}");
         }
         assert!(!named.contains("0.0.0.0"), "{named}");
+        // What is no host's address is not everybody, unless that is said.
+        for (source, is_noted) in [("0.0.0.0/32", false), ("0.0.0.0/0", true)] {
+            let change = close(&listing, Some(&door), Some(source.parse().unwrap()));
+            let all = change.text.contains("closed4 { 0.0.0.0 . ");
+            assert_eq!((all, change.noted), (is_noted, is_noted), "{source}");
+        }
     }
 
     /// What is written of other hosts' ends is what is read, of whatever length the network is.

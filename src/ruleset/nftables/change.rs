@@ -16,7 +16,7 @@ use super::elements::{
 use super::listed_set::ListedSet;
 use super::listing::Listing;
 use super::script::{Script, Set, SetKind, time};
-use super::{Kept, LEFT, TABLE, classid, parse_set_name, set_name};
+use super::{Kept, TABLE, TERMS, classid, is_left, parse_set_name, set_name};
 use crate::policy::Policy;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
@@ -36,6 +36,8 @@ pub struct Change {
     /// Live grants for one connection that end, since their set is made anew. One of them may be used
     /// up between listing and commit, and would come back.
     pub ended_once: usize,
+    /// The other hosts of a fleet are told.
+    pub noted: bool,
     /// What is written into sets that are made anew.
     pub carried: Vec<Carried>,
 }
@@ -129,6 +131,7 @@ pub fn transaction(
         ended: dead,
         ended_once: once.len(),
         carried,
+        ..Change::default()
     }
 }
 
@@ -331,6 +334,7 @@ fn announce_new_sets(text: &mut String, script: &Script, running: &Listing) {
 /// stranger's packet would find no door.
 fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<String> {
     let mut unchanged = HashSet::new();
+    let has_fleet = script.sets.iter().any(|set| set.name == TERMS);
     for (name, set) in &running.sets {
         let new = script.sets.iter().find(|new| new.name == *name);
         let kind = if set.is_map { "map" } else { "set" };
@@ -342,7 +346,7 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
                 let _ = writeln!(text, "flush {kind} {TABLE} {name}");
             }
             // A key may come back, and what it has used up stays used up.
-            None if LEFT.contains(&name.as_str()) => {
+            None if is_left(name, has_fleet) => {
                 unchanged.insert(name.clone());
             }
             Some(Stays::Not) | None => {

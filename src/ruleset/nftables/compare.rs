@@ -12,7 +12,9 @@ use super::elements::{grant_element, grant_set, opened_element, opened_set};
 use super::listed_set::ListedSet;
 use super::listing::{ListedChain, Listing};
 use super::script::{Script, SetKind};
-use super::{BURNING, BURNT, FRESH, LEFT, REVOKED, SPENT, SPENT_ELSEWHERE, TOKENS, parse_set_name};
+use super::{
+    BURNING, BURNT, FRESH, REVOKED, SPENT, SPENT_ELSEWHERE, TERMS, TOKENS, is_left, parse_set_name,
+};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -27,7 +29,8 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &mut drifts,
         |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
     );
-    let left = |name: &str| LEFT.contains(&name) && !expected.sets.contains_key(name);
+    let has_fleet = expected.sets.contains_key(TERMS);
+    let left = |name: &str| is_left(name, has_fleet) && !expected.sets.contains_key(name);
     let found = actual.sets.iter().filter(|(name, _)| !left(name));
     let found: BTreeMap<String, &ListedSet> = found.map(|(n, set)| (n.clone(), set)).collect();
     pairs("set", &expected.sets, &found, &mut drifts, |n, e, a, d| {
@@ -65,7 +68,8 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
     let sets = script.sets.iter().map(|set| (set.name.clone(), set));
     let sets: BTreeMap<String, _> = sets.collect();
     let found = actual.sets.iter().map(|(name, set)| (name.clone(), set));
-    let found = found.filter(|(name, _)| sets.contains_key(name) || !LEFT.contains(&name.as_str()));
+    let has_fleet = sets.contains_key(TERMS);
+    let found = found.filter(|(name, _)| sets.contains_key(name) || !is_left(name, has_fleet));
     pairs(
         "set",
         &sets,

@@ -320,12 +320,6 @@ impl Listing {
             .collect()
     }
 
-    /// Whether the policy that made this table has a fleet.
-    pub fn has_fleet(&self) -> bool {
-        let mut names = self.sets.keys();
-        names.any(|name| matches!(parse_set_name(name), Some((Kept::Closed, ..))))
-    }
-
     /// The terms of the policy that made this table, if it has a fleet.
     pub fn terms(&self) -> Option<u32> {
         let set = self.sets.get(super::TERMS)?;

@@ -171,7 +171,21 @@ pub const REVOKED_ELSEWHERE: &str = "revoked-elsewhere";
 
 /// What remembers what was used up, and what other hosts ended: an apply of a policy without such keys, or without a
 /// fleet, leaves it. There may be a way back.
-const LEFT: [&str; 6] = [SPENT, BURNT, BURNING, "ended4", "ended6", REVOKED_ELSEWHERE];
+const LEFT: [&str; 7] = [
+    SPENT,
+    BURNT,
+    BURNING,
+    "ended4",
+    "ended6",
+    REVOKED,
+    REVOKED_ELSEWHERE,
+];
+
+/// Whether a set stays that the rules do not have. Notes for the other hosts of a fleet stay while there is none.
+fn is_left(name: &str, has_fleet: bool) -> bool {
+    let is_note = matches!(parse_set_name(name), Some((Kept::Closed, ..)));
+    LEFT.contains(&name) || (is_note && !has_fleet)
+}
 
 /// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
 /// never change their meaning silently: `grants4`, `grants6-p64`.

@@ -357,7 +357,7 @@ fn close_without_a_source_ends_what_this_host_does_not_know_of() {
     let said = fleet.yes(0, &["close", "ssh"]);
     assert_eq!(
         said,
-        "no such grant was here; the other hosts of the fleet are told\n"
+        "no such grant was here; the hosts of the fleet that share the door are told\n"
     );
     fleet.plug(0, true);
     fleet.until_shut(1, FIRST, 22);

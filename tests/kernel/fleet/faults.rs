@@ -174,7 +174,7 @@ fn a_grant_of_a_time_to_come_is_refused() {
 /// that, neither at who has noticed it nor at who starts later.
 #[test]
 fn hosts_make_up_for_an_engine_whose_clock_is_set_back() {
-    let doors = DOORS.replace("opens ", "open_for = \"6s\"\nopens ");
+    let doors = DOORS.replace("opens ", "open_for = \"20s\"\nopens ");
     let mut fleet = Fleet::with(3, &doors);
     (0..3).for_each(|place| fleet.listen(place, 22));
     let offset = |fleet: &Fleet| -> i64 {
@@ -187,7 +187,7 @@ fn hosts_make_up_for_an_engine_whose_clock_is_set_back() {
             format!("{{\"v\":1,\"from\":\"a\",\"at\":1,\"news\":{{\"offset\":{{\"by\":{by}}}}}}}");
         fleet.redis(&["SET", "toctoc:offset", &text]);
     };
-    set(&fleet, 6000);
+    set(&fleet, 15_000);
     (0..3).for_each(|place| fleet.until_said(place, "clock was set ahead"));
     fleet.knock(0, FIRST);
     (1..3).for_each(|place| fleet.until_open(place, FIRST, 22));
@@ -196,7 +196,7 @@ fn hosts_make_up_for_an_engine_whose_clock_is_set_back() {
     assert!(old.contains("\"grant\""), "{old}");
     (0..3).for_each(|place| fleet.until_shut(place, FIRST, 22));
     set(&fleet, 0);
-    until("they make up for it", || offset(&fleet) >= 6000);
+    until("they make up for it", || offset(&fleet) >= 15_000);
     fleet.kill_agent(2);
     fleet.start_agent(2);
     fleet.until_connected(2);

@@ -70,7 +70,8 @@ fn what_is_not_signed_by_a_host_counts_for_nothing() {
     fleet.start_agent(1);
     fleet.until_connected(1);
     until("all that is forged was refused", || {
-        fleet.status(1)["fleet"]["report"]["refused"] == 5
+        let refused = &fleet.status(1)["fleet"]["report"]["refused"];
+        refused.as_u64().is_some_and(|refused| refused >= 5)
     });
     // The same by a host counts, and has arrived after all that was forged.
     let real = signed(Some(&ours), of(LATER));
