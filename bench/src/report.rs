@@ -21,7 +21,7 @@ pub fn write(
     text = between(&text, "machine", machine)?;
     for (section, table) in [
         ("opening", listed(rows, "opening", ["who", "of"])),
-        ("cost", cost(rows, "cost")),
+        ("cost", cost(rows, "cost") + &against_itself(rows)),
         ("variants", cost(rows, "variants")),
         ("flood", flood(rows)),
         ("state", listed(rows, "state", ["who", "of"])),
@@ -166,6 +166,32 @@ fn cost(rows: &[Row], section: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What the method makes of no difference at all.
+fn against_itself(rows: &[Row]) -> String {
+    let own = rows.iter().filter(|row| {
+        row.section == "cost" && row.who == "no rules" && row.what.ends_with(", rules")
+    });
+    let (mut medians, mut rounds) = (Vec::new(), Vec::new());
+    for row in own {
+        medians.push(row.median);
+        rounds.extend([row.least, row.most]);
+    }
+    let span = |values: &[f64]| {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min).round();
+        let most = values
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max)
+            .round();
+        format!("{} to {} ns", grouped(least), grouped(most))
+    };
+    format!(
+        "No rules against no rules, in the same way: medians {}, single rounds {}.\n",
+        span(&medians),
+        span(&rounds)
+    )
 }
 
 fn keys(count: u64) -> String {
