@@ -1,5 +1,5 @@
-//! Making and revoking keys: the policy file, the secret beside it, and the client's profile; and a fleet's secret. Effects on
-//! files only; the kernel is changed by `apply`.
+//! Making and revoking keys: the policy file, the secret beside it, and the client's profile; and a fleet's
+//! secret. Effects on files only; the kernel is changed by `apply`.
 //!
 //! A policy that would not be accepted is never written, and files are there whole or not at all.
 

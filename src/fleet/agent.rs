@@ -326,12 +326,8 @@ impl Agent<'_> {
                 self.look();
             }
         }
-        let unspent = done.unspent.map(|failure| {
-            let why = failure.message;
-            format!("tokens that opened elsewhere open here too, once: {why}")
-        });
         let complaints = done.failure.map(|failure| failure.message);
-        let complaints: Vec<String> = complaints.into_iter().chain(unspent).collect();
+        let complaints: Vec<String> = complaints.into_iter().chain(done.forgotten).collect();
         // They have times in them, each time others.
         if !complaints.is_empty() && now >= self.complained.saturating_add(COMPLAINTS) {
             complaints

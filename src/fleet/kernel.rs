@@ -92,8 +92,8 @@ pub struct Done {
     pub again: Work,
     /// Why the kernel refused it, if so.
     pub failure: Option<Failure>,
-    /// Tokens that it refused to remember: they open here once more.
-    pub unspent: Option<Failure>,
+    /// What it refused to remember, and what follows from that: sentences. It is not tried again.
+    pub forgotten: Vec<String>,
 }
 
 impl Kernel {
@@ -298,7 +298,7 @@ impl Kernel {
             return Done {
                 again: work,
                 failure: Some(failure),
-                unspent: None,
+                forgotten: Vec::new(),
             };
         }
         let late = self.took.saturating_add(MARGIN);
@@ -319,8 +319,20 @@ impl Kernel {
             false => self.nft.load(&elsewhere(&grants)),
         };
         self.took = now().saturating_sub(began);
-        // Tokens that find no room are not tried again: nobody makes any.
+        // What finds no room is not tried again: nobody makes any.
         let spent = self.spend(&work.spend, rules, seconds);
+        let noted = self.remember(&work);
+        let forgotten = [
+            ("tokens that opened elsewhere open here too, once", spent),
+            (
+                "the way back of a trial may let in whom others have ended",
+                noted,
+            ),
+        ];
+        let forgotten = forgotten.into_iter().filter_map(|(what, done)| {
+            let why = done.err()?.message;
+            Some(format!("{what}: {why}"))
+        });
         let again = match given.is_err() || self.took > late {
             true => Work {
                 elsewhere: work.elsewhere,
@@ -331,7 +343,7 @@ impl Kernel {
         Done {
             again,
             failure: given.err(),
-            unspent: spent.err(),
+            forgotten: forgotten.collect(),
         }
     }
 
@@ -341,19 +353,6 @@ impl Kernel {
         if !work.burn.is_empty() {
             text.push_str(&burn(&work.burn));
         }
-        let now = now();
-        let ago = |at: &Moment| {
-            let ago = u64::try_from(now.saturating_sub(*at)).unwrap_or(0);
-            Duration::from_millis(ago)
-        };
-        let places = work.ended.iter();
-        let keys = work.revoked.iter();
-        text.push_str(&note_ended_elsewhere(&EndedElsewhere {
-            places: places
-                .map(|((door, source), at)| (*source, door.id(), ago(at)))
-                .collect(),
-            keys: keys.map(|(key, at)| (*key, ago(at))).collect(),
-        }));
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {
@@ -365,6 +364,27 @@ impl Kernel {
             .map(|((door, source), _)| (*source, door.id(), None))
             .collect();
         text.push_str(&elsewhere(&over));
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.nft.load(&text),
+        }
+    }
+
+    /// Notes what other hosts have ended.
+    fn remember(&self, work: &Work) -> Result<(), Failure> {
+        let now = now();
+        let ago = |at: &Moment| {
+            let ago = u64::try_from(now.saturating_sub(*at)).unwrap_or(0);
+            Duration::from_millis(ago)
+        };
+        let places = work.ended.iter();
+        let keys = work.revoked.iter();
+        let text = note_ended_elsewhere(&EndedElsewhere {
+            places: places
+                .map(|((door, source), at)| (*source, door.id(), ago(at)))
+                .collect(),
+            keys: keys.map(|(key, at)| (*key, ago(at))).collect(),
+        });
         match text.is_empty() {
             true => Ok(()),
             false => self.nft.load(&text),

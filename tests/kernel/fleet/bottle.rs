@@ -358,6 +358,11 @@ impl Fleet {
         grants.collect()
     }
 
+    /// Whether a source has a grant for `ssh`, of this host or of another.
+    pub fn is_in(&self, place: usize, source: &str) -> bool {
+        self.grants(place, "ssh").iter().any(|(s, _)| s == source)
+    }
+
     /// Knocks at a host, from an address.
     pub fn knock(&self, place: usize, from: &str) {
         self.knock_with(place, from, &SEQUENCE);

@@ -368,3 +368,27 @@ fn close_without_a_source_ends_what_this_host_does_not_know_of() {
     fleet.knock(1, FIRST);
     (0..2).for_each(|place| fleet.until_open(place, FIRST, 22));
 }
+
+/// What cannot be noted ends all the same, and what is granted afterwards counts.
+#[test]
+fn want_of_room_for_notes_of_others_stops_nothing() {
+    let fleet = Fleet::of(2);
+    (0..2).for_each(|place| fleet.listen(place, 22));
+    let host = &fleet.members[0].host;
+    for set in ["ended4", "revoked-elsewhere"] {
+        let delete = ["nft", "delete", "set", "inet", "toctoc", set];
+        let ended = host.inside(|| run(&delete, "").unwrap()).unwrap();
+        assert!(ended.succeeded(), "{}", ended.stderr);
+    }
+    fleet.knock(1, FIRST);
+    fleet.until_open(0, FIRST, 22);
+    fleet.yes(1, &["close", "ssh", FIRST]);
+    fleet.until_shut(0, FIRST, 22);
+    fleet.until_said(
+        0,
+        "the way back of a trial may let in whom others have ended",
+    );
+    fleet.knock(1, SECOND);
+    fleet.until_open(0, SECOND, 22);
+    assert!(!fleet.is_open(0, FIRST, 22));
+}

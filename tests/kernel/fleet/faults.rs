@@ -21,10 +21,6 @@ fn listening(number: usize) -> Fleet {
     fleet
 }
 
-fn is_in(fleet: &Fleet, place: usize, source: &str) -> bool {
-    fleet.grants(place, "ssh").iter().any(|(s, _)| s == source)
-}
-
 #[test]
 fn without_the_engine_each_host_goes_on_and_afterwards_all_is_told() {
     let mut fleet = listening(3);
@@ -72,12 +68,12 @@ fn hosts_that_are_cut_off_go_on_and_learn_afterwards() {
     fleet.until_open(1, LATER, 22);
     fleet.yes(1, &["close", "ssh", FIRST]);
     fleet.until_shut(0, FIRST, 22);
-    assert!(is_in(&fleet, 2, FIRST), "it cannot know");
-    assert!(!is_in(&fleet, 2, LATER));
+    assert!(fleet.is_in(2, FIRST), "it cannot know");
+    assert!(!fleet.is_in(2, LATER));
     fleet.plug(2, true);
     fleet.until_open(2, LATER, 22);
     fleet.until_shut(2, FIRST, 22);
-    assert!(!is_in(&fleet, 0, FIRST) && !is_in(&fleet, 1, FIRST));
+    assert!(!fleet.is_in(0, FIRST) && !fleet.is_in(1, FIRST));
 }
 
 #[test]
@@ -120,7 +116,7 @@ fn an_engine_that_drips_is_told_of() {
     fleet.until_open(1, LATER, 22);
     fleet.knock(0, FIRST);
     fleet.until_open(0, FIRST, 22);
-    assert!(!is_in(&fleet, 1, FIRST));
+    assert!(!fleet.is_in(1, FIRST));
     drips.store(false, Ordering::Relaxed);
     fleet.until_open(1, FIRST, 22);
     fleet.until_open(0, LATER, 22);
@@ -137,7 +133,7 @@ fn an_agent_that_stood_still_prolongs_nothing() {
     fleet.until_open(0, FIRST, 22);
     fleet.yes(0, &["open", "ssh", LATER, "--for", "1m"]);
     until("some time has gone", || left(&fleet, 0, LATER) <= 56.0);
-    assert!(!is_in(&fleet, 1, FIRST) && !is_in(&fleet, 1, LATER));
+    assert!(!fleet.is_in(1, FIRST) && !fleet.is_in(1, LATER));
     fleet.freeze_agent(0, false);
     for source in [FIRST, LATER] {
         fleet.until_open(1, source, 22);
@@ -167,7 +163,7 @@ fn a_grant_of_a_time_to_come_is_refused() {
     fleet.until_connected(1);
     fleet.until_open(1, LATER, 22);
     fleet.until_said(1, "a grant of a time to come");
-    assert!(!is_in(&fleet, 1, STRANGER));
+    assert!(!fleet.is_in(1, STRANGER));
 }
 
 /// The offset in the engine taken back is to agents as if its clock was set back. What is over does not come back by
@@ -211,7 +207,7 @@ fn hosts_make_up_for_an_engine_whose_clock_is_set_back() {
     fleet.redis(&["PUBLISH", "toctoc:fleet", &new]);
     for place in 1..3 {
         fleet.until_open(place, LATER, 22);
-        assert!(!is_in(&fleet, place, FIRST), "{place}");
+        assert!(!fleet.is_in(place, FIRST), "{place}");
     }
 }
 
@@ -234,7 +230,7 @@ fn a_policy_that_was_not_applied_is_not_what_the_agent_goes_by() {
             .as_str()
             .is_some_and(|waits| waits.contains("not the one that runs"))
     });
-    assert!(!is_in(&fleet, 1, FIRST));
+    assert!(!fleet.is_in(1, FIRST));
     fleet.yes(0, &["apply", &path.display().to_string()]);
     fleet.until_open(1, FIRST, 22);
     let (own, other) = (left(&fleet, 0, FIRST), left(&fleet, 1, FIRST));
@@ -403,7 +399,7 @@ fn what_is_not_well_formed_is_refused_and_told_and_opens_nothing() {
     let (left_there, _) = rest.split_once('}').unwrap();
     let forged = forged.replace(&format!("\"left\":{left_there}"), "\"left\":86400000");
     fleet.redis(&["PUBLISH", "toctoc:fleet", &forged]);
-    until("it is in", || is_in(&fleet, 1, LATER));
+    until("it is in", || fleet.is_in(1, LATER));
     assert!(left(&fleet, 1, LATER) <= 60.0);
     // Read again from the start, with what is kept.
     let mut fleet = fleet;

@@ -32,10 +32,6 @@ fn start(number: usize, signs: impl Fn(usize) -> bool) -> Fleet {
     fleet
 }
 
-fn is_in(fleet: &Fleet, place: usize, source: &str) -> bool {
-    fleet.grants(place, "ssh").iter().any(|(s, _)| s == source)
-}
-
 #[test]
 fn what_is_not_signed_by_a_host_counts_for_nothing() {
     let mut fleet = start(2, |_| true);
@@ -77,8 +73,8 @@ fn what_is_not_signed_by_a_host_counts_for_nothing() {
     let real = signed(Some(&ours), of(LATER));
     fleet.redis(&["PUBLISH", "toctoc:fleet", &real]);
     fleet.until_open(1, LATER, 22);
-    assert!(!is_in(&fleet, 1, STRANGER) && !is_in(&fleet, 0, STRANGER));
-    assert!(is_in(&fleet, 1, FIRST) && is_in(&fleet, 0, FIRST));
+    assert!(!fleet.is_in(1, STRANGER) && !fleet.is_in(0, STRANGER));
+    assert!(fleet.is_in(1, FIRST) && fleet.is_in(0, FIRST));
     let ended = signed(Some(&ours), closing(FIRST));
     fleet.redis(&["PUBLISH", "toctoc:fleet", &ended]);
     fleet.until_shut(1, FIRST, 22);
@@ -103,7 +99,7 @@ fn a_host_without_the_secret_is_alone_and_both_sides_say_so() {
     fleet.until_open(1, LATER, 22);
     fleet.until_said(0, "it is not signed with the `secret` of this host");
     fleet.until_said(1, "it is signed, and this host has no `secret`");
-    assert!(!is_in(&fleet, 0, LATER) && !is_in(&fleet, 1, FIRST));
+    assert!(!fleet.is_in(0, LATER) && !fleet.is_in(1, FIRST));
     let report = &fleet.status(1)["fleet"]["report"];
     assert_eq!(report["hosts"], serde_json::json!([]), "{report}");
     // It is given the secret.
@@ -113,5 +109,5 @@ fn a_host_without_the_secret_is_alone_and_both_sides_say_so() {
     fleet.start_agent(1);
     fleet.until_open(1, FIRST, 22);
     fleet.until_open(0, LATER, 22);
-    assert!(!is_in(&fleet, 0, STRANGER) && !is_in(&fleet, 1, STRANGER));
+    assert!(!fleet.is_in(0, STRANGER) && !fleet.is_in(1, STRANGER));
 }
