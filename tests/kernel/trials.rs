@@ -1,6 +1,7 @@
 //! A policy on trial: it goes back by itself to what was there, whatever becomes of whoever began it.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -468,6 +469,43 @@ fn a_late_confirmation_is_none() {
         world.toctoc(&["confirm"])
     };
     assert_eq!(late.status.code(), Some(1), "{}", said(&late));
+}
+
+/// What other hosts of a fleet have ended is asked of nft; where there is none, nobody has.
+fn a_trial_goes_back_without_nft() {
+    let world = World::with(YVES);
+    world.listen(22);
+    on_trial(&world, ZOE, "1h");
+    assert!(!opens(&world, &SEQUENCE) && opens(&world, &OTHER));
+    let rollback = world.toctoc_command(&["rollback"]);
+    let own = [rollback.get_program()]
+        .into_iter()
+        .chain(rollback.get_args());
+    let own: Vec<_> = own.map(ToOwned::to_owned).collect();
+    let hide = "mount --bind /usr/sbin $all && mount -t tmpfs none /usr/sbin && \
+                ln -s $all/* /usr/sbin/ && rm /usr/sbin/nft && ! command -v nft >/dev/null || exit 99; \
+                exec \"$0\" \"$@\"";
+    let all = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", hide]).args(own);
+    command.env("all", all.path());
+    for (name, value) in rollback.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    let server = &world.lab.server;
+    let ended = server.inside(|| command.output().unwrap()).unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    assert!(!is_on_trial(&world));
+    assert!(opens(&world, &SEQUENCE) && !opens(&world, &OTHER));
+}
+
+mod where_nft_is_missing {
+    use super::a_trial_goes_back_without_nft;
+
+    on_each_iptables!(a_trial_goes_back_without_nft);
 }
 
 on_every_firewall!(
