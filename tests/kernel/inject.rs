@@ -76,15 +76,11 @@ impl Injector {
     }
 
     pub fn datagram(&self, source: IpAddr, from: u16, to: u16, payload: &[u8]) {
-        let mut header = Vec::new();
-        header.extend(from.to_be_bytes());
-        header.extend(to.to_be_bytes());
-        header.extend((8 + payload.len() as u16).to_be_bytes());
-        header.extend([0, 0]);
-        header.extend(payload);
-        let sum = checksum(source, server(source), 17, &header);
-        header[6..8].copy_from_slice(&sum.to_be_bytes());
-        self.ip(source, 17, &header);
+        self.ip(
+            source,
+            17,
+            &datagram(source, server(source), from, to, payload),
+        );
     }
 
     /// A whole IP packet around a transport header.
@@ -137,6 +133,19 @@ impl Injector {
 
 fn server(of: IpAddr) -> IpAddr {
     SERVER[usize::from(of.is_ipv6())].parse().unwrap()
+}
+
+/// A UDP header and what it carries.
+pub fn datagram(source: IpAddr, server: IpAddr, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let mut header = Vec::new();
+    header.extend(from.to_be_bytes());
+    header.extend(to.to_be_bytes());
+    header.extend((8 + payload.len() as u16).to_be_bytes());
+    header.extend([0, 0]);
+    header.extend(payload);
+    let sum = checksum(source, server, 17, &header);
+    header[6..8].copy_from_slice(&sum.to_be_bytes());
+    header
 }
 
 pub fn tcp_header(source: IpAddr, to: IpAddr, from_port: u16, to_port: u16, flags: u8) -> Vec<u8> {

@@ -48,6 +48,7 @@ mod enrol;
 mod faults;
 mod fleet;
 mod flood;
+mod headers;
 mod host_firewall;
 mod inject;
 mod iptables;

@@ -17,6 +17,9 @@
 //!                                      else forget <+   toctoc-opens-KEY: grants, count, log
 //! ```
 //!
+//! What has come as far as mangle INPUT meets chain toctoc-inner: IPv6 headers behind which the stack may find
+//! another packet than these rules? drop.
+//!
 //! # Why the lists are as they are
 //!
 //! Where a source stands is one list for each state of the automaton, as in the classic script, and

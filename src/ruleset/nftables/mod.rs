@@ -3,6 +3,9 @@
 //! # The way of a packet
 //!
 //! ```text
+//!  prerouting, before fragments are put together
+//!  chain fragments: IPv6 headers that the stack would read differently? drop.
+//!
 //!  prerouting, raw                    prerouting, mangle (only if the policy has UDP ports)
 //!  chain knocks-tcp: SYN?             chain knocks-udp: starts a flow?
 //!          |                                  |

@@ -56,9 +56,11 @@ pub struct Chain {
     pub lines: Vec<Line>,
 }
 
-/// Where in the prerouting hook a chain is called.
+/// The hook and the priority at which the kernel calls a chain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Base {
+    /// Where packets arrive, before fragments are put together.
+    Fragments,
     /// Where packets arrive, before connection tracking.
     Raw,
     /// Where packets arrive, after connection tracking, before destination NAT.
@@ -73,6 +75,7 @@ impl Base {
     /// As nft's JSON lists it: hook, priority, policy (`linux/netfilter_ipv4.h`).
     pub fn listed(self) -> String {
         let listed = match self {
+            Base::Fragments => "prerouting -450 accept",
             Base::Raw => "prerouting -300 accept",
             Base::Mangle => "prerouting -150 accept",
             Base::Input => "input 0 accept",
@@ -85,6 +88,7 @@ impl Base {
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hook, priority) = match self {
+            Base::Fragments => ("prerouting", "-450"),
             Base::Raw => ("prerouting", "raw"),
             Base::Mangle => ("prerouting", "mangle"),
             Base::Input => ("input", "filter"),

@@ -2,6 +2,7 @@
 
 mod doors;
 mod host;
+mod inner;
 mod keys;
 mod ports;
 mod recent;
@@ -26,9 +27,14 @@ pub fn render(
     kept: &[GrantList],
 ) -> Script {
     let plan = Plan::new(policy, automaton, family, kept);
+    let mut inner = match policy.judges_udp() {
+        true => plan.table(Protocol::Udp),
+        false => Table::new(names::table_of(Protocol::Udp)),
+    };
+    plan.inner(&mut inner);
     let mut tables = vec![plan.table(Protocol::Tcp)];
-    if policy.judges_udp() {
-        tables.push(plan.table(Protocol::Udp));
+    if !inner.lines.is_empty() {
+        tables.push(inner);
     }
     if let Some(firewall) = &policy.firewall {
         tables.push(plan.host(firewall));

@@ -115,9 +115,14 @@ impl Plan<'_> {
 
     /// The matches for "arrives on a guarded interface", one for each rule.
     pub(super) fn guarded(&self) -> Vec<String> {
-        match &self.policy.interfaces {
-            Interfaces::AllButLoopback => vec!["! -i lo".to_string()],
-            Interfaces::Only(names) => names.iter().map(|name| format!("-i {name}")).collect(),
-        }
+        guarded(&self.policy.interfaces)
+    }
+}
+
+/// The matches for "arrives on one of these", one for each rule.
+pub(super) fn guarded(interfaces: &Interfaces) -> Vec<String> {
+    match interfaces {
+        Interfaces::AllButLoopback => vec!["! -i lo".to_string()],
+        Interfaces::Only(names) => names.iter().map(|name| format!("-i {name}")).collect(),
     }
 }

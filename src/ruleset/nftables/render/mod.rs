@@ -1,6 +1,7 @@
 //! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
 
 mod chains;
+mod headers;
 mod host;
 mod keys;
 mod sets;
@@ -22,7 +23,7 @@ use sets::{
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
-    let mut chains = vec![knocks_tcp(policy)];
+    let mut chains = vec![headers::fragments(policy), knocks_tcp(policy)];
     if policy.judges_udp() {
         chains.push(knocks_udp(policy));
     }

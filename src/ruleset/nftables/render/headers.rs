@@ -1,0 +1,41 @@
+//! IPv6 extension headers that netfilter and the stack read differently.
+//!
+//! Where the kernel puts fragments together before the firewall (any `ct` rule or NAT on the host does
+//! that), it removes the fragment header and leaves the headers in front of it. Netfilter then follows the
+//! chain of headers from the start. The stack does not: it goes on behind the removed header, and takes what
+//! is there for the first of the headers that it has yet to read
+//! (`nf_ct_frag6_reasm` and `ip6_protocol_deliver_rcu`). A sender could so show an unknown protocol, or an
+//! allowed port, to the firewall and a SYN for any port to the stack.
+
+use super::chains::guarded;
+use crate::policy::{Interfaces, Policy};
+use crate::ruleset::nftables::script::{Base, Chain};
+
+/// The chain that drops such packets before they are put together.
+///
+/// Hop-by-hop options in front of a fragment header are read alike. Packets for other hosts
+/// are forwarded, and nobody reads their headers here.
+pub(super) fn fragments(policy: &Policy) -> Chain {
+    let mut chain = Chain::new(
+        "fragments",
+        &[
+            "IPv6: headers in front of a fragment header. Once it is removed, this firewall and the stack",
+            "would read the packet differently.",
+        ],
+    )
+    .base(Base::Fragments);
+    let arriving = judged(policy);
+    chain.rule("ip6 nexthdr 0 hbh nexthdr 44 accept");
+    chain.rule(format!(
+        "ip6 nexthdr != {{ 6, 17, 44, 58 }} exthdr frag exists {arriving} fib daddr type != unicast drop"
+    ));
+    chain
+}
+
+/// The match for packets that this table judges: on all interfaces with `[firewall]`, which judges them all.
+fn judged(policy: &Policy) -> String {
+    match policy.firewall {
+        Some(_) => guarded(&Interfaces::AllButLoopback),
+        None => guarded(&policy.interfaces),
+    }
+}
