@@ -75,4 +75,5 @@ mod token_world;
 mod tokens;
 mod trials;
 mod watching;
+mod ways_in;
 mod world;

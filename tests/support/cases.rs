@@ -227,7 +227,8 @@ pub fn address(case: usize, source: char, v6: bool) -> IpAddr {
     let letter = source as u8 - b'a' + 1;
     if v6 {
         let case = u16::try_from(case).unwrap();
-        IpAddr::from([0xfd00, 0, 0, 0, 0, 0, case, u16::from(letter)])
+        // Each case has a network of 64 bits of its own: that has its share of the room.
+        IpAddr::from([0xfd00, 0, 0, case, 0, 0, 0, u16::from(letter)])
     } else {
         IpAddr::from([10, 1, u8::try_from(case).unwrap(), letter])
     }

@@ -134,13 +134,18 @@ pub enum Kept {
 }
 
 /// The other sets that the kernel fills. An apply makes them anew.
-const FRESH: [&str; 6] = [
+const FRESH: [&str; 11] = [
     "progress4",
     "progress6",
     "steady4",
     "steady6",
+    "crowd",
     "claim4",
     "claim6",
+    "repeats4",
+    "repeats6",
+    "passed4",
+    "passed6",
 ];
 
 /// The map of tokens that open, loaded from user space.

@@ -51,7 +51,7 @@ impl Case {
 pub const TIMES: [&str; 3] = ["2s", "6s", "60s"];
 
 /// Sources that the first door trusts.
-const TRUSTED: &str = r#"["10.8.0.16/28", "fd00::8:10/124"]"#;
+const TRUSTED: &str = r#"["10.8.0.16/28", "fd00:0:0:1::8:10/124"]"#;
 
 fn text(dice: &mut Dice, kind: Kind) -> String {
     let mut text = format!("within = \"{}\"\nlog = \"off\"\n", TIMES[0]);

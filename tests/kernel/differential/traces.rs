@@ -54,13 +54,14 @@ impl Trace {
     }
 }
 
-/// Neighbours share a prefix; every other one speaks IPv6.
+/// Neighbours share a prefix; every other one speaks IPv6. Only few are of one network of 64 bits, which has its
+/// share of the room.
 fn source(number: usize) -> IpAddr {
     let index = (number / 2) as u16;
     let [high, low] = index.to_be_bytes();
     match number % 2 {
         0 => Ipv4Addr::new(10, 8, high, low).into(),
-        _ => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 8, index).into(),
+        _ => Ipv6Addr::new(0xfd00, 0, 0, index / 16, 0, 0, 8, index).into(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
-use super::sets::{claim_name, progress_name, steady_name};
-use super::source;
+use super::limits;
+use super::once;
+use super::sets::{progress_name, steady_name};
+use super::{per_source, source};
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::script::{Base, Chain};
@@ -10,14 +12,8 @@ use crate::ruleset::nftables::{Kept, SHUT_OUT, WRONG, classid, door_chain, set_n
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
-/// How many steps a source may make. The longest sequence is 32 knocks, and comes a few times in a
-/// row from who tries again. What one source leaves behind within a second, the time until the
-/// kernel tidies up, is less than the least `max_sources`.
-const STEADY: &str = "32/second burst 128 packets";
-
-/// How long a connection that used up its grant may repeat its first packet: the third repeat of
-/// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
-const ADMITTED: &str = "10s";
+/// The match for packets that start no connection, TCP.
+pub(super) const NO_SYN: &str = "tcp flags & (fin | syn | rst | ack) != syn";
 
 /// The match for "arrives on a guarded interface".
 pub(super) fn guarded(interfaces: &Interfaces) -> String {
@@ -44,7 +40,8 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
         ],
     )
     .base(Base::Raw);
-    chain.rule("tcp flags & (fin | syn | rst | ack) != syn accept");
+    once::begun_at(&mut chain, policy);
+    chain.rule(format!("{NO_SYN} accept"));
     chain.rule(format!("{SYN} {arriving} meta priority 0:0 goto glance"));
     chain.note("Who needs the priority of a packet that is not for us shall find it as it came.");
     chain.rule(format!("{SYN} {here} goto judge"));
@@ -142,9 +139,10 @@ pub(super) fn remember(policy: &Policy) -> Chain {
         &["Store the state. `update` alone would keep the old one and only renew its time."],
     );
     for family in Family::BOTH {
-        let (saddr, steady) = (family.saddr(), steady_name(family));
+        let (source, steady) = (per_source(family), steady_name(family));
+        let limit = limits::steps(policy, family);
         chain.rule(format!(
-            "update @{steady} {{ {saddr} limit rate over {STEADY} }} goto tooquick"
+            "update @{steady} {{ {source} limit rate over {limit} }} goto tooquick"
         ));
     }
     let within = format!("comment \"within {}\"", show(policy.within));
@@ -209,62 +207,9 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
         }
     }
     if policy.has_once() {
-        once(&mut chain, policy, door);
+        once::grants(&mut chain, policy);
     }
     chain.rule("goto shut");
-    chain
-}
-
-/// A grant for one connection. Of two packets at the same moment only one gets the claim.
-fn once(chain: &mut Chain, policy: &Policy, door: &Door) {
-    chain.note("Grants for one connection: the first packet, again; or the first to claim it.");
-    first_packet(chain);
-    for family in Family::BOTH {
-        let (flow, admitted) = (flow(family), admitted_name(family));
-        chain.rule(format!("{flow} @{admitted} goto leave"));
-    }
-    chain.rule(format!("meta priority set {}", classid(door.name.id())));
-    for family in Family::BOTH {
-        let prefix = family.prefix_of(policy.grant);
-        let grant = format!("{} . meta priority", source(policy.grant, family));
-        let once = set_name(Kept::Once, family, prefix);
-        let claim = claim_name(family);
-        chain.rule(format!(
-            "{grant} @{once} update @{claim} {{ {grant} limit rate 1/hour burst 1 packets }} \
-             delete @{once} {{ {grant} }} goto admit"
-        ));
-    }
-}
-
-/// What tells a first packet from another one of the same two ports: its sequence number, or 0 for
-/// UDP. Hashed, since no release of nft lets a plain number take the place of a class id.
-fn first_packet(chain: &mut Chain) {
-    chain.rule("meta priority set 0:0");
-    chain.rule("meta priority set jhash tcp sequence mod 4294967295 seed 0x1");
-}
-
-fn flow(family: Family) -> String {
-    let (saddr, daddr) = (family.saddr(), family.daddr());
-    format!("{saddr} . {daddr} . th sport . th dport . meta priority")
-}
-
-fn admitted_name(family: Family) -> String {
-    set_name(Kept::Admitted, family, family.longest_prefix())
-}
-
-pub(super) fn admit() -> Chain {
-    let mut chain = Chain::new(
-        "admit",
-        &["The first packet of the one connection: remembered, in case it has to come again."],
-    );
-    first_packet(&mut chain);
-    for family in Family::BOTH {
-        let (flow, admitted) = (flow(family), admitted_name(family));
-        chain.rule(format!(
-            "update @{admitted} {{ {flow} timeout {ADMITTED} }}"
-        ));
-    }
-    chain.rule("goto leave");
     chain
 }
 

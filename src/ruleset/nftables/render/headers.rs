@@ -7,7 +7,7 @@
 //! (`nf_ct_frag6_reasm` and `ip6_protocol_deliver_rcu`). A sender could so show an unknown protocol, or an
 //! allowed port, to the firewall and a SYN for any port to the stack.
 
-use super::chains::guarded;
+use super::chains::{NO_SYN, guarded};
 use crate::policy::{Interfaces, Policy};
 use crate::ruleset::nftables::script::{Base, Chain};
 
@@ -29,6 +29,32 @@ pub(super) fn fragments(policy: &Policy) -> Chain {
     chain.rule(format!(
         "ip6 nexthdr != {{ 6, 17, 44, 58 }} exthdr frag exists {arriving} fib daddr type != unicast drop"
     ));
+    chain
+}
+
+/// The headers that `delivered` is asked about: hop-by-hop options, routing, fragment, destination options.
+const EXTENSIONS: &str = "ip6 nexthdr { 0, 43, 44, 60 }";
+
+/// The rule at the input hook that asks [`delivered`].
+pub(super) fn asked(chain: &mut Chain) {
+    chain.rule(format!("{EXTENSIONS} jump headers"));
+}
+
+/// The chain for packets to addresses that are this host's and do not look so to `fib`: of an AnyIP prefix, or
+/// local by a routing table of its own. The chains at prerouting have let these pass.
+pub(super) fn delivered(policy: &Policy) -> Chain {
+    let mut chain = Chain::new(
+        "headers",
+        &["IPv6 headers of packets to addresses of this host that were not known as such before."],
+    );
+    let arriving = judged(policy);
+    chain.rule("fib daddr type != unicast return");
+    chain.rule(format!("{arriving} exthdr dst exists drop"));
+    chain.rule(format!("{arriving} exthdr rt exists drop"));
+    chain.rule(format!("{NO_SYN} return"));
+    let first = "frag frag-off 0 frag more-fragments 1";
+    chain.rule(format!("{first} meta l4proto != tcp return"));
+    chain.rule(format!("{first} {arriving} drop"));
     chain
 }
 

@@ -1,6 +1,7 @@
 //! `[firewall]`: what else may come in, besides those who pass a door.
 
-use super::chains::{SYN, guarded};
+use super::chains::{NO_SYN, SYN, guarded};
+use super::{headers, once};
 use crate::knock::{Knock, Protocol};
 use crate::policy::{HostFirewall, Policy};
 use crate::ruleset::nftables::door_chain;
@@ -15,10 +16,12 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
         ],
     )
     .base(Base::Input);
+    headers::asked(&mut chain);
+    once::begun_at(&mut chain, policy);
     chain.rule("ct state { established, related } accept");
     chain.rule("iifname \"lo\" accept");
     chain.note("Sessions from before the kernel tracked connections: those have a socket.");
-    chain.rule("tcp flags & (fin | syn | rst | ack) != syn socket wildcard 0 accept");
+    chain.rule(format!("{NO_SYN} socket wildcard 0 accept"));
     chain.rule("ip frag-off & 0x1fff != 0 accept");
     chain.note("IPv6 cannot do without its neighbours, its routers and its errors (RFC 4890).");
     chain.rule(
@@ -40,9 +43,10 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
         chain.rule("icmpv6 type echo-request accept");
     }
     chain.note(
-        "The doors once more: a packet that was under way while the rules changed may have passed",
+        "The doors once more, whatever way a packet has come: to an address that was not known as",
     );
-    chain.note("its door when that was none yet.");
+    chain.note("local, to a port that was translated, or while the rules changed.");
+    once::passed_before(&mut chain, policy);
     let here = guarded(&policy.interfaces);
     for door in &policy.doors {
         let (tcp, udp) = split(&door.ports);

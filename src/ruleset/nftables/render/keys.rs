@@ -2,6 +2,7 @@
 //! key.
 
 use super::chains::forget;
+use super::limits;
 use super::sets::claim_name;
 use super::source;
 use crate::automaton::State;
@@ -129,23 +130,28 @@ impl<'p> Opens<'p> {
     }
 
     /// `meta priority` is the key. Returns when the grants are given; when there is no room for them
-    /// (a full set ends a rule) nothing more is granted, and nothing counted or logged. Many doors
-    /// take a chain for every few of them, each going on to the next.
+    /// (a full set ends a rule) nothing more is granted, and nothing counted or logged. Many doors take a chain for
+    /// every few of them, and one that calls those in turn: the kernel takes no more than 16 calls within
+    /// one another.
     pub fn chains(&self, number: usize, policy: &Policy) -> Vec<Chain> {
         let rights = self.0[number];
+        let name = Opens::name(number);
         let parts: Vec<&[Opening]> = rights.opens.chunks(DOORS_PER_RULE).collect();
-        let name = |part: usize| match part {
-            0 => Opens::name(number),
-            part => format!("{}-{}", Opens::name(number), part + 1),
+        let [part] = parts.as_slice() else {
+            let mut all = Chain::new(&name, &[&format!("Grants {} doors.", rights.opens.len())]);
+            limits::no_more_than_a_share(&mut all, policy, rights.opens, refused(rights.token));
+            let mut chains = Vec::new();
+            for (index, part) in parts.into_iter().enumerate() {
+                let own = format!("{name}-{}", index + 1);
+                all.rule(format!("jump {own}"));
+                chains.push(grant(policy, Chain::new(own, &[]), part, rights));
+            }
+            chains.insert(0, all);
+            return chains;
         };
-        let chains = parts.iter().enumerate().map(|(index, part)| {
-            let then = match index + 1 == parts.len() {
-                true => "return".to_string(),
-                false => format!("goto {}", name(index + 1)),
-            };
-            grant(policy, name(index), part, rights, &then)
-        });
-        chains.collect()
+        let mut chain = Chain::new(name, &[]);
+        limits::no_more_than_a_share(&mut chain, policy, part, refused(rights.token));
+        vec![grant(policy, chain, part, rights)]
     }
 }
 
@@ -153,13 +159,12 @@ impl<'p> Opens<'p> {
 /// fit both.
 const DOORS_PER_RULE: usize = 2;
 
-/// Grants some doors and goes on with `then`, or forgets and leaves.
+/// Grants some doors and returns, or forgets and leaves.
 fn grant(
     policy: &Policy,
-    name: String,
+    mut chain: Chain,
     opens: &[Opening],
     Rights { once, token, .. }: Rights<'_>,
-    then: &str,
 ) -> Chain {
     let rights: Vec<String> = opens
         .iter()
@@ -167,7 +172,7 @@ fn grant(
         .collect();
     let rights = rights.join(", ");
     let single = if once { ", one connection each" } else { "" };
-    let mut chain = Chain::new(name, &[&format!("Grants {rights}{single}.")]);
+    chain.comment = vec![format!("Grants {rights}{single}.")];
     let granted = if once { Kept::Once } else { Kept::Grants };
     for family in Family::BOTH {
         let prefix = family.prefix_of(policy.grant);
@@ -194,15 +199,23 @@ fn grant(
             })
             .collect();
         let updates = updates.join(" ");
-        chain.rule(format!("{updates} {then} comment \"{rights}\""));
+        chain.rule(format!("{updates} return comment \"{rights}\""));
     }
-    chain.note("No room: nothing is granted.");
-    if token {
-        chain.rule("drop");
-    } else {
-        forget(&mut chain);
-        chain.rule("goto leave");
-    }
+    chain.note("The set is full.");
+    chain.rule(refused(token));
+    chain
+}
+
+/// What becomes of a packet that has completed a sequence, or was a token, and is granted nothing.
+fn refused(token: bool) -> &'static str {
+    if token { "drop" } else { "goto crowded" }
+}
+
+/// The end of a sequence for which there is no room.
+pub(super) fn crowded() -> Chain {
+    let mut chain = Chain::new("crowded", &["No room: nothing is granted."]);
+    forget(&mut chain);
+    chain.rule("goto leave");
     chain
 }
 

@@ -3,7 +3,10 @@
 mod chains;
 mod headers;
 mod host;
+mod inner;
 mod keys;
+mod limits;
+mod once;
 mod sets;
 mod tokens;
 
@@ -11,14 +14,15 @@ use super::script::Script;
 use super::{SHUT_OUT, WRONG, classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::{GrantPrefix, SequenceIndex};
-use crate::policy::{KeyKind, Policy, show};
+use crate::policy::{Key, KeyKind, Policy, show};
 use crate::ruleset::Family;
 use chains::{
-    admit, arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
+    arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
 use sets::{
-    arrivals, burnt, claim, heard, kept_sets, ports, progress, revoked, steady, steps, terms,
+    arrivals, burnt, claim, crowd, heard, kept_sets, once_sets, ports, progress, revoked, steady,
+    steps, terms,
 };
 
 /// Compiles a policy. `automaton` is that of the same policy.
@@ -47,16 +51,24 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(door_of(policy, door));
     }
     if policy.has_once() {
-        chains.push(admit());
+        chains.extend(once::chains());
     }
     chains.push(shut(policy));
-    if let Some(firewall) = &policy.firewall {
-        chains.push(host::incoming(policy, firewall));
-        if firewall.drop_forwarded {
-            chains.push(host::forwarded());
+    chains.push(headers::delivered(policy));
+    match &policy.firewall {
+        None => chains.push(inner::incoming(policy)),
+        Some(firewall) => {
+            chains.push(host::incoming(policy, firewall));
+            if firewall.drop_forwarded {
+                chains.push(host::forwarded());
+            }
         }
     }
     let (opens, numbers) = Opens::of(policy);
+    let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_));
+    if policy.keys.iter().any(knocks) {
+        chains.push(keys::crowded());
+    }
     for number in 0..opens.0.len() {
         chains.extend(opens.chains(number, policy));
     }
@@ -88,8 +100,12 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     sets.extend(progress(policy));
     sets.extend(steady(policy));
+    if !policy.keys.is_empty() {
+        sets.push(crowd(policy));
+    }
     if policy.has_once() {
         sets.extend(claim(policy));
+        sets.extend(once_sets(policy));
     }
     sets.extend([
         heard(policy, automaton),
@@ -150,4 +166,12 @@ fn source(grant: GrantPrefix, family: Family) -> String {
         return family.saddr().to_string();
     }
     format!("{} & {}", family.saddr(), family.mask(length))
+}
+
+/// What counts as one source where all share the room: an address, in IPv6 the network of 64 bits around it.
+fn per_source(family: Family) -> String {
+    match family {
+        Family::V4 => family.saddr().to_string(),
+        Family::V6 => format!("{} & {}", family.saddr(), family.mask(64)),
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::limits::{CROWD, crowd_for};
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::Protocol;
 use crate::policy::{KeyKind, Policy, SequenceIndex};
@@ -16,7 +17,7 @@ use crate::ruleset::nftables::{
 pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     let mut sets = Vec::new();
     let mut add = |kept, comment: &[&str], types: &str| {
-        // `admitted4/6` has a second address.
+        // `admitted4/6` has both ends.
         let types = |family: Family| types.replace("ADDRESS", family.address_type());
         for family in Family::BOTH {
             let first = family == Family::V4;
@@ -54,8 +55,10 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
         );
         add(
             Kept::Admitted,
-            &["The first packet of a connection that used up its grant: it may be repeated."],
-            "ADDRESS . inet_service . inet_service . classid",
+            &[
+                "The connection that used up a grant: until it begins, its first packet may come again.",
+            ],
+            "ADDRESS . inet_proto . inet_service . inet_service",
         );
     }
     if policy.fleet.is_some() {
@@ -184,6 +187,61 @@ pub(super) fn claim(policy: &Policy) -> Vec<Set> {
             elements: Vec::new(),
         })
         .to_vec()
+}
+
+/// How often a first packet came again, and which packets have passed their door.
+pub(super) fn once_sets(policy: &Policy) -> Vec<Set> {
+    let pair = |names: [String; 2], comment: &str, timeout: Duration| {
+        let [name4, name6] = names;
+        [(Family::V4, name4), (Family::V6, name6)].map(|(family, name)| {
+            let address = family.address_type();
+            Set {
+                comment: first_only(family, comment),
+                name,
+                types: format!("{address} . {address} . inet_proto . inet_service . inet_service"),
+                kind: SetKind::Fresh {
+                    size: policy.max_sources,
+                    timeout,
+                },
+                elements: Vec::new(),
+            }
+        })
+    };
+    let repeats = pair(
+        Family::BOTH.map(repeats_name),
+        "How often a first packet has come again.",
+        CLAIM_FOR,
+    );
+    let passed = pair(
+        Family::BOTH.map(passed_name),
+        "Packets between their door and the input hook.",
+        PASSED_FOR,
+    );
+    repeats.into_iter().chain(passed).collect()
+}
+
+pub(super) fn repeats_name(family: Family) -> String {
+    format!("repeats{}", family.digit())
+}
+
+pub(super) fn passed_name(family: Family) -> String {
+    format!("passed{}", family.digit())
+}
+
+/// Far longer than a packet takes from one hook to the next.
+const PASSED_FOR: Duration = Duration::from_secs(1);
+
+pub(super) fn crowd(policy: &Policy) -> Set {
+    Set {
+        comment: vec!["How many grants each IPv6 network has got by a key.".to_string()],
+        name: CROWD.to_string(),
+        types: "ipv6_addr . classid".to_string(),
+        kind: SetKind::Fresh {
+            size: policy.max_sources,
+            timeout: crowd_for(policy),
+        },
+        elements: Vec::new(),
+    }
 }
 
 /// The comment of a pair of sets stands above its first.

@@ -1,0 +1,106 @@
+//! How much room one source may take where all share it. In IPv6 a source is a network of 64 bits: whoever
+//! has one address there has them all.
+
+use std::time::Duration;
+
+use super::per_source;
+use crate::policy::{Opening, Policy};
+use crate::ruleset::Family;
+use crate::ruleset::nftables::script::Chain;
+
+/// As a rule takes it: a rate, and how many at once.
+pub(super) struct Limit {
+    rate: String,
+    burst: u32,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} burst {} packets", self.rate, self.burst)
+    }
+}
+
+/// The steps that a source may make. The longest sequence is 32 knocks, and clients try again a few times. What
+/// one source leaves behind within a second, the time until the kernel tidies up, is less
+/// than the least `max_sources`. In IPv6 each step may be of another address: no more than a sixteenth of the room.
+pub(super) fn steps(policy: &Policy, family: Family) -> Limit {
+    const BURST: u32 = 128;
+    let quick = Duration::from_secs(1);
+    let rate = match family {
+        Family::V4 => rate(32, quick),
+        Family::V6 => {
+            let share = u64::from(policy.max_sources) / 16;
+            match share < 32 * policy.within.as_secs().max(1) {
+                true => rate(share, policy.within),
+                false => rate(32, quick),
+            }
+        }
+    };
+    Limit { rate, burst: BURST }
+}
+
+/// The name of the set that counts what each IPv6 network was granted.
+pub(super) const CROWD: &str = "crowd";
+
+/// How long that set remembers: as long as any grant may last.
+pub(super) fn crowd_for(policy: &Policy) -> Duration {
+    let openings = policy.keys.iter().flat_map(|key| &key.opens);
+    openings
+        .map(|opening| opening.open_for)
+        .max()
+        .unwrap_or_default()
+}
+
+/// The rule that grants nothing to an IPv6 network that holds its share already: by each key two of 256 parts of
+/// the room, counted as grants given in the time that one lasts.
+pub(super) fn no_more_than_a_share(
+    chain: &mut Chain,
+    policy: &Policy,
+    opens: &[Opening],
+    otherwise: &str,
+) {
+    let Some(lasting) = opens.iter().map(|opening| opening.open_for).max() else {
+        return;
+    };
+    let share = (policy.max_sources / 256).max(16);
+    let limit = Limit {
+        rate: rate(u64::from(share), lasting),
+        burst: share,
+    };
+    let source = per_source(Family::V6);
+    chain.rule(format!(
+        "update @{CROWD} {{ {source} . meta priority limit rate over {limit} }} {otherwise}"
+    ));
+}
+
+/// So many in this time, in the least unit in which that is a whole number of some size.
+fn rate(number: u64, time: Duration) -> String {
+    let milliseconds = (time.as_millis() as u64).max(1);
+    let units = [
+        ("second", 1),
+        ("minute", 60),
+        ("hour", 3600),
+        ("day", 86_400),
+        ("week", 604_800),
+    ];
+    let in_unit = |seconds: u64| number * 1000 * seconds / milliseconds;
+    let fits = |(_, seconds): &&(&str, u64)| in_unit(*seconds) >= 8;
+    let (unit, seconds) = units.iter().find(fits).unwrap_or(&units[4]);
+    format!("{}/{unit}", in_unit(*seconds).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_whole_numbers_of_some_size() {
+        let rate = |number, seconds| rate(number, Duration::from_secs(seconds));
+        assert_eq!(rate(32, 1), "32/second");
+        assert_eq!(rate(256, 60), "256/minute");
+        assert_eq!(rate(256, 600), "25/minute");
+        assert_eq!(rate(256, 30 * 86_400), "8/day");
+        assert_eq!(rate(16, 30 * 86_400), "3/week");
+        assert_eq!(rate(0, 3600), "1/week");
+    }
+}

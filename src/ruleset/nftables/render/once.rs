@@ -1,0 +1,133 @@
+//! Grants for one connection.
+//!
+//! The first packet uses up the grant and is remembered by its flow (`admitted4/6`): it may be lost and come
+//! again. It comes again three times at most, and not at all once the connection has begun, which any packet of the
+//! flow but a SYN shows. A packet that its door has let in at prerouting gets a pass (`passed4/6`) that it
+//! gives up at the input hook, where doors are asked once more.
+
+use super::chains::{NO_SYN, guarded};
+use super::sets::{claim_name, passed_name, repeats_name};
+use super::source;
+use crate::knock::{Knock, Protocol};
+use crate::policy::Policy;
+use crate::ruleset::Family;
+use crate::ruleset::nftables::script::Chain;
+use crate::ruleset::nftables::{Kept, set_name};
+
+/// How long a connection that used up its grant may repeat its first packet: the third repeat of
+/// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
+const ADMITTED: &str = "10s";
+
+/// How often a first packet may come again.
+const REPEATS: &str = "limit rate 1/hour burst 3 packets";
+
+/// The rules of a door, where `meta priority` is the door. Of two packets at the same moment only one gets the claim.
+pub(super) fn grants(chain: &mut Chain, policy: &Policy) {
+    chain.note("Grants for one connection: the first packet, again; or the first to claim it.");
+    for family in Family::BOTH {
+        let (flow, admitted) = (flow(family), admitted_name(family));
+        chain.rule(format!("{flow} @{admitted} goto again"));
+    }
+    for family in Family::BOTH {
+        let prefix = family.prefix_of(policy.grant);
+        let grant = format!("{} . meta priority", source(policy.grant, family));
+        let once = set_name(Kept::Once, family, prefix);
+        let claim = claim_name(family);
+        chain.rule(format!(
+            "{grant} @{once} update @{claim} {{ {grant} limit rate 1/hour burst 1 packets }} \
+             delete @{once} {{ {grant} }} goto admit"
+        ));
+    }
+}
+
+/// The chains that all doors share.
+pub(super) fn chains() -> Vec<Chain> {
+    let mut again = Chain::new(
+        "again",
+        &["The first packet of a connection, again: three times at most."],
+    );
+    again.note("A flow of UDP is the same flow until its first answer.");
+    again.rule("meta l4proto udp goto pass");
+    for family in Family::BOTH {
+        let (flow, repeats) = (flow(family), repeats_name(family));
+        again.rule(format!("add @{repeats} {{ {flow} {REPEATS} }} goto pass"));
+    }
+    again.rule("goto shut");
+
+    let mut admit = Chain::new(
+        "admit",
+        &["The first packet of the one connection: remembered, in case it has to come again."],
+    );
+    for family in Family::BOTH {
+        let (flow, admitted) = (flow(family), admitted_name(family));
+        let repeats = repeats_name(family);
+        admit.rule(format!(
+            "update @{admitted} {{ {flow} timeout {ADMITTED} }} delete @{repeats} {{ {flow} }}"
+        ));
+    }
+    admit.rule("goto pass");
+
+    let mut pass = Chain::new(
+        "pass",
+        &["Let in by a grant for one connection: the input hook asks no more."],
+    );
+    for family in Family::BOTH {
+        let (flow, passed) = (flow(family), passed_name(family));
+        pass.rule(format!("update @{passed} {{ {flow} }}"));
+    }
+    pass.rule("goto leave");
+
+    let mut begun = Chain::new(
+        "begun",
+        &["The connection has begun, or was given up: its first packet comes no more."],
+    );
+    for family in Family::BOTH {
+        let (flow, admitted) = (flow(family), admitted_name(family));
+        begun.rule(format!("delete @{admitted} {{ {flow} }}"));
+    }
+    vec![again, admit, pass, begun]
+}
+
+/// The rule that takes notice of connections that have begun.
+pub(super) fn begun_at(chain: &mut Chain, policy: &Policy) {
+    let ports = ports(policy);
+    if !ports.is_empty() {
+        let ports = ports.join(", ");
+        chain.rule(format!("{NO_SYN} tcp dport {{ {ports} }} jump begun"));
+    }
+}
+
+/// The rules that let in a packet which its door has let in before.
+pub(super) fn passed_before(chain: &mut Chain, policy: &Policy) {
+    if policy.has_once() {
+        let arriving = guarded(&policy.interfaces);
+        for family in Family::BOTH {
+            let (flow, passed) = (flow(family), passed_name(family));
+            chain.rule(format!(
+                "{arriving} {flow} @{passed} delete @{passed} {{ {flow} }} accept"
+            ));
+        }
+    }
+}
+
+/// The TCP ports of all doors that a grant for one connection may be for.
+fn ports(policy: &Policy) -> Vec<String> {
+    let keys = policy.keys.iter().filter(|key| key.once);
+    let doors = keys.flat_map(|key| &key.opens);
+    let doors = doors.map(|opening| policy.door(opening.door));
+    let ports = doors.flat_map(|door| &door.ports);
+    let tcp = |knock: &&Knock| knock.protocol == Protocol::Tcp;
+    let ports: std::collections::BTreeSet<u16> =
+        ports.filter(tcp).map(|knock| knock.port.get()).collect();
+    ports.iter().map(u16::to_string).collect()
+}
+
+/// Both ends of a connection.
+fn flow(family: Family) -> String {
+    let (saddr, daddr) = (family.saddr(), family.daddr());
+    format!("{saddr} . {daddr} . meta l4proto . th sport . th dport")
+}
+
+fn admitted_name(family: Family) -> String {
+    set_name(Kept::Admitted, family, family.longest_prefix())
+}
