@@ -172,8 +172,11 @@ mod tests {
     const OPENING: &str = "toctoc: opened door=ssh key=yves IN=eth0 OUT= MAC= SRC=192.0.2.7 DST=192.0.2.1 LEN=60 \
                            TTL=64 ID=0 DF PROTO=TCP SPT=40001 DPT=50 SYN URGP=0 ";
 
-    /// What is told of a text, and how often each doubt is had.
-    fn read(name: &str, text: &str) -> (Vec<(String, Proof)>, Vec<(Doubt, Vec<u64>)>) {
+    type Told = Vec<(String, Proof)>;
+    type Lines = Vec<(Doubt, Vec<u64>)>;
+
+    /// What is told of a text, and the lines that are not believed.
+    fn read(name: &str, text: &str) -> (Told, Lines) {
         let (format, proof) = format_of(Path::new(name));
         let mut told = Vec::new();
         let rules = Rules::of_any_policy();
@@ -184,7 +187,7 @@ mod tests {
         (told, doubts.unwrap().kinds)
     }
 
-    fn told(proof: Proof) -> Vec<(String, Proof)> {
+    fn told(proof: Proof) -> Told {
         vec![("192.0.2.7".to_string(), proof)]
     }
 

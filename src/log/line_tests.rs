@@ -67,9 +67,7 @@ fn packets_are_read_as_the_kernel_writes_them() {
 fn a_line_that_is_not_wholly_of_our_form_is_not_believed() {
     for message in [
         // A process that crashes, named so; and its file.
-        format!(
-            "toctoc: ssh y [5]: segfault at 0 ip 400 sp 7ff error 6 in x SRC=203.0.113.9 z[8d,400000+1000]"
-        ),
+        "toctoc: ssh y [5]: segfault at 0 ip 400 sp 7ff error 6 in x SRC=203.0.113.9 z[8d,400000+1000]".to_string(),
         format!("toctoc: s y IN=[5]: segfault at 0 ip 400 sp 7ff error 6 in {REST}"),
         format!("{PREFIX}[5]: segfault at 0 ip 400 sp 7ff error 6 in {REST}"),
         format!("x[5]: segfault at 0 ip 400 sp 7ff error 6 in {PREFIX}{REST}"),

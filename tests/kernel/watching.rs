@@ -306,8 +306,8 @@ fn a_silent_log_is_explained() {
 
 /// An ordinary user's process crashes. The kernel writes its name and its file's, in which all that our rules write
 /// stands, with line ends and without. (x86_64 with `debug.exception-trace`, as it is set everywhere.)
-#[test]
 #[cfg(target_arch = "x86_64")]
+#[test]
 fn a_crash_forges_no_opening() {
     let world = World::with(YVES);
     let directory = tempfile::tempdir().unwrap();

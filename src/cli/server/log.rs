@@ -58,7 +58,10 @@ fn of_file(arguments: &Arguments, path: &Path) -> Answer {
         unproven |= proof == Proof::Missing;
         heard(&line(&opening, proof, arguments.json))
     });
-    let shown = path.display();
+    let shown = match path == Path::new("-") {
+        true => "standard input".to_string(),
+        false => path.display().to_string(),
+    };
     let doubts = match read {
         Ok(doubts) => doubts,
         Err(error) => {
@@ -69,8 +72,8 @@ fn of_file(arguments: &Arguments, path: &Path) -> Answer {
     for words in doubts.words() {
         complain(&format!("{shown}: {words}"));
     }
-    if doubts.count(Doubt::Form) > 0 && path == Path::new("-") {
-        complain("standard input shall be what `journalctl --dmesg --output=short-iso` prints");
+    if !any && doubts.count(Doubt::Form) > 0 && path == Path::new("-") {
+        complain("standard input has to be what `journalctl --dmesg --output=short-iso` prints");
     }
     if unproven {
         complain(&format!(

@@ -527,17 +527,17 @@ fn a_sentinel_and_a_node_of_a_cluster_are_named() {
     let policy = fleet.policy(0, DOORS);
     fleet.apply(0, &policy);
     fleet.start_agent(0);
-    let mut engines: Vec<(&str, Box<dyn Fn(&mut Fleet)>)> = Vec::new();
-    for settings in [String::new(), format!("requirepass {PASSWORD}")] {
-        let start = move |fleet: &mut Fleet| fleet.start_sentinel(&settings);
-        engines.push(("it is a Sentinel, which keeps nothing", Box::new(start)));
-    }
-    engines.push((
-        "it is a node of a cluster",
-        Box::new(|fleet| fleet.start_engine(&["--cluster-enabled", "yes"])),
-    ));
-    for (words, start) in engines {
-        start(&mut fleet);
+    let sentinel = "it is a Sentinel, which keeps nothing";
+    let password = format!("requirepass {PASSWORD}");
+    for (words, sentinel) in [
+        (sentinel, Some("")),
+        (sentinel, Some(password.as_str())),
+        ("it is a node of a cluster", None),
+    ] {
+        match sentinel {
+            Some(settings) => fleet.start_sentinel(settings),
+            None => fleet.start_engine(&["--cluster-enabled", "yes"]),
+        }
         fleet.until_said(0, words);
         fleet.kill_engine();
         fleet.kill_agent(0);
