@@ -2,15 +2,17 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 
 use super::completions::profiles;
-use super::knock::{enter, no_profile, patience};
+use super::knock::{enter, everything_answers, no_profile, patience, some_addresses};
 use super::{Answer, complain, now};
+use crate::client::profile::is_host;
 use crate::client::store::{self, Found};
-use crate::client::{Family, Plan, addresses, hand_over, relay};
+use crate::client::{Answers, Door, Family, Open, Plan, hand_over, race, relay};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -20,6 +22,12 @@ pub(super) struct Arguments {
     /// The port to connect to.
     /// (Default: the door of the profile.)
     port: Option<NonZeroU16>,
+    /// Knock even if the door is open, so that its time begins anew.
+    #[arg(long)]
+    always: bool,
+    /// Without a profile for it, connect to the host directly (for `Host *.example` in ssh's configuration).
+    #[arg(long)]
+    direct: bool,
     /// Hand the connection over instead of relaying, for `ProxyUseFdpass yes`.
     #[arg(long)]
     fdpass: bool,
@@ -48,24 +56,16 @@ fn could_not(message: String) -> Failed {
 
 fn connect(arguments: &Arguments) -> Result<Answer, Failed> {
     let target = &arguments.target;
-    let found = store::find(target).map_err(could_not)?;
-    let Found { name, profile } = found.ok_or_else(|| could_not(no_profile(target)))?;
-    let door = arguments.port.or(profile.door).ok_or_else(|| {
-        could_not(format!(
-            "profile {name} names no door: `toctoc connect {target} 22`"
-        ))
-    })?;
     let family = match (arguments.ipv4, arguments.ipv6) {
         (true, _) => Family::V4,
         (_, true) => Family::V6,
         _ => Family::Any,
     };
-    let hosts = addresses(&profile.host, family).map_err(could_not)?;
-    let look = Some(patience(&profile.host));
-    let plan = Plan::new(&profile.way, profile.gap, look, now());
-    let plan = Arc::new(plan.shared_by(hosts.len()));
-    let (_, open) = enter(&hosts, door, &plan, &profile.way).map_err(|answer| (answer, None))?;
-    store::remember_round_trip(&profile.host, open.round_trip);
+    let open = match store::find(target).map_err(could_not)? {
+        Some(found) => through(arguments, &found, family)?,
+        None if arguments.direct && is_host(target) => directly(arguments, family)?,
+        None => return Err(could_not(no_profile(target))),
+    };
     if arguments.fdpass {
         hand_over(&open.stream).map_err(|error| {
             could_not(format!(
@@ -79,4 +79,53 @@ fn connect(arguments: &Arguments) -> Result<Answer, Failed> {
         Ok(()) => Ok(Answer::Yes),
         Err(error) => Err(could_not(format!("the connection broke: {error}"))),
     }
+}
+
+/// Knocks, and enters by the door of a profile.
+fn through(arguments: &Arguments, found: &Found, family: Family) -> Result<Open, Failed> {
+    let Found { name, profile } = found;
+    let door = arguments.port.or(profile.door).ok_or_else(|| {
+        could_not(format!(
+            "profile {name} names no door: `toctoc connect {} 22`",
+            arguments.target
+        ))
+    })?;
+    let hosts = some_addresses(&profile.host, family).map_err(could_not)?;
+    let look = (!arguments.always).then(|| patience(&profile.host));
+    let plan = Plan::new(&profile.way, profile.gap, look, now());
+    let plan = Arc::new(plan.shared_by(hosts.len()));
+    let (host, open) = enter(&hosts, door, &plan, &profile.way).map_err(|answer| (answer, None))?;
+    store::remember_round_trip(&profile.host, open.round_trip);
+    if let Answers::Every(port) = open.answers {
+        complain(&everything_answers(host, door, port));
+    }
+    Ok(open)
+}
+
+/// Connects without knocking.
+fn directly(arguments: &Arguments, family: Family) -> Result<Open, Failed> {
+    /// As long as people wait for a host that is far away.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let target = &arguments.target;
+    let port = arguments.port.ok_or_else(|| {
+        could_not(format!(
+            "there is no profile {target}: to connect directly, name a port: `toctoc connect --direct {target} 22`"
+        ))
+    })?;
+    let hosts = some_addresses(target, family).map_err(could_not)?;
+    let plan = Arc::new(Plan::of_nothing(PATIENCE));
+    race(&hosts, port, &plan)
+        .map(|(_, open)| open)
+        .map_err(|lost| {
+            let why = lost.into_iter().map(|(host, met)| match met {
+                Ok(Door::Refused) => format!("{} refuses", host.ip()),
+                Ok(_) => format!("{} does not answer", host.ip()),
+                Err(error) => format!("{}: {error}", host.ip()),
+            });
+            let why: Vec<String> = why.collect();
+            could_not(format!(
+                "{target} is not reached at {port}/tcp: {}",
+                why.join("; ")
+            ))
+        })
 }

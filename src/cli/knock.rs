@@ -10,11 +10,11 @@ use clap_complete::ArgValueCandidates;
 
 use super::completions::profiles;
 use super::{Answer, complain, count, now, say};
-use crate::client::profile::{GAP, Way, parse_gap};
+use crate::client::profile::{GAP, Way, not_too_many, parse_gap};
 use crate::client::store::{self, Found};
 use crate::client::{
-    Door, Family, Open, Packets, Plan, Profile, addresses, likely, look_around, race, send_knock,
-    send_token, time_at,
+    Addresses, Answers, Door, Family, MOST_ADDRESSES, Open, Packets, Plan, Profile, addresses,
+    compare, is_this_machine, likely, look_around, race, send_knock, send_token, time_at,
 };
 use crate::knock::{Knock, Protocol};
 
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     };
     let mut answer = Answer::Yes;
     for (family, plan) in families.iter().zip(plans.drain(..)) {
-        let hosts = match addresses(&profile.host, *family) {
+        let hosts = match some_addresses(&profile.host, *family) {
             Ok(hosts) => hosts,
             Err(message) => {
                 complain(&message);
@@ -113,10 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             Some(door) => match enter(&hosts, door, &plan, &profile.way) {
                 Ok((host, open)) => {
                     store::remember_round_trip(&profile.host, open.round_trip);
-                    if !arguments.quiet {
-                        say(&opened(host, door, &open));
-                    }
-                    Answer::Yes
+                    entered(host, door, &open, &plan, arguments.quiet)
                 }
                 Err(answer) => answer,
             },
@@ -126,12 +123,52 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     answer
 }
 
+/// What is seen once a connection to the door was taken.
+fn entered(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan, quiet: bool) -> Answer {
+    let answers = match (open.answers, plan.look) {
+        // Nobody looked before the knocks.
+        (Answers::Door, None) => {
+            let used = [plan.ports(), vec![door.get()]].concat();
+            compare(host, &used, open.round_trip)
+        }
+        (answers, _) => answers,
+    };
+    if let Answers::Every(port) = answers {
+        complain(&everything_answers(host, door, port));
+        return Answer::CouldNot;
+    }
+    if !quiet {
+        say(&opened(host, door, open));
+    }
+    Answer::Yes
+}
+
+/// The addresses that are tried. That there are more is said.
+pub(super) fn some_addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
+    let Addresses { tried, others } = addresses(host, family)?;
+    if others > 0 {
+        complain(&format!(
+            "{host} has {} addresses: the first {MOST_ADDRESSES} are tried",
+            tried.len() + others
+        ));
+    }
+    Ok(tried)
+}
+
+pub(super) fn everything_answers(host: SocketAddr, door: NonZeroU16, port: NonZeroU16) -> String {
+    let host = host.ip();
+    format!(
+        "knocked at {host}; {door}/tcp answers there, and so does {port}/tcp, which nobody uses: something answers \
+         every connection (a captive portal, a proxy), so it cannot be seen whether the door opened"
+    )
+}
+
 /// What to do: as the arguments say, or as the profile that they name.
 fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
     let found = match arguments.knocks.as_slice() {
         [] => store::find(&arguments.target)?,
         knocks => Some(Found {
-            name: arguments.target.clone(),
+            name: not_too_many(knocks.len()).map(|()| arguments.target.clone())?,
             profile: Profile {
                 host: arguments.target.clone(),
                 door: None,
@@ -191,6 +228,9 @@ fn send(hosts: &[SocketAddr], plan: &Plan, quiet: bool) -> Answer {
             Ok(()) if quiet => return Answer::Yes,
             Ok(()) => {
                 say(&format!("sent {what} to {}\n", host.ip()));
+                if is_this_machine(*host) {
+                    complain(&oneself(*host));
+                }
                 return Answer::Yes;
             }
             Err(error) => complain(&cannot_send(*host, &error)),
@@ -231,13 +271,29 @@ fn opened(host: SocketAddr, door: NonZeroU16, open: &Open) -> String {
     let door = format!("{door}/tcp at {}", host.ip());
     let after = open.after.as_secs_f64() * 1000.0;
     match open.attempt {
+        0 if is_this_machine(host) => format!("{door} answers: {}\n", oneself(host)),
         0 => format!("{door} is open already: did not knock (--always does)\n"),
         1 => format!("{door} is open, after {after:.1} ms\n"),
         n => format!("{door} is open, after {after:.1} ms, at try {n}\n"),
     }
 }
 
+/// Why it says nothing about a door that one gets in here.
+fn oneself(host: SocketAddr) -> String {
+    format!(
+        "{} is this machine, and loopback is never guarded: knock from another machine",
+        host.ip()
+    )
+}
+
 fn stays_shut(host: SocketAddr, door: NonZeroU16, shut: Door, way: &Way) -> String {
+    if is_this_machine(host) {
+        return format!(
+            "{door}/tcp at {} is closed, and that is no door's doing: {}",
+            host.ip(),
+            oneself(host)
+        );
+    }
     let heard = look_around(host, way);
     let ahead = match way {
         Way::Token(..) => time_at(host).map(|theirs| now() - theirs),

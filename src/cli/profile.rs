@@ -14,7 +14,7 @@ use super::knock::{door, knock, no_profile};
 use super::qr::{code, show_in_terminal};
 use super::{Answer, complain, count, now, say};
 use crate::client::Profile;
-use crate::client::profile::{GAP, Way, is_host, parse_gap};
+use crate::client::profile::{GAP, Way, is_host, not_too_many, parse_gap};
 use crate::client::recipe::{Tool, recipe, ssh_config};
 use crate::client::store::{self, Found};
 use crate::knock::Knock;
@@ -176,7 +176,10 @@ fn added(add: &Add) -> Result<String, String> {
             let secret = Secret::parse(text.trim()).map_err(|error| format!("{file}: {error}"))?;
             Way::Token(secret, port)
         }
-        _ => Way::Sequence(add.sequence.clone()),
+        _ => {
+            not_too_many(add.sequence.len())?;
+            Way::Sequence(add.sequence.clone())
+        }
     };
     let profile = Profile {
         host: add.host.clone(),

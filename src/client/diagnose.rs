@@ -109,6 +109,10 @@ impl Asked {
     }
 }
 
+/// What nobody can tell from here: the knocks were right, and another firewall drops what comes to the door.
+const ANOTHER: &str = "or the knocks are right, and another firewall there drops what comes to the door whatever is \
+                       knocked (there, `toctoc status` says whether the key opened)";
+
 /// What is likely wrong, in a sentence or two. `ahead` is how many seconds this clock is ahead of that
 /// of the host, if it tells; `now` is what it says, in seconds since 1970.
 pub fn likely(
@@ -125,7 +129,7 @@ pub fn likely(
     if !arrives && door == Door::Silent {
         return format!(
             "nothing there answers, at {} either: the host is down, its address is another, or a \
-             firewall drops all that is not right",
+             firewall drops all that is not right; {ANOTHER}",
             list(heard.iter().map(|(port, _)| *port))
         );
     }
@@ -172,19 +176,20 @@ fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
     let of = |ports: &[&(Knock, Heard)]| list(ports.iter().map(|(port, _)| *port));
     match (answered.is_empty(), silent.is_empty()) {
         (_, true) => {
-            "the host is up and the knocks reach it: another sequence, another order, or a key \
-                      that is expired, used up or gone"
-                .to_string()
+            format!(
+                "the host is up and the knocks reach it: another sequence, another order, a key that is \
+                 expired, used up or gone; {ANOTHER}"
+            )
         }
         (false, false) => format!(
             "the host answers at {}, but not at {}: its firewall drops those and the sequence is not \
-             right, or a network between filters them; try from another network",
+             right, or a network between filters them (try from another network); {ANOTHER}",
             of(&answered),
             of(&silent)
         ),
         (true, false) => format!(
             "the host is up, but does not answer at {}: its firewall is silent and the sequence not \
-             right, or a network between filters them",
+             right, or a network between filters them; {ANOTHER}",
             of(&silent)
         ),
     }
@@ -212,8 +217,10 @@ fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i6
             "nothing there takes tokens at {port}/udp: the port is another, or no policy is applied"
         );
     }
-    let otherwise = "another secret, a key that was revoked, no token of this minute left, or a server \
-                     that was started less than two minutes ago";
+    let otherwise = format!(
+        "another secret, a key that was revoked, no token of this minute left, a server that was started less \
+         than two minutes ago; {ANOTHER}"
+    );
     let own = jiff::Timestamp::from_second(now).map_or_else(
         |_| now.to_string(),
         |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
@@ -294,6 +301,9 @@ mod tests {
             ]);
             let said = likely(&way, door, &heard, None, 0);
             assert!(said.contains(wanted), "{said}");
+            // A right sequence is not called wrong.
+            let silent = !said.contains("turned back") && door == Door::Silent;
+            assert_eq!(said.contains("or the knocks are right"), silent, "{said}");
         }
     }
 

@@ -20,6 +20,16 @@ pub struct Open {
     pub after: Duration,
     /// From the SYN to its answer.
     pub round_trip: Duration,
+    pub answers: Answers,
+}
+
+/// Whether the answer of a door says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// As far as anybody looked, ports that nobody uses do not answer.
+    Door,
+    /// So does this port, which nobody uses: something there answers every connection, a captive portal or a proxy.
+    Every(NonZeroU16),
 }
 
 /// A door that did not.
@@ -49,12 +59,16 @@ pub fn enter(
     let door = at(host, door);
     let mut last = Door::Silent;
     let mut looked = None;
+    let mut answers = Answers::Door;
     if let Some(patience) = plan.look {
         let start = Instant::now();
         let mut dial = Dial::start(door)?;
         match dial.wait(patience) {
             Some(Met::Open(stream, round_trip)) => {
-                return Ok(Ok(opened(stream, 0, start, round_trip)));
+                answers = who_answers(host, door.port(), plan, round_trip);
+                if answers == Answers::Door {
+                    return Ok(Ok(opened(stream, 0, start, round_trip)));
+                }
             }
             Some(Met::Refused) => last = Door::Refused,
             // So may a firewall say that a door is shut.
@@ -75,11 +89,17 @@ pub fn enter(
         let looked = looked.take().filter(|(_, since)| in_time(since));
         let looked = looked.map(|(dial, _)| dial);
         if let Some((stream, round_trip)) = send(host, next, looked)? {
-            return Ok(Ok(opened(stream, 0, start, round_trip)));
+            answers = who_answers(host, door.port(), plan, round_trip);
+            if answers == Answers::Door {
+                return Ok(Ok(opened(stream, 0, start, round_trip)));
+            }
+            // The knocks were cut short by an answer that says nothing.
+            send(host, next, None)?;
         }
         match Dial::start(door)?.wait(next.wait) {
             Some(Met::Open(stream, round_trip)) => {
-                return Ok(Ok(opened(stream, attempt, start, round_trip)));
+                let open = opened(stream, attempt, start, round_trip);
+                return Ok(Ok(Open { answers, ..open }));
             }
             Some(Met::Refused) => last = Door::Refused,
             Some(Met::Failed(_)) | None => last = Door::Silent,
@@ -94,7 +114,47 @@ fn opened(stream: TcpStream, attempt: usize, start: Instant, round_trip: Duratio
         attempt,
         after: start.elapsed(),
         round_trip,
+        answers: Answers::Door,
     }
+}
+
+fn who_answers(host: SocketAddr, door: u16, plan: &Plan, round_trip: Duration) -> Answers {
+    let mut used = plan.ports();
+    used.push(door);
+    compare(host, &used, round_trip)
+}
+
+/// Connects to ports that nobody uses, which no host answers, after a door that did. Two of them: one may be in use
+/// after all. The port of `host` is not used.
+pub fn compare(host: SocketAddr, used: &[u16], round_trip: Duration) -> Answers {
+    const LITTLE: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_millis(500);
+    let patience = (round_trip.saturating_mul(2) + LITTLE).min(LONGEST);
+    let mut answered = Answers::Door;
+    for _ in 0..2 {
+        let Some(port) = unused(used) else {
+            return Answers::Door;
+        };
+        let dial = Dial::start(at(host, port)).ok();
+        match dial.and_then(|mut dial| dial.wait(patience)) {
+            Some(Met::Open(..)) => answered = Answers::Every(port),
+            _ => return Answers::Door,
+        }
+    }
+    answered
+}
+
+/// A port at which hardly anybody listens, and that is none of these; chosen anew each time.
+fn unused(used: &[u16]) -> Option<NonZeroU16> {
+    const FIRST: u16 = 20_000;
+    const RANGE: u16 = 12_000;
+    let mut random = [0; 2];
+    getrandom::fill(&mut random).ok()?;
+    let start = u16::from_ne_bytes(random) % RANGE;
+    let ports = (0..RANGE).map(|step| FIRST + (start + step) % RANGE);
+    ports
+        .filter(|port| !used.contains(port))
+        .find_map(NonZeroU16::new)
 }
 
 /// Sends what a try sends. An earlier connection to the door that is answered meanwhile ends it.

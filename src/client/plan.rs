@@ -117,6 +117,30 @@ impl Plan {
         [self, other]
     }
 
+    /// Every port that is knocked at.
+    pub fn ports(&self) -> Vec<u16> {
+        let of = |one: &Try| match &one.packets {
+            Packets::Knocks(knocks) => knocks.iter().map(|knock| knock.port.get()).collect(),
+            Packets::Token(_, port) => vec![port.get()],
+        };
+        self.tries.iter().flat_map(of).collect()
+    }
+
+    /// No knocks: the door is tried once, for this long.
+    pub fn of_nothing(patience: Duration) -> Plan {
+        let nothing = Try {
+            packets: Packets::Knocks(Vec::new()),
+            gap: Duration::ZERO,
+            wait: patience,
+        };
+        Plan {
+            look: None,
+            tries: vec![nothing],
+            next: None,
+            each: 1,
+        }
+    }
+
     /// The next try for who has made so many: of what opens once, nobody gets what another has.
     pub fn next(&self, made: usize) -> Option<&Try> {
         if made >= self.each {

@@ -35,6 +35,22 @@ pub enum Way {
 /// The pause between two knocks, unless something else is asked for.
 pub const GAP: Duration = Duration::from_millis(7);
 
+/// The most knocks of a profile: as many as a policy takes.
+pub const MOST_KNOCKS: usize = 32;
+
+/// Refuses more knocks than any policy takes.
+///
+/// # Errors
+/// A sentence.
+pub fn not_too_many(knocks: usize) -> Result<(), String> {
+    match knocks > MOST_KNOCKS {
+        true => Err(format!(
+            "{knocks} knocks are too many: a sequence has at most {MOST_KNOCKS}"
+        )),
+        false => Ok(()),
+    }
+}
+
 /// As the file has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +105,7 @@ impl Profile {
                 return Err("it needs a `sequence` of ports or a `token`".to_string());
             }
             (Some(sequence), None) => {
+                not_too_many(sequence.len())?;
                 let knocks = sequence.into_iter().map(knock);
                 let knocks = knocks.collect::<Result<Vec<Knock>, String>>()?;
                 if knocks.is_empty() {
@@ -353,6 +370,10 @@ mod tests {
             ("host = \"a\"", "needs a `sequence`"),
             ("host = \"a\"\nsequence = []", "is empty"),
             ("host = \"a\"\nsequence = [0]", "no port is 0"),
+            (
+                &format!("host = \"a\"\nsequence = [{}]", "5, ".repeat(33)),
+                "33 knocks are too many: a sequence has at most 32",
+            ),
             (
                 "host = \"a\"\nsequence = [5]\nport = 5",
                 "line 3 cannot be read",

@@ -35,11 +35,24 @@ impl Family {
     }
 }
 
-/// The addresses of a host: the system's order, but families in turn. Never empty. Their port is 0.
+/// So many addresses of a name are tried. Each gets the whole sequence, so that a name could make this machine knock
+/// at any number of others.
+pub const MOST_ADDRESSES: usize = 8;
+
+/// The addresses of a host that are tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Never empty, at most [`MOST_ADDRESSES`]. Their port is 0.
+    pub tried: Vec<SocketAddr>,
+    /// How many more there are.
+    pub others: usize,
+}
+
+/// The addresses of a host: the system's order, but families in turn.
 ///
 /// # Errors
 /// A sentence, when the name is not known or has no such address.
-pub fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
+pub fn addresses(host: &str, family: Family) -> Result<Addresses, String> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let found =
         lookup(bare.unwrap_or(host)).map_err(|error| format!("{host} is not found: {error}"))?;
@@ -52,7 +65,14 @@ pub fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, String> 
         };
         return Err(format!("{host} has no {family}address"));
     }
-    Ok(found)
+    Ok(few(found))
+}
+
+/// The first of them.
+fn few(mut tried: Vec<SocketAddr>) -> Addresses {
+    let others = tried.len().saturating_sub(MOST_ADDRESSES);
+    tried.truncate(MOST_ADDRESSES);
+    Addresses { tried, others }
 }
 
 /// Each address once, one of the other family after each, as long as there are any.
@@ -143,5 +163,14 @@ mod tests {
         let found = all(&["127.0.0.1", "::1", "::2"]);
         assert_eq!(in_turn(found.clone().into_iter()), found);
         assert!(in_turn(all(&[]).into_iter()).is_empty());
+    }
+
+    #[test]
+    fn of_many_addresses_the_first_are_tried() {
+        let many = |count: u8| (1..=count).map(|n| SocketAddr::from(([192, 0, 2, n], 0)));
+        let found = few(many(8).collect());
+        assert_eq!((found.tried.len(), found.others), (8, 0));
+        let found = few(many(40).collect());
+        assert_eq!((found.tried, found.others), (many(8).collect(), 32));
     }
 }

@@ -54,7 +54,7 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
                     "# good once, until {until}\nprintf '{octal}' | nc -u -w 1 {host} {port}\n"
                 )),
                 Tool::Nmap => Ok(format!(
-                    "# good once, until {until}; as root\n{} -sU -p {port} --data {} {host}\n",
+                    "# good once, until {until}\n{} -sU -p {port} --data {} {host}{AS_ROOT}\n",
                     nmap(v6),
                     token.hex()
                 )),
@@ -72,13 +72,12 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
         Tool::Nmap if tcp_only => {
             format!("for p in {ports}; do {} -p $p {host}; done\n", nmap(v6))
         }
-        // As root: only root can send datagrams with nmap.
         Tool::Nmap => each(&|knock| {
-            let udp = match knock.protocol {
-                Protocol::Tcp => "",
-                Protocol::Udp => " -sU",
+            let (udp, mark) = match knock.protocol {
+                Protocol::Tcp => ("", ""),
+                Protocol::Udp => (" -sU", AS_ROOT),
             };
-            format!("{}{udp} -p {} {host}\n", nmap(v6), knock.port)
+            format!("{}{udp} -p {} {host}{mark}\n", nmap(v6), knock.port)
         }),
         Tool::Nc if tcp_only => format!("for p in {ports}; do nc -z -w 1 {host} $p; done\n"),
         Tool::Nc => each(&|knock| match knock.protocol {
@@ -121,15 +120,19 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
     })
 }
 
+/// Only root can send datagrams with nmap.
+const AS_ROOT: &str = "  # as root";
+
 /// No name is looked up, the host is not asked first, and nothing is sent twice.
 fn nmap(v6: bool) -> String {
     format!("nmap{} -n -Pn --max-retries 0", if v6 { " -6" } else { "" })
 }
 
-/// What makes `ssh NAME` knock by itself, for `~/.ssh/config`.
+/// What makes `ssh NAME` knock by itself, for `~/.ssh/config`. Begins with an empty line: the file that it is appended
+/// to may not end its last one.
 pub fn ssh_config(name: &str, profile: &Profile) -> String {
     let host = profile.host.replace('%', "%%");
-    let mut text = format!("Host {name}\n    HostName {host}\n");
+    let mut text = format!("\nHost {name}\n    HostName {host}\n");
     if let Some(door) = profile.door.filter(|door| door.get() != 22) {
         text.push_str(&format!("    Port {door}\n"));
     }
@@ -137,4 +140,45 @@ pub fn ssh_config(name: &str, profile: &Profile) -> String {
         "    ProxyCommand toctoc connect --fdpass {name} %p\n    ProxyUseFdpass yes\n"
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(sequence: &str) -> Profile {
+        let text = format!("host = \"192.0.2.1\"\ndoor = 22\nsequence = [{sequence}]\n");
+        Profile::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn lines_that_only_root_can_run_are_marked() {
+        let mixed = recipe(Tool::Nmap, "a", &profile("443, \"53/udp\", 920"), 0).unwrap();
+        let marks: Vec<bool> = mixed
+            .lines()
+            .map(|line| line.ends_with("# as root"))
+            .collect();
+        assert_eq!(marks, [false, true, false], "{mixed}");
+        let tcp = recipe(Tool::Nmap, "a", &profile("443, 920"), 0).unwrap();
+        assert!(!tcp.contains("root"), "{tcp}");
+        let secret = crate::single_use::Secret::new([5; 32].into());
+        let token = Profile {
+            way: Way::Token(secret, std::num::NonZeroU16::MIN),
+            ..profile("443")
+        };
+        let token = recipe(Tool::Nmap, "a", &token, 0).unwrap();
+        assert!(
+            token.lines().last().unwrap().ends_with("# as root"),
+            "{token}"
+        );
+    }
+
+    #[test]
+    fn what_is_appended_to_a_file_begins_a_line_of_its_own() {
+        let text = format!(
+            "Host old\n    Port 2222{}",
+            ssh_config("server", &profile("443"))
+        );
+        assert!(text.contains("\n    Port 2222\nHost server\n"), "{text}");
+    }
 }

@@ -65,6 +65,21 @@ pub(super) fn udp_towards(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(any)
 }
 
+/// Whether an address is one of this machine: packets to it never leave it. The port of `host` is not used.
+pub fn is_this_machine(host: SocketAddr) -> bool {
+    let to = host.ip().to_canonical();
+    if to.is_loopback() || to.is_unspecified() {
+        return true;
+    }
+    // What is sent to an own address comes from it. Nothing is sent here.
+    let any_port = NonZeroU16::MIN;
+    let from = udp_towards(host).and_then(|socket| {
+        socket.connect(at(host, any_port))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip().to_canonical() == to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

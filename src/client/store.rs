@@ -1,9 +1,9 @@
 //! Where profiles are: `~/.config/toctoc/NAME.toml` (`$XDG_CONFIG_HOME` counts).
 
 use std::env;
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Profile;
 use super::profile::is_host;
-use crate::private_file::write_new;
+use crate::private_file::{is_own_way, make_own_directory, replace, write_new};
 
 /// Far more than any profile has.
 pub const LARGEST: u64 = 64 << 10;
@@ -154,7 +154,7 @@ pub fn save(name: &str, profile: &Profile) -> Result<PathBuf, String> {
     if directory.starts_with(NOWHERE) {
         return Err("there is no place for profiles: HOME is not set".to_string());
     }
-    make(&directory).map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
+    make_own_directory(&directory)?;
     let path = path(name);
     if path.symlink_metadata().is_ok() {
         return Err(format!(
@@ -173,6 +173,7 @@ pub fn save(name: &str, profile: &Profile) -> Result<PathBuf, String> {
 /// A sentence.
 pub fn remove(name: &str) -> Result<PathBuf, String> {
     let path = path(name);
+    is_own_way(&directory())?;
     fs::remove_file(&path)
         .map_err(|error| format!("{} cannot be removed: {error}", path.display()))?;
     Ok(path)
@@ -187,25 +188,19 @@ pub fn round_trip(host: &str) -> Option<Duration> {
     Some(Duration::from_micros(micros))
 }
 
-/// Remembers it. When it cannot be, the next connection is a little slower.
+/// Remembers it. When it cannot be, or somebody else decides what is there, the next connection is a little slower.
 pub fn remember_round_trip(host: &str, round_trip: Duration) {
     let Some(file) = round_trip_file(host) else {
         return;
     };
-    let directory = file.parent().map(make);
-    if let Some(Ok(())) = directory {
-        let _ = fs::write(file, format!("{}\n", round_trip.as_micros()));
+    if let Some(Ok(())) = file.parent().map(make_own_directory) {
+        let _ = replace(&file, format!("{}\n", round_trip.as_micros()).as_bytes());
     }
 }
 
 fn round_trip_file(host: &str) -> Option<PathBuf> {
     let directory = below("XDG_CACHE_HOME", ".cache").join("round-trip");
     (is_host(host) && !host.starts_with('.')).then(|| directory.join(host))
-}
-
-fn make(directory: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory)
 }
 
 #[cfg(test)]

@@ -8,6 +8,11 @@ use super::tell::Telling;
 
 const NONSENSE: &str = "it answers what no engine would";
 
+const SENTINEL: &str = "it is a Sentinel, which keeps nothing: name the primary that it watches";
+
+const CLUSTER: &str =
+    "it is a node of a cluster, which keeps only a part: name an engine that stands alone";
+
 /// The year 10000, in seconds since 1970.
 const LATEST: i64 = 253_402_300_800;
 
@@ -47,6 +52,34 @@ pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
         heard,
         offset: text(offset)?.unwrap_or_default(),
     })
+}
+
+/// Why a command failed. What makes no sense otherwise may come from a Sentinel: it answers to some commands of an
+/// engine, and not to others. Each user may ask that.
+pub(super) fn why(connection: &mut Connection, error: String) -> String {
+    if error != NONSENSE {
+        return error;
+    }
+    let mode = cmd("HELLO")
+        .query(connection)
+        .ok()
+        .and_then(|told: Value| mode(&told));
+    match mode.as_deref() {
+        Some("sentinel") => SENTINEL.to_string(),
+        Some("cluster") => CLUSTER.to_string(),
+        _ => error,
+    }
+}
+
+/// What an engine says that it is: the value after `mode`.
+fn mode(told: &Value) -> Option<String> {
+    let Value::Array(told) = told else {
+        return None;
+    };
+    let text = |value: &Value| redis::from_redis_value_ref::<String>(value).ok();
+    let mut pairs = told.chunks_exact(2);
+    let found = pairs.find(|pair| text(&pair[0]).as_deref() == Some("mode"))?;
+    text(&found[1])
 }
 
 /// Tells all of it at once. Returns what the engine did not keep, and why.
@@ -197,6 +230,7 @@ pub(super) fn words(error: &RedisError) -> String {
         Some("READONLY") => "it is a replica, and only its primary can be told anything",
         Some("MISCONF") => "it cannot write to its disk, and takes nothing",
         Some("LOADING") => "it is just starting",
+        Some("MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT" | "TRYAGAIN") => CLUSTER,
         _ if error.is_timeout() => "it does not answer",
         _ if error.is_connection_refusal() => "nothing listens there",
         _ if error.is_io_error() => "the connection broke",

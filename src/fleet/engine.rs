@@ -276,7 +276,7 @@ fn tell(address: &Address, ears: &Ears, asked: &Receiver<Ask>) {
 
 /// Returns when nobody is there any more.
 fn answer(connection: &mut Connection, ears: &Ears, asked: &Receiver<Ask>) -> Result<(), String> {
-    let look = ask::look(connection)?;
+    let look = ask::look(connection).map_err(|error| ask::why(connection, error))?;
     if !ears.tell(Heard::Ready(look)) {
         return Ok(());
     }
@@ -343,14 +343,15 @@ fn connect(address: &Address) -> Result<Connection, String> {
             auth.arg(user);
         }
         auth.arg(password.reveal());
-        auth.exec(&mut connection).map_err(|error| words(&error))?;
+        auth.exec(&mut connection)
+            .map_err(|error| ask::why(&mut connection, words(&error)))?;
     }
     if engine.database != 0 {
         let mut select = cmd("SELECT");
         select.arg(engine.database);
         select
             .exec(&mut connection)
-            .map_err(|error| words(&error))?;
+            .map_err(|error| ask::why(&mut connection, words(&error)))?;
     }
     Ok(connection)
 }

@@ -16,6 +16,7 @@ use crate::firewall::{Failure, Nft};
 use crate::log::Group;
 use crate::policy::Name;
 use crate::ruleset::BY_HAND;
+use crate::ruleset::log_prefix;
 use crate::ruleset::nftables::{
     BURNT, EndedElsewhere, REVOKED, REVOKED_ELSEWHERE, SPENT, TERMS, burn, burnt, close_as_told,
     elsewhere, note_ended_elsewhere, spend_elsewhere, spent_and_life,
@@ -145,19 +146,20 @@ impl Kernel {
         let mut told = Told::default();
         let began = now();
         let (mut scratch, mut unread) = (false, Vec::new());
-        while let Some((opening, found)) = self
+        while let Some((claim, found)) = self
             .group
             .hear_with_token(Timestamp::UNIX_EPOCH)
             .map_err(deaf)?
         {
-            let (Some(door), Some(key)) = (Name::new(&opening.door), Name::new(&opening.key))
-            else {
+            let names = log_prefix::names(&claim.prefix);
+            let names = names.map(|(door, key)| (Name::new(door), Name::new(key)));
+            let Some((Some(door), Some(key))) = names else {
                 continue;
             };
             if !is_ours {
                 continue;
             }
-            ledger.opened(&door, &key, opening.source, self.quiet_since);
+            ledger.opened(&door, &key, claim.source, self.quiet_since);
             if let Some(found) = found
                 && let Some((window, number)) = search(&ledger.rules, &key, found, seconds)
             {

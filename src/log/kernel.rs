@@ -1,22 +1,52 @@
-//! The kernel's own log: `/dev/kmsg`, and files that were written from it.
+//! The kernel's own log, `/dev/kmsg`: who writes a record there is in it, and nobody but the kernel is "kernel".
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Format, Opening, in_line};
+use super::line::{Claim, Format, in_line, number};
 
 /// The longest record that the kernel hands out, and more.
 const LONGEST: usize = 16 << 10;
+
+/// Whose log rules write to the kernel's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// Those of the first network namespace, which is this one.
+    Own,
+    /// Those of every namespace (`nf_log_all_netns`). In some kernels' default any user can make one.
+    All,
+    /// This namespace is not the first: its rules write there if those of all do.
+    NotOwn,
+}
+
+impl Writers {
+    /// Looks how it is now.
+    pub fn look() -> Writers {
+        /// Only the first namespace has it.
+        const SETTING: &str = "/proc/sys/net/netfilter/nf_log_all_netns";
+        /// The same, and it is there whatever is loaded.
+        const FIRST: &str = "/proc/sys/net/core/netdev_max_backlog";
+        match std::fs::read_to_string(SETTING) {
+            Ok(text) if text.trim() == "0" => Writers::Own,
+            Ok(_) => Writers::All,
+            Err(_) if std::path::Path::new(FIRST).exists() => Writers::Own,
+            Err(_) => Writers::NotOwn,
+        }
+    }
+}
 
 /// The log in the kernel's memory: what it still has, and what comes.
 #[derive(Debug)]
 pub struct Ring {
     file: File,
     start: Timestamp,
+    /// The number of the record that was read last.
+    last: Option<u64>,
+    lost: u64,
 }
 
 impl Ring {
@@ -34,14 +64,19 @@ impl Ring {
         let awake = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let awake = jiff::SignedDuration::new(awake.tv_sec, awake.tv_nsec as i32);
         let start = Timestamp::now().checked_sub(awake).unwrap_or_default();
-        Ok(Ring { file, start })
+        Ok(Ring {
+            file,
+            start,
+            last: None,
+            lost: 0,
+        })
     }
 
-    /// The next opening that is there already; `None` when there is no more for now.
+    /// The next line in the form of an opening that is there already; `None` when there is no more for now.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn hear(&mut self) -> io::Result<Option<Opening>> {
+    pub fn hear(&mut self) -> io::Result<Option<Claim>> {
         let mut record = [0; LONGEST];
         loop {
             let read = match self.file.read(&mut record) {
@@ -62,73 +97,24 @@ impl Ring {
                 Err(error) => return Err(error),
             };
             let text = String::from_utf8_lossy(&record[..read]);
-            if let Some(opening) = in_line(&text, Format::Ring(self.start)) {
-                return Ok(Some(opening));
+            if let Some(number) = number(&text) {
+                let last = self.last.replace(number);
+                self.lost += last.map_or(0, |last| number.saturating_sub(last + 1));
+            }
+            if let Some(claim) = in_line(&text, Format::Ring(self.start)) {
+                return Ok(Some(claim));
             }
         }
     }
-}
 
-/// The openings in a file of syslog, or in what journalctl prints; `-` is standard input. `tell` says
-/// whether to go on.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn in_file(path: &Path, mut tell: impl FnMut(Opening) -> bool) -> io::Result<()> {
-    let source: Box<dyn Read> = match path.as_os_str().as_encoded_bytes() {
-        b"-" => Box::new(io::stdin()),
-        _ => Box::new(File::open(path)?),
-    };
-    let mut reader = BufReader::new(source);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if (&mut reader)
-            .take(LONGEST as u64)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
-            return Ok(());
-        }
-        if line.len() == LONGEST && line.last() != Some(&b'\n') {
-            // No line of the kernel. What comes after it is not the beginning of one.
-            reader.skip_until(b'\n')?;
-            continue;
-        }
-        let text = String::from_utf8_lossy(&line);
-        if let Some(opening) = in_line(text.trim_end(), Format::Syslog)
-            && !tell(opening)
-        {
-            return Ok(());
-        }
+    /// The number of records that were written over before they were read, since this was asked last.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What begins in the middle of a line is not told by the kernel.
-    #[test]
-    fn the_rest_of_a_long_line_is_no_line() {
-        let told =
-            "Jul  6 14:02:00 host kernel: toctoc: opened door=ssh key=yves IN=eth0 SRC=192.0.2.7\n";
-        let count = |text: String| {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("log");
-            std::fs::write(&path, text).unwrap();
-            let mut found = 0;
-            in_file(&path, |_| {
-                found += 1;
-                true
-            })
-            .unwrap();
-            found
-        };
-        assert_eq!(count(told.repeat(3)), 3);
-        let long = format!("{:A<LONGEST$}", "Jul  6 14:02:00 host app: ");
-        assert_eq!(count(format!("{long}{told}{told}")), 1);
-        let fits = &long[1..];
-        assert_eq!(count(format!("{fits}\n{told}")), 1);
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }

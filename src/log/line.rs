@@ -1,194 +1,155 @@
-//! What an opening looks like in a log. Pure.
+//! The form of a line about an opening. Pure.
+//!
+//! Others write to the kernel's log too, and some of their text comes from ordinary users: a process that crashes
+//! is named there, with its file. So a line is read from its first byte to its last, and must be what the kernel
+//! writes for a rule of ours (`nf_log_dump_packet_common` and what follows it in net/netfilter/nf_log_syslog.c):
+//!
+//! ```text
+//! toctoc: opened door=ssh key=yves IN=eth0 OUT= MAC=02:00:... SRC=192.0.2.7 DST=192.0.2.1 LEN=40 ... URGP=0
+//! ```
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-
-use super::Opening;
 
 /// Where a line comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A record of `/dev/kmsg`, with the time at which the machine was started.
     Ring(Timestamp),
-    /// A line of syslog, or as journalctl prints it.
+    /// A line that journalctl prints with `-o short-iso`.
+    Journal,
+    /// A line that a syslog daemon has written.
     Syslog,
 }
 
-/// What begins every message about an opening.
-const MARK: &str = "toctoc: ";
+/// A line in the form of an opening. [`Rules`](super::Rules) say whether a rule of ours writes its prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub at: Option<Timestamp>,
+    /// What stands before `IN=`.
+    pub prefix: String,
+    pub source: IpAddr,
+}
 
-/// Reads a line; `None` if it does not say that a door opened, or if it was not the kernel that said so:
-/// others write to the same log, some of them what strangers tell them.
-pub fn in_line(line: &str, format: Format) -> Option<Opening> {
+/// Reads a line; `None` if it is not the kernel's, or not in the form of an opening.
+pub fn in_line(line: &str, format: Format) -> Option<Claim> {
     let (at, message) = match format {
         Format::Ring(start) => record(line, start)?,
-        Format::Syslog => from_kernel(line)?,
+        Format::Journal | Format::Syslog => {
+            let text = from_kernel(line, format)?;
+            (text.at, text.message)
+        }
     };
-    let (door, key, rest) = prefix(message)?;
-    let mut words = rest.split_ascii_whitespace();
-    let source = words.find_map(|word| word.strip_prefix("SRC="))?;
-    let source: IpAddr = source.parse().ok()?;
-    Some(Opening {
+    let (prefix, packet) = message.split_at(message.find("IN=")?);
+    Some(Claim {
         at,
-        source,
-        door,
-        key,
+        prefix: prefix.to_string(),
+        source: source_of(packet)?,
     })
 }
 
-/// What a rule of ours puts before what it logs: the door, the key, and what comes after.
-///
-/// `toctoc: opened door=ssh key=yves `; with iptables, where there is less room,
-/// `toctoc: door=ssh key=yves ` or `toctoc: ssh yves `, or a beginning of that.
-pub fn prefix(message: &str) -> Option<(String, String, &str)> {
-    let message = message.strip_prefix(MARK)?;
-    let message = message.strip_prefix("opened ").unwrap_or(message);
-    let (door, rest) = word(message, "door=");
-    let (key, rest) = word(rest, "key=");
-    let is_name = |name: &str| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
-        name.chars().all(allowed)
-    };
-    let named = !door.is_empty() && is_name(door) && is_name(key);
-    named.then(|| (door.to_string(), key.to_string(), rest))
-}
-
-/// The first word without its label, and the rest. What comes after our words has `IN=` first.
-fn word<'t>(text: &'t str, label: &str) -> (&'t str, &'t str) {
-    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-    match word.split_once("IN=") {
-        // The prefix was cut.
-        Some((word, _)) => (word, &text[word.len()..]),
-        None => (word.strip_prefix(label).unwrap_or(word), rest),
+/// The source of a packet, as the kernel writes packets that came in and were not passed on yet.
+fn source_of(packet: &str) -> Option<IpAddr> {
+    let mut words = packet.trim_end_matches(' ').split(' ');
+    let mut next = words.next()?;
+    let interface = next.strip_prefix("IN=")?;
+    (!interface.is_empty() && !interface.contains(['=', ':', '[', ']'])).then_some(())?;
+    (words.next()? == "OUT=").then_some(())?;
+    next = words.next()?;
+    // A packet that came over a bridge.
+    if next.starts_with("PHYSIN=") {
+        next = words.next()?;
     }
+    let mac = next.strip_prefix("MAC=")?;
+    let byte = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    (mac.is_empty() || mac.split(':').all(byte)).then_some(())?;
+    next = words.next()?;
+    // IPv6 in IPv4.
+    if next.starts_with("TUNNEL=") {
+        next = words.next()?;
+    }
+    let source = next.strip_prefix("SRC=")?.parse::<IpAddr>().ok()?;
+    let target = words.next()?.strip_prefix("DST=")?.parse::<IpAddr>().ok()?;
+    (source.is_ipv4() == target.is_ipv4()).then_some(())?;
+    let length = words.next()?.strip_prefix("LEN=")?;
+    length.parse::<u32>().ok()?;
+    words.all(is_detail).then_some(source)
 }
 
-/// `6,1234,5140900123,-;message`: priority and facility, number, microseconds since the start.
+/// A word after the length of a packet: `TTL=64`, `DF`, `FRAG:0`. None of those before comes again.
+fn is_detail(word: &str) -> bool {
+    const ONCE: [&str; 6] = ["IN", "OUT", "MAC", "SRC", "DST", "PHYSIN"];
+    let (label, value) = word.split_once(['=', ':']).unwrap_or((word, ""));
+    let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.';
+    !label.is_empty()
+        && label.bytes().all(upper)
+        && value.bytes().all(plain)
+        && !ONCE.contains(&label)
+}
+
+/// `6,1234,5140900123,-;message`: priority and facility, number, microseconds since the start, flags. What is not
+/// a plain character is escaped there, so that a message is one line.
 fn record(line: &str, start: Timestamp) -> Option<(Option<Timestamp>, &str)> {
+    /// Facility 0, the kernel, which it gives to nobody else; and the level of our rules, `info`.
+    const KERNEL_INFO: &str = "6";
     let (head, message) = line.split_once(';')?;
     let mut fields = head.split(',');
-    let priority: u32 = fields.next()?.parse().ok()?;
+    (fields.next()? == KERNEL_INFO).then_some(())?;
     let microseconds: i64 = fields.nth(1)?.parse().ok()?;
-    // Facility 0 is the kernel; it gives others another one.
-    (priority >> 3 == 0).then_some(())?;
     let since = jiff::SignedDuration::from_micros(microseconds);
     Some((start.checked_add(since).ok(), message.lines().next()?))
 }
 
-/// `2026-07-06T14:02:00+02:00 host kernel: [ 12.3] message`, or `Jul  6 14:02:00 host kernel: message`: the
-/// name of the program comes after the time and the host, and only there.
-fn from_kernel(line: &str) -> Option<(Option<Timestamp>, &str)> {
-    let first = line.split(' ').next()?;
-    let at = first.parse::<Timestamp>().or_else(|_| compact(first)).ok();
-    let fields = if first.contains('T') { 1 } else { 3 };
-    // Days below 10 have two blanks before them.
-    let mut rest = line;
-    for _ in 0..fields + 1 {
-        rest = rest.trim_start().split_once(' ')?.1;
-    }
-    let message = rest.trim_start().strip_prefix("kernel: ")?;
-    let message = match message.strip_prefix('[') {
-        Some(stamped) => stamped.split_once("] ")?.1,
-        None => message,
-    };
-    Some((at, message))
+/// The number of a record of `/dev/kmsg`.
+pub(super) fn number(line: &str) -> Option<u64> {
+    line.split(',').nth(1)?.parse().ok()
 }
 
-/// journalctl writes the zone without a colon: `+0200`.
+/// A line of a file that bears the name of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KernelLine<'l> {
+    at: Option<Timestamp>,
+    /// The kernel's own stamp, as in `[ 1058.872554]`.
+    pub stamp: Option<&'l str>,
+    message: &'l str,
+}
+
+/// `2026-07-06T14:02:00+02:00 host kernel: [ 12.3] message`, or `Jul  6 14:02:00 host kernel: message`: the
+/// name of the program comes after the time and the host, and only there. A line that begins with a blank goes on
+/// with the message of the line before.
+pub(super) fn from_kernel(line: &str, format: Format) -> Option<KernelLine<'_>> {
+    let (first, after) = line.split_once(' ')?;
+    (!first.is_empty()).then_some(())?;
+    let at = first.parse::<Timestamp>().or_else(|_| compact(first)).ok();
+    let mut rest = after;
+    match format {
+        // journalctl writes whole seconds.
+        Format::Journal => (at.is_some() && !first.contains(['.', ','])).then_some(())?,
+        _ if at.is_some() => {}
+        // The day, which has two blanks before it when it is below 10, and the time.
+        _ => {
+            for _ in 0..2 {
+                rest = rest.trim_start().split_once(' ')?.1;
+            }
+        }
+    }
+    let (_host, rest) = rest.split_once(' ')?;
+    let message = rest.strip_prefix("kernel: ")?;
+    let stamped = message.strip_prefix('[').and_then(|m| m.split_once("] "));
+    let (stamp, message) = match stamped {
+        Some((stamp, message)) => (Some(stamp), message),
+        None => (None, message),
+    };
+    Some(KernelLine { at, stamp, message })
+}
+
+/// journalctl may write the zone without a colon: `+0200`.
 fn compact(text: &str) -> Result<Timestamp, jiff::Error> {
     jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text)?.to_timestamp()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REST: &str = "IN=eth0 OUT= MAC=02:00:00:00:00:01:02:00:00:00:00:02:08:00 SRC=192.0.2.7 \
-                        DST=192.0.2.1 LEN=40 TTL=64 PROTO=TCP SPT=40001 DPT=50 SYN URGP=0";
-
-    fn words(text: &str, format: Format) -> Option<(String, String)> {
-        let opening = in_line(text, format)?;
-        assert_eq!(opening.source, IpAddr::from([192, 0, 2, 7]));
-        Some((opening.door, opening.key))
-    }
-
-    fn syslog(message: &str) -> Option<(String, String)> {
-        let line = format!("2026-07-06T14:02:00+0200 host kernel: {message}{REST}");
-        words(&line, Format::Syslog)
-    }
-
-    #[test]
-    fn every_prefix_is_read() {
-        for (message, door, key) in [
-            ("toctoc: opened door=ssh key=yves ", "ssh", "yves"),
-            ("toctoc: door=ssh key=yves ", "ssh", "yves"),
-            ("toctoc: ssh yves ", "ssh", "yves"),
-            ("toctoc: a-long-door a-lon", "a-long-door", "a-lon"),
-            ("toctoc: a-very-long-door-nam", "a-very-long-door-nam", ""),
-        ] {
-            let read = syslog(message);
-            assert_eq!(read, Some((door.to_string(), key.to_string())), "{message}");
-        }
-    }
-
-    #[test]
-    fn only_the_kernel_is_believed() {
-        let message = format!("toctoc: opened door=ssh key=yves {REST}");
-        for told in [
-            format!("2026-07-06T14:02:00+02:00 host kernel: {message}"),
-            format!("2026-07-06T14:02:00+02:00 host kernel: [  12.345678] {message}"),
-            format!("Jul  6 14:02:00 host kernel: {message}"),
-            format!("Jul 16 14:02:00 host kernel: [60227.291578] {message}"),
-        ] {
-            assert!(words(&told, Format::Syslog).is_some(), "{told}");
-        }
-        for other in [
-            format!("Jul  6 14:02:00 host sshd[7]: Invalid user kernel: {message}"),
-            format!("Jul  6 14:02:00 host kernel[7]: {message}"),
-            format!("2026-07-06T14:02:00+02:00 host sshd[7]: kernel: {message}"),
-            format!("2026-07-06T14:02:00+02:00 host kernel: IN= toctoc: opened {message}"),
-            format!("kernel: {message}"),
-            message.clone(),
-            "2026-07-06T14:02:00+02:00 host kernel: toctoc: opened door=ssh key=yves".to_string(),
-            "2026-07-06T14:02:00+02:00 host kernel: toctoc: ".to_string(),
-            String::new(),
-        ] {
-            assert_eq!(in_line(&other, Format::Syslog), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn records_of_the_kernel_have_times() {
-        let start: Timestamp = "2026-07-06T12:00:00Z".parse().unwrap();
-        let line =
-            format!("6,339,120500000,-;toctoc: opened door=ssh key=yves {REST}\n SUBSYSTEM=x\n");
-        let opening = in_line(&line, Format::Ring(start)).unwrap();
-        assert_eq!(opening.at.unwrap().to_string(), "2026-07-06T12:02:00.5Z");
-        let from_user = line.replacen('6', "14", 1);
-        assert_eq!(in_line(&from_user, Format::Ring(start)), None);
-        for odd in [
-            "",
-            ";",
-            "6,1;toctoc: ",
-            "x,1,2,-;toctoc: ssh a SRC=192.0.2.7",
-        ] {
-            assert_eq!(in_line(odd, Format::Ring(start)), None, "{odd}");
-        }
-    }
-
-    #[test]
-    fn times_of_syslog_are_read() {
-        let at = |time: &str| {
-            let line = format!("{time} host kernel: toctoc: opened door=ssh key=yves {REST}");
-            in_line(&line, Format::Syslog)
-                .unwrap()
-                .at
-                .map(|at| at.to_string())
-        };
-        let wanted = Some("2026-07-06T12:02:00Z".to_string());
-        assert_eq!(at("2026-07-06T14:02:00+0200"), wanted);
-        assert_eq!(at("2026-07-06T14:02:00+02:00"), wanted);
-        assert_eq!(at("Jul  6 14:02:00"), None);
-    }
-}
+#[path = "line_tests.rs"]
+mod tests;

@@ -1,19 +1,26 @@
 //! Who opened what and when, as the kernel says it: in its log, or to an NFLOG group.
+//!
+//! A line is believed if the kernel said it ([`kernel`], [`file`]), if it has the form of an opening from its first
+//! byte to its last ([`line`]), and if a rule of the policy writes what it begins with ([`rules`]).
 
+mod ear;
+mod file;
 mod kernel;
 mod line;
 mod nflog;
-mod source;
+mod rules;
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-pub use kernel::{Ring, in_file};
-pub use line::{Format, in_line, prefix};
+pub use ear::{Ear, Heard, MOST_WAITING};
+pub use file::{Doubt, Doubts, in_file};
+pub use kernel::{Ring, Writers};
+pub use line::{Claim, Format, in_line};
 pub use nflog::Group;
-pub use source::Source;
+pub use rules::Rules;
 
 /// An opening of one door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,8 +31,16 @@ pub struct Opening {
     pub source: IpAddr,
     /// The door's name.
     pub door: String,
-    /// The key's name. Long names may be cut with iptables.
+    /// The key's name. Names that are long and begin alike may be cut with iptables.
     pub key: String,
+}
+
+/// Whether it is certain that the kernel wrote a line for a rule of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    Kernel,
+    /// Others can get such lines to where this one was found.
+    Missing,
 }
 
 fn in_words<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {

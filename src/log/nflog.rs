@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use jiff::Timestamp;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nflog::{
-    ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage, config_request,
+    ConfigCmd, ConfigFlags, ConfigMode, ConfigNla, PacketNla, ULogMessage, config_request,
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::{Opening, prefix};
+use super::line::Claim;
 use crate::single_use::Token;
 
 /// As much as the kernel sends at once, and more: a packet's head is asked for, and not all of it.
@@ -23,8 +23,11 @@ const ROOM: usize = 64 << 10;
 /// Somebody who listens to a group. The kernel lets one listen at a time.
 pub struct Group {
     socket: Socket,
-    waiting: VecDeque<(Opening, Option<Token>)>,
-    lost: bool,
+    waiting: VecDeque<(Claim, Option<Token>)>,
+    has_lost: bool,
+    /// The number of the packet that was told last.
+    last: Option<u32>,
+    lost: u64,
 }
 
 impl Group {
@@ -43,6 +46,8 @@ impl Group {
                 ConfigCmd::Bind.into(),
                 ConfigMode::PACKET_MAX.into(),
                 ConfigNla::QThresh(1),
+                // With numbers, which show how many were lost.
+                ConfigNla::Flags(ConfigFlags::SEQ),
             ],
         );
         let mut bytes = vec![0; request.buffer_len()];
@@ -63,7 +68,9 @@ impl Group {
         Ok(Group {
             socket,
             waiting: VecDeque::new(),
-            lost: false,
+            has_lost: false,
+            last: None,
+            lost: 0,
         })
     }
 
@@ -74,17 +81,22 @@ impl Group {
 
     /// Whether some were lost since this was asked last, because nobody listened in time.
     pub fn has_lost(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost)
+    }
+
+    /// The number of packets that were lost since this was asked last.
+    pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 
-    /// The next opening that was told already; `None` when there is no more for now. `now` is for those
+    /// The next claim of an opening that was told already; `None` when there is no more for now. `now` is for those
     /// that have no time of their own.
     ///
     /// # Errors
     /// When the kernel cannot be heard any more.
-    pub fn hear(&mut self, now: Timestamp) -> io::Result<Option<Opening>> {
+    pub fn hear(&mut self, now: Timestamp) -> io::Result<Option<Claim>> {
         let heard = self.hear_with_token(now)?;
-        Ok(heard.map(|(opening, _)| opening))
+        Ok(heard.map(|(claim, _)| claim))
     }
 
     /// The same, with what stands where a token would: the first 16 bytes of a datagram.
@@ -94,17 +106,22 @@ impl Group {
     pub fn hear_with_token(
         &mut self,
         now: Timestamp,
-    ) -> io::Result<Option<(Opening, Option<Token>)>> {
+    ) -> io::Result<Option<(Claim, Option<Token>)>> {
         loop {
             if let Some(first) = self.waiting.pop_front() {
                 return Ok(Some(first));
             }
             let mut bytes = Vec::with_capacity(ROOM);
             match self.socket.recv(&mut bytes, 0) {
-                Ok(_) => self.waiting = openings(&bytes, now),
+                Ok(_) => {
+                    for packet in packets(&bytes) {
+                        self.count(&packet);
+                        self.waiting.extend(claim(&packet, now));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 // Some were lost, since nobody listened in time. Others come.
-                Err(error) if error.raw_os_error() == Some(NO_BUFFER) => self.lost = true,
+                Err(error) if error.raw_os_error() == Some(NO_BUFFER) => self.has_lost = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -112,20 +129,35 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Notes the number of a packet, and how many are missing before it.
+    fn count(&mut self, parts: &[PacketNla]) {
+        let number = parts.iter().find_map(|part| match part {
+            PacketNla::Seq(number) => Some(*number),
+            _ => None,
+        });
+        if let Some(number) = number {
+            let last = self.last.replace(number);
+            let missing = last.map_or(0, |last| number.wrapping_sub(last).wrapping_sub(1));
+            self.lost += u64::from(missing);
+        }
+    }
+}
+
 /// What the kernel says to those who were too slow.
 const NO_BUFFER: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
-/// The openings among the messages of one datagram.
-fn openings(mut bytes: &[u8], now: Timestamp) -> VecDeque<(Opening, Option<Token>)> {
-    let mut found = VecDeque::new();
+/// The packets among the messages of one datagram.
+fn packets(mut bytes: &[u8]) -> Vec<Vec<PacketNla>> {
+    let mut found = Vec::new();
     while let Ok(message) = <NetlinkMessage<NetfilterMessage>>::deserialize(bytes) {
         let length = (message.header.length as usize).next_multiple_of(4);
         if let NetlinkPayload::InnerMessage(NetfilterMessage {
             inner: NetfilterMessageInner::ULog(ULogMessage::Packet(parts)),
             ..
-        }) = &message.payload
+        }) = message.payload
         {
-            found.extend(opening(parts, now));
+            found.push(parts);
         }
         match bytes.get(length..) {
             Some(rest) if length > 0 && !rest.is_empty() => bytes = rest,
@@ -135,7 +167,7 @@ fn openings(mut bytes: &[u8], now: Timestamp) -> VecDeque<(Opening, Option<Token
     found
 }
 
-fn opening(parts: &[PacketNla], now: Timestamp) -> Option<(Opening, Option<Token>)> {
+fn claim(parts: &[PacketNla], now: Timestamp) -> Option<(Claim, Option<Token>)> {
     let said = parts.iter().find_map(|part| match part {
         PacketNla::Prefix(prefix) => Some(prefix),
         _ => None,
@@ -144,14 +176,12 @@ fn opening(parts: &[PacketNla], now: Timestamp) -> Option<(Opening, Option<Token
         PacketNla::Payload(payload) => Some(payload),
         _ => None,
     })?;
-    let (door, key, _) = prefix(said.to_str().ok()?)?;
-    let opening = Opening {
+    let claim = Claim {
         at: Some(now),
+        prefix: said.to_str().ok()?.to_string(),
         source: source(packet)?,
-        door,
-        key,
     };
-    Some((opening, token(packet)))
+    Some((claim, token(packet)))
 }
 
 /// Where a token stands in a packet with a UDP datagram. Of IPv6 it may be behind headers for hops, routes and

@@ -4,6 +4,7 @@
 
 mod family;
 pub mod iptables;
+pub mod log_prefix;
 pub mod nftables;
 mod state;
 

@@ -68,13 +68,22 @@ const LAG: Duration = Duration::from_secs(2);
 pub struct Tracker {
     /// By door and source.
     held: BTreeMap<(String, String), Held>,
-    /// What was told lately, and not yet seen.
-    told: VecDeque<(Instant, Opening)>,
+    /// What was told lately, and not yet seen, by door and source: when, and the key.
+    told: BTreeMap<String, BTreeMap<IpAddr, (Instant, String)>>,
     /// What was seen lately, and not yet told.
-    seen: Vec<(Instant, (String, String))>,
+    seen: Vec<Seen>,
     /// Whether anything was seen yet: who is in already has not come now.
     begun: bool,
     counts: VecDeque<(Instant, Counts)>,
+}
+
+/// A grant that is new.
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    door: String,
+    source: IpNet,
+    key: Option<String>,
 }
 
 #[derive(Debug)]
@@ -110,11 +119,14 @@ const OVER: Duration = Duration::from_secs(5);
 impl Tracker {
     /// The kernel has told of an opening. That is an event, unless it was seen just before.
     pub fn tell(&mut self, opening: Opening, now: Instant) -> Option<Event> {
-        let just_seen = |(at, seen): &&mut (Instant, (String, String))| {
-            is_of(&opening, seen) && now.saturating_duration_since(*at) <= LAG
+        let is_it = |seen: &Seen| {
+            seen.door == opening.door
+                && seen.source.contains(&opening.source)
+                && seen.key.as_ref().is_none_or(|key| *key == opening.key)
+                && now.saturating_duration_since(seen.at) <= LAG
         };
-        if self.seen.iter_mut().find(just_seen).is_some() {
-            self.seen.retain(|(_, seen)| !is_of(&opening, seen));
+        if let Some(place) = self.seen.iter().position(is_it) {
+            self.seen.swap_remove(place);
             return None;
         }
         let event = Event {
@@ -123,7 +135,8 @@ impl Tracker {
             source: opening.source.to_string(),
             key: Some(opening.key.clone()).filter(|key| !key.is_empty()),
         };
-        self.told.push_back((now, opening));
+        let of_door = self.told.entry(opening.door).or_default();
+        of_door.insert(opening.source, (now, opening.key));
         Some(event)
     }
 
@@ -149,15 +162,23 @@ impl Tracker {
             let key = grant.key.clone().or_else(|| told.clone());
             // Who opened is forgotten a moment before the grant.
             let key = key.or_else(|| before.and_then(|held| held.key.clone()));
-            // A grant lasts longer than before only when it is given again.
+            // A grant ends at another time than before only when it is given again: later, or sooner if it was
+            // a longer one.
             let again = before.is_some_and(|held| {
                 let passed = now.saturating_duration_since(held.since).as_secs_f64();
-                grant.expires_in > held.expires_in - passed + LAG.as_secs_f64()
+                (grant.expires_in - (held.expires_in - passed)).abs() > LAG.as_secs_f64()
             });
             let is_new = before.is_none() || again;
             if is_new && told.is_none() && self.begun {
                 events.push(event(What::Open, &at, key.clone()));
-                self.seen.push((now, at.clone()));
+                // The kernel tells of no opening by hand.
+                let source = network(&at.1).filter(|_| !grant.by_hand);
+                self.seen.extend(source.map(|source| Seen {
+                    at: now,
+                    door: at.0.clone(),
+                    source,
+                    key: key.clone(),
+                }));
             }
             let held = Held {
                 key,
@@ -168,15 +189,17 @@ impl Tracker {
         }
         self.begun = true;
         self.seen
-            .retain(|(at, _)| now.saturating_duration_since(*at) <= LAG);
+            .retain(|seen| now.saturating_duration_since(seen.at) <= LAG);
         // Told and never seen: used up, or closed, before anybody looked.
-        while let Some((at, _)) = self.told.front()
-            && now.saturating_duration_since(*at) > LAG
-        {
-            if let Some((_, opening)) = self.told.pop_front() {
-                let at = (opening.door, opening.source.to_string());
-                events.push(event(What::Close, &at, Some(opening.key)));
-            }
+        for (door, told) in &mut self.told {
+            told.retain(|source, (at, key)| {
+                let is_new = now.saturating_duration_since(*at) <= LAG;
+                if !is_new {
+                    let at = (door.clone(), source.to_string());
+                    events.push(event(What::Close, &at, Some(key.clone())));
+                }
+                is_new
+            });
         }
         let opened = status.keys.iter().map(|key| key.opened).sum();
         let counts = Counts {
@@ -207,15 +230,12 @@ impl Tracker {
 
     /// The key of an opening that was told and is this grant; it is told no more then.
     fn was_told(&mut self, at: &(String, String)) -> Option<String> {
-        let mut key = None;
-        self.told.retain(|(_, opening)| {
-            let own = is_of(opening, at);
-            if own {
-                key = Some(opening.key.clone());
-            }
-            !own
-        });
-        key
+        let told = self.told.get_mut(&at.0)?;
+        let network = network(&at.1)?;
+        let those = told.range(network.network()..=network.broadcast());
+        let sources: Vec<IpAddr> = those.map(|(source, _)| *source).collect();
+        let keys = sources.iter().filter_map(|source| told.remove(source));
+        keys.last().map(|(_, key)| key)
     }
 
     /// How often things happened lately.
@@ -237,13 +257,10 @@ impl Tracker {
     }
 }
 
-/// Whether an opening gave this grant: a door, and an address or a network.
-fn is_of(opening: &Opening, grant: &(String, String)) -> bool {
-    let network: Option<IpNet> = grant.1.parse().ok().or_else(|| {
-        let address: IpAddr = grant.1.parse().ok()?;
-        Some(IpNet::from(address))
-    });
-    opening.door == grant.0 && network.is_some_and(|network| network.contains(&opening.source))
+/// The addresses of a grant: a network, or one alone.
+fn network(source: &str) -> Option<IpNet> {
+    let alone = || source.parse().ok().map(|address: IpAddr| address.into());
+    source.parse().ok().or_else(alone)
 }
 
 fn event(what: What, at: &(String, String), key: Option<String>) -> Event {
@@ -370,6 +387,49 @@ mod tests {
             film.look(20.5, &[("192.0.2.7", Some("yves"), 59.5)])
                 .is_empty()
         );
+    }
+
+    /// The last opening counts: a longer grant is over, and that is an opening too.
+    #[test]
+    fn an_opening_that_shortens_a_grant_is_one_more() {
+        let mut film = Film::new();
+        film.look(0.0, &[("192.0.2.7", None, 3600.0)]);
+        assert!(film.look(1.0, &[("192.0.2.7", None, 3599.0)]).is_empty());
+        assert_eq!(
+            film.look(2.0, &[("192.0.2.7", Some("yves"), 60.0)]),
+            [OPENED]
+        );
+        // Told right after it was seen: the same one.
+        assert_eq!(film.tell(2.1, "192.0.2.7"), None);
+        assert!(
+            film.look(3.0, &[("192.0.2.7", Some("yves"), 59.0)])
+                .is_empty()
+        );
+        // Told first, and then seen.
+        film.look(10.0, &[("192.0.2.7", None, 3600.0)]);
+        assert_eq!(film.tell(13.0, "192.0.2.7").unwrap(), OPENED);
+        assert!(
+            film.look(13.5, &[("192.0.2.7", Some("yves"), 59.5)])
+                .is_empty()
+        );
+    }
+
+    /// As many as a second may bring, told and seen, in time that does not grow with their square.
+    #[test]
+    fn thousands_are_told_once_each() {
+        let mut film = Film::new();
+        film.look(0.0, &[]);
+        let sources: Vec<String> = (0..20_000_u32)
+            .map(|n| std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).to_string())
+            .collect();
+        let told = sources.iter().filter_map(|source| film.tell(1.0, source));
+        assert_eq!(told.count(), sources.len());
+        let grants: Vec<_> = sources
+            .iter()
+            .map(|source| (source.as_str(), Some("yves"), 60.0))
+            .collect();
+        assert!(film.look(1.5, &grants).is_empty());
+        assert_eq!(film.look(2.0, &[]).len(), sources.len());
     }
 
     /// A grant for one connection may be used up before anybody looks.

@@ -132,3 +132,24 @@ fn a_door_without_a_program_behind_it_is_told() {
         said(&output)
     );
 }
+
+/// The sequence is right, and another firewall drops what comes to the door: nobody can know that from here.
+#[test]
+fn a_right_sequence_is_not_called_wrong() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let person = Person::with_profile(&world);
+    for policy in ["policy drop;", "tcp dport 22 drop;"] {
+        world.nft(&format!(
+            "table inet other {{}}\ndelete table inet other\ntable inet other {{ chain c {{ type filter hook input \
+             priority 10; {policy}\n}}\n}}"
+        ));
+        world.yes(&["close"]);
+        let output = person.toctoc(&["knock", "server"]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(world.holders("ssh").len(), 1, "the key has opened");
+        let wanted =
+            "or the knocks are right, and another firewall there drops what comes to the door";
+        assert!(said(&output).contains(wanted), "{}", said(&output));
+    }
+}

@@ -50,6 +50,7 @@ mod fleet;
 mod flood;
 mod headers;
 mod host_firewall;
+mod hostile;
 mod inject;
 mod iptables;
 mod iptables_lists;

@@ -185,6 +185,182 @@ fn a_program_is_run_on_open_and_close() {
     });
 }
 
+/// As many openings as come in a second: a program is run for each, and nothing is dropped unsaid.
+#[test]
+fn thousands_of_openings_are_dealt_with() {
+    const MANY: usize = 3000;
+    let world = World::with(
+        "log = \"nflog:5\"\nopen_for = \"10m\"\n[door.ssh]\nports = [22]\n[key.yves]\nopens = [\"ssh\"]\n\
+         sequence = [4431, 2387, 920]\n",
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let (program, noted) = (
+        directory.path().join("program"),
+        directory.path().join("noted"),
+    );
+    let script = format!(
+        "#!/bin/sh\necho $TOCTOC_EVENT $TOCTOC_SOURCE >>{}\n",
+        noted.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    // A look takes a while with so many; each is heard of meanwhile.
+    let watch = Lines::of(&world, &["watch", "--exec", program.to_str().unwrap()]);
+    let mut first = 0;
+    world.until("it watches", || {
+        first += 1;
+        knock_from_many(&world, 250 - first, 250 - first);
+        fs::read_to_string(&noted).is_ok_and(|text| text.contains("open"))
+    });
+    knock_from_many(&world, 256, 255 + MANY);
+    let seen = || {
+        let text = fs::read_to_string(&noted).unwrap_or_default();
+        let opened = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("open 10.7."));
+        let sources: std::collections::BTreeSet<String> = opened.map(str::to_string).collect();
+        let again = text
+            .lines()
+            .filter(|line| line.starts_with("open 10.7."))
+            .count();
+        (sources.len(), again)
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let all = MANY + first;
+    while seen().0 < all {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:?} of {all}",
+            seen()
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(seen().1, all, "once each");
+    drop(watch);
+}
+
+/// Knocks with the whole sequence from each of the addresses 10.7.0.0 + n, as raw packets, without a pause.
+fn knock_from_many(world: &World, from: usize, to: usize) {
+    let script = format!(
+        "
+import socket, struct
+def checksum(d):
+    s = sum(struct.unpack('!%dH' % (len(d) // 2), d))
+    s = (s >> 16) + (s & 0xffff); s += s >> 16
+    return ~s & 0xffff
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+to = socket.inet_aton('192.0.2.1')
+for n in range({from}, {to} + 1):
+    source = struct.pack('!I', 0x0a070000 + n)
+    for port in 4431, 2387, 920:
+        tcp = struct.pack('!HHIIBBHHH', 40000, port, 1, 0, 0x50, 2, 64240, 0, 0)
+        pseudo = source + to + struct.pack('!BBH', 0, 6, 20)
+        tcp = tcp[:16] + struct.pack('!H', checksum(pseudo + tcp)) + tcp[18:]
+        ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 40, 1, 0x4000, 64, 6, 0, source, to)
+        s.sendto(ip + tcp, ('192.0.2.1', 0))
+"
+    );
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", &script]);
+    let output = world
+        .lab
+        .client
+        .inside(|| command.output().unwrap())
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A key whose grant is shorter than the one that there is: the last opening counts, and is told.
+fn an_opening_that_shortens_a_grant_is_told() {
+    for log in ["nflog:5", "off"] {
+        let world = World::with(&format!("log = \"{log}\"\nopen_for = \"60s\"\n{YVES}"));
+        world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+        let watch = Lines::of(&world, &["watch", "--json", "--every", "200ms"]);
+        let state = watch.event("state");
+        assert_eq!(state["state"]["doors"][0]["grants"][0]["source"], CLIENT[0]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        let event = watch.until("an event", |line| !line.contains("\"event\":\"state\""));
+        let event: Value = serde_json::from_str(&event).unwrap();
+        assert_eq!(event["event"], "open", "{log}");
+        assert_eq!(event["key"], "yves", "{log}");
+        // Once.
+        for _ in 0..3 {
+            let next = watch.until("a state", |_| true);
+            assert!(next.contains("\"event\":\"state\""), "{log}: {next}");
+        }
+    }
+}
+
+/// In a namespace that is not the first, the kernel's log is silent; that is said.
+fn a_silent_log_is_explained() {
+    let world = World::with(YVES);
+    world.knock(CLIENT[0], &SEQUENCE);
+    let log = world.toctoc(&["log", world.path().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&log.stderr).into_owned();
+    assert!(said.contains("net.netfilter.nf_log_all_netns=1"), "{said}");
+}
+
+/// An ordinary user's process crashes. The kernel writes its name and its file's, in which all that our rules write
+/// stands, with line ends and without. (x86_64 with `debug.exception-trace`, as it is set everywhere.)
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_crash_forges_no_opening() {
+    let world = World::with(YVES);
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let packet =
+        "IN=eth0 OUT= MAC= SRC=203.0.113.77 DST=192.0.2.1 LEN=60 TTL=64 PROTO=TCP SPT=1 DPT=50";
+    let whole = format!("toctoc: opened door=ssh key=yves {packet}");
+    for (number, (name, file)) in [
+        ("toctoc: ssh y ".to_string(), packet.to_string()),
+        ("toctoc: ssh y I".to_string(), packet.to_string()),
+        ("x".to_string(), whole.clone()),
+        ("x".to_string(), format!("\n{whole} \n")),
+        ("\ntoctoc: ssh y ".to_string(), packet.to_string()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let script = "
+import os, resource, struct, sys
+name, path = sys.argv[1].encode()[:15].ljust(16, b'\\0'), sys.argv[2]
+code = (b'\\xbf\\x0f\\0\\0\\0\\x48\\x8d\\x35' + struct.pack('<i', 14) + b'\\xb8\\x9d\\0\\0\\0\\x0f\\x05'
+        b'\\x31\\xc0\\xc6\\x00\\x00\\x90\\x90' + name)
+head = b'\\x7fELF\\x02\\x01\\x01' + bytes(9) + struct.pack('<HHIQQQIHHHHHH', 2, 62, 1, 0x400078, 64, 0, 0, 64,
+        56, 1, 0, 0, 0)
+size = 0x78 + len(code)
+elf = head + struct.pack('<IIQQQQQQ', 1, 5, 0, 0x400000, 0x400000, size, size, 0x1000) + code
+open(path, 'wb').write(elf); os.chmod(path, 0o755)
+if os.fork() == 0:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.setgid(65534); os.setuid(65534); os.execv(path, [path])
+os.wait()
+";
+        let nested = directory.path().join(number.to_string());
+        fs::create_dir(&nested).unwrap();
+        fs::set_permissions(&nested, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", script, &name]).arg(nested.join(file));
+        let output = command.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let log = world.toctoc(&["log", world.path().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert!(!said.contains("203.0.113.77"), "{said}");
+    // What was read is what was meant.
+    let dmesg = std::process::Command::new("dmesg").output().unwrap();
+    let dmesg = String::from_utf8_lossy(&dmesg.stdout).into_owned();
+    assert!(dmesg.contains("203.0.113.77"), "no crash was logged");
+}
+
 /// The view as a person sees it, on a terminal of 90 by 24.
 fn the_screen_shows_who_is_in() {
     let world = World::with(&format!("open_for = \"90s\"\n{YVES}"));
@@ -302,5 +478,7 @@ on_every_firewall!(
     events_are_told_once,
     wrong_knocks_are_counted,
     a_program_is_run_on_open_and_close,
+    an_opening_that_shortens_a_grant_is_told,
+    a_silent_log_is_explained,
     the_screen_shows_who_is_in,
 );

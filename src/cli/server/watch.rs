@@ -12,14 +12,14 @@ use ratatui::crossterm::event::{Event as Input, KeyCode, KeyModifiers, poll, rea
 use serde_json::json;
 
 use super::duration::between;
-use super::log::deaf;
+use super::log::{Names, deaf};
 use super::{Answer, PolicyPath, applied_policy, complain, could_not_read, heard, host, now};
 use crate::automaton::Automaton;
 use crate::firewall::Firewall;
 use crate::firewall::status::{Status, glance, running_backend};
-use crate::log::Source;
-use crate::policy::Policy;
+use crate::log::{Ear, Heard, Writers};
 use crate::policy::load::{load_text, read_text};
+use crate::policy::{Log, Policy};
 use crate::watch::screen::{View, draw};
 use crate::watch::{Event, Tracker};
 
@@ -31,7 +31,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Run this program when a door opens to somebody and when it closes. It finds TOCTOC_EVENT (`open` or
-    /// `close`), TOCTOC_DOOR, TOCTOC_SOURCE and TOCTOC_KEY in its environment, and has a minute.
+    /// `close`), TOCTOC_DOOR, TOCTOC_SOURCE and TOCTOC_KEY in its environment, and has a minute. 32 run at the same
+    /// time and 10,000 events wait; more are dropped, and their number is told.
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
     /// How often to look.
@@ -46,11 +47,20 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// So many events are kept for the screen.
 const KEPT: usize = 200;
 
+/// So many notes are shown on the screen.
+const NOTES: usize = 3;
+
 /// How long a program may run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So many programs run at the same time; more wait for one to end.
 const TOGETHER: usize = 32;
+
+/// So many events wait for their program. More are dropped, and counted.
+const MOST_WAITING: usize = 10_000;
+
+/// How often it is looked whether a program has ended while others wait for it.
+const BREATH: Duration = Duration::from_millis(2);
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     let on_screen = !arguments.json && arguments.exec.is_none() && io::stdout().is_terminal();
@@ -71,12 +81,15 @@ struct Watch<'a> {
     firewall: Firewall,
     policy: Policy,
     automaton: Automaton,
-    source: Option<Source>,
+    ear: Option<Ear>,
+    names: Names<'a>,
     tracker: Tracker,
     notes: Vec<String>,
     /// Events that no program was started for yet, and programs that run.
     to_run: VecDeque<Event>,
     running: Vec<(Instant, Child)>,
+    /// Events for which no program will be started, since too many waited.
+    dropped: u64,
 }
 
 impl Watch<'_> {
@@ -84,21 +97,26 @@ impl Watch<'_> {
         let firewall = Firewall::default();
         let policy = applied(&firewall, &arguments.policy)?;
         let mut notes = Vec::new();
-        let source = Source::of(policy.log).unwrap_or_else(|error| {
-            notes.push(deaf(policy.log, &error));
-            None
-        });
+        let ear = match provable(policy.log, &mut notes) {
+            Some(log) => Ear::listen(log).unwrap_or_else(|error| {
+                notes.push(deaf(log, &error));
+                None
+            }),
+            None => None,
+        };
         let automaton = Automaton::build(policy.sequences());
         Ok(Watch {
             arguments,
             firewall,
             automaton,
+            names: Names::new(&arguments.policy, &policy),
             policy,
-            source: source.map(without_past),
+            ear,
             tracker: Tracker::default(),
             notes,
             to_run: VecDeque::new(),
             running: Vec::new(),
+            dropped: 0,
         })
     }
 
@@ -116,27 +134,84 @@ impl Watch<'_> {
             Some(status) => events.extend(self.tracker.look(status, at)),
             None => events.extend(self.tracker.nothing_is_there()),
         }
-        if self.arguments.exec.is_some() {
-            self.to_run.extend(events.iter().cloned());
-            self.start_programs();
-        }
+        self.run_for(&events);
         Ok((status, events))
     }
 
-    /// What the kernel has told.
+    /// What the kernel has told by now.
     fn heard(&mut self, at: Instant) -> Vec<Event> {
         let mut events = Vec::new();
-        while let Some(source) = &mut self.source {
-            match source.hear() {
-                Ok(Some(opening)) => events.extend(self.tracker.tell(opening, at)),
-                Ok(None) => break,
-                Err(error) => {
-                    self.notes.push(deaf(self.policy.log, &error));
-                    self.source = None;
-                }
+        while self.hear(Duration::ZERO, at, &mut events) {}
+        events
+    }
+
+    /// Waits for something that the kernel tells. Returns whether it told anything.
+    fn hear(&mut self, patience: Duration, at: Instant, events: &mut Vec<Event>) -> bool {
+        let Some(ear) = &self.ear else {
+            std::thread::sleep(patience);
+            return false;
+        };
+        match ear.hear(patience) {
+            Heard::Claim(claim) => {
+                let opening = self.names.opening(&claim);
+                events.extend(opening.and_then(|opening| self.tracker.tell(opening, at)));
+                true
+            }
+            Heard::Nothing => false,
+            Heard::Deaf(error) => {
+                self.notes.push(deaf(self.policy.log, &error));
+                self.ear = None;
+                false
             }
         }
+    }
+
+    /// Until it is time to look again: what is told, and the programs for it.
+    fn between_looks(&mut self, until: Instant) -> Vec<Event> {
+        let left = until.saturating_duration_since(Instant::now());
+        let patience = match self.to_run.is_empty() && self.running.is_empty() {
+            true => left,
+            false => left.min(BREATH),
+        };
+        let mut events = Vec::new();
+        if self.hear(patience, Instant::now(), &mut events) {
+            events.extend(self.heard(Instant::now()));
+        }
+        self.run_for(&events);
         events
+    }
+
+    fn run_for(&mut self, events: &[Event]) {
+        if self.arguments.exec.is_none() {
+            return;
+        }
+        let room = MOST_WAITING.saturating_sub(self.to_run.len());
+        let fitting = events.len().min(room);
+        self.to_run.extend(events[..fitting].iter().cloned());
+        self.dropped += (events.len() - fitting) as u64;
+        self.start_programs();
+    }
+
+    /// What did not come through since this was asked last.
+    fn losses(&mut self) -> Vec<String> {
+        let mut losses = Vec::new();
+        let lost = self.ear.as_ref().map_or(0, Ear::take_lost);
+        if lost > 0 {
+            let what = match self.policy.log {
+                Log::Nflog(_) => "openings came faster than they could be heard",
+                _ => "lines of the kernel's log were written over before they could be read",
+            };
+            losses.push(format!(
+                "{lost} {what}: of openings among them, those whose grants still last are found at the next look"
+            ));
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            losses.push(format!(
+                "{dropped} events were dropped: no program is run for them, since {MOST_WAITING} others wait"
+            ));
+        }
+        losses
     }
 
     fn start_programs(&mut self) {
@@ -173,7 +248,10 @@ impl Watch<'_> {
     fn let_finish(&mut self) {
         while !self.to_run.is_empty() || !self.running.is_empty() {
             self.start_programs();
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(BREATH);
+        }
+        for loss in self.losses() {
+            complain(&loss);
         }
     }
 
@@ -185,14 +263,8 @@ impl Watch<'_> {
             let began = Instant::now();
             let (status, events) = self.look()?;
             let time = Timestamp::now();
-            for event in &events {
-                let line = match self.arguments.json {
-                    true => with_time(json!(event), time),
-                    false => format!("{} {}\n", clock(time), event.words()),
-                };
-                if !heard(&line) {
-                    return Ok(Answer::Yes);
-                }
+            if !self.all_heard(&events, time) {
+                return Ok(Answer::Yes);
             }
             if self.arguments.json {
                 let rates = self.tracker.rates();
@@ -201,8 +273,26 @@ impl Watch<'_> {
                     return Ok(Answer::Yes);
                 }
             }
-            std::thread::sleep(self.arguments.every.saturating_sub(began.elapsed()));
+            for loss in self.losses() {
+                complain(&loss);
+            }
+            let until = began + self.arguments.every;
+            while Instant::now() < until {
+                let events = self.between_looks(until);
+                if !self.all_heard(&events, Timestamp::now()) {
+                    return Ok(Answer::Yes);
+                }
+            }
         }
+    }
+
+    /// Prints events. Returns whether somebody still reads them.
+    fn all_heard(&self, events: &[Event], time: Timestamp) -> bool {
+        let line = |event: &Event| match self.arguments.json {
+            true => with_time(json!(event), time),
+            false => format!("{} {}\n", clock(time), event.words()),
+        };
+        events.iter().all(|event| heard(&line(event)))
     }
 
     fn on_screen(&mut self) -> Result<Answer, Answer> {
@@ -238,7 +328,14 @@ impl Watch<'_> {
                 Err(error) => break Err(error),
             }
             match self.look() {
-                Ok(again) => seen = again,
+                Ok(again) => {
+                    seen = again;
+                    let losses = self.losses();
+                    self.notes.extend(losses);
+                    // The last ones are what a person wants to know.
+                    let old = self.notes.len().saturating_sub(NOTES);
+                    self.notes.drain(..old);
+                }
                 Err(answer) => {
                     ratatui::restore();
                     return Err(answer);
@@ -261,10 +358,22 @@ fn applied(firewall: &Firewall, path: &PolicyPath) -> Result<Policy, Answer> {
     read.map_err(could_not_read)
 }
 
-/// Only what comes from now on.
-fn without_past(mut source: Source) -> Source {
-    while let Ok(Some(_)) = source.hear() {}
-    source
+/// Where openings of this host are told so that nobody else can tell of them. What others can write is not listened
+/// to: programs are run as root for what it says.
+fn provable(log: Log, notes: &mut Vec<String>) -> Option<Log> {
+    match (log, Writers::look()) {
+        (Log::Kernel, Writers::All) => {
+            notes.push(
+                "net.netfilter.nf_log_all_netns is set: rules of every network namespace write to the kernel's log. \
+                 It is not listened to; openings are seen at the next look (`log = \"nflog:5\"` tells at once)"
+                    .to_string(),
+            );
+            None
+        }
+        // Silent, or the same.
+        (Log::Kernel, Writers::NotOwn) => None,
+        (log, _) => Some(log),
+    }
 }
 
 /// Waits for a key, and says whether it is one that ends it. A change of the window's size ends the wait.

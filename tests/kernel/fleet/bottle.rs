@@ -165,6 +165,21 @@ impl Fleet {
         });
     }
 
+    /// A Sentinel in the place of the engine.
+    pub fn start_sentinel(&mut self, settings: &str) {
+        let file = self.directory.path().join("sentinel.conf");
+        std::fs::write(&file, format!("port 6379\nprotected-mode no\n{settings}\n")).unwrap();
+        let log = File::create(self.directory.path().join("redis.log")).unwrap();
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel");
+        command.stdout(log).stdin(Stdio::null());
+        let child = self.engine.inside(|| command.spawn().unwrap()).unwrap();
+        self.redis = Some(child);
+        until("the Sentinel answers", || {
+            self.redis(&["PING"]).contains("PONG")
+        });
+    }
+
     /// Something between hosts and engine, at another port of it: what the engine says goes on one byte at a time
     /// while `drips`.
     pub fn start_dripping(&self, port: u16, drips: &Arc<AtomicBool>) {

@@ -519,3 +519,33 @@ fn an_apply_gives_the_agent_the_new_policy() {
     fleet.until_open(1, LATER, 22);
     assert!(fleet.redis(&["PING"]).contains("PONG"), "{ENGINE}");
 }
+
+/// What answers like an engine and is none is called by its name, with a password of its own or without.
+#[test]
+fn a_sentinel_and_a_node_of_a_cluster_are_named() {
+    let mut fleet = Fleet::bare(1);
+    let policy = fleet.policy(0, DOORS);
+    fleet.apply(0, &policy);
+    fleet.start_agent(0);
+    let sentinel = "it is a Sentinel, which keeps nothing";
+    let password = format!("requirepass {PASSWORD}");
+    for (words, sentinel) in [
+        (sentinel, Some("")),
+        (sentinel, Some(password.as_str())),
+        ("it is a node of a cluster", None),
+    ] {
+        match sentinel {
+            Some(settings) => fleet.start_sentinel(settings),
+            None => fleet.start_engine(&["--cluster-enabled", "yes"]),
+        }
+        fleet.until_said(0, words);
+        fleet.kill_engine();
+        fleet.kill_agent(0);
+        let log = fleet.path(0, "agent.log");
+        std::fs::write(log, "").unwrap();
+        fleet.start_agent(0);
+    }
+    // The twin: an engine.
+    fleet.start_engine(&[]);
+    fleet.until_connected(0);
+}

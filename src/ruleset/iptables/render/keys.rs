@@ -13,6 +13,7 @@ use crate::ruleset::iptables::names::{
     GrantList, Holder, Spot, chain, opens_chain, port_chain, renew_chain, spot_chain,
 };
 use crate::ruleset::iptables::script::Table;
+use crate::ruleset::log_prefix::{self, ROOM_IN_LOG, ROOM_IN_NFLOG};
 
 impl Plan<'_> {
     /// Each key's sequence from its last knock to its first, as one reads it in the classic script:
@@ -280,11 +281,11 @@ impl Plan<'_> {
         match self.policy.log {
             Log::Off => None,
             Log::Kernel => {
-                let prefix = log_prefix(door.as_str(), key.name.as_str(), 29);
+                let prefix = log_prefix::within(door.as_str(), key.name.as_str(), ROOM_IN_LOG);
                 Some(format!("-j LOG --log-level info --log-prefix \"{prefix}\""))
             }
             Log::Nflog(group) => {
-                let prefix = log_prefix(door.as_str(), key.name.as_str(), 63);
+                let prefix = log_prefix::within(door.as_str(), key.name.as_str(), ROOM_IN_NFLOG);
                 Some(format!(
                     "-j NFLOG --nflog-group {group} --nflog-prefix \"{prefix}\""
                 ))
@@ -298,47 +299,10 @@ fn over_chain(list: &GrantList) -> String {
     chain(&format!("over-{}s-{}", list.seconds, list.door))
 }
 
-/// What a log line begins with, in at most `room` bytes: names are cut when there is no other way.
-fn log_prefix(door: &str, key: &str, room: usize) -> String {
-    for prefix in [
-        format!("toctoc: opened door={door} key={key} "),
-        format!("toctoc: door={door} key={key} "),
-        format!("toctoc: {door} {key} "),
-    ] {
-        if prefix.len() <= room {
-            return prefix;
-        }
-    }
-    let each = (room - "toctoc:   ".len()) / 2;
-    let door = &door[..door.len().min(each)];
-    let key = &key[..key.len().min(2 * each - door.len())];
-    format!("toctoc: {door} {key} ")
-}
-
 /// As `-m time` reads it, in UTC.
 fn moment(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(
         |_| seconds.to_string(),
         |time| time.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::log_prefix;
-
-    #[test]
-    fn a_log_prefix_fits() {
-        assert_eq!(
-            log_prefix("ssh", "yves", 63),
-            "toctoc: opened door=ssh key=yves "
-        );
-        assert_eq!(log_prefix("ssh", "yves", 29), "toctoc: door=ssh key=yves ");
-        assert_eq!(
-            log_prefix("ssh", "alice-phone", 29),
-            "toctoc: ssh alice-phone "
-        );
-        let long = log_prefix(&"d".repeat(32), &"k".repeat(32), 29);
-        assert_eq!(long, "toctoc: ddddddddd kkkkkkkkk ");
-    }
 }
