@@ -12,9 +12,11 @@
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
-           bash zsh fish groff-base graphviz dpkg-dev lintian redis-server openssl keepalived
+           bash zsh fish groff-base graphviz dpkg-dev lintian redis-server openssl keepalived \
+           firewalld dbus-daemon ufw shorewall
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
-           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server openssl keepalived
+           setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server openssl keepalived \
+           firewalld dbus-daemon ufw shorewall
 
 # What else is measured, and what measures and draws. letmein is no package: cargo builds it, and without
 # it the figures are without it.
@@ -29,7 +31,7 @@ ROOT = $(filter 0,$(shell id -u))
 INSIDE = $(if $(ROOT),,unshare --user --map-root-user --)
 NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git doors_and_keys_of_the_policy an_opening_is_logged_with_door_key_and_source \
             two_thousand_keys_are_applied_and_work on_iptables a_machine_starts systemd_ends_a_trial \
-            the_network_comes_when a_package_comes nobody_shuts_himself_out
+            the_network_comes_when a_machine_heals a_package_comes other_firewalls heal:: fall_back:: nobody_shuts_himself_out
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 # Kernel tests mostly wait.
@@ -48,7 +50,8 @@ all:
 
 COMPLETIONS = share/bash-completion/completions $(ZSH) share/fish/vendor_completions.d
 
-UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-fleet.service
+UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-heal.service toctoc-heal.timer \
+        toctoc-fleet.service
 
 install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg

@@ -6,10 +6,12 @@ use std::path::Path;
 use toctoc::firewall::{Ended, run};
 use toctoc::lab::Lab;
 
-const UNITS: [&str; 4] = [
+const UNITS: [&str; 6] = [
     "toctoc.service",
     "toctoc-refill.service",
     "toctoc-refill.timer",
+    "toctoc-heal.service",
+    "toctoc-heal.timer",
     "toctoc-fleet.service",
 ];
 
@@ -96,6 +98,7 @@ fn the_services_are_as_exposed_as_the_document_says() {
     for name in [
         "toctoc.service",
         "toctoc-refill.service",
+        "toctoc-heal.service",
         "toctoc-fleet.service",
     ] {
         let path = directory.path().join(name).display().to_string();
@@ -152,14 +155,36 @@ fn the_services_have_the_capabilities_that_they_need() {
             directory.path().join("state").display()
         );
         let prefix = ["env", &state, "setpriv", "--no-new-privs", &bounding, "--"];
-        let command = [&prefix[..], &command, &[path.as_str()]].concat();
+        // What was applied is healed, whatever a file says.
+        let of: &[&str] = match command.contains(&"heal") {
+            true => &[],
+            false => &[path.as_str()],
+        };
+        let command = [&prefix[..], &command, of].concat();
         let ended = lab.server.inside(|| program(&command)).unwrap();
         assert!(ended.succeeded(), "{name} {verb}: {}", ended.stderr);
         ended.stdout
     };
     assert!(start("toctoc.service", "Start").contains("the kernel holds"));
     assert!(start("toctoc-refill.service", "Start").contains("saved which scratch"));
-    assert!(start("toctoc.service", "Reload").contains("the kernel holds"));
+    for (name, verb) in [
+        ("toctoc.service", "Reload"),
+        ("toctoc-heal.service", "Start"),
+    ] {
+        assert_eq!(start(name, verb), "");
+        let flush = ["nft", "flush", "ruleset"];
+        lab.server.inside(|| program(&flush)).unwrap();
+        assert_eq!(start(name, verb), "");
+        let listed = lab
+            .server
+            .inside(|| program(&["nft", "list", "ruleset"]))
+            .unwrap();
+        assert!(
+            listed.stdout.contains("door-ssh"),
+            "{name}: {}",
+            listed.stdout
+        );
+    }
     assert!(start("toctoc.service", "Stop").contains("until the next apply"));
     assert!(start("toctoc.service", "Start").contains("the kernel holds"));
 }

@@ -3,8 +3,12 @@
 use std::time::Instant;
 
 use super::apply_nftables::MARGIN;
+use super::heal::{is_removed, note_applied};
 use super::lock::Lock;
+use super::look::Look;
 use super::record::{Origin, Record, Refused};
+use super::seal::Sealed;
+use super::sighting::{Sighting, Verdict};
 use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
 use crate::policy::{Backend, Policy};
@@ -21,6 +25,8 @@ pub struct Applied {
     pub removed: usize,
     /// Live grants for one connection that ended, their set being made anew.
     pub ended_once: usize,
+    /// Grants that ended because they came from a saved ruleset that was loaded again.
+    pub of_the_past: usize,
     /// Live grants of the other backend for which a list of iptables had no room.
     pub pushed_out: usize,
     /// The backend that guarded before, if it was the other one.
@@ -31,6 +37,8 @@ pub struct Applied {
     pub drifts: Vec<Drift>,
     /// What became of the tokens, if a key has any.
     pub refilled: Option<Refilled>,
+    /// What was seen before and after it was compared with the policy.
+    pub(super) look: Option<Look>,
 }
 
 /// Makes the policy the running one. When the other backend was the running one, its live grants move
@@ -66,9 +74,12 @@ pub fn apply_from(
 ) -> Result<(Applied, Recorded), Failure> {
     let _lock = Lock::take()?;
     let in_trial = Record::read(&firewall.state).is_ok_and(|record| record.trial.is_some());
-    let applied = match apply_locked(firewall, policy, clocks, &[]) {
+    let mut applied = match apply_locked(firewall, policy, clocks, &[]) {
         Ok(applied) => applied,
         Err(failure) => {
+            if failure.left == Left::Changed && !in_trial {
+                Sighting::note(&origin, policy.backend, Verdict::Applied);
+            }
             // A trial that is under way goes on.
             let _unnoted = match failure.left {
                 Left::Changed if !in_trial => {
@@ -80,6 +91,7 @@ pub fn apply_from(
             return Err(failure);
         }
     };
+    note_applied(&origin, policy.backend, &mut applied);
     let noted = Record::note_applied(&firewall.state, Some(origin), refused);
     let recorded = Recorded {
         in_trial,
@@ -138,15 +150,21 @@ pub(super) fn apply_locked(
         Backend::Iptables => {
             let began = Instant::now();
             let other = firewall.nft.list_if_there()?;
-            let moving = other.as_ref().map(|listing| listing.grants());
-            let mut moving = moving.unwrap_or_default();
+            let is_copy = other.is_some() && firewall.nft.sealed() == Sealed::Copy;
+            let there = other.as_ref().map(|listing| listing.grants());
+            let there = there.unwrap_or_default();
+            let (of_the_past, mut moving) = match is_copy {
+                true => (there.len(), Vec::new()),
+                false => (0, there),
+            };
             moving.extend_from_slice(returning);
             let again = || {
-                let listing = firewall.nft.list()?;
+                let listing = firewall.nft.list()?.filter(|_| !is_copy);
                 Ok(listing.map(|listing| listing.grants()).unwrap_or_default())
             };
             let mut applied =
                 apply_iptables::apply(firewall.iptables, policy, &moving, began, again)?;
+            applied.of_the_past = of_the_past;
             applied.readable_lists = Iptables::readable_lists();
             if other.is_some() {
                 applied.moved_from = Some(Backend::Nftables);
@@ -199,10 +217,14 @@ pub fn remove(
     clocks: Clocks,
 ) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
-    let in_trial = Record::read(&firewall.state).is_ok_and(|record| record.trial.is_some());
+    let record = Record::read(&firewall.state);
+    let nothing_left = || !firewall.nft.is_there().unwrap_or(true) && !Iptables::has_rules();
     let mut removed = remove_locked(firewall, backend, clocks)?;
-    if !firewall.nft.is_there().unwrap_or(true) && !Iptables::has_rules() {
+    let is_running = |record: &Record| is_removed(record, backend);
+    if record.as_ref().is_ok_and(is_running) || nothing_left() {
+        Sighting::forget();
         let noted = Record::note_removed(&firewall.state);
+        let in_trial = record.is_ok_and(|record| record.trial.is_some());
         removed.unnoted = noted.err().filter(|_| in_trial);
     }
     Ok(removed)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::apply::Applied;
 use super::iptables::Iptables;
+use super::look::Look;
 use super::{Failure, Left};
 use crate::automaton::Automaton;
 use crate::policy::{Name, Policy};
@@ -115,15 +116,20 @@ pub fn apply(
         }
         false => (0, 0),
     };
+    let look = Look::of_iptables(iptables).map_err(done)?;
+    let drifts = verify(iptables, policy, &automaton).map_err(done)?;
+    let again = Look::of_iptables(iptables).map_err(done)?;
     Ok(Applied {
         kept,
         pushed_out,
         removed: ending.len() + without_right,
         ended_once: 0,
-        drifts: verify(iptables, policy, &automaton).map_err(done)?,
+        of_the_past: 0,
+        drifts,
         moved_from: None,
         readable_lists: 0,
         refilled: None,
+        look: (look == again).then_some(again),
     })
 }
 

@@ -5,7 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::apply::Applied;
+use super::look::Look;
 use super::nft::Extent;
+use super::seal::Sealed;
 use super::{Failure, Left, Nft};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
@@ -49,12 +51,23 @@ fn load_and_verify(
     began: Instant,
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
 ) -> Result<Applied, Failure> {
-    let (mut running, extent) = nft.list_for_change(script)?;
+    let is_copy = nft.sealed() == Sealed::Copy;
+    let mut of_the_past = 0;
+    let mut forget = |running: Option<Listing>| {
+        running.map(|mut running| {
+            if is_copy {
+                of_the_past = running.forget_the_past();
+            }
+            running
+        })
+    };
+    let (running, extent) = nft.list_for_change(script)?;
+    let mut running = forget(running);
     let (mut change, mut in_time, mut loaded) =
         load(nft, policy, script, running.as_ref(), moving, began);
     if extent != Extent::Whole && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
         // The outline of a table that somebody changed may leave something out.
-        running = nft.list_awake()?;
+        running = forget(nft.list_awake()?);
         (change, in_time, loaded) = load(nft, policy, script, running.as_ref(), moving, began);
     }
     if let Err(failure) = loaded {
@@ -72,11 +85,13 @@ fn load_and_verify(
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
+    nft.seal().map_err(changed)?;
     let extent = match extent {
         Extent::Crowded => Extent::Crowded,
         _ if nft.is_large(script) => Extent::Outline,
         _ => Extent::Whole,
     };
+    let look = Look::of_nftables();
     let (late, running) = sweep(nft, policy, extent).map_err(changed)?;
     let place = |grant: &Grant| (grant.source, grant.door, grant.once);
     let staying: HashSet<_> = change.staying.iter().map(place).collect();
@@ -99,11 +114,13 @@ fn load_and_verify(
         kept: change.kept.saturating_sub(late_staying),
         removed: change.removed + late.len(),
         ended_once: change.ended_once,
+        of_the_past,
         pushed_out: 0,
         drifts,
         moved_from: None,
         readable_lists: 0,
         refilled: None,
+        look: look.filter(Look::is_still),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,19 +58,27 @@ impl Lock {
 /// locks the namespace itself, which only who is inside can reach; were it so for everyone, any
 /// local user could keep the administrator waiting.
 fn open() -> io::Result<File> {
-    let namespace = "/proc/thread-self/ns/net";
-    let directory = Path::new("/run/toctoc");
-    if ours(directory).is_err() {
-        return File::open(namespace);
-    }
-    let number = fs::metadata(namespace)?.ino();
+    let Some(path) = beside("lock") else {
+        return File::open(NAMESPACE);
+    };
     File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-        .open(directory.join(format!("{number}.lock")))
+        .open(path)
+}
+
+/// The network namespace of this thread.
+const NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// The file `/run/toctoc/NAMESPACE.KIND`. `None` where only somebody else may write there.
+pub(super) fn beside(kind: &str) -> Option<PathBuf> {
+    let directory = Path::new("/run/toctoc");
+    ours(directory).ok()?;
+    let number = fs::metadata(NAMESPACE).ok()?.ino();
+    Some(directory.join(format!("{number}.{kind}")))
 }
 
 /// Makes the directory, and sees that it is a directory that only we can write to.

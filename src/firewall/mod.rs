@@ -8,25 +8,32 @@ pub mod by_hand;
 pub mod caller;
 pub mod events;
 mod exec;
+pub mod heal;
 mod hint;
 mod iptables;
 pub mod listening;
 mod lock;
+mod look;
 mod netlink;
 mod nft;
 pub mod noted;
 pub mod record;
+mod seal;
+mod sighting;
 mod state_file;
 pub mod status;
 mod table_number;
 pub mod tokens;
 pub mod trial;
+pub mod unit;
 pub mod watchdog;
 
 use std::fmt;
 
 use crate::ruleset::Grant;
 use crate::ruleset::nftables::{EndedElsewhere, REVOKED_ELSEWHERE};
+
+use seal::Sealed;
 
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
@@ -42,13 +49,14 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// All live grants, whichever backend holds them.
+    /// All live grants, whichever backend holds them. Those of a saved ruleset that was loaded again are none.
     ///
     /// # Errors
     /// When nft or the lists of iptables cannot be read.
     pub fn grants(&self) -> Result<Vec<Grant>, Failure> {
         let mut grants = Vec::new();
-        if self.nft.is_there()? {
+        // What a copy grants ends with the next change.
+        if self.nft.is_there()? && self.nft.sealed() != Sealed::Copy {
             let listing = self.nft.list_grants()?;
             grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
         }

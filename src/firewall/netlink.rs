@@ -1,17 +1,31 @@
 //! Messages of nf_tables, as the kernel takes and sends them (netlink(7); the kernel's linux/netlink.h,
 //! netfilter/nfnetlink.h and netfilter/nf_tables.h). Only where nft is too slow, or cannot tell.
 
-/// Kinds of messages: an answer that refuses, and those of nf_tables.
+use std::io;
+use std::ops::ControlFlow;
+
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+/// Kinds of messages: an answer that refuses, the end of a listing, and those of nf_tables.
 pub const ERROR: u16 = 2;
+const DONE: u16 = 3;
 pub const NEW_TABLE: u16 = 10 << 8;
 pub const GET_TABLE: u16 = NEW_TABLE | 1;
 pub const TABLE_GONE: u16 = NEW_TABLE | 2;
+pub const GET_CHAINS: u16 = NEW_TABLE | 4;
 pub const NEW_RULE: u16 = NEW_TABLE | 6;
+pub const GET_RULES: u16 = NEW_TABLE | 7;
+pub const GET_SETS: u16 = NEW_TABLE | 10;
 pub const NEW_ELEMENTS: u16 = NEW_TABLE | 12;
+pub const GET_ELEMENTS: u16 = NEW_TABLE | 13;
 pub const ELEMENTS_GONE: u16 = NEW_TABLE | 14;
+pub const NEW_GENERATION: u16 = NEW_TABLE | 15;
+pub const GET_GENERATION: u16 = NEW_TABLE | 16;
 
-/// The flag of a question.
+/// The flags of a question, and of one that asks for a listing.
 const REQUEST: u16 = 1;
+const LISTING: u16 = 0x300;
 
 const INET: u8 = 1;
 
@@ -21,6 +35,10 @@ const FAMILY: usize = 4;
 
 /// A question about tables of family `inet`: attributes are texts.
 pub fn request(kind: u16, attributes: &[(u16, &str)]) -> Vec<u8> {
+    asking(kind, REQUEST, attributes)
+}
+
+fn asking(kind: u16, flags: u16, attributes: &[(u16, &str)]) -> Vec<u8> {
     let mut bytes = vec![0; HEAD + FAMILY];
     for (which, text) in attributes {
         bytes.extend(attribute(*which, &[text.as_bytes(), &[0]].concat()));
@@ -28,7 +46,7 @@ pub fn request(kind: u16, attributes: &[(u16, &str)]) -> Vec<u8> {
     let whole = bytes.len() as u32;
     bytes[..4].copy_from_slice(&whole.to_ne_bytes());
     bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&REQUEST.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes[HEAD] = INET;
     bytes
 }
@@ -40,6 +58,77 @@ pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes.extend(value);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
+}
+
+/// The line to nf_tables, in the network namespace of this thread.
+pub struct Line(Socket);
+
+impl Line {
+    /// # Errors
+    /// When the kernel has no netlink, or it is not permitted.
+    pub fn open() -> io::Result<Line> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        Ok(Line(socket))
+    }
+
+    /// The answer to one question.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked. A refusal is an answer.
+    pub fn ask(&self, kind: u16, attributes: &[(u16, &str)]) -> io::Result<Vec<u8>> {
+        self.0.send(&request(kind, attributes), 0)?;
+        Ok(self.0.recv_from_full()?.0)
+    }
+
+    /// Calls `each` with the attributes of every message of a listing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked, or refuses.
+    pub fn list(
+        &self,
+        kind: u16,
+        attributes: &[(u16, &str)],
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.list_until(kind, attributes, |message| {
+            each(message);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same, until `each` breaks it off: then there is no other question on this line.
+    ///
+    /// # Errors
+    /// As for [`list`](Line::list).
+    pub fn list_until(
+        &self,
+        kind: u16,
+        attributes: &[(u16, &str)],
+        mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        self.0
+            .send(&asking(kind, REQUEST | LISTING, attributes), 0)?;
+        loop {
+            let (bytes, _) = self.0.recv_from_full()?;
+            let mut any = false;
+            for message in messages(&bytes) {
+                any = true;
+                match message.kind {
+                    DONE => return Ok(()),
+                    ERROR => {
+                        let code = message.error().unwrap_or(0);
+                        return Err(io::Error::from_raw_os_error(code));
+                    }
+                    _ if each(message.attributes()).is_break() => return Ok(()),
+                    _ => {}
+                }
+            }
+            if !any {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+    }
 }
 
 /// A message of the kernel.
@@ -94,6 +183,23 @@ impl<'b> Iterator for Attributes<'b> {
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))
     }
+}
+
+/// A number as nf_tables sends it, of 4 or 8 bytes.
+pub fn number(bytes: &[u8]) -> Option<u64> {
+    match bytes.len() {
+        4 => bytes
+            .try_into()
+            .ok()
+            .map(|b| u64::from(u32::from_be_bytes(b))),
+        8 => bytes.try_into().ok().map(u64::from_be_bytes),
+        _ => None,
+    }
+}
+
+/// A text as nf_tables sends it, without the 0 at its end.
+pub fn text(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(&[0]).unwrap_or(bytes)
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {

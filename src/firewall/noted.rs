@@ -17,6 +17,24 @@ pub struct Noted {
     pub not_confirmed: bool,
     /// Why it could not go back after a trial, if so.
     pub could_not_go_back: Option<String>,
+    /// Why the file cannot be used, if so: all else here is about what was applied, and so is the next boot.
+    #[serde(default)]
+    pub file_unusable: Option<String>,
+    /// What runs, where that is another file than the one that is applied at boot, and no file was asked about.
+    #[serde(default)]
+    pub running: Option<Running>,
+}
+
+/// The policy that runs, and what the next boot does.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Running {
+    pub path: String,
+    /// The file that `toctoc.service` applies.
+    pub at_boot: String,
+    /// Whether there is such a file.
+    pub at_boot_exists: bool,
+    /// Whether that unit is enabled.
+    pub enabled: bool,
 }
 
 impl Noted {
@@ -29,6 +47,8 @@ impl Noted {
             file_changed: running.is_some_and(|origin| origin.text != text),
             trial_ends_in: trial.map(|trial| trial.left(now).as_secs_f64()),
             not_confirmed: record.has_refused(text),
+            file_unusable: None,
+            running: None,
             could_not_go_back: refused.and_then(|refused| refused.failed.clone()),
         }
     }

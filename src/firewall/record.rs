@@ -7,9 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::{Failure, Firewall, StateFile, list_size};
-use crate::policy::load::{LoadError, load_text};
+use crate::policy::load::{Beside, LoadError, beside, load_text_again};
 use crate::policy::{Backend, Host, Name, Policy};
 use crate::ruleset::nftables::EndedElsewhere;
 use crate::ruleset::{Grant, Opened};
@@ -42,6 +43,9 @@ pub struct Origin {
     /// The name of the backend.
     pub backend: String,
     pub text: String,
+    /// The files that it names (secrets), should they be gone when it is needed again.
+    #[serde(default, skip_serializing_if = "Beside::is_empty")]
+    files: Beside,
 }
 
 /// A policy on trial.
@@ -108,6 +112,16 @@ impl Moment {
             milliseconds: self.milliseconds.saturating_add(milliseconds(time)),
             ..self.clone()
         }
+    }
+
+    /// How long ago this was; nothing when the machine has been started again.
+    pub fn ago(&self) -> Duration {
+        Moment::now().after(self)
+    }
+
+    /// Whether the machine has not been started again since.
+    pub fn is_of_this_start(&self) -> bool {
+        !self.boot.is_empty() && self.boot == Moment::now().boot
     }
 
     /// How long it is until this one; nothing when the machine has been started again.
@@ -186,18 +200,31 @@ fn milliseconds(time: Duration) -> u64 {
 
 impl Origin {
     /// What a policy was read from; `path` may be relative.
-    pub fn new(path: &Path, text: String, backend: Backend) -> Origin {
+    pub fn new(path: &Path, text: String, files: Beside, backend: Backend) -> Origin {
         Origin {
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
             backend: backend.name().to_string(),
             text,
+            files,
         }
     }
 
-    /// Checks it again.
+    /// The files that it names and that cannot be read any more, a sentence each.
+    pub fn missing(&self) -> Vec<String> {
+        let names = self.files.keys();
+        let paths = names.map(|name| beside(&self.path, name));
+        let missing = paths.filter_map(|path| {
+            let error = std::fs::File::open(&path).err()?;
+            Some(format!("{} cannot be read: {error}", path.display()))
+        });
+        missing.collect()
+    }
+
+    /// Checks it again, with the files that it named as they were.
     ///
     /// # Errors
-    /// When it is no policy any more, since a file that it names has changed.
+    /// When it is no policy any more: an earlier release, which did not note those files, has noted it, or
+    /// took what this one refuses.
     pub fn policy(&self) -> Result<Policy, LoadError> {
         let known = [Backend::Nftables, Backend::Iptables];
         let host = Host {
@@ -205,7 +232,7 @@ impl Origin {
             ip_list_tot: list_size(),
             ..Host::default()
         };
-        load_text(&self.path, &self.text, &host)
+        load_text_again(&self.path, &self.text, &host, &self.files)
     }
 
     /// Whether this is what a file at `path` says that holds `text`.
@@ -334,6 +361,7 @@ impl Record {
     pub fn write(&self, state: &StateFile) -> Result<(), String> {
         let file = file();
         let text = serde_json::to_string(self)
+            .map(Zeroizing::new)
             .map_err(|error| format!("{} cannot be written: {error}", state.shown(&file)))?;
         state.put(&file, &text)
     }
@@ -409,6 +437,14 @@ impl Record {
     pub fn has_refused(&self, text: &str) -> bool {
         let refused = self.refused.as_ref();
         refused.is_some_and(|refused| refused.digest == digest(text))
+    }
+
+    /// The policy that worked last: what runs, or, when the time of a trial is over, what ran before it.
+    pub fn worked(&self, now: &Moment) -> Option<&Origin> {
+        match &self.trial {
+            Some(trial) if trial.left(now).is_zero() => trial.before.as_ref(),
+            _ => self.running.as_ref(),
+        }
     }
 
     /// What to apply when the machine starts, where the file of the policy says `text`: a policy that was

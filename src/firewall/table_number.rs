@@ -5,10 +5,7 @@
 
 use std::io;
 
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_NETFILTER;
-
-use super::netlink::{ERROR, GET_TABLE, NEW_TABLE, find, messages, request};
+use super::netlink::{ERROR, GET_TABLE, Line, NEW_TABLE, find, messages};
 
 /// `NFTA_TABLE_NAME` and `NFTA_TABLE_HANDLE`.
 const NAME: u16 = 1;
@@ -20,11 +17,7 @@ const HANDLE: u16 = 4;
 /// # Errors
 /// When that is not permitted, or this is a kernel without nftables.
 pub fn table_number(name: &str) -> io::Result<Option<u64>> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.send(&request(GET_TABLE, &[(NAME, name)]), 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    number(&answer)
+    number(&Line::open()?.ask(GET_TABLE, &[(NAME, name)])?)
 }
 
 fn number(answer: &[u8]) -> io::Result<Option<u64>> {
@@ -50,7 +43,7 @@ fn number(answer: &[u8]) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::attribute;
+    use super::super::netlink::{attribute, request};
     use super::*;
 
     #[test]

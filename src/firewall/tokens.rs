@@ -24,6 +24,8 @@ pub struct Refilled {
     /// These are all there are: what was there before was taken away first.
     pub all: bool,
     pub wait: Option<Wait>,
+    /// Grants ended, since they came from a saved ruleset that was loaded again.
+    pub of_the_past: bool,
     /// What the administrator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -77,26 +79,31 @@ pub fn clocks() -> Clocks {
     }
 }
 
-/// Loads the tokens of the coming hours that are not in the kernel yet. Changes no rule.
+/// Loads the tokens of the coming hours that are not in the kernel yet. Changes no rule. What a saved ruleset
+/// grants that was loaded again ends.
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn refill(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Refilled, Failure> {
     let _lock = Lock::take()?;
-    if let Kept::Journal(journal) = firewall.state.read()
+    let of_the_past = firewall.nft.end_the_past()?;
+    if policy.is_single_use()
+        && let Kept::Journal(journal) = firewall.state.read()
         && journal.clean
     {
         return Err(Failure::unchanged(
             "it was stopped (`toctoc refill --stop`, or the unit): `toctoc apply` starts it again",
         ));
     }
-    top_up(
-        &firewall.nft,
-        &firewall.state,
-        policy,
-        clocks,
-        Load::Missing,
-    )
+    let mut done = match policy.is_single_use() {
+        true => {
+            let (nft, state) = (&firewall.nft, &firewall.state);
+            top_up(nft, state, policy, clocks, Load::Missing)?
+        }
+        false => Refilled::default(),
+    };
+    done.of_the_past = of_the_past;
+    Ok(done)
 }
 
 /// Which tokens are loaded.
@@ -252,6 +259,7 @@ pub(super) fn top_up(
         added: plan.add.len(),
         all: plan.anew,
         wait: Wait::of(&journal, barred, now),
+        of_the_past: false,
         warnings,
     })
 }

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use super::apply::{Applied, apply_locked, remove_locked};
+use super::heal::note_applied;
 use super::lock::Lock;
 use super::record::{Moment, Origin, Record, Trial};
+use super::sighting::Sighting;
 use super::status::observe;
 use super::{Failure, Firewall, Iptables, Left};
 use crate::policy::Policy;
@@ -36,13 +38,13 @@ pub fn begin(
     };
     let (grants, then) = (firewall.grants()?, Moment::now());
     let mut record = old.clone();
-    record.running = Some(origin);
+    record.running = Some(origin.clone());
     record.refused = None;
     record.trial = Some(trial.clone());
     record
         .write(state)
         .map_err(|message| no_way_back(&message))?;
-    let applied = match apply_locked(firewall, policy, clocks, &[]) {
+    let mut applied = match apply_locked(firewall, policy, clocks, &[]) {
         Ok(applied) => applied,
         Err(failure) => {
             if failure.left == Left::Unchanged {
@@ -57,6 +59,7 @@ pub fn begin(
             return Err(failure);
         }
     };
+    note_applied(&origin, policy.backend, &mut applied);
     let goes_back = |failure: Failure| Failure {
         message: format!("{}; it goes back when the trial ends", failure.message),
         left: Left::Changed,
@@ -104,7 +107,7 @@ fn no_way_back(why: &str) -> Failure {
 #[derive(Debug)]
 pub enum Confirmed {
     /// It stays, and this is what it was read from.
-    Stays(Option<Origin>, Trial),
+    Stays(Option<Origin>, Box<Trial>),
     /// Nothing is on trial; so it stands.
     Nothing(Box<Record>),
 }
@@ -123,7 +126,7 @@ pub fn confirm(firewall: &Firewall) -> Result<Confirmed, Failure> {
         return Ok(Confirmed::Nothing(Box::new(record)));
     };
     record.write(&firewall.state).map_err(goes_on)?;
-    Ok(Confirmed::Stays(record.running, trial))
+    Ok(Confirmed::Stays(record.running, Box::new(trial)))
 }
 
 /// What was gone back to.
@@ -165,6 +168,7 @@ pub fn roll_back(
     match &trial.before {
         None => {
             remove_locked(firewall, None, clocks)?;
+            Sighting::forget();
         }
         Some(before) => {
             let policy = before.policy().map_err(|error| {
@@ -176,14 +180,18 @@ pub fn roll_back(
                 // Nobody knows who may come back. The way back is worth more.
                 Err(_) => Vec::new(),
             };
-            match apply_locked(firewall, &policy, clocks, &returning) {
-                Ok(_) => returned = returning.len(),
+            let mut applied = match apply_locked(firewall, &policy, clocks, &returning) {
+                Ok(applied) => {
+                    returned = returning.len();
+                    applied
+                }
                 // There may be no room for those who return. The way back is worth more.
                 Err(failure) if failure.left == Left::Unchanged && !returning.is_empty() => {
-                    apply_locked(firewall, &policy, clocks, &[])?;
+                    apply_locked(firewall, &policy, clocks, &[])?
                 }
                 Err(failure) => return Err(failure),
-            }
+            };
+            note_applied(before, policy.backend, &mut applied);
         }
     }
     record.refuse(clocks.now, None);

@@ -1,5 +1,7 @@
 //! Reading a policy from a file: the one effect of this part of the house.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -113,14 +115,72 @@ pub fn load_text(path: &Path, text: &str, host: &Host) -> Result<Policy, LoadErr
     load_text_and_file(path, text, host).map(|(policy, _)| policy)
 }
 
+/// The files that a policy names, by these names, as they were when it was read.
+pub type Beside = BTreeMap<String, Zeroizing<String>>;
+
+/// The same, with the files that it names.
+///
+/// # Errors
+/// As for [`load_text`].
+pub fn load_text_and_beside(
+    path: &Path,
+    text: &str,
+    host: &Host,
+) -> Result<(Policy, Beside), LoadError> {
+    let found = RefCell::new(Beside::new());
+    let read = |name: &str, longest| {
+        let text = private_text(&beside(path, name), longest)?;
+        found.borrow_mut().insert(name.to_string(), text.clone());
+        Ok(text)
+    };
+    let (policy, _) = load_with(path, text, host, &read)?;
+    Ok((policy, found.into_inner()))
+}
+
+/// The same again: the files that it names are as they were then. Those that are not known are read.
+///
+/// # Errors
+/// As for [`load_text`].
+pub fn load_text_again(
+    path: &Path,
+    text: &str,
+    host: &Host,
+    known: &Beside,
+) -> Result<Policy, LoadError> {
+    let read = |name: &str, longest| match known.get(name) {
+        Some(text) => Ok(text.clone()),
+        None => private_text(&beside(path, name), longest),
+    };
+    load_with(path, text, host, &read).map(|(policy, _)| policy)
+}
+
 fn load_text_and_file(
     path: &Path,
     text: &str,
     host: &Host,
 ) -> Result<(Policy, Written), LoadError> {
+    let read = |name: &str, longest| private_text(&beside(path, name), longest);
+    load_with(path, text, host, &read)
+}
+
+/// Reads a file that a policy names, of so many bytes at most.
+type ReadBeside<'r> = dyn Fn(&str, u64) -> Result<Zeroizing<String>, String> + 'r;
+
+fn load_with(
+    path: &Path,
+    text: &str,
+    host: &Host,
+    read: &ReadBeside,
+) -> Result<(Policy, Written), LoadError> {
     let shown = path.display().to_string();
-    let secret = |name: &str| secret(&beside(path, name));
-    let password = |name: &str| password(&beside(path, name));
+    let secret = |name: &str| {
+        let text = read(name, Secret::LONGEST_FILE)?;
+        parse_secret(&beside(path, name), &text)
+    };
+    let password = |name: &str| {
+        let text = read(name, Password::LONGEST as u64 + 2)?;
+        parse_password(&beside(path, name), &text)
+    };
     let host = Host {
         secrets: Secrets(Some(&secret)),
         passwords: Passwords(Some(&password)),
@@ -174,8 +234,11 @@ pub fn exposed(path: &Path, policy: &Policy) -> Option<String> {
 /// A sentence, when it cannot be read, others can read or change it, or holds no secret. Nothing of
 /// what it holds is told.
 pub fn secret(path: &Path) -> Result<Secret, String> {
-    let text = private_text(path, Secret::LONGEST_FILE)?;
-    Secret::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    parse_secret(path, &private_text(path, Secret::LONGEST_FILE)?)
+}
+
+fn parse_secret(path: &Path, text: &str) -> Result<Secret, String> {
+    Secret::parse(text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Reads the file of a password.
@@ -183,8 +246,11 @@ pub fn secret(path: &Path) -> Result<Secret, String> {
 /// # Errors
 /// As for [`secret`].
 pub fn password(path: &Path) -> Result<Password, String> {
-    let text = private_text(path, Password::LONGEST as u64 + 2)?;
-    Password::parse(&text).ok_or_else(|| {
+    parse_password(path, &private_text(path, Password::LONGEST as u64 + 2)?)
+}
+
+fn parse_password(path: &Path, text: &str) -> Result<Password, String> {
+    Password::parse(text).ok_or_else(|| {
         format!(
             "{} holds no password: one line of at most {} bytes",
             path.display(),

@@ -186,7 +186,7 @@ pub struct Opening {
 }
 
 /// The part of the kernel that a policy is compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Backend {
     Nftables,
     Iptables,

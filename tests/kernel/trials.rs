@@ -580,11 +580,32 @@ fn a_trial_that_fails_ends_no_other() {
     assert!(opens(&world, &SEQUENCE));
 }
 
-/// A secret that is gone is told before there is a trial that could not end.
+/// A secret that is gone was noted: there is a way back.
+#[test]
+fn a_trial_goes_back_to_secrets_that_are_gone() {
+    let world = guarded();
+    fs::remove_file(world.path().with_file_name("alice.secret")).unwrap();
+    on_trial(&world, YVES, "60s");
+    world.yes(&["rollback"]);
+    world.send(CLIENT[0], &good(0).0);
+    world.until("a token opens", || {
+        world.connect(CLIENT[0], 22) == Door::Open
+    });
+}
+
+/// Where an earlier release noted no secrets, one that is gone is told before there is a trial that could not end.
 #[test]
 fn there_is_no_trial_without_the_secrets_of_what_runs() {
     let world = guarded();
     fs::remove_file(world.path().with_file_name("alice.secret")).unwrap();
+    let text = fs::read_to_string(world.record()).unwrap();
+    let mut noted: Value = serde_json::from_str(&text).unwrap();
+    noted["running"]
+        .as_object_mut()
+        .unwrap()
+        .remove("files")
+        .unwrap();
+    fs::write(world.record(), noted.to_string()).unwrap();
     write(&world, YVES);
     let output = world.toctoc(&["apply", "--confirm", "60s"]);
     assert_eq!(output.status.code(), Some(2));

@@ -6,7 +6,7 @@ use super::Machine;
 const SETUP: &str = r#"
 make --silent install PREFIX=/usr PROGRAM="$PROGRAM"
 (umask 077; printf '%s' "$POLICY" >/etc/toctoc/policy.toml)
-systemctl --quiet enable toctoc.service toctoc-refill.timer
+systemctl --quiet enable toctoc.service toctoc-refill.timer toctoc-heal.timer 2>/dev/null
 "#;
 
 /// What begins when the network may, in the place of systemd-networkd.service or networking.service, and
@@ -43,7 +43,7 @@ fn started() -> Machine {
 #[test]
 fn a_machine_starts_with_its_doors_shut() {
     let machine = started();
-    machine.does("systemctl is-active toctoc.service toctoc-refill.timer");
+    machine.does("systemctl is-active toctoc.service toctoc-refill.timer toctoc-heal.timer");
     assert!(machine.knows("4431"));
     machine.does("systemctl start toctoc-refill.service");
     machine.does("systemctl reload toctoc.service");
@@ -74,6 +74,57 @@ fn the_network_comes_when_the_doors_are_shut() {
         );
     }
     machine.is_well();
+}
+
+/// Under all the restrictions of the real units: what somebody flushes is there again, by the timer's service and
+/// by a reload, which applies no file; a grant of a saved ruleset ends. A policy file that cannot be used is no
+/// success at boot, and what was applied last guards.
+#[test]
+fn a_machine_heals_and_falls_back() {
+    let machine = started();
+    // The timer comes within 35 s at most.
+    let timer = machine.does("systemctl cat toctoc-heal.timer");
+    assert!(timer.contains("OnUnitActiveSec=30s") && timer.contains("AccuracySec=5s"));
+    machine.does("sed -i s/4431/5531/ /etc/toctoc/policy.toml");
+    for unit in ["start toctoc-heal.service", "reload toctoc.service"] {
+        for harm in ["nft flush ruleset", "nft flush chain inet toctoc judge"] {
+            machine.does(&format!("{harm} && systemctl {unit}"));
+            assert!(
+                machine.knows("4431") && !machine.knows("5531"),
+                "{unit}, {harm}"
+            );
+            let judge = machine.does("nft list chain inet toctoc judge");
+            assert!(judge.contains("@ports"), "{unit}, {harm}: {judge}");
+        }
+    }
+    machine.does("toctoc open ssh 192.0.2.7 --for 1h");
+    machine.does("nft list ruleset >/run/saved && nft flush ruleset && nft -f /run/saved");
+    machine.does("systemctl start toctoc-heal.service");
+    assert!(!machine.does("nft list ruleset").contains("192.0.2.7"));
+    // A refill by the unit and an apply by hand see the same table.
+    machine.does("toctoc open ssh 192.0.2.7 --for 1h && systemctl start toctoc-refill.service");
+    assert!(machine.does("nft list ruleset").contains("192.0.2.7"));
+    // What is removed stays removed, and the next boot is told of.
+    let said = machine.does("toctoc remove");
+    assert!(said.contains("systemctl disable toctoc.service"), "{said}");
+    machine.does("systemctl start toctoc-heal.service; systemctl reload toctoc.service");
+    assert_eq!(machine.does("nft list tables"), "");
+    machine.does("systemctl --quiet disable toctoc.service");
+    machine.does("systemctl restart toctoc.service");
+    assert!(!machine.does("toctoc remove").contains("next boot"));
+    machine.does("systemctl restart toctoc.service");
+    assert!(machine.knows("5531"));
+    machine.is_well();
+    for spoil in [
+        "echo no >/etc/toctoc/policy.toml",
+        "rm /etc/toctoc/policy.toml",
+    ] {
+        machine.does(spoil);
+        machine.does("systemctl stop toctoc.service; nft flush ruleset");
+        machine.does("! systemctl start toctoc.service");
+        assert!(machine.knows("5531"), "{spoil}");
+        machine.does("systemctl is-failed toctoc.service");
+    }
 }
 
 /// Where systemd rules, it is systemd that ends a trial: whatever the session was, it has no part in it.

@@ -84,6 +84,7 @@ fn a_package_comes_stays_and_goes() {
     dpkg(&format!("--install {path}"));
     assert_eq!(is("toctoc.service"), "enabled inactive ");
     assert_eq!(is("toctoc-refill.timer"), "enabled inactive ");
+    assert_eq!(is("toctoc-heal.timer"), "enabled inactive ");
     assert_eq!(
         machine.does("stat -c %a /etc/toctoc; ls -A /etc/toctoc"),
         "700\n"
@@ -99,7 +100,7 @@ fn a_package_comes_stays_and_goes() {
     machine.does(
         "umask 077; printf '%s' \"$POLICY\" >/etc/toctoc/policy.toml
          toctoc key new phone --opens ssh --host 192.0.2.1 --profile /run/phone.toml
-         systemctl start toctoc.service toctoc-refill.timer
+         systemctl start toctoc.service toctoc-refill.timer toctoc-heal.timer
          toctoc open ssh 192.0.2.7 --for 1h",
     );
     let ends = |status: &serde_json::Value| status["doors"][0]["grants"][0]["expires_in"].as_f64();
@@ -119,20 +120,21 @@ fn a_package_comes_stays_and_goes() {
 
     // The administrator's own decisions stay: what he has disabled, and what he has not applied yet.
     machine.does(
-        "systemctl --quiet disable toctoc-refill.timer
+        "systemctl --quiet disable toctoc-refill.timer toctoc-heal.timer
          sed -i s/4431/5531/ /etc/toctoc/policy.toml",
     );
     let said = dpkg(&format!("--install {}", later[1].display()));
     assert!(said.contains("the firewall was not touched"), "{said}");
     assert!(machine.knows("4431") && !machine.knows("5531"));
     assert_eq!(is("toctoc-refill.timer"), "disabled active ");
+    assert_eq!(is("toctoc-heal.timer"), "disabled active ");
 
     // It goes: the doors are open, and that is said. What was written and what was used up stays.
     let said = dpkg("--remove toctoc");
     assert!(said.contains("No door is guarded any more"), "{said}");
     assert_eq!(rules(), "");
     machine.does("ls /etc/toctoc/policy.toml /etc/toctoc/phone.secret /var/lib/toctoc/state.json");
-    machine.does("! systemctl is-active toctoc.service toctoc-refill.timer");
+    machine.does("! systemctl is-active toctoc.service toctoc-refill.timer toctoc-heal.timer");
     machine.is_well();
 
     // It comes again, and still does nothing by itself.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::between;
-use super::refill::refilled;
+use super::refill::{OF_THE_PAST, refilled};
 use super::status::everything_else;
 use super::{
     Answer, PolicyPath, complain, could_not_read, count, now, policy_and_origin, report,
@@ -96,14 +96,17 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
 
 /// At the start of the machine nobody can confirm anything.
 fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
-    let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
     let record = firewall.record().unwrap_or_else(|why| {
         complain(&format!(
             "{why}: whether a policy was on trial is not known"
         ));
         Record::default()
     });
-    match record.at_start(&origin.text, &Moment::now(), now()) {
+    let (policy, origin) = match policy_and_origin(path) {
+        Ok(read) => read,
+        Err(answer) => return fall_back(firewall, path, &record, answer),
+    };
+    match record.clone().at_start(&origin.text, &Moment::now(), now()) {
         AtStart::OnTrial(running) => {
             complain("a policy is on trial, and stays so");
             let running = running
@@ -113,7 +116,14 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
             let applied = apply(firewall, &running, clocks()).map_err(failed)?;
             Ok(said(path, &running, &applied))
         }
-        AtStart::File => applied(firewall, path, &policy, origin, None),
+        AtStart::File => match apply_from(firewall, &policy, origin, None, clocks()) {
+            Ok((applied, recorded)) => Ok(said(path, &policy, &applied).max(about(&recorded))),
+            Err(failure) if failure.left == Left::Unchanged => {
+                complain(&failure.message);
+                fall_back(firewall, path, &record, Answer::CouldNot)
+            }
+            Err(failure) => Err(failed(failure)),
+        },
         AtStart::Before(Some(before), refused) => {
             complain(&format!(
                 "{} was on trial and not confirmed: the policy before it is applied (`toctoc apply` \
@@ -139,6 +149,49 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
             Err(Answer::No)
         }
     }
+}
+
+/// The policy of the file cannot be used: the one that worked last is. That is no success.
+fn fall_back(
+    firewall: &Firewall,
+    path: &PolicyPath,
+    record: &Record,
+    answer: Answer,
+) -> Result<Answer, Answer> {
+    let now = Moment::now();
+    let Some(last) = record.worked(&now) else {
+        complain("nothing was applied before that could be applied instead");
+        return Err(unchanged(answer));
+    };
+    let policy = last
+        .policy()
+        .map_err(could_not_read)
+        .map_err(|_| unchanged(answer))?;
+    complain(&format!(
+        "{} cannot be used (`toctoc check` says why), so the policy that worked last is: {}, as it was \
+         applied then",
+        path.path.display(),
+        last.path.display()
+    ));
+    for why in last.missing() {
+        complain(&format!("{why}: what was noted of it then is used"));
+    }
+    let under = PolicyPath {
+        path: last.path.clone(),
+        backend: None,
+    };
+    let on_trial = record.trial.as_ref();
+    match on_trial.is_some_and(|trial| !trial.left(&now).is_zero()) {
+        true => {
+            let applied = apply(firewall, &policy, clocks()).map_err(failed)?;
+            said(&under, &policy, &applied);
+        }
+        false => {
+            let refused = record.refused.clone();
+            applied(firewall, &under, &policy, last.clone(), refused)?;
+        }
+    }
+    Err(answer)
 }
 
 fn applied(
@@ -237,6 +290,14 @@ fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
         for warning in &done.warnings {
             complain(warning);
         }
+    }
+    if applied.of_the_past > 0 {
+        complain(OF_THE_PAST);
+        let _ = writeln!(
+            text,
+            "{} of a saved ruleset ended",
+            count(applied.of_the_past, "grant")
+        );
     }
     if applied.kept + applied.removed > 0 {
         let _ = writeln!(

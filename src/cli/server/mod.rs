@@ -8,6 +8,7 @@ mod draw;
 mod duration;
 mod explain;
 mod fleet;
+mod heal;
 mod import;
 mod key;
 mod log;
@@ -51,6 +52,9 @@ pub(super) enum Command {
     Key(key::Arguments),
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
     Refill(refill::Arguments),
+    /// Restore what was applied, if somebody has changed it (a timer does, every half minute).
+    #[command(hide = true)]
+    Heal,
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
     Status(status::Arguments),
     /// Watch doors, grants and knocks live, or run a program when a door opens.
@@ -86,6 +90,7 @@ pub(super) fn run(command: &Command) -> Answer {
         Command::Rollback(arguments) => trial::go_back(arguments),
         Command::Key(arguments) => key::run(arguments),
         Command::Refill(arguments) => refill::run(arguments),
+        Command::Heal => heal::run(),
         Command::Status(arguments) => status::run(arguments),
         Command::Watch(arguments) => watch::run(arguments),
         Command::Log(arguments) => log::run(arguments),

@@ -9,7 +9,7 @@ use super::{Answer, complain, print};
 use crate::firewall::list_size;
 use crate::firewall::record::{Origin, Record};
 use crate::policy::diagnostic::Style;
-use crate::policy::load::{LoadError, exposed, load, load_text, read_text};
+use crate::policy::load::{LoadError, exposed, load, load_text_and_beside, read_text};
 use crate::policy::{Backend, Host, Policy};
 
 /// Where a policy is unless another is named.
@@ -48,8 +48,8 @@ pub(super) fn policy_and_origin_for(
 ) -> Result<(Policy, Origin), Answer> {
     let read = || {
         let text = read_text(&path.path)?;
-        let policy = load_text(&path.path, &text, &host(path, default))?;
-        let origin = Origin::new(&path.path, text, policy.backend);
+        let (policy, files) = load_text_and_beside(&path.path, &text, &host(path, default))?;
+        let origin = Origin::new(&path.path, text, files, policy.backend);
         Ok((policy, origin))
     };
     read().map_err(could_not_read)

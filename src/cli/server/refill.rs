@@ -21,25 +21,30 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     if arguments.stop {
         return stop();
     }
-    let path = &arguments.policy;
-    let policy = match policy(path) {
-        Ok(policy) => policy,
-        Err(answer) => {
-            complain("the running firewall was not changed");
-            return answer;
-        }
+    let firewall = Firewall::default();
+    let (policy, answer) = match policy(&arguments.policy) {
+        Ok(policy) => (policy, Answer::Yes),
+        Err(answer) => match what_runs(&firewall) {
+            Some(policy) => (policy, answer),
+            None => {
+                complain("the running firewall was not changed");
+                return answer;
+            }
+        },
     };
-    if !policy.is_single_use() {
-        say("no key of this policy opens only once: nothing to refill\n");
-        return Answer::Yes;
-    }
-    match refill(&Firewall::default(), &policy, clocks()) {
+    match refill(&firewall, &policy, clocks()) {
         Ok(done) => {
-            say(&refilled(&policy, &done));
+            if done.of_the_past {
+                complain(OF_THE_PAST);
+            }
+            match policy.is_single_use() {
+                true => say(&refilled(&policy, &done)),
+                false => say("no key of this policy opens only once: nothing to refill\n"),
+            }
             for warning in &done.warnings {
                 complain(warning);
             }
-            Answer::Yes
+            answer
         }
         Err(failure) => {
             complain(&failure.to_string());
@@ -47,6 +52,21 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         }
     }
 }
+
+/// The policy that was applied last: tokens do not run out because its file has errors now.
+fn what_runs(firewall: &Firewall) -> Option<Policy> {
+    let origin = firewall.record().ok()?.running?;
+    let policy = origin.policy().ok()?;
+    complain(&format!(
+        "so {} is taken as it was applied last",
+        origin.path.display()
+    ));
+    Some(policy)
+}
+
+/// A copy of the table was found.
+pub(super) const OF_THE_PAST: &str =
+    "somebody had loaded a saved ruleset: what that granted was of the past, and has ended";
 
 fn stop() -> Answer {
     match halt(&Firewall::default(), clocks()) {

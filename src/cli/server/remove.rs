@@ -1,11 +1,14 @@
 //! `toctoc remove`
 
+use std::path::Path;
+
 use clap::Args;
 
-use super::{Answer, complain, reported, say};
+use super::{Answer, POLICY, complain, reported, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::{Removed, remove};
 use crate::firewall::tokens::clocks;
+use crate::firewall::unit::{UNIT, is_enabled};
 use crate::policy::Backend;
 
 #[derive(Args)]
@@ -13,6 +16,17 @@ pub(in crate::cli) struct Arguments {
     /// Only what is in `nftables`, or in `iptables`.
     #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
     backend: Option<Backend>,
+}
+
+/// What the next boot does.
+fn at_boot() -> String {
+    match is_enabled() && Path::new(POLICY).exists() {
+        true => format!(
+            "the next boot closes the doors again, since {UNIT} is enabled: `systemctl disable {UNIT}` \
+             prevents that\n"
+        ),
+        false => String::new(),
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
@@ -25,12 +39,16 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             if let Some(why) = unsaved {
                 complain(&format!("what was used up could not be saved: {why}"));
             }
-            let answer = reported("removed: no door is guarded any more\n");
+            let answer = reported(&format!(
+                "removed: no door is guarded any more\n{}",
+                at_boot()
+            ));
             match unnoted {
                 None => answer,
                 Some(why) => {
                     complain(&format!(
-                        "that could not be noted, and the end of a trial would undo it: {why}"
+                        "that could not be noted, and the end of a trial, or a healing (toctoc-heal.timer), may undo \
+                         it: {why}"
                     ));
                     Answer::CouldNot
                 }

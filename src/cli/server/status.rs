@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -10,42 +11,35 @@ use super::{
     Answer, POLICY, PolicyPath, applied_policy, complain, could_not_read, count, host, now, say,
 };
 use crate::firewall::Firewall;
-use crate::firewall::noted::Noted;
+use crate::firewall::noted::{Noted, Running};
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
     DoorStatus, FleetStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
 };
+use crate::firewall::unit::{UNIT, is_enabled};
 use crate::fleet::report::Report;
 use crate::policy::load::{load_text, read_text};
-use crate::policy::{Policy, show};
+use crate::policy::{Backend, Policy, show};
 
 /// More differences than this are counted: somebody looks at another policy.
 const SHOWN: usize = 8;
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(in crate::cli) struct Arguments {
-    #[command(flatten)]
-    policy: PolicyPath,
+    /// The policy file to judge by. Without one: the policy that runs, or else /etc/toctoc/policy.toml.
+    #[arg(value_name = "POLICY")]
+    path: Option<PathBuf>,
+    /// `nftables` or `iptables`, instead of what the policy says.
+    #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
+    backend: Option<Backend>,
     /// For programs.
     #[arg(long)]
     json: bool,
 }
 
-impl Default for Arguments {
-    fn default() -> Arguments {
-        Arguments {
-            policy: PolicyPath {
-                path: POLICY.into(),
-                backend: None,
-            },
-            json: false,
-        }
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> Answer {
     let firewall = Firewall::default();
-    let (policy, noted) = match judged(&firewall, &arguments.policy) {
+    let (policy, noted) = match judged(&firewall, arguments) {
         Ok(judged) => judged,
         Err(answer) => return answer,
     };
@@ -56,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             return Answer::CouldNot;
         }
     };
-    status.matches_policy &= !noted.file_changed;
+    status.matches_policy &= !noted.file_changed && noted.file_unusable.is_none();
     status.noted = noted;
     status.fleet = policy.fleet.is_some().then(|| fleet_of(&mut status));
     if arguments.json {
@@ -106,25 +100,84 @@ fn fleet_of(status: &mut Status) -> FleetStatus {
     }
 }
 
-/// The policy that the kernel is judged by: what was applied, should the file say something else by now.
-fn judged(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Noted), Answer> {
+/// The policy that the kernel is judged by: what was applied, should the file say something else by now, or be
+/// another one than the administrator asks about.
+fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted), Answer> {
     let record = firewall.record().unwrap_or_else(|why| {
         complain(&why);
         Record::default()
     });
-    let text = read_text(&path.path).map_err(could_not_read)?;
-    let noted = Noted::of(&record, &Moment::now(), &path.path, &text);
-    if noted.file_changed
-        && let Some(applied) = applied_policy(&record, path)
-    {
-        return Ok((applied, noted));
-    }
-    let file = load_text(&path.path, &text, &host(path, running_backend(firewall)));
-    let noted = Noted {
-        file_changed: false,
-        ..noted
+    let (running, path) = asked(&record, arguments);
+    let applied = || applied_policy(&record, &path);
+    let text = match (read_text(&path.path), applied()) {
+        (Ok(text), _) => text,
+        (Err(error), None) => return Err(could_not_read(error)),
+        (Err(error), Some(applied)) => {
+            let text = record.running.as_ref().map(|origin| origin.text.clone());
+            let noted = Noted::of(
+                &record,
+                &Moment::now(),
+                &path.path,
+                &text.unwrap_or_default(),
+            );
+            let file_unusable = Some(error.to_string());
+            return Ok((
+                applied,
+                Noted {
+                    file_unusable,
+                    running,
+                    ..noted
+                },
+            ));
+        }
     };
-    file.map(|policy| (policy, noted)).map_err(could_not_read)
+    let noted = Noted {
+        running,
+        ..Noted::of(&record, &Moment::now(), &path.path, &text)
+    };
+    let file = load_text(&path.path, &text, &host(&path, running_backend(firewall)));
+    match (file, applied()) {
+        (Err(_), Some(applied)) => {
+            let file_unusable = Some(format!("{} has errors", path.path.display()));
+            Ok((
+                applied,
+                Noted {
+                    file_unusable,
+                    ..noted
+                },
+            ))
+        }
+        (_, Some(applied)) if noted.file_changed => Ok((applied, noted)),
+        (file, _) => {
+            let noted = Noted {
+                file_changed: false,
+                ..noted
+            };
+            file.map(|policy| (policy, noted)).map_err(could_not_read)
+        }
+    }
+}
+
+/// Which file is meant; and, if none was named and another runs than is applied at boot, that.
+fn asked(record: &Record, arguments: &Arguments) -> (Option<Running>, PolicyPath) {
+    let backend = arguments.backend;
+    let of = |path: PathBuf| PolicyPath { path, backend };
+    if let Some(path) = &arguments.path {
+        return (None, of(path.clone()));
+    }
+    let same = |name: &str| backend.is_none_or(|backend| backend.name() == name);
+    let elsewhere = record
+        .running
+        .as_ref()
+        .filter(|origin| !origin.is_at(Path::new(POLICY)) && same(&origin.backend));
+    let running = elsewhere.map(|origin| Running {
+        path: origin.path.display().to_string(),
+        at_boot: POLICY.to_string(),
+        at_boot_exists: Path::new(POLICY).exists(),
+        enabled: is_enabled(),
+    });
+    let path = elsewhere.map_or_else(|| POLICY.into(), |origin| origin.path.clone());
+    (running, of(path))
 }
 
 /// The status for people.
@@ -288,6 +341,16 @@ fn about_the_file(noted: &Noted) -> String {
             );
         }
     }
+    if let Some(running) = &noted.running {
+        text.push_str(&about_what_runs(running));
+    }
+    if let Some(why) = &noted.file_unusable {
+        let _ = writeln!(
+            text,
+            "the policy file CANNOT BE USED ({why}): this is what was applied last, and the next boot applies \
+             it again (`toctoc check`)"
+        );
+    }
     if noted.file_changed {
         let confirmed = match noted.not_confirmed {
             true => " (it was on trial and not confirmed)",
@@ -302,6 +365,25 @@ fn about_the_file(noted: &Noted) -> String {
         let _ = writeln!(text, "the trial is over, and it could not go back: {why}");
     }
     text
+}
+
+fn about_what_runs(running: &Running) -> String {
+    let Running { path, at_boot, .. } = running;
+    let then = match (running.at_boot_exists, running.enabled) {
+        (true, true) => format!("at boot {UNIT} applies another file, {at_boot}"),
+        (true, false) => format!(
+            "at boot {UNIT} would apply another file, {at_boot}, but it is not enabled: no door is guarded then"
+        ),
+        (false, true) => format!(
+            "at boot {UNIT} looks for another file, {at_boot}, which is not there: it applies this one again, \
+             and fails"
+        ),
+        (false, false) => format!(
+            "at boot {UNIT} would look for another file, {at_boot}, but it is not enabled: no door is guarded \
+             then"
+        ),
+    };
+    format!("this is {path}, which runs; {then}\n")
 }
 
 /// ", tokens for 5h 58m"

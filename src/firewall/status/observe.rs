@@ -1,5 +1,6 @@
 //! Reading the kernel.
 
+use super::super::seal::Sealed;
 use super::super::state_file::Kept;
 use super::super::tokens::Wait;
 use super::super::{Failure, Firewall, Iptables, apply_iptables};
@@ -117,6 +118,9 @@ fn observe_nftables(
         drifts.extend(strange(policy, &listing));
         drifts.extend(strange_tokens(policy, &listing, now));
         drifts.extend(revived(journal.as_ref(), policy, &listing));
+        if nft.sealed() == Sealed::Copy {
+            drifts.insert(0, copied());
+        }
         drifts
     };
     Ok(Observed {
@@ -157,6 +161,12 @@ fn revived(journal: Option<&Journal>, policy: &Policy, listing: &Listing) -> Opt
         .count();
     let what = "scratch sequences less than were used up (`toctoc refill` adds them)";
     (missing > 0).then(|| Drift::new("set burnt", format!("has {missing} {what}")))
+}
+
+/// Grants of the past count again.
+fn copied() -> Drift {
+    let what = "was loaded from a saved ruleset (`toctoc apply` ends what that granted)";
+    Drift::new("table inet toctoc", what)
 }
 
 /// Why tokens of the policy do not open yet.

@@ -138,19 +138,16 @@ impl Saved {
 
     /// Whether these are the same chains and rules, whatever they have counted.
     pub fn same_rules(&self, other: &Saved) -> bool {
-        let uncounted = |saved: &Saved| {
-            let mut saved = saved.clone();
-            for rule in saved
-                .tables
-                .values_mut()
-                .flat_map(|t| t.chains.values_mut())
-                .flatten()
-            {
-                (rule.packets, rule.bytes) = (0, 0);
-            }
-            saved
-        };
-        uncounted(self) == uncounted(other)
+        self.clone().uncounted() == other.clone().uncounted()
+    }
+
+    /// The same chains and rules, as if they had counted nothing.
+    pub fn uncounted(mut self) -> Saved {
+        let tables = self.tables.values_mut();
+        for rule in tables.flat_map(|t| t.chains.values_mut()).flatten() {
+            (rule.packets, rule.bytes) = (0, 0);
+        }
+        self
     }
 
     /// All our rules, with their chains.

@@ -16,7 +16,7 @@ use super::elements::{
 use super::listed_set::ListedSet;
 use super::listing::Listing;
 use super::script::{Script, Set, SetKind, time};
-use super::{Kept, TABLE, TERMS, classid, is_left, parse_set_name, set_name};
+use super::{Kept, TABLE, TERMS, classid, grants_something, is_left, parse_set_name, set_name};
 use crate::policy::Policy;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
@@ -340,6 +340,9 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
         let kind = if set.is_map { "map" } else { "set" };
         match new.map(|new| stays(new, set)) {
             Some(Stays::Filled) => {
+                if running.is_copy && grants_something(name) {
+                    let _ = writeln!(text, "flush {kind} {TABLE} {name}");
+                }
                 unchanged.insert(name.clone());
             }
             Some(Stays::Empty) => {

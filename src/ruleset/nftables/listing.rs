@@ -25,6 +25,8 @@ use crate::ruleset::{Family, Grant, Opened, Progress};
 pub struct Listing {
     /// The table is there and switched off: its chains are on no hook.
     pub dormant: bool,
+    /// The table is a copy, and what it grants is of the past: see [`Listing::forget_the_past`].
+    pub(super) is_copy: bool,
     /// The table has flags. Which, nft up to 1.0.6 prints wrongly as JSON.
     pub flagged: bool,
     pub(super) chains: BTreeMap<String, ListedChain>,
@@ -104,6 +106,18 @@ impl Listing {
             dormant: true,
             ..Listing::default()
         }
+    }
+
+    /// The table was loaded from a saved ruleset: whoever it let in is not let in any more. Returns how many
+    /// live grants end with that.
+    pub fn forget_the_past(&mut self) -> usize {
+        let grants = self.grants().len() + self.elsewhere().len();
+        let sets = self.sets.iter_mut();
+        for (_, set) in sets.filter(|(name, _)| super::grants_something(name)) {
+            set.elements.clear();
+        }
+        self.is_copy = true;
+        grants
     }
 
     /// Reads what `nft -j list table` prints. Objects of other tables are passed over.

@@ -177,9 +177,22 @@ const LENGTH: u32 = 0x1_0000;
 /// The set of keys that another host of the fleet has revoked, so that no way back lets them in.
 pub const REVOKED_ELSEWHERE: &str = "revoked-elsewhere";
 
-/// What remembers what was used up, and what other hosts ended: an apply of a policy without such keys, or without a
+/// The set that says which table this is: `firewall/seal` fills it. A ruleset that was saved and loaded again
+/// is told by it.
+pub const SEAL: &str = "seal";
+
+/// Whether what is in a set lets somebody in, now or with a token or some more knocks.
+pub fn grants_something(set: &str) -> bool {
+    let kept = parse_set_name(set).map(|(kept, ..)| kept);
+    let notes = [Kept::Closed, Kept::Ended];
+    let midway = ["progress4", "progress6"].contains(&set);
+    set == TOKENS || midway || kept.is_some_and(|kept| !notes.contains(&kept))
+}
+
+/// What says which table this is, what remembers what was used up, and what other hosts ended: an apply of a policy without such keys, or without a
 /// fleet, leaves it. There may be a way back.
-const LEFT: [&str; 7] = [
+const LEFT: [&str; 8] = [
+    SEAL,
     SPENT,
     BURNT,
     BURNING,

@@ -1,0 +1,67 @@
+//! `toctoc heal`
+
+use super::refill::OF_THE_PAST;
+use super::{Answer, complain};
+use crate::firewall::Firewall;
+use crate::firewall::heal::{Healed, Outcome, heal};
+use crate::firewall::tokens::clocks;
+use crate::policy::show;
+
+/// More differences than this are counted.
+const SHOWN: usize = 3;
+
+/// Says nothing when nothing is wrong: a timer runs it every half minute.
+pub(super) fn run() -> Answer {
+    let healing = match heal(&Firewall::default(), clocks()) {
+        Ok(healing) => healing,
+        Err(failure) => {
+            complain(&failure.to_string());
+            return Answer::CouldNot;
+        }
+    };
+    if healing.of_the_past {
+        complain(OF_THE_PAST);
+    }
+    match healing.outcome {
+        Outcome::NothingToKeep | Outcome::Well => Answer::Yes,
+        Outcome::Unhealed => Answer::No,
+        Outcome::Healed(healed) => told(&healed),
+    }
+}
+
+fn told(healed: &Healed) -> Answer {
+    let path = healed.origin.path.display();
+    let mut found = healed.found.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    if healed.found.len() > SHOWN {
+        found.push(format!("and {} more", healed.found.len() - SHOWN));
+    }
+    complain(&format!(
+        "somebody changed our rules: {}\n\
+         restored {path} as it was applied last; a door may have been open to strangers for up to {}",
+        found.join("; "),
+        show(std::time::Duration::from_secs(healed.unseen.as_secs() + 1))
+    ));
+    for why in healed.origin.missing() {
+        complain(&format!(
+            "{why}: what was noted of it when it was applied is used"
+        ));
+    }
+    if healed.applied.of_the_past > 0 {
+        complain(OF_THE_PAST);
+    }
+    let warnings = healed
+        .applied
+        .refilled
+        .iter()
+        .flat_map(|done| &done.warnings);
+    for warning in warnings {
+        complain(warning);
+    }
+    if healed.applied.drifts.is_empty() {
+        return Answer::Yes;
+    }
+    for drift in &healed.applied.drifts {
+        complain(&format!("still differs from the policy: {drift}"));
+    }
+    Answer::No
+}

@@ -1,0 +1,280 @@
+//! The seal on our table of nftables: an element that says which table this is, and since when.
+//!
+//! Somebody may save the ruleset and load it again, after a start of the machine or hours later. The copy
+//! carries a seal too, but that of another table: the kernel gives each table a number, and never the same
+//! one twice in a network namespace. A namespace that is made anew counts from 1 again, so the seal also
+//! has a moment, and the kernel counts its time down: in a copy, clock and countdown disagree by the time
+//! between saving and loading. What a copy grants is of the past.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::Ipv6Addr;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::netlink::{Attributes, GET_ELEMENTS, GET_RULES, GET_SETS, Line, find, number, text};
+use super::table_number::table_number;
+use super::{Failure, Nft};
+use crate::ruleset::nftables::{SEAL, TABLE, grants_something};
+
+/// The time that the kernel counts down. No machine runs as long.
+const LASTING: Duration = Duration::from_secs(3650 * 86_400);
+
+/// So much may clock and countdown disagree. A copy that was loaded faster has the grants as they were.
+const TOLERANCE: Duration = Duration::from_secs(10);
+
+/// The chain that packets come to first. No other rule there is like its first.
+const FIRST_CHAIN: &str = "knocks-tcp";
+
+/// `NFTA_*_TABLE` of rules, sets and elements, and the second attribute of each: chain, name, set.
+const OF_TABLE: u16 = 1;
+const OF: u16 = 2;
+/// `NFTA_RULE_EXPRESSIONS`
+const EXPRESSIONS: u16 = 4;
+/// `NFTA_SET_ELEM_LIST_ELEMENTS`, `NFTA_SET_ELEM_KEY`, `NFTA_DATA_VALUE`, `NFTA_SET_ELEM_EXPIRATION`
+const ELEMENTS: u16 = 3;
+const KEY: u16 = 1;
+const VALUE: u16 = 1;
+const EXPIRATION: u16 = 5;
+
+/// What an element of the set says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seal {
+    /// Which table it was put on.
+    table: u64,
+    /// The kernel's clock then, without suspends: its countdowns stand still meanwhile.
+    at: Duration,
+    /// How often the first chain had its first rule: once more with each ruleset that was loaded on top.
+    layers: u16,
+}
+
+/// The room for the moment in milliseconds; the rest of 64 bits are the layers.
+const MOMENT: u32 = 48;
+
+impl Seal {
+    fn read(key: &[u8]) -> Option<Seal> {
+        let (table, rest) = key.first_chunk::<16>()?.split_at(8);
+        let rest = number(rest)?;
+        Some(Seal {
+            table: number(table)?,
+            at: Duration::from_millis(rest & ((1 << MOMENT) - 1)),
+            layers: u16::try_from(rest >> MOMENT).ok()?,
+        })
+    }
+
+    /// As nft writes it.
+    fn written(self) -> Ipv6Addr {
+        let at = self.at.as_millis() & ((1 << MOMENT) - 1);
+        let layers = u128::from(self.layers) << MOMENT;
+        Ipv6Addr::from(u128::from(self.table) << 64 | layers | at)
+    }
+
+    /// Whether this is the seal of a table, with so much time left of its countdown at a moment.
+    fn is_of(self, table: u64, left: Duration, now: Duration) -> bool {
+        let counted = LASTING.saturating_sub(left);
+        let passed = now.checked_sub(self.at);
+        self.table == table && passed.is_some_and(|passed| passed.abs_diff(counted) <= TOLERANCE)
+    }
+}
+
+/// How our table is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sealed {
+    /// There is no table of ours.
+    NoTable,
+    /// The kernel does not say. Nobody loses a grant for that.
+    Unknown,
+    /// It is new, or of a release that knew no seals.
+    Not,
+    /// It is the table that was sealed.
+    Whole,
+    /// It was loaded from a saved ruleset, or a saved ruleset was loaded on top of it.
+    Copy,
+}
+
+impl Nft {
+    /// How our table is sealed. Takes a moment, whatever there is in the table.
+    pub(super) fn sealed(&self) -> Sealed {
+        match this_table() {
+            Ok(None) => Sealed::NoTable,
+            Ok(Some(table)) => look(table).unwrap_or(Sealed::Unknown),
+            Err(_) => Sealed::Unknown,
+        }
+    }
+
+    /// Seals our table, unless it is.
+    ///
+    /// # Errors
+    /// When nft refuses.
+    pub(super) fn seal(&self) -> Result<(), Failure> {
+        match self.sealed() {
+            Sealed::Not | Sealed::Copy => self.load(&sealing()?),
+            Sealed::NoTable | Sealed::Whole | Sealed::Unknown => Ok(()),
+        }
+    }
+
+    /// Ends what a copy of our table grants: grants, openings and tokens. Returns whether it is one.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked, or nft refuses.
+    pub(super) fn end_the_past(&self) -> Result<bool, Failure> {
+        if self.sealed() != Sealed::Copy {
+            return Ok(false);
+        }
+        let failed = |error: io::Error| Failure::unchanged(format!("no sets are listed: {error}"));
+        let mut text = String::new();
+        for (set, kind) in sets().map_err(failed)? {
+            if grants_something(&set) {
+                let _ = writeln!(text, "flush {kind} {TABLE} {set}");
+            }
+        }
+        text.push_str(&sealing()?);
+        self.load(&text)?;
+        Ok(true)
+    }
+}
+
+/// The transaction that seals the table which is there.
+fn sealing() -> Result<String, Failure> {
+    let table = this_table().ok().flatten();
+    let table = table.ok_or_else(|| Failure::unchanged("there is no table to seal"))?;
+    let layers = Line::open().and_then(|line| layers(&line)).unwrap_or(1);
+    let seal = Seal {
+        table,
+        at: clock(),
+        layers,
+    };
+    let (seal, days) = (seal.written(), LASTING.as_secs() / 86_400);
+    Ok(format!(
+        "add set {TABLE} {SEAL} {{ type ipv6_addr; flags timeout; }}\n\
+         flush set {TABLE} {SEAL}\n\
+         add element {TABLE} {SEAL} {{ {seal} timeout {days}d }}\n"
+    ))
+}
+
+fn clock() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// A number for our table: made of this start of the machine, the network namespace, and the number that
+/// the kernel gave to the table. `None` when there is no table.
+pub(super) fn this_table() -> io::Result<Option<u64>> {
+    let Some(table) = table_number(own_name())? else {
+        return Ok(None);
+    };
+    let start = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let namespace = fs::metadata("/proc/thread-self/ns/net")?.ino();
+    let digest = Sha256::digest(format!("{} {namespace} {table}", start.trim()));
+    Ok(digest.first_chunk().map(|first| u64::from_be_bytes(*first)))
+}
+
+pub(super) fn own_name() -> &'static str {
+    TABLE.split_once(' ').map_or(TABLE, |(_, name)| name)
+}
+
+fn look(table: u64) -> io::Result<Sealed> {
+    let line = Line::open()?;
+    let layers = layers(&line)?;
+    let mut seals = Vec::new();
+    let of = [(OF_TABLE, own_name()), (OF, SEAL)];
+    let listed = line.list(GET_ELEMENTS, &of, |message| {
+        let elements = find(message, ELEMENTS).unwrap_or_default();
+        for (_, element) in Attributes(elements) {
+            let key = find(element, KEY).and_then(|key| find(key, VALUE));
+            let left = find(element, EXPIRATION).and_then(number);
+            let left = left.map_or(Duration::MAX, Duration::from_millis);
+            seals.push((key.and_then(Seal::read), left));
+        }
+    });
+    listed.or_else(none_there)?;
+    let now = clock();
+    Ok(match seals.as_slice() {
+        [] if layers <= 1 => Sealed::Not,
+        [(Some(seal), left)] if seal.is_of(table, *left, now) && layers <= seal.layers => {
+            match layers == seal.layers {
+                true => Sealed::Whole,
+                false => Sealed::Not,
+            }
+        }
+        _ => Sealed::Copy,
+    })
+}
+
+fn none_there(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// How often the first chain has its first rule.
+fn layers(line: &Line) -> io::Result<u16> {
+    let mut rules: Vec<Vec<u8>> = Vec::new();
+    let of = [(OF_TABLE, own_name()), (OF, FIRST_CHAIN)];
+    let listed = line.list(GET_RULES, &of, |message| {
+        let chain = find(message, OF).map(text);
+        if chain == Some(FIRST_CHAIN.as_bytes()) {
+            rules.push(find(message, EXPRESSIONS).unwrap_or_default().to_vec());
+        }
+    });
+    listed.or_else(none_there)?;
+    let first = rules.first();
+    let layers = rules.iter().filter(|rule| first == Some(*rule)).count();
+    Ok(u16::try_from(layers).unwrap_or(u16::MAX))
+}
+
+/// The sets and maps of our table, with what nft calls each.
+fn sets() -> io::Result<Vec<(String, &'static str)>> {
+    /// `NFTA_SET_FLAGS` and `NFT_SET_MAP`
+    const FLAGS: u16 = 3;
+    const MAP: u64 = 8;
+    let mut sets = Vec::new();
+    Line::open()?.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
+        let name = find(message, OF).map(text).unwrap_or_default();
+        let flags = find(message, FLAGS).and_then(number).unwrap_or(0);
+        let kind = if flags & MAP == 0 { "set" } else { "map" };
+        sets.push((String::from_utf8_lossy(name).into_owned(), kind));
+    })?;
+    Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_is_read_back() {
+        let seal = Seal {
+            table: 0x0102_0304_0506_0708,
+            at: Duration::from_millis(77),
+            layers: 3,
+        };
+        assert_eq!(Seal::read(&seal.written().octets()), Some(seal));
+        for cut in 0..16 {
+            assert_eq!(Seal::read(&seal.written().octets()[..cut]), None, "{cut}");
+        }
+    }
+
+    /// Hours later, with and without what is left of each element; and another table.
+    #[test]
+    fn a_copy_is_told_by_its_number_and_by_its_time() {
+        let seconds = Duration::from_secs;
+        let seal = Seal {
+            table: 7,
+            at: seconds(100),
+            layers: 1,
+        };
+        let left = |passed| LASTING - seconds(passed);
+        assert!(seal.is_of(7, left(0), seconds(100)));
+        assert!(seal.is_of(7, left(50_000), seconds(50_103)));
+        assert!(!seal.is_of(8, left(0), seconds(100)), "another table");
+        assert!(!seal.is_of(7, left(60), seconds(7_200)), "saved with state");
+        assert!(!seal.is_of(7, left(0), seconds(7_200)), "without state");
+        assert!(!seal.is_of(7, left(60), seconds(20)), "another start");
+        assert!(!seal.is_of(7, Duration::MAX, seconds(7_200)), "no end");
+    }
+}

@@ -1,0 +1,114 @@
+//! What was seen when somebody of ours looked last: a file in /run, so that it ends with this start of the
+//! machine. It says what was applied since then, and by which [`Look`] a healing knows that all is well.
+
+use std::fs;
+use std::io::Write as _;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::lock;
+use super::look::Look;
+use super::record::{Moment, Origin};
+use crate::policy::Backend;
+
+/// Whoever reads or writes one holds the lock.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sighting {
+    /// When it was seen last.
+    pub at: Moment,
+    /// SHA-256 of what was applied, in hexadecimal.
+    applied: String,
+    pub backend: Backend,
+    pub verdict: Verdict,
+}
+
+/// What was seen then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Verdict {
+    /// It was just applied.
+    Applied,
+    /// All was as it was applied.
+    Well(Look),
+    /// It was not, and a healing could not change that.
+    Unhealed(Look),
+    /// It is not known to have been as it was applied: an earlier release, or nobody, has made it.
+    Strange(Look),
+}
+
+impl Sighting {
+    /// What is seen now of what was applied. Where it cannot be noted, nothing is healed.
+    pub(super) fn note(origin: &Origin, backend: Backend, verdict: Verdict) {
+        let sighting = Sighting {
+            at: Moment::now(),
+            applied: digest(origin),
+            backend,
+            verdict,
+        };
+        sighting.write();
+    }
+
+    /// The same was seen again.
+    pub(super) fn again(&self, verdict: Verdict) {
+        let sighting = Sighting {
+            at: Moment::now(),
+            applied: self.applied.clone(),
+            backend: self.backend,
+            verdict,
+        };
+        sighting.write();
+    }
+
+    /// Nothing of ours is there any more, as somebody wished.
+    pub(super) fn forget() {
+        if let Some(path) = lock::beside("seen") {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// The last one, if it is of this start of the machine.
+    pub(super) fn last() -> Option<Sighting> {
+        let text = fs::read_to_string(lock::beside("seen")?).ok()?;
+        let sighting: Sighting = serde_json::from_str(&text).ok()?;
+        let same_start = sighting.at.is_of_this_start();
+        same_start.then_some(sighting)
+    }
+
+    /// Whether it is about this.
+    pub(super) fn is_of(&self, origin: &Origin) -> bool {
+        self.applied == digest(origin)
+    }
+
+    fn write(&self) {
+        let Some(path) = lock::beside("seen") else {
+            return;
+        };
+        let Ok(text) = serde_json::to_string(self) else {
+            return;
+        };
+        // The directory is ours alone. A file that is cut is no sighting.
+        let new = path.with_extension("seen.new");
+        let _ = fs::remove_file(&new);
+        let written = fs::File::create_new(&new)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+fn digest(origin: &Origin) -> String {
+    let mut digest = Sha256::new();
+    for part in [
+        origin.path.as_os_str().as_encoded_bytes(),
+        origin.backend.as_bytes(),
+        origin.text.as_bytes(),
+    ] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

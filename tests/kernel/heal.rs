@@ -1,0 +1,337 @@
+//! `toctoc heal`, which a timer runs: whatever somebody did to our rules, what was applied is there again.
+//! And nothing else: what was removed, edited or is on trial stays so.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::Output;
+
+use toctoc::client::Door;
+use toctoc::firewall::run;
+use toctoc::lab::{CLIENT, STRANGER};
+
+use crate::token_world::{ALICE, SECRET, good};
+use crate::world::{Kind, SEQUENCE, World, YVES};
+
+/// Another policy for the same door.
+const ZOE: &str =
+    "[door.ssh]\nports = [22]\n[key.zoe]\nopens = [\"ssh\"]\nsequence = [7002, 5003, 7001]\n";
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Heals; it must say that it did, and the doors are shut to strangers then.
+fn heals(world: &World, what: &str) -> String {
+    let output = world.toctoc(&["heal"]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{what}: {said}");
+    assert!(said.contains("restored "), "{what}: {said}");
+    assert!(
+        said.contains("may have been open to strangers for up to "),
+        "{what}: {said}"
+    );
+    for stranger in STRANGER {
+        assert_eq!(world.connect(stranger, 22), Door::Silent, "{what}");
+    }
+    said
+}
+
+/// Heals where nothing is to be done: without a word.
+fn is_quiet(world: &World, what: &str) {
+    let output = world.toctoc(&["heal"]);
+    assert_eq!(
+        (said(&output).as_str(), output.status.code()),
+        ("", Some(0)),
+        "{what}"
+    );
+}
+
+fn shell(world: &World, script: &str) {
+    world.server(&["sh", "-ec", script]);
+}
+
+/// What people and programs do, on each firewall.
+fn harms(world: &World) -> &'static [&'static str] {
+    match world.kind {
+        Kind::Nftables => &[
+            "nft flush ruleset",
+            "nft delete table inet toctoc",
+            "nft flush table inet toctoc",
+            "nft flush chain inet toctoc knocks-tcp",
+            "nft flush chain inet toctoc judge",
+            "nft flush chain inet toctoc door-ssh",
+            "nft flush chain inet toctoc glance",
+            "nft insert rule inet toctoc door-ssh accept",
+            "nft insert rule inet toctoc knocks-tcp accept",
+            "nft flush map inet toctoc ports",
+            "nft delete element inet toctoc heard '{ 22 }'",
+            "nft add element inet toctoc ports '{ udp . 22 : accept }'",
+            "nft flush map inet toctoc steps",
+            "nft 'add table inet toctoc { flags dormant; }'",
+            "printf 'flush ruleset\ntable ip theirs {\n}\n' | nft -f -",
+        ],
+        _ => &[
+            "for v in '' 6; do for t in raw mangle filter; do ip${v}tables -t $t -F; ip${v}tables -t $t -X; done; done",
+            "iptables -t raw -F PREROUTING",
+            "ip6tables -t raw -F PREROUTING",
+            "iptables -t raw -F toctoc",
+            "iptables -t raw -F toctoc-door-ssh",
+            "ip6tables -t raw -F toctoc-door-ssh",
+            "iptables -t raw -I PREROUTING -j ACCEPT",
+            "printf '*raw\\nCOMMIT\\n' | iptables-restore",
+            "iptables -t raw -D PREROUTING -j toctoc",
+        ],
+    }
+}
+
+fn what_others_do_is_undone() {
+    let world = World::with(YVES);
+    world.listen(22);
+    is_quiet(&world, "just applied");
+    for harm in harms(&world) {
+        shell(&world, harm);
+        heals(&world, harm);
+        is_quiet(&world, harm);
+        world.yes(&["status"]);
+        world.knock(CLIENT[0], &SEQUENCE);
+        world.until(harm, || world.connect(CLIENT[0], 22) == Door::Open);
+        world.yes(&["close"]);
+    }
+}
+
+/// Whoever is in stays in when rules are healed; and what the kernel fills is no harm.
+fn a_healing_keeps_who_is_in() {
+    let world = World::with(YVES);
+    world.listen(22);
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+    world.yes(&["open", "ssh", CLIENT[1], "--for", "1h"]);
+    world.knock(STRANGER[0], &SEQUENCE[..3]);
+    is_quiet(&world, "grants and progress");
+    shell(
+        &world,
+        match world.kind {
+            Kind::Nftables => "nft flush chain inet toctoc door-ssh",
+            _ => "iptables -t raw -D PREROUTING -j toctoc",
+        },
+    );
+    heals(&world, "a flushed chain");
+    assert_eq!(world.holders("ssh").len(), 2);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(CLIENT[1], 22), Door::Open);
+}
+
+/// What other programs do with their own tables is none of our business.
+fn what_others_do_for_themselves_heals_nothing() {
+    let world = World::with(YVES);
+    shell(
+        &world,
+        match world.kind {
+            Kind::Nftables => "nft add table inet theirs; nft add chain inet theirs c",
+            _ => "iptables -N theirs; iptables -A theirs -j ACCEPT; iptables -A FORWARD -j theirs",
+        },
+    );
+    is_quiet(&world, "rules of others");
+    world.yes(&["apply"]);
+    is_quiet(&world, "applied again");
+}
+
+/// Nothing that was not applied comes in: no file, no edit of it, nothing that was removed.
+fn only_what_was_applied_comes_back() {
+    let world = World::bare();
+    world.listen(22);
+    fs::write(world.path(), YVES).unwrap();
+    is_quiet(&world, "nobody has applied it");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    world.yes(&["apply"]);
+    for edited in [Some(ZOE), Some("[door.ssh]\nports = [0]\n"), None] {
+        match edited {
+            Some(text) => fs::write(world.path(), text).unwrap(),
+            None => fs::remove_file(world.path()).unwrap(),
+        }
+        is_quiet(&world, "the file was edited");
+        shell(&world, harms(&world)[0]);
+        heals(&world, "the file was edited");
+        world.knock(STRANGER[0], &[7002, 5003, 7001]);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+        world.knock(CLIENT[0], &SEQUENCE);
+        world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+        world.yes(&["close"]);
+    }
+    world.yes(&["remove"]);
+    is_quiet(&world, "removed");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    world.private_file("policy.toml", YVES);
+    world.yes(&["apply"]);
+    let backend = match world.is_nftables() {
+        true => "nftables",
+        false => "iptables",
+    };
+    world.yes(&["remove", "--backend", backend]);
+    is_quiet(&world, "removed by name");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+}
+
+/// A trial goes on, with its own rules, and ends as it would have.
+fn a_healing_ends_no_trial() {
+    let world = World::with(YVES);
+    world.listen(22);
+    fs::write(world.path(), ZOE).unwrap();
+    world.yes(&["apply", "--confirm", "1h"]);
+    is_quiet(&world, "on trial");
+    shell(&world, harms(&world)[0]);
+    heals(&world, "on trial");
+    let status = said(&world.toctoc(&["status"]));
+    assert!(status.contains("on trial: in "), "{status}");
+    world.knock(CLIENT[0], &[7002, 5003, 7001]);
+    world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+    world.yes(&["close"]);
+    world.yes(&["rollback"]);
+    is_quiet(&world, "went back");
+    shell(&world, harms(&world)[0]);
+    heals(&world, "after the trial");
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+    world.yes(&["remove"]);
+    // Back to nothing: that stays too.
+    world.yes(&["apply", "--confirm", "1h"]);
+    world.yes(&["rollback"]);
+    is_quiet(&world, "went back to nothing");
+}
+
+/// The file of what was seen last.
+fn sighting(world: &World) -> PathBuf {
+    let number = world
+        .lab
+        .server
+        .inside(|| fs::metadata("/proc/thread-self/ns/net").unwrap().ino());
+    PathBuf::from(format!("/run/toctoc/{}.seen", number.unwrap()))
+}
+
+/// After a start of the machine nothing is applied by a healing: that is up to the unit that applies. And what
+/// could not be noted is not undone.
+fn what_is_not_known_is_left_alone() {
+    let world = World::with(YVES);
+    world.listen(22);
+    fs::remove_file(sighting(&world)).unwrap();
+    shell(&world, harms(&world)[0]);
+    is_quiet(&world, "another start of the machine");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    world.yes(&["apply"]);
+    // An earlier release noted no sightings: what is as it was applied is kept.
+    fs::remove_file(sighting(&world)).unwrap();
+    is_quiet(&world, "an earlier release");
+    shell(&world, harms(&world)[0]);
+    heals(&world, "an earlier release");
+    // The record cannot be written: an apply is not undone.
+    let new = format!("{}.new", world.record().display());
+    fs::create_dir(&new).unwrap();
+    fs::write(world.path(), ZOE).unwrap();
+    let output = world.toctoc(&["apply"]);
+    assert!(
+        said(&output).contains("could not be noted"),
+        "{}",
+        said(&output)
+    );
+    is_quiet(&world, "unnoted");
+    shell(&world, harms(&world)[0]);
+    is_quiet(&world, "unnoted");
+    fs::remove_dir(&new).unwrap();
+    world.yes(&["apply"]);
+    fs::create_dir(&new).unwrap();
+    world.toctoc(&["remove"]);
+    is_quiet(&world, "a removal that was not noted");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+}
+
+on_every_firewall!(
+    what_others_do_is_undone,
+    a_healing_keeps_who_is_in,
+    what_others_do_for_themselves_heals_nothing,
+    only_what_was_applied_comes_back,
+    a_healing_ends_no_trial,
+    what_is_not_known_is_left_alone,
+);
+
+/// Where nothing is wrong no program is started, with many keys too.
+#[test]
+fn a_healing_of_nothing_starts_no_program() {
+    let world = World::bare();
+    let mut policy = String::from(YVES);
+    for i in 0..300 {
+        let ports: Vec<String> = [2, 0, 3, 1, 4]
+            .into_iter()
+            .map(|j: u32| (10_000 + i * 7 + j * 2111).to_string())
+            .collect();
+        policy.push_str(&format!(
+            "[key.k{i}]\nopens = [\"ssh\"]\nsequence = [{}]\n",
+            ports.join(", ")
+        ));
+    }
+    world.apply(&policy);
+    let nft = world.programs().join("nft");
+    fs::write(
+        &nft,
+        "#!/bin/sh\ntouch \"$0.started\"\nexec /usr/sbin/nft \"$@\"\n",
+    )
+    .unwrap();
+    fs::set_permissions(&nft, PermissionsExt::from_mode(0o755)).unwrap();
+    let started = world.programs().join("nft.started");
+    is_quiet(&world, "many keys");
+    // Somebody changes a table of his own: ours is looked at again.
+    let ended = world
+        .lab
+        .server
+        .inside(|| run(&["nft", "add", "table", "inet", "theirs"], ""));
+    ended.unwrap().unwrap();
+    is_quiet(&world, "many keys");
+    assert!(!started.exists());
+    world.nft("flush chain inet toctoc judge");
+    heals(&world, "many keys");
+    assert!(started.exists());
+}
+
+/// Secrets that are gone by then were noted; tokens open again.
+#[test]
+fn a_healing_needs_no_file() {
+    let world = World::bare();
+    let secret = world.private_file("alice.secret", SECRET);
+    world.apply(ALICE);
+    world.listen(22);
+    fs::remove_file(&secret).unwrap();
+    fs::remove_file(world.path()).unwrap();
+    is_quiet(&world, "without files");
+    shell(&world, "nft flush ruleset");
+    let said = heals(&world, "without files");
+    assert!(said.contains("alice.secret cannot be read"), "{said}");
+    assert!(!said.contains(&SECRET[..8]), "{said}");
+    world.send(CLIENT[0], &good(0).0);
+    world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+    let mode = fs::metadata(world.record()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// What was stopped for a reboot stays stopped: doors are shut, and no token opens.
+#[test]
+fn what_was_stopped_stays_stopped() {
+    let world = World::bare();
+    world.private_file("alice.secret", SECRET);
+    world.apply(ALICE);
+    world.listen(22);
+    world.yes(&["refill", "--stop"]);
+    is_quiet(&world, "stopped");
+    shell(&world, "nft flush ruleset");
+    heals(&world, "stopped");
+    world.send(CLIENT[0], &good(0).0);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    let refused = world.toctoc(&["refill"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", self::said(&refused));
+    world.yes(&["apply"]);
+    world.send(CLIENT[0], &good(1).0);
+    world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+}
