@@ -10,7 +10,7 @@ use std::time::Duration;
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, Host, STRANGER};
 
-use crate::inject::SYN;
+use crate::inject::{ACK, SYN};
 use crate::world::{PATIENCE, SEQUENCE, SHUT, World, YVES, alive, listen, start};
 
 fn a_session_outlives_its_grant_and_nothing_new_enters() {
@@ -236,9 +236,10 @@ fn once_lets_the_first_packet_repeat_itself() {
     }
 }
 
-/// Exactly that packet: no other from the same port, to no other port, and not after a `close`.
+/// That connection alone: none to another port, none after it has begun, and none after a `close`. Until it
+/// begins, a first packet with another number is another try of it.
 #[test]
-fn once_is_for_exactly_one_first_packet() {
+fn once_is_for_exactly_one_connection() {
     let policy = YVES.replace("[22]", "[22, 23]");
     let world = World::with(&policy.replace("50]", "50]\nonce = true"));
     world.nft(
@@ -254,17 +255,18 @@ fn once_is_for_exactly_one_first_packet() {
         syn(22, 7);
         syn(22, 7);
         assert_eq!(seen(), 2);
-        syn(22, 8);
         syn(23, 7);
         syn(23, 8);
         assert_eq!(seen(), 2);
-        syn(22, 7);
+        syn(22, 8);
         assert_eq!(seen(), 3);
         world.yes(&["close", "203.0.113.1"]);
         syn(22, 7);
         assert_eq!(seen(), 3);
         // A new grant is a new claim.
         world.knock(client, &SEQUENCE);
+        syn(22, 9);
+        world.inject(|injector| injector.tcp(source, 5000, 22, ACK));
         syn(22, 9);
         syn(22, 10);
         assert_eq!(seen(), 4);
