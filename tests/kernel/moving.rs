@@ -304,7 +304,10 @@ fn the_other_backend_guards_and_status_says_so() {
         }
         // The twin: what is emptied guards nothing any more.
         let flushes = match backend {
-            "nftables" => vec!["nft flush chain inet toctoc judge"],
+            "nftables" => vec![
+                "nft flush chain inet toctoc judge",
+                "nft flush chain inet toctoc incoming",
+            ],
             _ => vec![
                 "iptables -t raw -F toctoc-ports",
                 "ip6tables -t raw -F toctoc-ports",
