@@ -3,7 +3,7 @@
 //!
 //! A policy that would not be accepted is never written, and files are there whole or not at all.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -18,8 +18,8 @@ use crate::client::profile::{GAP, Way};
 use crate::firewall::listening::listeners;
 use crate::knock::{Knock, Protocol};
 use crate::policy::choose::{free_ports, pick};
-use crate::policy::edit::{NewKey, add_key, remove_key, secret_files};
-use crate::policy::load::{LoadError, load, load_text};
+use crate::policy::edit::{NewKey, add_key, has_key, remove_key, secret_files};
+use crate::policy::load::{Beside, LoadError, load, load_text, load_text_and_beside};
 use crate::policy::{Host, KeyKind, Name, Policy};
 use crate::private_file::write_new;
 use crate::single_use::Secret;
@@ -45,6 +45,11 @@ pub struct Enrolled {
     /// The sequences of a scratch key.
     pub scratch: Vec<Vec<Knock>>,
     pub door: Option<NonZeroU16>,
+    /// How the client reaches this host.
+    pub server: String,
+    /// The text of the file before, and with the key.
+    pub before: String,
+    pub after: String,
 }
 
 /// The knocks of a scratch sequence: 64 bits, and short enough to type.
@@ -83,17 +88,17 @@ const FIRST_EPHEMERAL: u16 = 32_768;
 const TRIES: usize = 50;
 
 /// Adds a key to a policy file, with a secret or a sequence that nobody can guess. `opens` may be empty
-/// where there is one door only. `server` is how the client reaches this host.
+/// where there is one door only. `server` says how the client reaches this host.
 ///
 /// # Errors
-/// When the policy is wrong, has such a key, or a file cannot be written. Then nothing was changed.
+/// When `server` does not know, the policy is wrong, has such a key, or a file cannot be written. Then nothing was changed.
 pub fn new_key(
     path: &Path,
     host: &Host<'_>,
     name: &Name,
     opens: &[String],
     kind: Kind,
-    server: &str,
+    server: impl FnOnce() -> Result<String, String>,
 ) -> Result<Enrolled, EnrolError> {
     let _alone = alone(path)?;
     let text = read(path)?;
@@ -109,7 +114,9 @@ pub fn new_key(
         }
         (opens, _) => opens.to_vec(),
     };
+    let server = server()?;
     let mut scratch = Vec::new();
+    let before = text.clone();
     let (text, way, secret) = match kind {
         Kind::Token => {
             let (text, way, secret) = token_key(path, host, &policy, &text, name, &opens)?;
@@ -144,13 +151,16 @@ pub fn new_key(
         opens,
         secret,
         profile: way.map(|way| Profile {
-            host: server.to_string(),
+            host: server.clone(),
             door,
             way,
             gap: GAP,
         }),
         scratch,
         door,
+        server,
+        before,
+        after: text,
     })
 }
 
@@ -278,34 +288,86 @@ fn random_knocks(free: Vec<Knock>, count: usize) -> Result<Vec<Knock>, String> {
     }
 }
 
-/// Takes a key out of a policy file, and its secret away. Returns the path of the secret that is to be
-/// removed once the kernel knows the key no more.
-///
-/// # Errors
-/// When there is no such key, or the file cannot be written. Then nothing was changed.
-pub fn revoke(path: &Path, host: &Host<'_>, name: &Name) -> Result<Option<PathBuf>, EnrolError> {
-    let _alone = alone(path)?;
-    let text = read(path)?;
-    let rest =
-        remove_key(&text, name).map_err(|message| format!("{}: {message}", path.display()))?;
-    load_text(path, &rest, host).map_err(EnrolError::Policy)?;
-    // Only a file that `new_key` has made, and no other key needs: another is the administrator's.
-    let made = format!("{name}.secret");
-    let own = (format!("key `{name}`"), made.clone());
-    let named = secret_files(&text)?.contains(&own);
-    let kept = secret_files(&rest)?.iter().any(|(_, file)| *file == made);
-    replace(path, &rest)?;
-    let path = path.with_file_name(made);
-    Ok((named && !kept && path.is_file()).then_some(path))
+/// A key on its way out of a policy file, which nobody else changes meanwhile.
+#[derive(Debug)]
+pub struct Removal {
+    path: PathBuf,
+    /// The text of the file as it is.
+    pub before: String,
+    /// The same without the key; `None` when the file does not have it, or is not TOML.
+    pub after: Option<String>,
+    /// The file as it is, with the files that it names, or its mistakes. They do not keep a key in.
+    pub policy: Result<(Policy, Beside), LoadError>,
+    /// The file of the key's secret, where nothing else needs it.
+    pub secret: Option<PathBuf>,
+    _alone: File,
 }
 
-/// The names and kinds of the keys of a policy, with the doors that each opens.
-pub fn keys(policy: &Policy) -> Vec<(String, String, Vec<String>)> {
+impl Removal {
+    /// Reads the file. Nothing is changed.
+    ///
+    /// # Errors
+    /// When it cannot be read, or would not be accepted without the key although it is with it.
+    pub fn read(path: &Path, host: &Host<'_>, name: &Name) -> Result<Removal, EnrolError> {
+        let alone = alone(path)?;
+        let before = read(path)?;
+        let policy = load_text_and_beside(path, &before, host);
+        let after = match has_key(&before, name) {
+            true => Some(remove_key(&before, name)?),
+            false => None,
+        };
+        let mut secret = None;
+        if let Some(after) = &after {
+            if policy.is_ok() {
+                load_text(path, after, host).map_err(EnrolError::Policy)?;
+            }
+            // Only a file that `new_key` has made, and no other key needs: another is the administrator's.
+            let made = format!("{name}.secret");
+            let own = (format!("key `{name}`"), made.clone());
+            let named = secret_files(&before)?.contains(&own);
+            let kept = secret_files(after)?.iter().any(|(_, file)| *file == made);
+            let path = path.with_file_name(made);
+            secret = (named && !kept && path.is_file()).then_some(path);
+        }
+        Ok(Removal {
+            path: path.to_path_buf(),
+            before,
+            after,
+            policy,
+            secret,
+            _alone: alone,
+        })
+    }
+
+    /// Writes the file without the key.
+    ///
+    /// # Errors
+    /// A sentence, when it cannot be written. It is as it was then.
+    pub fn write(&self) -> Result<(), String> {
+        match &self.after {
+            Some(after) => replace(&self.path, after),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names and kinds of the keys of a policy, with the doors that each opens. `used_up` are the scratch
+/// sequences that open no more, as far as that is known.
+pub fn keys(
+    policy: &Policy,
+    used_up: Option<&BTreeSet<u32>>,
+) -> Vec<(String, String, Vec<String>)> {
     let keys = policy.keys.iter().map(|key| {
         let kind = match &key.kind {
             KeyKind::Sequence(knocks) => format!("{} knocks", knocks.len()),
             KeyKind::Token(_) => "token".to_string(),
-            KeyKind::Scratch(sequences) => format!("{} scratch", sequences.len()),
+            KeyKind::Scratch(sequences) => match used_up {
+                Some(used_up) => {
+                    let left = key.scratch_left(used_up).unwrap_or(0);
+                    format!("{left} of {} scratch left", sequences.len())
+                }
+                None => format!("{} scratch", sequences.len()),
+            },
         };
         let doors = key
             .opens
@@ -320,9 +382,10 @@ pub fn keys(policy: &Policy) -> Vec<(String, String, Vec<String>)> {
 /// replaced.
 fn alone(path: &Path) -> Result<File, EnrolError> {
     let failed = |error: io::Error| format!("{} cannot be locked: {error}", path.display());
-    let path = path
-        .canonicalize()
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let path = path.canonicalize().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => EnrolError::Policy(LoadError::Missing(path.to_path_buf())),
+        _ => format!("{} cannot be read: {error}", path.display()).into(),
+    })?;
     let directory = File::open(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     directory.lock().map_err(failed)?;
     Ok(directory)

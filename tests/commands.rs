@@ -274,3 +274,92 @@ fn a_killed_demo_leaves_nothing_behind_either() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Where there is no policy yet, the next step is told.
+#[test]
+fn a_new_user_is_told_where_to_begin() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("policy.toml").display().to_string();
+    for command in [
+        &["apply"][..],
+        &["apply", "--confirm", "1m"],
+        &["apply", "--dry-run"],
+        &["status"],
+        &["check"],
+        &["key", "new", "phone"],
+        &["key", "list"],
+    ] {
+        let output = toctoc(&[command, &[path.as_str()]].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        for words in [
+            "examples/one-server.toml",
+            "man toctoc-policy",
+            "toctoc apply",
+            "next",
+        ] {
+            assert!(said.contains(words), "{command:?}: {said}");
+        }
+        assert!(!said.contains("os error"), "{command:?}: {said}");
+    }
+}
+
+/// Whoever can write to the policy, or replace it, makes the policy: it is refused before anything is changed.
+#[test]
+fn a_policy_that_others_can_change_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("toctoc");
+    fs::create_dir(&home).unwrap();
+    let policy = home.join("policy.toml");
+    fs::copy(EXAMPLE, &policy).unwrap();
+    let path = policy.to_str().unwrap();
+    for (of_file, of_home, refused) in [
+        (0o602, 0o700, true),
+        (0o660, 0o700, true),
+        (0o600, 0o777, true),
+        (0o600, 0o720, true),
+        (0o600, 0o700, false),
+        (0o600, 0o1777, false),
+    ] {
+        fs::set_permissions(&policy, fs::Permissions::from_mode(of_file)).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(of_home)).unwrap();
+        let before = fs::read_to_string(&policy).unwrap();
+        for command in [
+            &["apply", "--dry-run", path][..],
+            &[
+                "key",
+                "new",
+                "anna",
+                "--sequence",
+                "5",
+                "--host",
+                "192.0.2.1",
+                path,
+            ],
+            &["key", "revoke", "yves", path],
+        ] {
+            if !refused && command[0] == "key" {
+                continue;
+            }
+            let output = toctoc(command);
+            let said = text(&output.stderr);
+            let is_told = said.contains("others") && said.contains("chmod");
+            assert_eq!(
+                is_told, refused,
+                "{command:?} {of_file:o} {of_home:o}: {said}"
+            );
+            if refused {
+                assert_eq!(output.status.code(), Some(1), "{said}");
+                assert!(
+                    said.contains("not changed") || said.contains("nothing was changed"),
+                    "{said}"
+                );
+            }
+        }
+        assert_eq!(fs::read_to_string(&policy).unwrap(), before);
+        // It may be read.
+        let check = toctoc(&["check", "--elsewhere", path]);
+        assert_eq!(check.status.code(), Some(0));
+        assert_eq!(text(&check.stderr).contains("refuses this policy"), refused);
+    }
+}

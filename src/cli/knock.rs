@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// with a `/`.
     #[arg(value_name = "HOST|PROFILE", add = ArgValueCandidates::new(profiles))]
     target: String,
-    /// The ports to knock at, in order: 443, 443/tcp or 53/udp.
+    /// The ports to knock at, in order: 4431, 4431/tcp or 53/udp.
     #[arg(value_name = "KNOCK", value_parser = knock)]
     knocks: Vec<Knock>,
     /// Connect to this port, to see whether it is open: before, and then there is nothing to do; and
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
 pub(super) fn knock(text: &str) -> Result<Knock, String> {
     text.parse::<Knock>()
         .map_err(|error| match text.contains(',') {
-            true => format!("{error}; here knocks are apart: 443 2387 53/udp"),
+            true => format!("{error}; here knocks are apart: 4431 2387 53/udp"),
             false => error.to_string(),
         })
 }
@@ -188,7 +188,7 @@ fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
 pub(super) fn no_profile(target: &str) -> String {
     format!(
         "there is no profile {target} ({}), nor one for a host of that name; for a host, name the ports \
-         to knock at: `toctoc knock {target} 443 2387 920`",
+         to knock at: `toctoc knock {target} 4431 2387 920`",
         store::path(target).display()
     )
 }

@@ -53,7 +53,7 @@ struct Add {
     /// The TCP port that opens.
     #[arg(long, value_name = "PORT", value_parser = door)]
     door: Option<Knock>,
-    /// The ports to knock at, in order: 443,2387/tcp,53/udp.
+    /// The ports to knock at, in order: 4431,2387/tcp,53/udp.
     #[arg(long, value_name = "KNOCKS", value_delimiter = ',', value_parser = trimmed,
           required_unless_present = "token", conflicts_with = "token")]
     sequence: Vec<Knock>,

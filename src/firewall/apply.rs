@@ -1,6 +1,7 @@
 //! `Script --apply--> kernel`, whichever backend it is and was.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::apply_nftables::MARGIN;
 use super::heal::{is_removed, note_applied};
@@ -10,8 +11,9 @@ use super::record::{Origin, Record, Refused};
 use super::seal::Sealed;
 use super::sighting::{Sighting, Verdict};
 use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
-use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables};
+use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables, hidden};
 use crate::policy::{Backend, Policy};
+use crate::ruleset::iptables::Saved;
 use crate::ruleset::nftables::{TABLE, carry};
 use crate::ruleset::{Drift, Family, Grant};
 use crate::single_use::journal::Clocks;
@@ -115,7 +117,12 @@ pub(super) fn apply_locked(
     match policy.backend {
         Backend::Nftables => {
             let began = Instant::now();
-            let other = Iptables::has_rules();
+            let other = Iptables::has_rules()?;
+            // Before anything is changed: what cannot be read cannot be removed later.
+            let chains = match other {
+                true => Chains::read(firewall, Variants::All)?,
+                false => Chains::default(),
+            };
             let moving = if other {
                 Iptables::lists()?.grants()
             } else {
@@ -137,7 +144,7 @@ pub(super) fn apply_locked(
                 applied.removed += carried.removed;
             }
             if other {
-                remove_iptables(firewall, true).map_err(changed)?;
+                chains.remove().map_err(changed)?;
                 applied.moved_from = Some(Backend::Iptables);
             }
             if policy.is_single_use() {
@@ -150,6 +157,8 @@ pub(super) fn apply_locked(
         Backend::Iptables => {
             let began = Instant::now();
             let other = firewall.nft.list_if_there()?;
+            // What the host's other iptables holds is not seen by this one.
+            let chains = Chains::read(firewall, Variants::Others)?;
             let is_copy = other.is_some() && firewall.nft.sealed() == Sealed::Copy;
             let there = other.as_ref().map(|listing| listing.grants());
             let there = there.unwrap_or_default();
@@ -175,24 +184,66 @@ pub(super) fn apply_locked(
                     .load(&format!("delete table {TABLE}\n"))
                     .map_err(changed)?;
             }
-            // What the host's other iptables holds is not seen by this one.
-            remove_iptables(firewall, false).map_err(changed)?;
+            chains.remove().map_err(changed)?;
             Ok(applied)
         }
     }
 }
 
-/// Removes our chains from the variants of iptables by name, and from the host's own if that is meant
-/// too. Returns whether there were any.
-fn remove_iptables(firewall: &Firewall, own_too: bool) -> Result<bool, Failure> {
-    let own = firewall.iptables;
-    let mut any = own_too && apply_iptables::remove(own)?;
-    for variant in Iptables::BY_NAME {
-        if own_too || !own.is(variant)? {
-            any |= apply_iptables::remove(variant)?;
+/// Our chains in the variants of iptables, as they were read.
+#[derive(Debug, Default)]
+struct Chains(Vec<(Iptables, Vec<(Family, Saved)>)>);
+
+/// Which variants are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variants {
+    All,
+    /// Those that are not the host's own choice.
+    Others,
+}
+
+impl Chains {
+    /// Reads them. Nothing is changed before all could be read.
+    fn read(firewall: &Firewall, which: Variants) -> Result<Chains, Failure> {
+        let own = firewall.iptables;
+        let mut chains = Chains::default();
+        if which == Variants::All {
+            chains.0.push((own, apply_iptables::chains(own)?));
         }
+        for variant in Iptables::BY_NAME {
+            let same = match which {
+                Variants::Others => match own.is(variant) {
+                    Ok(same) => same,
+                    Err(failure) => {
+                        // That there is no such program at all is the better word.
+                        own.save(Family::V4)?;
+                        return Err(failure);
+                    }
+                },
+                // Where the host's own is missing, nothing was read of it.
+                Variants::All => own.is(variant).unwrap_or(false),
+            };
+            if !same {
+                chains.0.push((variant, apply_iptables::chains(variant)?));
+            }
+        }
+        Ok(chains)
     }
-    Ok(any)
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|(_, found)| found.is_empty())
+    }
+
+    /// The families in which there are any.
+    fn families(&self) -> Vec<Family> {
+        let found = self.0.iter().flat_map(|(_, found)| found);
+        found.map(|(family, _)| *family).collect()
+    }
+
+    fn remove(&self) -> Result<(), Failure> {
+        let mut variants = self.0.iter();
+        variants.try_for_each(|(variant, found)| apply_iptables::remove(*variant, found))
+    }
 }
 
 /// What a removal did.
@@ -218,7 +269,10 @@ pub fn remove(
 ) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
     let record = Record::read(&firewall.state);
-    let nothing_left = || !firewall.nft.is_there().unwrap_or(true) && !Iptables::has_rules();
+    let nothing_left = || {
+        let table = firewall.nft.is_there().unwrap_or(true);
+        !table && !Iptables::has_rules().unwrap_or(true)
+    };
     let mut removed = remove_locked(firewall, backend, clocks)?;
     let is_running = |record: &Record| is_removed(record, backend);
     if record.as_ref().is_ok_and(is_running) || nothing_left() {
@@ -236,6 +290,17 @@ pub(super) fn remove_locked(
     backend: Option<Backend>,
     clocks: Clocks,
 ) -> Result<Removed, Failure> {
+    // All is read before anything is removed: what cannot be read is not absent.
+    let mut chains = Chains::default();
+    if backend != Some(Backend::Nftables) {
+        chains = Chains::read(firewall, Variants::All)?;
+        if chains.is_empty() && Iptables::has_rules()? {
+            // That there is no such program is the better word.
+            firewall.iptables.save(Family::V4)?;
+        }
+        // Chains that somebody has emptied mention no list any more: that they are not asked for is right.
+        hidden::none_is_missing(&chains.families())?;
+    }
     let mut any = false;
     let mut unsaved = None;
     if backend != Some(Backend::Iptables) {
@@ -250,9 +315,7 @@ pub(super) fn remove_locked(
             any = true;
         }
     }
-    // Chains that somebody has emptied mention no list any more, so it is not asked for one here.
-    if backend != Some(Backend::Nftables) {
-        let there = Iptables::has_rules();
+    if !chains.is_empty() {
         let half = |failure: Failure| match any {
             true => Failure {
                 left: Left::Unknown,
@@ -260,14 +323,12 @@ pub(super) fn remove_locked(
             },
             false => failure,
         };
-        let removed = remove_iptables(firewall, true).map_err(half)?;
-        if there && !removed {
-            // The kernel says that there are rules, and no program shows them.
-            firewall.iptables.save(Family::V4)?;
-        }
-        any |= removed;
+        chains.remove().map_err(half)?;
+        any = true;
     }
-    if !any && backend.is_none() {
+    if any {
+        gone(firewall, backend)?;
+    } else if backend.is_none() {
         firewall.nft.installed()?;
     }
     Ok(Removed {
@@ -275,4 +336,32 @@ pub(super) fn remove_locked(
         unsaved: unsaved.map(|failure| failure.message),
         unnoted: None,
     })
+}
+
+/// How long the kernel may take to forget the lists of rules that are gone.
+const FORGETTING: Duration = Duration::from_secs(5);
+
+/// Looks whether what was removed is gone.
+fn gone(firewall: &Firewall, backend: Option<Backend>) -> Result<(), Failure> {
+    let unknown = |failure| Failure {
+        left: Left::Unknown,
+        ..failure
+    };
+    let start = Instant::now();
+    loop {
+        let table =
+            backend != Some(Backend::Iptables) && firewall.nft.is_there().map_err(unknown)?;
+        let rules = backend != Some(Backend::Nftables) && Iptables::has_rules().map_err(unknown)?;
+        let what = match (table, rules) {
+            (false, false) => return Ok(()),
+            (true, _) => format!("table {TABLE} is there still, or again"),
+            (false, true) => "the kernel keeps lists of toctoc's rules still".to_string(),
+        };
+        if start.elapsed() > FORGETTING {
+            return Err(unknown(Failure::unchanged(format!(
+                "it was removed, and {what}"
+            ))));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -43,7 +43,7 @@ pub fn apply(
     again: impl Fn() -> Result<Vec<Grant>, Failure>,
 ) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
-    let live = if Iptables::has_rules() {
+    let live = if Iptables::has_rules()? {
         Iptables::lists()?.held()
     } else {
         Vec::new()
@@ -69,6 +69,7 @@ pub fn apply(
             .collect();
         let extra: Vec<GrantList> = kept.difference(&own).cloned().collect();
         let script = render(policy, &automaton, family, &extra);
+        iptables.shows_all(&before, &script)?;
         let held = lists_of(&before).into_iter().chain(kept).collect();
         let wanted = Wanted::script(&script, &before);
         iptables.check(family, &change(&before, &wanted))?;
@@ -295,20 +296,30 @@ pub fn differences(
     Ok(compare(family, &fresh, actual))
 }
 
-/// Takes our chains out of the firewall, both families. Returns whether there were any.
+/// Our chains, of the families that have any.
 ///
 /// # Errors
-/// When they could not be read or removed.
-pub fn remove(iptables: Iptables) -> Result<bool, Failure> {
-    let mut any = false;
+/// When they could not be read.
+pub fn chains(iptables: Iptables) -> Result<Vec<(Family, Saved)>, Failure> {
+    let mut found = Vec::new();
     for family in Iptables::families() {
         let running = iptables.save_if_there(family)?;
         if !running.is_empty() {
-            iptables.restore(family, &change(&running, &Wanted::default()))?;
-            any = true;
+            found.push((family, running));
         }
     }
-    Ok(any)
+    Ok(found)
+}
+
+/// Takes these chains out of the firewall.
+///
+/// # Errors
+/// When they could not be removed.
+pub fn remove(iptables: Iptables, chains: &[(Family, Saved)]) -> Result<(), Failure> {
+    for (family, running) in chains {
+        iptables.restore(*family, &change(running, &Wanted::default()))?;
+    }
+    Ok(())
 }
 
 /// Whether the policy lets this list's holder have this door.

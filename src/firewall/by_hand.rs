@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::lock::Lock;
 use super::record::Record;
-use super::{Failure, Firewall, Iptables, Left, Nft, list_size};
+use super::{Failure, Firewall, Iptables, Left, Nft, hidden, list_size};
 use crate::policy::{Backend, Name, nearest};
 use crate::ruleset::iptables::{self, GrantList, Holder, Room, Saved};
 use crate::ruleset::nftables::{self, Listing};
@@ -254,7 +254,7 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
         nftables: None,
         iptables: Vec::new(),
     };
-    let there = Iptables::has_rules();
+    let there = Iptables::has_rules()?;
     if backend != Some(Backend::Iptables) {
         running.nftables = match there {
             true => firewall.nft.list_if_there()?,
@@ -268,6 +268,8 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
                 running.iptables.push((family, saved));
             }
         }
+        let shown: Vec<Family> = running.iptables.iter().map(|(family, _)| *family).collect();
+        hidden::none_is_missing(&shown)?;
     }
     if running.nftables.is_none() && running.iptables.is_empty() {
         return Err(nothing_applied());

@@ -97,7 +97,8 @@ fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failu
 /// something of ours is there (an earlier release noted no sightings).
 fn running(firewall: &Firewall, last: Option<&Sighting>) -> Option<Origin> {
     let origin = firewall.record().ok()?.running?;
-    let there = || firewall.nft.is_there().unwrap_or(false) || Iptables::has_rules();
+    let there =
+        || firewall.nft.is_there().unwrap_or(false) || Iptables::has_rules().unwrap_or(false);
     let is_kept = match last {
         Some(last) => last.is_of(&origin),
         None => there(),

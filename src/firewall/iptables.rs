@@ -9,16 +9,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::exec::{Ended, run};
-use super::{Failure, Left, hint};
+use super::{Failure, Left, hidden, hint};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::names::{is_our_list, midway};
-use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, parse_list};
+use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, Script, parse_list};
 
 /// The programs of one variant: what `iptables` is on this host, or one of the two by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Iptables {
     suffix: &'static str,
 }
+
+/// The tables that rules of ours can be in.
+const TABLES: [&str; 3] = ["raw", "mangle", "filter"];
 
 /// What a kernel needs besides the tables themselves.
 const MODULES: &str =
@@ -73,14 +76,12 @@ impl Iptables {
     /// Our chains of a family.
     ///
     /// # Errors
-    /// When the program is missing, not permitted, or prints what is no listing.
+    /// When the program is missing, not permitted, prints what is no listing, or does not show a table
+    /// that holds chains of ours.
     pub fn save(self, family: Family) -> Result<Saved, Failure> {
         let program = self.program(family, "save");
         let ended = start(&[&program, "-c"], "")?;
-        if !ended.succeeded() {
-            return Err(Failure::unchanged(said(&program, &ended)));
-        }
-        parse(&ended)
+        self.saved(family, &ended)
     }
 
     /// Like [`save`](Iptables::save); nothing where there is no such program.
@@ -91,10 +92,56 @@ impl Iptables {
         let program = self.program(family, "save");
         match run(&[&program, "-c"], "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Saved::default()),
-            Ok(ended) if ended.succeeded() => parse(&ended),
-            Ok(ended) => Err(Failure::unchanged(said(&program, &ended))),
+            Ok(ended) => self.saved(family, &ended),
             Err(error) => Err(Failure::unchanged(error.to_string())),
         }
+    }
+
+    fn saved(self, family: Family, ended: &Ended) -> Result<Saved, Failure> {
+        let program = self.program(family, "save");
+        let saved = match ended.succeeded() {
+            true => parse(ended)?,
+            false if lacks_names(&ended.stderr) => return self.save_by_name(family),
+            false => return Err(Failure::unchanged(said(&program, ended))),
+        };
+        for (table, words) in &saved.hidden {
+            hidden::holds_nothing_of_ours(family, table, &program, words)?;
+        }
+        Ok(saved)
+    }
+
+    /// Our chains where iptables-legacy may not read which tables there are (root of a container). Each table
+    /// is named then. The kernel makes a table that is named, so none is where no rule of ours can be.
+    fn save_by_name(self, family: Family) -> Result<Saved, Failure> {
+        let mut saved = Saved::default();
+        if !Iptables::has_rules()? {
+            return Ok(saved);
+        }
+        let program = self.program(family, "save");
+        for table in TABLES {
+            let ended = start(&[&program, "-c", "-t", table], "")?;
+            if !ended.succeeded() {
+                return Err(Failure::unchanged(said(&program, &ended)));
+            }
+            saved.tables.extend(parse(&ended)?.tables);
+        }
+        Ok(saved)
+    }
+
+    /// Makes sure that the program shows every table in which a script puts rules: no other can be
+    /// verified. `before` is what it has shown.
+    ///
+    /// # Errors
+    /// When it does not show one of them.
+    pub fn shows_all(self, before: &Saved, script: &Script) -> Result<(), Failure> {
+        for table in &script.tables {
+            if let Some(words) = before.hidden.get(table.name) {
+                let program = self.program(script.family, "save");
+                let message = hidden::not_shown(script.family, table.name, &program, words);
+                return Err(Failure::unchanged(message));
+            }
+        }
+        Ok(())
     }
 
     /// What this program prints of a text that has just been loaded where nothing else is: in a
@@ -107,9 +154,16 @@ impl Iptables {
             self.program(family, "save"),
             self.program(family, "restore"),
         );
-        let load_and_save = r#""$0" --noflush --wait=20 && exec "$1" -c"#;
-        let shell = ["sh", "-c", load_and_save, &restore, &save];
-        let ended = start(&[&["unshare", "--net", "--"], &shell[..]].concat(), text)?;
+        let load_and = |then: &str| {
+            let script = format!(r#""$0" --noflush --wait=20 && {then}"#);
+            let shell = ["sh", "-c", &script, &restore, &save];
+            start(&[&["unshare", "--net", "--"], &shell[..]].concat(), text)
+        };
+        let mut ended = load_and(r#"exec "$1" -c"#)?;
+        if !ended.succeeded() && lacks_names(&ended.stderr) {
+            let each = TABLES.map(|table| format!(r#""$1" -c -t {table}"#));
+            ended = load_and(&each.join(" && "))?;
+        }
         if ended.succeeded() {
             return parse(&ended);
         }
@@ -163,11 +217,25 @@ impl Iptables {
         open_lists().len()
     }
 
-    /// Whether rules of ours are in the kernel: all of them mention lists, and one list always.
-    pub fn has_rules() -> bool {
-        let names = names().unwrap_or_default();
-        let known = Family::BOTH.map(midway);
-        names.iter().any(|name| known.contains(name))
+    /// Whether rules of ours are in the kernel, whatever variant has loaded them: all of them mention
+    /// lists, and one list always.
+    ///
+    /// # Errors
+    /// When the kernel's lists cannot be read.
+    pub fn has_rules() -> Result<bool, Failure> {
+        let families = Family::BOTH.map(Iptables::has_rules_of);
+        families
+            .into_iter()
+            .try_fold(false, |any, found| Ok(any | found?))
+    }
+
+    /// The same of one family.
+    ///
+    /// # Errors
+    /// As for [`has_rules`](Iptables::has_rules).
+    pub fn has_rules_of(family: Family) -> Result<bool, Failure> {
+        let names = names().map_err(|error| unreadable(LISTS, &error))?;
+        Ok(names.contains(&midway(family)))
     }
 
     /// All lists whose names begin like ours, and the time.
@@ -175,18 +243,19 @@ impl Iptables {
     /// # Errors
     /// When neither the kernel's clock can be read nor guessed.
     pub fn lists() -> Result<Lists, Failure> {
-        let unreadable = |path: &str, error: &dyn std::fmt::Display| {
-            Failure::unchanged(format!("{path} cannot be read: {error}"))
-        };
         let mut entries = BTreeMap::new();
         for name in names().map_err(|error| unreadable(LISTS, &error))? {
             if !name.starts_with("toctoc") {
                 continue;
             }
             let path = Path::new(LISTS).join(&name);
-            // A list may go while we look.
-            if let Ok(text) = fs::read_to_string(&path) {
-                entries.insert(name, parse_list(&text));
+            match fs::read_to_string(&path) {
+                Ok(text) => {
+                    entries.insert(name, parse_list(&text));
+                }
+                // A list may go while we look.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(&path.display().to_string(), &error)),
             }
         }
         let newest = entries
@@ -228,6 +297,10 @@ fn clock(newest: u64) -> Option<Clock> {
         let since_start = std::time::Duration::try_from(since_start).ok()?;
         Clock::guess(newest, since_start)
     })
+}
+
+fn unreadable(path: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::unchanged(format!("{path} cannot be read: {error}"))
 }
 
 fn names() -> io::Result<Vec<String>> {
@@ -294,6 +367,11 @@ fn start(command: &[&str], stdin: &str) -> Result<Ended, Failure> {
             _ => format!("`{program}` could not be started: {error}"),
         })
     })
+}
+
+/// Whether iptables-legacy says that it may not read `/proc/net/ip_tables_names` (or the like of IPv6).
+fn lacks_names(stderr: &str) -> bool {
+    stderr.contains("_tables_names") && stderr.contains("Permission denied")
 }
 
 fn parse(ended: &Ended) -> Result<Saved, Failure> {

@@ -19,7 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// work, and nobody else shall be before it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    /// Where it is, unless the namespace itself is locked.
+    path: Option<PathBuf>,
 }
 
 impl Lock {
@@ -31,13 +33,20 @@ impl Lock {
         let failed = |error: io::Error| {
             Failure::unchanged(format!("this firewall cannot be locked: {error}"))
         };
-        let file = open().map_err(failed)?;
+        let (mut file, path) = open().map_err(failed)?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
+                // Whoever held it has removed it: another may have made it again meanwhile.
+                Ok(()) if path.as_ref().is_some_and(|path| !is_at(&file, path)) => {
+                    file = open().map_err(failed)?.0;
+                }
                 Ok(()) => {
                     fcntl_setfd(&file, FdFlags::empty()).map_err(|e| failed(e.into()))?;
-                    return Ok(Lock { _file: file });
+                    if let Some(path) = &path {
+                        remove_others(path);
+                    }
+                    return Ok(Lock { file, path });
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
@@ -54,20 +63,65 @@ impl Lock {
     }
 }
 
+/// A lock is there while it is held, and no longer: network namespaces come and go. Whatever else holds the
+/// file (an nft of ours that is still at work) keeps it, since we end only after it.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.as_ref().filter(|path| is_at(&self.file, path)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes the locks that nobody holds: of those who were killed, in namespaces that may be gone.
+fn remove_others(own: &Path) {
+    let files = own
+        .parent()
+        .and_then(|directory| fs::read_dir(directory).ok());
+    let paths = files
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path());
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|end| end == "lock") && path != own;
+    for path in paths.filter(is_lock) {
+        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let file = File::options()
+            .write(true)
+            .custom_flags(nofollow)
+            .open(&path);
+        // Held while it is removed, so that nobody takes it in between without seeing that it is gone.
+        if let Ok(file) = file
+            && file.try_lock().is_ok()
+            && is_at(&file, &path)
+        {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether this is the file that is there.
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |found: fs::Metadata| (found.dev(), found.ino());
+    let (own, there) = (file.metadata(), fs::symlink_metadata(path));
+    own.is_ok_and(|own| there.is_ok_and(|there| number(own) == number(there)))
+}
+
 /// The file to lock: `/run/toctoc/NAMESPACE.lock`. Who cannot write there (root of a user namespace)
 /// locks the namespace itself, which only who is inside can reach; were it so for everyone, any
 /// local user could keep the administrator waiting.
-fn open() -> io::Result<File> {
+fn open() -> io::Result<(File, Option<PathBuf>)> {
     let Some(path) = beside("lock") else {
-        return File::open(NAMESPACE);
+        return Ok((File::open(NAMESPACE)?, None));
     };
-    File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-        .open(path)
+        .open(&path)?;
+    Ok((file, Some(path)))
 }
 
 /// The network namespace of this thread.

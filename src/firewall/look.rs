@@ -47,7 +47,7 @@ impl Look {
     /// When they cannot be listed.
     pub(super) fn of_iptables(programs: Iptables) -> Result<Look, Failure> {
         let mut digest = DefaultHasher::new();
-        Iptables::has_rules().hash(&mut digest);
+        Iptables::has_rules()?.hash(&mut digest);
         for family in Iptables::families() {
             format!("{:?}", programs.save(family)?.uncounted()).hash(&mut digest);
         }

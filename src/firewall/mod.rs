@@ -9,15 +9,19 @@ pub mod caller;
 pub mod events;
 mod exec;
 pub mod heal;
+mod hidden;
 mod hint;
 mod iptables;
 pub mod listening;
 mod lock;
 mod look;
+mod namespaces;
 mod netlink;
 mod nft;
 pub mod noted;
+pub mod preview;
 pub mod record;
+pub mod revoke;
 mod seal;
 mod sighting;
 mod state_file;
@@ -60,7 +64,7 @@ impl Firewall {
             let listing = self.nft.list_grants()?;
             grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
         }
-        if Iptables::has_rules() {
+        if Iptables::has_rules()? {
             grants.extend(Iptables::lists()?.grants());
         }
         Ok(grants)

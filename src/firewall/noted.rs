@@ -15,7 +15,7 @@ pub struct Noted {
     pub trial_ends_in: Option<f64>,
     /// The file is what was on trial last, and it was not confirmed.
     pub not_confirmed: bool,
-    /// Why it could not go back after a trial, if so.
+    /// Why it could not go back after a trial, if so. It is tried again while `trial_ends_in` is 0.
     pub could_not_go_back: Option<String>,
     /// Why the file cannot be used, if so: all else here is about what was applied, and so is the next boot.
     #[serde(default)]
@@ -23,6 +23,9 @@ pub struct Noted {
     /// What runs, where that is another file than the one that is applied at boot, and no file was asked about.
     #[serde(default)]
     pub running: Option<Running>,
+    /// How often it was tried, and how many seconds ago the last time.
+    #[serde(default)]
+    pub tried: Option<(u32, f64)>,
 }
 
 /// The policy that runs, and what the next boot does.
@@ -38,18 +41,26 @@ pub struct Running {
 }
 
 impl Noted {
+    /// Whether a trial is over and what was before is not there again.
+    pub fn is_stuck(&self) -> bool {
+        self.trial_ends_in == Some(0.0)
+    }
+
     /// What a record says at a moment of the policy at `path`, where the file holds `text`.
     pub fn of(record: &Record, now: &Moment, path: &Path, text: &str) -> Noted {
         let running = record.running.as_ref().filter(|origin| origin.is_at(path));
         let refused = record.refused.as_ref();
         let trial = record.trial.as_ref();
+        let stuck = trial.and_then(|trial| trial.stuck.as_ref());
+        let failed = refused.and_then(|refused| refused.failed.clone());
         Noted {
             file_changed: running.is_some_and(|origin| origin.text != text),
             trial_ends_in: trial.map(|trial| trial.left(now).as_secs_f64()),
             not_confirmed: record.has_refused(text),
             file_unusable: None,
             running: None,
-            could_not_go_back: refused.and_then(|refused| refused.failed.clone()),
+            could_not_go_back: stuck.map(|stuck| stuck.why.clone()).or(failed),
+            tried: stuck.map(|stuck| (stuck.tries, stuck.ago(now).as_secs_f64())),
         }
     }
 }

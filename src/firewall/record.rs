@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::namespaces::living;
 use super::{Failure, Firewall, StateFile, list_size};
+use crate::policy::edit::{remove_key, secret_files};
 use crate::policy::load::{Beside, LoadError, beside, load_text_again};
 use crate::policy::{Backend, Host, Name, Policy};
 use crate::ruleset::nftables::EndedElsewhere;
@@ -26,6 +28,9 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Record {
     version: u32,
+    /// The start of the machine in which it was written; empty where an earlier release wrote it.
+    #[serde(default)]
+    boot: String,
     /// What runs, `None` when nothing of ours does.
     pub running: Option<Origin>,
     /// Set while `running` is on trial.
@@ -59,6 +64,31 @@ pub struct Trial {
     ends: Moment,
     /// Grants that the policy on trial ended.
     ended: Vec<EndedGrant>,
+    /// The digests of texts of the file that are the policy on trial but for keys that `toctoc key` has
+    /// added or removed: these are no less on trial.
+    #[serde(default)]
+    edits: Vec<String>,
+    /// Set when its time was over and it could not go back. It is tried again.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
+}
+
+/// A way back that was not found yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stuck {
+    /// A sentence.
+    pub why: String,
+    pub tries: u32,
+    /// When it was tried last.
+    last: Moment,
+}
+
+impl Stuck {
+    /// How long ago it was tried last.
+    pub fn ago(&self, now: &Moment) -> Duration {
+        now.after(&self.last)
+    }
 }
 
 /// A policy that was on trial and was not confirmed.
@@ -69,8 +99,11 @@ pub struct Refused {
     digest: String,
     /// When it went back, in seconds since 1970.
     pub at: i64,
-    /// Why it could not go back, if so: a sentence.
+    /// Why it could not go back, if so: a sentence. Earlier releases wrote it.
     pub failed: Option<String>,
+    /// As [`Trial`] has them.
+    #[serde(default)]
+    edits: Vec<String>,
 }
 
 /// What to apply when the machine starts.
@@ -82,6 +115,8 @@ pub enum AtStart {
     OnTrial(Origin),
     /// What ran before a trial that was not confirmed (`None`: nothing did).
     Before(Option<Origin>, Option<Refused>),
+    /// What was applied since the machine was started: it was only a reload, and the file was changed.
+    Applied(Origin, Option<Refused>),
 }
 
 /// A moment that no step of the clock moves.
@@ -96,12 +131,11 @@ pub struct Moment {
 
 impl Moment {
     pub fn now() -> Moment {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
         Moment {
-            boot: boot.trim().to_string(),
+            boot: this_start(),
             milliseconds: seconds * 1000 + milliseconds,
         }
     }
@@ -194,6 +228,12 @@ impl EndedGrant {
     }
 }
 
+/// A name for this start of the machine.
+fn this_start() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_string()
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -235,6 +275,26 @@ impl Origin {
         load_text_again(&self.path, &self.text, &host, &self.files)
     }
 
+    /// The same without a key, and without the secret of that key.
+    ///
+    /// # Errors
+    /// A sentence, when it has no such key.
+    pub fn without_key(&self, name: &Name) -> Result<Origin, String> {
+        let text = remove_key(&self.text, name)?;
+        let named = |text: &str| -> Result<Vec<String>, String> {
+            let files = secret_files(text)?.into_iter();
+            Ok(files.map(|(_, file)| file).collect())
+        };
+        let (before, after) = (named(&self.text)?, named(&text)?);
+        let mut files = self.files.clone();
+        files.retain(|file, _| !before.contains(file) || after.contains(file));
+        Ok(Origin {
+            text,
+            files,
+            ..self.clone()
+        })
+    }
+
     /// Whether this is what a file at `path` says that holds `text`.
     pub fn is(&self, path: &Path, text: &str) -> bool {
         self.is_at(path) && self.text == text
@@ -254,12 +314,29 @@ impl Trial {
             before,
             ends: Moment::now().plus(lasting),
             ended: Vec::new(),
+            edits: Vec::new(),
+            stuck: None,
         }
+    }
+
+    /// Notes that it could not go back.
+    pub fn note_stuck(&mut self, why: &str, now: Moment) {
+        let tries = self.stuck.as_ref().map_or(0, |stuck| stuck.tries);
+        self.stuck = Some(Stuck {
+            why: why.to_string(),
+            tries: tries.saturating_add(1),
+            last: now,
+        });
     }
 
     /// The same for another policy, and a time of its own: it goes back to what was there before both.
     pub fn again(self, id: u64, lasting: Duration) -> Trial {
-        let mut again = Trial { id, ..self };
+        let mut again = Trial {
+            id,
+            edits: Vec::new(),
+            stuck: None,
+            ..self
+        };
         again.extend(lasting);
         again
     }
@@ -360,10 +437,16 @@ impl Record {
     /// A sentence.
     pub fn write(&self, state: &StateFile) -> Result<(), String> {
         let file = file();
-        let text = serde_json::to_string(self)
+        let record = Record {
+            boot: this_start(),
+            ..self.clone()
+        };
+        let text = serde_json::to_string(&record)
             .map(Zeroizing::new)
             .map_err(|error| format!("{} cannot be written: {error}", state.shown(&file)))?;
-        state.put(&file, &text)
+        state.put(&file, &text)?;
+        forget_vanished(state, &file);
+        Ok(())
     }
 
     /// Notes that this is applied for good.
@@ -378,8 +461,8 @@ impl Record {
         let record = Record {
             version: VERSION,
             running,
-            trial: None,
             refused,
+            ..Record::default()
         };
         record.write(state)
     }
@@ -423,12 +506,13 @@ impl Record {
         }
     }
 
-    /// The policy that runs was not confirmed. `now` is in seconds since 1970.
-    pub fn refuse(&mut self, now: i64, failed: Option<String>) {
+    /// The policy that runs was not confirmed; `trial` is what it was on. `now` is in seconds since 1970.
+    pub fn refuse(&mut self, trial: &Trial, now: i64) {
         let refused = self.running.as_ref().map(|origin| Refused {
             digest: digest(&origin.text),
             at: now,
-            failed,
+            failed: None,
+            edits: trial.edits.clone(),
         });
         self.refused = refused;
     }
@@ -436,7 +520,29 @@ impl Record {
     /// Whether a policy of this text was on trial last, and not confirmed.
     pub fn has_refused(&self, text: &str) -> bool {
         let refused = self.refused.as_ref();
-        refused.is_some_and(|refused| refused.digest == digest(text))
+        let digest = digest(text);
+        refused.is_some_and(|refused| refused.digest == digest || refused.edits.contains(&digest))
+    }
+
+    /// Whether a file of this text says what is on trial.
+    fn is_on_trial(&self, text: &str) -> bool {
+        let (Some(trial), Some(running)) = (&self.trial, &self.running) else {
+            return false;
+        };
+        running.text == text || trial.edits.contains(&digest(text))
+    }
+
+    /// Notes that `toctoc key` changes the text of the policy's file: what was on trial or refused is so
+    /// still. `running` is the policy that runs from now on, if that changes too.
+    pub fn note_edit(&mut self, before: &str, after: &str, running: Option<Origin>) {
+        let (on_trial, refused) = (self.is_on_trial(before), self.has_refused(before));
+        self.running = running.or(self.running.take());
+        if let Some(trial) = self.trial.as_mut().filter(|_| on_trial) {
+            trial.edits.push(digest(after));
+        }
+        if let Some(record) = self.refused.as_mut().filter(|_| refused) {
+            record.edits.push(digest(after));
+        }
     }
 
     /// The policy that worked last: what runs, or, when the time of a trial is over, what ran before it.
@@ -447,25 +553,33 @@ impl Record {
         }
     }
 
-    /// What to apply when the machine starts, where the file of the policy says `text`: a policy that was
-    /// on trial and not confirmed does not come in this way.
+    /// What to apply when the machine starts or the unit is reloaded, where the file of the policy says
+    /// `text`: a policy that was on trial and not confirmed does not come in this way, and what is in the
+    /// file and was not applied comes in with a start of the machine only.
     pub fn at_start(mut self, text: &str, now: &Moment, clock: i64) -> AtStart {
+        let same_start = self.boot == now.boot;
         if let Some(trial) = &self.trial
             && !trial.left(now).is_zero()
             && let Some(running) = &self.running
         {
             return AtStart::OnTrial(running.clone());
         }
-        let on_trial = |origin: &Origin| origin.text == text;
-        if let Some(trial) = self.trial.take()
-            && self.running.as_ref().is_some_and(on_trial)
-        {
-            self.refuse(clock, None);
+        let on_trial = self.is_on_trial(text);
+        if let Some(trial) = self.trial.take() {
+            self.refuse(&trial, clock);
             self.running = trial.before;
-        } else if !self.has_refused(text) {
-            return AtStart::File;
+            if on_trial {
+                return AtStart::Before(self.running, self.refused);
+            }
+        } else if self.has_refused(text) {
+            return AtStart::Before(self.running, self.refused);
         }
-        AtStart::Before(self.running, self.refused)
+        match self.running {
+            Some(running) if same_start && running.text != text => {
+                AtStart::Applied(running, self.refused)
+            }
+            _ => AtStart::File,
+        }
     }
 }
 
@@ -482,6 +596,37 @@ impl Firewall {
 fn digest(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Removes the records of network namespaces that are gone: those of an earlier start of the machine, and those
+/// that no process knows any more. The first namespace is always there.
+fn forget_vanished(state: &StateFile, own: &str) {
+    let number = |name: &str| -> Option<u64> {
+        let number = name.strip_prefix("applied-")?.strip_suffix(".json")?;
+        number.parse().ok().filter(|_| name != own)
+    };
+    let names = state.names();
+    let others: Vec<(u64, &String)> = names
+        .iter()
+        .filter_map(|name| Some((number(name)?, name)))
+        .collect();
+    if others.is_empty() {
+        return;
+    }
+    let (living, start) = (living(), this_start());
+    for (number, name) in others {
+        let text = state.text(name).ok().flatten().unwrap_or_default();
+        let record: Option<Record> = serde_json::from_str(&text).ok();
+        let boot = record.map_or(String::new(), |record| record.boot);
+        let is_old = !boot.is_empty() && boot != start;
+        if is_old
+            || living
+                .as_ref()
+                .is_some_and(|living| !living.contains(&number))
+        {
+            state.remove(name);
+        }
+    }
 }
 
 /// The name of the file: each network namespace has a firewall of its own. The kernel's first one is known

@@ -107,6 +107,21 @@ impl StateFile {
         }
     }
 
+    /// The names of all files.
+    pub(super) fn names(&self) -> Vec<String> {
+        let files = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = files.filter_map(|file| file.file_name().into_string().ok());
+        names.collect()
+    }
+
+    /// Removes a file that nobody needs any more. If it cannot be removed, it stays.
+    pub(super) fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.directory.join(name));
+    }
+
     /// Writes a file. After a power cut there is the old one or the new one.
     ///
     /// # Errors

@@ -264,6 +264,27 @@ pub(super) fn top_up(
     })
 }
 
+/// The scratch sequences that are used up, as far as the kernel and the state file know.
+///
+/// # Errors
+/// When either cannot be read.
+pub fn used_up(firewall: &Firewall, policy: &Policy) -> Result<BTreeSet<u32>, Failure> {
+    if !policy.has_scratch() {
+        return Ok(BTreeSet::new());
+    }
+    let mut used_up = match firewall.state.read() {
+        Kept::Journal(journal) => journal.burnt,
+        Kept::Nothing => BTreeSet::new(),
+        Kept::Broken(message) => return Err(Failure::unchanged(message)),
+    };
+    if firewall.nft.is_there()?
+        && let Some(listing) = firewall.nft.list_part("set", BURNT)?
+    {
+        used_up.append(&mut burnt(&listing).unwrap_or_default());
+    }
+    Ok(used_up)
+}
+
 /// The scratch sequences that were used up under an earlier table. They have to be in the new one from
 /// its first moment.
 pub(super) fn burnt_before(state: &StateFile, policy: &Policy) -> Result<BTreeSet<u32>, Failure> {

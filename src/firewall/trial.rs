@@ -75,7 +75,7 @@ pub fn begin(
 
 /// What ran until now, as far as it is known.
 fn before(firewall: &Firewall, record: &Record, clocks: Clocks) -> Result<Option<Origin>, Failure> {
-    if !firewall.nft.is_there()? && !Iptables::has_rules() {
+    if !firewall.nft.is_there()? && !Iptables::has_rules()? {
         return Ok(None);
     }
     let Some(origin) = &record.running else {
@@ -127,6 +127,17 @@ pub fn confirm(firewall: &Firewall) -> Result<Confirmed, Failure> {
     };
     record.write(&firewall.state).map_err(goes_on)?;
     Ok(Confirmed::Stays(record.running, Box::new(trial)))
+}
+
+/// Notes that the trial of this number could not go back, if it is noted still.
+pub fn note_stuck(firewall: &Firewall, id: u64, failure: &Failure) -> Result<(), Failure> {
+    let _lock = Lock::take()?;
+    let mut record = Record::read(&firewall.state).map_err(Failure::unchanged)?;
+    if let Some(trial) = record.trial.as_mut().filter(|trial| trial.id == id) {
+        trial.note_stuck(&failure.to_string(), Moment::now());
+        record.write(&firewall.state).map_err(Failure::unchanged)?;
+    }
+    Ok(())
 }
 
 /// What was gone back to.
@@ -194,7 +205,7 @@ pub fn roll_back(
             note_applied(before, policy.backend, &mut applied);
         }
     }
-    record.refuse(clocks.now, None);
+    record.refuse(&trial, clocks.now);
     record.running = trial.before.clone();
     let unnoted = record.write(state).err();
     Ok(Some(Back {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::exec::{run, start_apart};
 use super::record::{Moment, Record};
 use super::tokens::clocks;
-use super::trial::{Back, roll_back};
+use super::trial::{Back, note_stuck, roll_back};
 use super::{Failure, Firewall, StateFile};
 
 /// How often the process looks whether the trial is over.
@@ -22,9 +22,13 @@ const GLANCE: Duration = Duration::from_millis(250);
 /// What it prints when it is ready.
 const READY: &[u8] = b"ready\n";
 
-/// How often it tries to go back, and how long it waits in between.
-const TRIES: usize = 60;
+/// How long it waits before it tries again to go back, so often, and how long after that.
 const PAUSE: Duration = Duration::from_secs(5);
+const TRIES: usize = 60;
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
+/// The system's log hears of every so manieth failure.
+const LOUD: usize = 12;
 
 /// Whoever ends the trial.
 #[derive(Debug)]
@@ -111,10 +115,11 @@ pub fn disarm(id: u64) {
 }
 
 /// What is behind `toctoc rollback --trial`: waits for the end of the trial and goes back, unless it was
-/// confirmed. `apart` is said to the process that [`arm`] starts.
+/// confirmed. Where it cannot go back, it says so and tries again, for as long as the trial is noted. `apart`
+/// is said to the process that [`arm`] starts.
 ///
 /// # Errors
-/// When it could not go back however often it was tried. It is noted why.
+/// When the process cannot leave the session that it was started in.
 pub fn end_trial(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Back>, Failure> {
     let starter = match apart {
         true => Some(leave().map_err(|error| Failure::unchanged(error.to_string()))?),
@@ -149,16 +154,26 @@ pub fn end_trial(firewall: &Firewall, id: u64, apart: bool) -> Result<Option<Bac
             }
             Err(failure) => failure,
         };
-        tried += 1;
-        if tried == TRIES {
-            if let Ok(mut record) = Record::read(&firewall.state) {
-                record.refuse(clocks().now, Some(failure.message.clone()));
-                let _ = record.write(&firewall.state);
-            }
-            return Err(failure);
+        if tried % LOUD == 0 {
+            cry(&failure);
         }
-        thread::sleep(PAUSE);
+        // If not even this can be written, the log has it.
+        let _ = note_stuck(firewall, id, &failure);
+        tried += 1;
+        thread::sleep(if tried < TRIES { PAUSE } else { LONG_PAUSE });
     }
+}
+
+/// Tells the system's log: nobody may be there who would look at `toctoc status`.
+fn cry(failure: &Failure) {
+    let what = format!(
+        "the trial is over and the firewall COULD NOT GO BACK to what was before: {failure} (it is tried \
+         again; `toctoc status`)"
+    );
+    let _ = run(
+        &["logger", "-t", "toctoc", "-p", "auth.alert", "--", &what],
+        "",
+    );
 }
 
 /// It went back; that is noted as soon as it can be. Nothing else is done twice.

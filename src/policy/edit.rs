@@ -78,6 +78,14 @@ pub fn add_key(
     Ok(as_before(text, rest))
 }
 
+/// Whether a text has a key of this name; not if it is not TOML.
+pub fn has_key(text: &str, name: &Name) -> bool {
+    let document = parse(text).ok();
+    let keys = document.as_ref().and_then(|document| document.get("key"));
+    let keys = keys.and_then(Item::as_table_like);
+    keys.is_some_and(|keys| keys.contains_key(name.as_str()))
+}
+
 /// Takes a key out, with the comments right above it; those above an empty line stay. Returns the rest.
 ///
 /// # Errors

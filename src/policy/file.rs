@@ -160,6 +160,9 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> Diagnostic {
             .label("again here")
             .help("keep one of the two");
     }
+    if let Some(plain) = slip(text, &at, &message) {
+        return plain;
+    }
     let diagnostic = Diagnostic::new(at.clone(), message);
     if at.start >= text.trim_end().len() {
         diagnostic
@@ -167,6 +170,63 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> Diagnostic {
             .help("is the file whole?")
     } else {
         diagnostic
+    }
+}
+
+/// What people forget where they write ports: commas and quotes.
+fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
+    if message.starts_with("missing comma between array elements") {
+        let diagnostic = Diagnostic::new(at.clone(), "a comma is missing before this");
+        return Some(
+            diagnostic
+                .help("commas stand between the elements of a list: [22, 80], [\"ssh\", \"web\"]"),
+        );
+    }
+    if !message.starts_with("string values must be quoted") && !message.starts_with("invalid ") {
+        return None;
+    }
+    let rest = text.get(at.start..)?;
+    let end = rest
+        .find([',', ']', '\n', '#', '"', '='])
+        .unwrap_or(rest.len());
+    let written = rest[..end].trim_end();
+    let at = at.start..at.start + written.len();
+    let words: Vec<&str> = written.split_whitespace().collect();
+    let as_it_should: Vec<String> = words.iter().map(|word| in_toml(word)).collect();
+    let is_port = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+    if !words.iter().all(is_port) {
+        return None;
+    }
+    match words.as_slice() {
+        [] => None,
+        [one] if as_it_should[0] != *one => {
+            let what = match (one.matches('-').count(), one.contains('/')) {
+                // A date is what it says.
+                (2.., _) => return None,
+                (1, _) => "a range of ports must be quoted",
+                (0, true) => "a port with its protocol must be quoted",
+                (0, false) => "this must be quoted",
+            };
+            let help = format!("write {}", as_it_should[0]);
+            Some(Diagnostic::new(at, what).help(help))
+        }
+        [_] => None,
+        several => {
+            let commas = match several.len() {
+                2 => "a comma is missing between these",
+                _ => "commas are missing between these",
+            };
+            let help = format!("write {}", as_it_should.join(", "));
+            Some(Diagnostic::new(at, commas).help(help))
+        }
+    }
+}
+
+/// A port as TOML has it: a number, or quoted.
+fn in_toml(word: &str) -> String {
+    match word.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => word.to_string(),
+        false => format!("\"{word}\""),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::file::{File, KeyEntry, Spanned};
+use super::published::is_published;
 use super::scanned_ports;
 use super::strength::{A_MILLION, Strength, time_to_guess};
 use super::{Interfaces, KeyKind, Policy, show};
@@ -39,7 +40,11 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         "sequence-patterned",
-        "Ports in order, or from a manual, are what is tried first.",
+        "Ports in order are what is tried first.",
+    ),
+    rule(
+        "sequence-published",
+        "Everybody can read it, here or in another manual: it is no secret, and is tried before any other.",
     ),
     rule(
         "within-long",
@@ -89,23 +94,15 @@ pub struct Surroundings {
     pub now: i64,
 }
 
+/// The way to a sequence that nobody knows.
+const DRAWN: &str = "`toctoc key new NAME --sequence 5` draws ports that nobody knows.";
+
 /// A first knock that everybody knows.
 const SCANNED_FIRST: usize = 20;
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 const LONG_OPEN: Duration = Duration::from_secs(3600);
 const SOON: i64 = 14 * 86_400;
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
-
-/// Sequences that stand in manuals, this one's and others'.
-const PUBLISHED: &[&[u16]] = &[
-    &[443, 2387, 920, 18357, 50],
-    &[7000, 8000, 9000],
-    &[9000, 8000, 7000],
-    &[2222, 3333, 4444],
-    &[1111, 2222, 3333],
-    &[1234, 2345, 3456],
-    &[571, 290, 911],
-];
 
 /// All warnings that are not silenced, in the order of the file.
 pub fn lint(file: &File, policy: &Policy, around: &Surroundings) -> Vec<Diagnostic> {
@@ -222,6 +219,13 @@ impl Linter<'_> {
         }
         for (written, _) in entry.sequences() {
             let knocks: Vec<Knock> = written.value.iter().map(|knock| knock.value).collect();
+            if is_published(&knocks) {
+                // What else it is does not matter any more.
+                let text = format!("the sequence of `{}` is published", key.name);
+                let warning = Diagnostic::new(written.at.clone(), text);
+                self.warn("sequence-published", own, warning.help(DRAWN));
+                continue;
+            }
             self.sequence(entry, &knocks, &written.value);
             let strength = Strength::of_sequence(&knocks);
             let time = time_to_guess(strength, A_MILLION);
@@ -240,8 +244,7 @@ impl Linter<'_> {
             } else if let Some(why) = pattern(&knocks) {
                 let text = format!("the sequence of `{}` {why}", key.name);
                 let warning = Diagnostic::new(written.at.clone(), text);
-                let help = "`toctoc key new --sequence 5` draws ports.";
-                self.warn("sequence-patterned", own, warning.help(help));
+                self.warn("sequence-patterned", own, warning.help(DRAWN));
             }
             // One scratch sequence speaks for all.
             if matches!(key.kind, KeyKind::Scratch(_)) {
@@ -326,9 +329,6 @@ fn place_of(
 /// What is remarkable about a sequence, if anything is.
 fn pattern(knocks: &[Knock]) -> Option<&'static str> {
     let ports: Vec<u16> = knocks.iter().map(|knock| knock.port.get()).collect();
-    if PUBLISHED.contains(&ports.as_slice()) {
-        return Some("stands in a manual");
-    }
     let steps: Vec<i32> = ports
         .windows(2)
         .map(|pair| i32::from(pair[1]) - i32::from(pair[0]))

@@ -19,6 +19,8 @@ use crate::single_use::Secret;
 /// Why there is no policy.
 #[derive(Debug)]
 pub enum LoadError {
+    /// There is no such file.
+    Missing(PathBuf),
     /// The file could not be read: a sentence.
     Unreadable(String),
     /// The file was read, and is wrong.
@@ -28,6 +30,13 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LoadError::Missing(path) => {
+                write!(
+                    f,
+                    "{} cannot be read: No such file is there",
+                    path.display()
+                )
+            }
             LoadError::Unreadable(message) => f.write_str(message),
             LoadError::Wrong(report) => report.fmt(f),
         }
@@ -71,7 +80,10 @@ pub fn read_text(path: &Path) -> Result<String, LoadError> {
     let mut bytes = Vec::new();
     File::open(opened(path))
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(&error))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => LoadError::Missing(path.to_path_buf()),
+            _ => unreadable(&error),
+        })?;
     if bytes.len() as u64 > LARGEST_FILE {
         let limit = LARGEST_FILE >> 20;
         return Err(unreadable(&format!(

@@ -8,12 +8,14 @@ mod backend;
 pub mod check;
 pub mod choose;
 pub mod diagnostic;
+pub mod differences;
 pub mod edit;
 mod engine;
 pub mod file;
 pub mod lint;
 pub mod load;
 pub mod manual;
+pub mod published;
 mod scanned_ports;
 mod section;
 pub mod strength;
@@ -21,6 +23,7 @@ mod sweep;
 mod terms;
 mod values;
 mod way_in;
+pub mod writers;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -354,6 +357,18 @@ impl Key {
             KeyKind::Token(_) => &[],
             KeyKind::Scratch(sequences) => sequences,
         }
+    }
+
+    /// How many scratch sequences are left, if that is what it opens with. `used_up` are the
+    /// [ids](scratch_id) of those that open no more.
+    pub fn scratch_left(&self, used_up: &BTreeSet<u32>) -> Option<usize> {
+        let KeyKind::Scratch(all) = &self.kind else {
+            return None;
+        };
+        let left = all
+            .iter()
+            .filter(|knocks| !used_up.contains(&scratch_id(knocks)));
+        Some(left.count())
     }
 
     /// Whether the key has expired at `now`, in seconds since 1970.

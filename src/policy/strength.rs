@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::published::is_published;
 use super::scanned_ports;
 use super::{Key, KeyKind, Policy};
 use crate::knock::{Knock, Protocol};
@@ -37,14 +38,24 @@ impl Strength {
         Strength(bits.sum())
     }
 
+    /// Of what everybody can read, none.
+    fn unless_published(knocks: &[Knock]) -> Strength {
+        match is_published(knocks) {
+            true => Strength(0.0),
+            false => Strength::of_sequence(knocks),
+        }
+    }
+
     /// Of a key: any of its sequences or tokens opens.
     pub fn of_key(key: &Key, policy: &Policy) -> Strength {
         match &key.kind {
-            KeyKind::Sequence(knocks) => Strength::of_sequence(knocks),
+            KeyKind::Sequence(knocks) => Strength::unless_published(knocks),
             KeyKind::Scratch(all) => {
-                let each = all.iter().map(|knocks| Strength::of_sequence(knocks).0);
+                let each = all
+                    .iter()
+                    .map(|knocks| Strength::unless_published(knocks).0);
                 let weakest = each.fold(f64::INFINITY, f64::min);
-                Strength(weakest - (all.len() as f64).log2())
+                Strength((weakest - (all.len() as f64).log2()).max(0.0))
             }
             KeyKind::Token(_) => {
                 let windows = policy.token_horizon.as_secs() / WINDOW.as_secs() + 3;

@@ -204,7 +204,7 @@ impl Reader {
     /// A list of ports, and whether each of them could be read.
     #[allow(clippy::type_complexity)]
     pub fn ports(&mut self, value: &Value<'_>) -> (Option<Vec<Spanned<Knock>>>, bool) {
-        let Some(array) = self.array(value, "[443, 2387, \"53/udp\"]") else {
+        let Some(array) = self.array(value, "[4431, 2387, \"53/udp\"]") else {
             return (None, false);
         };
         let ports: Vec<_> = array

@@ -1,5 +1,6 @@
 //! Whether somebody who is in would get in again under a policy.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{DoorIndex, Policy};
@@ -16,8 +17,15 @@ pub enum Shut {
 
 impl Policy {
     /// Why `from` could not connect to `port` again, whatever it knocks; `None` if it can. `now` is in
-    /// seconds since 1970. Interfaces are left aside.
-    pub fn shuts_out(&self, from: IpAddr, port: Knock, now: i64) -> Option<Shut> {
+    /// seconds since 1970, `used_up` are the [ids](scratch_id) of scratch sequences that open no more.
+    /// Interfaces are left aside.
+    pub fn shuts_out(
+        &self,
+        from: IpAddr,
+        port: Knock,
+        now: i64,
+        used_up: &BTreeSet<u32>,
+    ) -> Option<Shut> {
         if from.is_loopback() {
             return None;
         }
@@ -27,7 +35,8 @@ impl Policy {
             return dropped.then_some(Shut::Dropped);
         };
         let trusted = self.door(door).trust.iter().any(|net| net.contains(&from));
-        let mut keys = self.keys.iter().filter(|key| !key.expired(now));
+        let keys = self.keys.iter().filter(|key| !key.expired(now));
+        let mut keys = keys.filter(|key| key.scratch_left(used_up) != Some(0));
         let opens = keys.any(|key| key.opens.iter().any(|opening| opening.door == door));
         (!trusted && !opens).then_some(Shut::NoKey(door))
     }
@@ -43,7 +52,20 @@ mod tests {
     fn shuts_out(policy: &str, from: IpAddr) -> Option<Shut> {
         let policy = super::super::read("policy", policy).unwrap();
         let port = Knock::new(Protocol::Tcp, 22).unwrap();
-        policy.shuts_out(from, port, 1_000_000_000)
+        policy.shuts_out(from, port, 1_000_000_000, &BTreeSet::new())
+    }
+
+    #[test]
+    fn a_key_that_is_used_up_opens_nothing() {
+        let text = "[door.ssh]\nports = [22]\n[key.paper]\nopens = [\"ssh\"]\n\
+                    scratch = [[4431, 2387, 9920], [5531, 2387, 9920]]\n";
+        let policy = super::super::read("policy", text).unwrap();
+        let port = Knock::new(Protocol::Tcp, 22).unwrap();
+        let mut used_up = policy.scratch_ids();
+        let shut = Some(Shut::NoKey(DoorIndex(0)));
+        assert_eq!(policy.shuts_out(FROM, port, 0, &used_up), shut);
+        used_up.pop_first();
+        assert_eq!(policy.shuts_out(FROM, port, 0, &used_up), None);
     }
 
     #[test]

@@ -203,9 +203,12 @@ fn a_key_that_cannot_be_made_changes_nothing() {
     let before = files(&world);
     for (arguments, wanted) in [
         (&["new", "alice"][..], "which doors shall `alice` open"),
-        (&["new", "alice", "--opens", "shs"], "did you mean `ssh`?"),
         (
-            &["new", "there", "--opens", "ssh"],
+            &["new", "alice", "--opens", "shs", "--host", "192.0.2.1"],
+            "did you mean `ssh`?",
+        ),
+        (
+            &["new", "there", "--opens", "ssh", "--host", "192.0.2.1"],
             "the policy does not name it: it was left by a `key new`",
         ),
         (&["new", "a b", "--opens", "ssh"], "is no name"),
@@ -218,7 +221,16 @@ fn a_key_that_cannot_be_made_changes_nothing() {
             "from 3 to 32",
         ),
         (
-            &["new", "alice", "--opens", "ssh", "--backend", "iptables"],
+            &[
+                "new",
+                "alice",
+                "--opens",
+                "ssh",
+                "--backend",
+                "iptables",
+                "--host",
+                "192.0.2.1",
+            ],
             "has no tokens",
         ),
         (&["revoke", "nobody"], "there is no key `nobody`"),
@@ -229,12 +241,50 @@ fn a_key_that_cannot_be_made_changes_nothing() {
         assert_eq!(files(&world), before, "{arguments:?}");
     }
     // A name that is taken.
-    let (code, ..) = world.key(&["new", "alice", "--opens", "ssh"]);
+    let (code, ..) = world.key(&["new", "alice", "--opens", "ssh", "--host", "192.0.2.1"]);
     assert_eq!(code, Some(0));
     std::fs::remove_file(world.beside("alice.profile.toml")).unwrap();
     std::fs::rename(world.beside("alice.secret"), world.beside("moved")).unwrap();
-    let (code, _, error) = world.key(&["new", "alice", "--opens", "ssh"]);
+    let (code, _, error) = world.key(&["new", "alice", "--opens", "ssh", "--host", "192.0.2.1"]);
     assert_ne!(code, Some(0), "{error}");
+}
+
+/// A name that means nothing to clients goes into no profile: it is asked for before anything is written.
+#[test]
+fn a_name_that_no_client_can_look_up_is_asked_for() {
+    let world = world();
+    let before = files(&world);
+    let new = |name: &str, more: &[&str]| {
+        let path = world.path().display().to_string();
+        let own = ["key", "new", "alice", "--opens", "ssh"];
+        let toctoc = world.toctoc_command(&[&own[..], more, &[path.as_str()]].concat());
+        let mut command = world.command("unshare");
+        command.args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", name]);
+        command.arg(toctoc.get_program()).args(toctoc.get_args());
+        let server = &world.lab.server;
+        server.inside(|| command.output().unwrap()).unwrap()
+    };
+    for name in [
+        "debian",
+        "localhost",
+        "localhost.localdomain",
+        "nowhere.invalid",
+    ] {
+        for kind in [
+            &[][..],
+            &["--scratch", "2"],
+            &["--sequence", "5"],
+            &["--qr"],
+        ] {
+            let output = new(name, kind);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{name} {kind:?}: {said}");
+            assert!(said.contains("(--host)") && said.contains(name), "{said}");
+            assert_eq!(files(&world), before, "{name} {kind:?}");
+        }
+    }
+    let output = new("debian", &["--host", "192.0.2.1"]);
+    assert_eq!(output.status.code(), Some(0));
 }
 
 fn files(world: &World) -> Vec<(String, String)> {

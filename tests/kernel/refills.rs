@@ -141,6 +141,7 @@ fn status_says_how_long_tokens_last_and_warns() {
     // What an hour's refill leaves is less than a quarter of six.
     let text = std::fs::read_to_string(world.path()).unwrap();
     std::fs::write(world.path(), format!("token_horizon = \"1h\"\n{text}")).unwrap();
+    world.forget_what_was_applied();
     world.yes(&["refill"]);
     std::fs::write(world.path(), text).unwrap();
     let output = world.toctoc(&["status"]);
@@ -293,6 +294,8 @@ fn a_refill_finds_out_what_is_not_as_it_was_left() {
             "another life" => vec![],
             _ => spent.to_vec(),
         };
+        // Where nothing is noted, the file is what a refill goes by.
+        world.forget_what_was_applied();
         let output = world.toctoc(&["refill"]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains("loaded all "), "{damage}: {said}");

@@ -85,6 +85,8 @@ fn a_package_comes_stays_and_goes() {
     assert_eq!(is("toctoc.service"), "enabled inactive ");
     assert_eq!(is("toctoc-refill.timer"), "enabled inactive ");
     assert_eq!(is("toctoc-heal.timer"), "enabled inactive ");
+    // The fleet is only for those who ask for it.
+    assert_eq!(is("toctoc-fleet.service"), "disabled inactive ");
     assert_eq!(
         machine.does("stat -c %a /etc/toctoc; ls -A /etc/toctoc"),
         "700\n"
@@ -118,9 +120,11 @@ fn a_package_comes_stays_and_goes() {
     assert_eq!(is("toctoc-refill.timer"), "enabled active ");
     machine.does("systemctl start toctoc-refill.service");
 
-    // The administrator's own decisions stay: what he has disabled, and what he has not applied yet.
+    // The administrator's own decisions stay: what he has disabled or enabled, and what he has not applied yet.
+    assert_eq!(is("toctoc-fleet.service"), "disabled inactive ");
     machine.does(
         "systemctl --quiet disable toctoc-refill.timer toctoc-heal.timer
+         systemctl --quiet enable toctoc-fleet.service
          sed -i s/4431/5531/ /etc/toctoc/policy.toml",
     );
     let said = dpkg(&format!("--install {}", later[1].display()));
@@ -128,6 +132,8 @@ fn a_package_comes_stays_and_goes() {
     assert!(machine.knows("4431") && !machine.knows("5531"));
     assert_eq!(is("toctoc-refill.timer"), "disabled active ");
     assert_eq!(is("toctoc-heal.timer"), "disabled active ");
+    assert!(is("toctoc-fleet.service").starts_with("enabled "));
+    machine.does("systemctl --quiet disable toctoc-fleet.service");
 
     // It goes: the doors are open, and that is said. What was written and what was used up stays.
     let said = dpkg("--remove toctoc");

@@ -14,12 +14,14 @@ use super::{
 };
 use crate::firewall::apply::{Applied, Recorded, apply, apply_from};
 use crate::firewall::caller::{Connection, connection};
+use crate::firewall::preview::{Running, preview};
 use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
 use crate::firewall::status::interface_warnings;
-use crate::firewall::tokens::clocks;
+use crate::firewall::tokens::{clocks, used_up};
 use crate::firewall::watchdog::{arm, disarm};
 use crate::firewall::{Failure, Firewall, Left, list_size, trial};
 use crate::knock::{Knock, Protocol, display_source};
+use crate::policy::differences::differences;
 use crate::policy::{Door, DoorIndex, Interfaces, KeyKind, Policy, Shut, show};
 
 #[derive(Args)]
@@ -32,6 +34,9 @@ pub(in crate::cli) struct Arguments {
     /// Apply it even if you would not get in again.
     #[arg(long)]
     anyway: bool,
+    /// Say what would change, and change nothing.
+    #[arg(long, conflicts_with_all = ["confirm", "boot", "anyway"])]
+    dry_run: bool,
     /// The machine starts: a policy that was on trial and not confirmed stays out.
     #[arg(long, conflicts_with = "confirm")]
     boot: bool,
@@ -46,9 +51,10 @@ fn trial_time(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     let firewall = Firewall::default();
-    let done = match &arguments.boot {
-        true => at_start(&firewall, &arguments.policy),
-        false => by_hand(&firewall, arguments),
+    let done = match (arguments.boot, arguments.dry_run) {
+        (true, _) => at_start(&firewall, &arguments.policy),
+        (_, true) => dry_run(&firewall, &arguments.policy),
+        _ => by_hand(&firewall, arguments),
     };
     done.unwrap_or_else(|answer| answer)
 }
@@ -58,7 +64,7 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
     let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
     let Some(lasting) = arguments.confirm else {
         if !arguments.anyway
-            && let Some(why) = shut_out(&policy)
+            && let Some(why) = shut_out(firewall, &policy)
         {
             complain(&why);
             return Err(unchanged(Answer::No));
@@ -94,6 +100,52 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
     Ok(answer)
 }
 
+/// Says what an apply would change.
+fn dry_run(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
+    let (policy, _) = policy_and_origin(path).map_err(unchanged)?;
+    let there = preview(firewall, &policy, clocks()).map_err(failed)?;
+    let mut text = match &there.running {
+        Running::Nothing => "nothing of toctoc runs here yet\n".to_string(),
+        Running::Unknown(why) => {
+            complain(&format!(
+                "what runs is not known ({why}): all of the file is shown"
+            ));
+            String::new()
+        }
+        Running::Policy(_) => String::new(),
+    };
+    let before = match &there.running {
+        Running::Policy(policy) => Some(policy.as_ref()),
+        Running::Nothing | Running::Unknown(_) => None,
+    };
+    let lines = differences(before, &policy);
+    for line in &lines {
+        let _ = writeln!(text, "{line}");
+    }
+    if lines.is_empty() {
+        text.push_str("the policy stays as it is\n");
+    }
+    for drift in &there.drifts {
+        let _ = writeln!(
+            text,
+            "~ what runs is not what was applied, and would be again: {drift}"
+        );
+    }
+    for grant in &there.ended {
+        let _ = writeln!(text, "- grant of {grant}");
+    }
+    if there.kept + there.ended.len() > 0 {
+        let kept = count(there.kept, "live grant");
+        let _ = writeln!(text, "{kept} would be kept, {} ended", there.ended.len());
+    }
+    text.push_str("nothing was changed (dry run)\n");
+    report(&text);
+    if let Some(why) = shut_out(firewall, &policy) {
+        complain(&why);
+    }
+    Ok(Answer::Yes)
+}
+
 /// At the start of the machine nobody can confirm anything.
 fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
     let record = firewall.record().unwrap_or_else(|why| {
@@ -124,6 +176,21 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
             }
             Err(failure) => Err(failed(failure)),
         },
+        AtStart::Applied(running, refused) => {
+            complain(&format!(
+                "{} was changed since it was applied: what was applied is applied again (`toctoc apply` applies \
+                 the file)",
+                path.path.display()
+            ));
+            match running.policy() {
+                Ok(as_applied) => applied(firewall, path, &as_applied, running, refused),
+                Err(error) => {
+                    could_not_read(error);
+                    complain("so the policy of the file is applied after all");
+                    applied(firewall, path, &policy, origin, None)
+                }
+            }
+        }
         AtStart::Before(Some(before), refused) => {
             complain(&format!(
                 "{} was on trial and not confirmed: the policy before it is applied (`toctoc apply` \
@@ -208,7 +275,7 @@ fn applied(
 }
 
 /// Says what became of a trial, and what could not be noted.
-pub(super) fn about(recorded: &Recorded) -> Answer {
+fn about(recorded: &Recorded) -> Answer {
     match (&recorded.unnoted, recorded.in_trial) {
         (None, false) => Answer::Yes,
         (None, true) => {
@@ -239,26 +306,40 @@ fn failed(failure: Failure) -> Answer {
 }
 
 /// Why the caller would not get in again, if so: sentences.
-fn shut_out(policy: &Policy) -> Option<String> {
-    let Connection { from, to } = connection()?;
-    let port = Knock::new(Protocol::Tcp, to.port())?;
-    let from = from.ip();
-    let shut = policy.shuts_out(from, port, now())?;
-    let mend = match shut {
-        Shut::NoKey(_) => "make a key (`toctoc key new`)".to_string(),
-        Shut::Dropped => format!("put {} into `allow`, or make it a door", to.port()),
+fn shut_out(firewall: &Firewall, policy: &Policy) -> Option<String> {
+    let why = way_back(firewall, policy).err()?;
+    Some(format!(
+        "{why}\ngive yourself a way in, try it with a way back (`toctoc apply --confirm 60s`), or insist \
+         (`toctoc apply --anyway`)"
+    ))
+}
+
+/// Whether the caller's own ssh connection could be made again under this policy.
+///
+/// # Errors
+/// Why not: a sentence.
+pub(super) fn way_back(firewall: &Firewall, policy: &Policy) -> Result<(), String> {
+    let Some(Connection { from, to }) = connection() else {
+        return Ok(());
     };
-    let why = match shut {
-        Shut::NoKey(door) => {
+    let Some(port) = Knock::new(Protocol::Tcp, to.port()) else {
+        return Ok(());
+    };
+    // Of what cannot be read, nothing is known to be used up.
+    let used_up = used_up(firewall, policy).unwrap_or_default();
+    let from = from.ip();
+    let why = match policy.shuts_out(from, port, now(), &used_up) {
+        None => return Ok(()),
+        Some(Shut::NoKey(door)) => {
             let door = &policy.door(door).name;
             format!("which is door {door}, and no key opens {door}")
         }
-        Shut::Dropped => "which `[firewall]` would drop: `allow` does not have it".to_string(),
+        Some(Shut::Dropped) => {
+            "which `[firewall]` would drop: `allow` does not have it".to_string()
+        }
     };
-    Some(format!(
-        "your ssh connection comes from {from} to {port}, {why}: once it ends you would not get in again\n\
-         {mend}, try it with a way back (`toctoc apply --confirm 60s`), or insist \
-         (`toctoc apply --anyway`)"
+    Err(format!(
+        "your ssh connection comes from {from} to {port}, {why}: once it ends you would not get in again"
     ))
 }
 

@@ -152,6 +152,13 @@ fn summary(path: &PolicyPath, policy: &Policy) -> String {
     // Of thousands nobody reads each.
     for key in policy.keys.iter().take(30) {
         let strength = Strength::of_key(key, policy);
+        if strength == Strength(0.0) {
+            text.push_str(&format!(
+                "  {:<12} everybody can read its sequence\n",
+                key.name
+            ));
+            continue;
+        }
         let times = RATES.map(|rate| about(time_to_guess(strength, rate)));
         let time = match times[2] == times[0] {
             true => format!("{} even at 1,000,000 packets/s", times[0]),

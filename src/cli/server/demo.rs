@@ -41,7 +41,7 @@ ports = [22]
 
 [key.yves]
 opens    = [\"ssh\"]
-sequence = [443, 2387, 920, 18357, 50]
+sequence = [4431, 2387, 920, 18357, 50]
 ";
 
 const DOOR: NonZeroU16 = NonZeroU16::new(22).unwrap();
@@ -118,11 +118,11 @@ fn tell(backend: Backend) -> Result<(), Ended> {
     seen("no answer");
 
     step("All the right knocks, but in the wrong order: it stays closed.");
-    stage.knock(&[2387, 443, 920, 18357, 50])?;
+    stage.knock(&[2387, 4431, 920, 18357, 50])?;
     expect(stage.connect(CLIENT[0])? == Door::Silent, "it opened")?;
     seen("no answer");
 
-    step("The right order: 443 2387 920 18357 50.");
+    step("The right order: 4431 2387 920 18357 50.");
     let session = stage.enter()?;
 
     step("Who is in? toctoc status:");

@@ -12,7 +12,7 @@ use crate::policy::diagnostic::Style;
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
-    /// A knockd.conf, or a script with an array of ports (`K22P=(443 2387 920)`).
+    /// A knockd.conf, or a script with an array of ports (`K22P=(4431 2387 920)`).
     file: PathBuf,
 }
 

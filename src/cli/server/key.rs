@@ -1,24 +1,23 @@
 //! `toctoc key`: make, list and revoke keys
 
-use std::path::{Path, PathBuf};
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use qrcode::render::svg;
 
-use super::apply::about;
-use super::completions::{doors, keys as key_names};
+use super::completions::doors;
 use super::qr::{code, show_in_terminal};
 use super::{
-    Answer, PolicyPath, complain, could_not_read, count, host, policy, policy_and_origin_for, say,
+    Answer, PolicyPath, complain, could_not_read, count, host, policy, revoke, say, trusted,
 };
 use crate::client::profile::{Way, is_host};
-use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key, revoke};
+use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key};
 use crate::firewall::Firewall;
-use crate::firewall::apply::apply_from;
-use crate::firewall::by_hand::note_revoked;
-use crate::firewall::status::running_backend;
-use crate::firewall::tokens::{clocks, note_new};
+use crate::firewall::record::Record;
+use crate::firewall::revoke::note_edit;
+use crate::firewall::tokens::{clocks, note_new, used_up};
 use crate::policy::{LONGEST_SEQUENCE, Name};
 use crate::private_file::write_new;
 
@@ -34,8 +33,9 @@ enum Command {
     New(New),
     /// List the keys of a policy. Secrets are not shown.
     List(PolicyPath),
-    /// Take a key away: out of the policy, and with all its grants out of the kernel.
-    Revoke(Revoke),
+    /// Take a key away: out of the policy's file, and with all its grants out of the running firewall.
+    /// Nothing else of either changes.
+    Revoke(revoke::Arguments),
 }
 
 #[derive(Args)]
@@ -71,16 +71,7 @@ struct New {
     svg: Option<PathBuf>,
 }
 
-#[derive(Args)]
-struct Revoke {
-    /// The key.
-    #[arg(value_parser = name, add = ArgValueCandidates::new(key_names))]
-    name: Name,
-    #[command(flatten)]
-    policy: PolicyPath,
-}
-
-fn name(text: &str) -> Result<Name, String> {
+pub(super) fn name(text: &str) -> Result<Name, String> {
     Name::new(text).ok_or_else(|| {
         format!(
             "`{text}` is no name: 1 to {} letters (a-z), digits, `-`, `_` or `.`, the first a letter or \
@@ -118,12 +109,16 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     match &arguments.command {
         Command::New(new) => make(new),
         Command::List(path) => list(path),
-        Command::Revoke(revoke) => take_away(revoke),
+        Command::Revoke(arguments) => revoke::run(arguments),
     }
 }
 
 fn make(new: &New) -> Answer {
     let path = &new.policy.path;
+    if let Err(answer) = trusted(path) {
+        complain("nothing was changed");
+        return answer;
+    }
     let kind = match (new.sequence, new.scratch) {
         (Some(length), _) => Kind::Sequence(length),
         (_, Some(number)) => Kind::Scratch(number),
@@ -141,20 +136,13 @@ fn make(new: &New) -> Answer {
         ));
         return Answer::CouldNot;
     }
-    let own = || {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let server = new.host.clone().unwrap_or_else(own);
     let made = new_key(
         path,
         &host(&new.policy, None),
         &new.name,
         &new.opens,
         kind,
-        &server,
+        || new.host.clone().map_or_else(own_name, Ok),
     );
     let made = match made {
         Ok(made) => made,
@@ -175,8 +163,16 @@ fn make(new: &New) -> Answer {
         new.name,
         path.display()
     ));
+    let firewall = Firewall::default();
+    if let Err(failure) = note_edit(&firewall, &made.before, &made.after) {
+        complain(&format!(
+            "that the file was changed is not noted: {}",
+            failure.message
+        ));
+    }
     let Some(profile) = &made.profile else {
-        say(&on_paper(&made, &server));
+        say(&opens_from(&firewall, new, &made));
+        say(&on_paper(&made));
         return Answer::Yes;
     };
     let mut written = Ok(());
@@ -206,10 +202,11 @@ fn make(new: &New) -> Answer {
     }
     if new.host.is_none() {
         say(&format!(
-            "the client will look for this host as {server}: --host names another\n"
+            "the client will look for this host as {}: --host names another\n",
+            made.server
         ));
     }
-    say("it opens from the next `toctoc apply` on\n");
+    say(&opens_from(&firewall, new, &made));
     match written {
         Ok(()) => Answer::Yes,
         Err(message) => {
@@ -223,10 +220,63 @@ fn make(new: &New) -> Answer {
     }
 }
 
+/// This host's own name, if clients can look it up.
+///
+/// # Errors
+/// A sentence, when they cannot.
+fn own_name() -> Result<String, String> {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    // What /etc/hosts says of a name without a dot is for this host alone.
+    let found = match name.contains('.') && is_host(&name) {
+        true => (name.as_str(), 0).to_socket_addrs().ok(),
+        false => None,
+    };
+    let mut found = found.into_iter().flatten();
+    let is_for_others = found.any(|at| !at.ip().is_loopback() && !at.ip().is_unspecified());
+    match is_for_others {
+        true => Ok(name),
+        false => Err(format!(
+            "by which name or address do clients reach this host (--host)? Its own name, `{name}`, tells them \
+             nothing"
+        )),
+    }
+}
+
+/// From when on a new key opens, and what else comes in by then.
+fn opens_from(firewall: &Firewall, new: &New, made: &Enrolled) -> String {
+    let mut text = "it opens from the next `toctoc apply` on\n".to_string();
+    let record = match firewall.record() {
+        Ok(record) => record,
+        Err(why) => {
+            complain(&why);
+            Record::default()
+        }
+    };
+    if record.trial.is_some() {
+        text.push_str(
+            "a policy is on trial: an apply ends the trial, and what the file says stays\n",
+        );
+    }
+    let other = record
+        .running
+        .as_ref()
+        .filter(|origin| origin.is_at(&new.policy.path) && origin.text != made.before);
+    if other.is_some() {
+        text.push_str(
+            "what runs is not what the file said before either: an apply brings in these changes too (`toctoc \
+             apply --dry-run` shows them)\n",
+        );
+    }
+    text
+}
+
 /// What to carry along: each line works anywhere.
-fn on_paper(made: &Enrolled, server: &str) -> String {
-    let mut text =
-        String::from("each opens once, in any order, from the next `toctoc apply` on\n\n");
+fn on_paper(made: &Enrolled) -> String {
+    let server = &made.server;
+    let mut text = String::from("each sequence opens once, in any order\n\n");
     for (number, knocks) in made.scratch.iter().enumerate() {
         let ports: Vec<String> = knocks.iter().map(|knock| knock.port.to_string()).collect();
         text.push_str(&format!("  {:>2}  {}\n", number + 1, ports.join(" ")));
@@ -248,7 +298,9 @@ fn list(path: &PolicyPath) -> Answer {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
-    let keys = keys(&policy);
+    // Without root nobody may know what was used up.
+    let used_up = used_up(&Firewall::default(), &policy).ok();
+    let keys = keys(&policy, used_up.as_ref());
     if keys.is_empty() {
         say("no keys\n");
     }
@@ -258,85 +310,13 @@ fn list(path: &PolicyPath) -> Answer {
             doors.join(" and ")
         ));
     }
+    if used_up.is_none() {
+        complain("how many scratch sequences are left only root can see");
+    }
     Answer::Yes
 }
 
-fn take_away(arguments: &Revoke) -> Answer {
-    let Revoke { name, policy: path } = arguments;
-    let firewall = Firewall::default();
-    let backend = running_backend(&firewall);
-    let secret = match revoke(&path.path, &host(path, backend), name) {
-        Ok(secret) => secret,
-        Err(error) => return failed(error),
-    };
-    say(&format!("took key {name} out of {}\n", path.path.display()));
-    let profile = path.path.with_file_name(format!("{name}.profile.toml"));
-    if profile.symlink_metadata().is_ok() {
-        say(&format!(
-            "its profile is still there, and opens nothing any more: rm {}\n",
-            profile.display()
-        ));
-    }
-    if backend.is_none() {
-        say("no policy is applied here, so nothing else had to be done\n");
-        forget(secret.as_deref());
-        return Answer::Yes;
-    }
-    let (policy, origin) = match policy_and_origin_for(path, backend) {
-        Ok(read) => read,
-        Err(answer) => return answer,
-    };
-    match apply_from(&firewall, &policy, origin, None, clocks()) {
-        Ok((applied, recorded)) => {
-            forget(secret.as_deref());
-            let ended = count(applied.removed, "live grant");
-            say(&format!(
-                "applied {}; {ended} ended, open sessions stay\n",
-                path.path.display()
-            ));
-            for door in policy.door_indices() {
-                let mut opens = policy.keys.iter().flat_map(|key| &key.opens);
-                if !opens.any(|opening| opening.door == door) {
-                    say(&format!(
-                        "no key opens {} any more: `toctoc open` does\n",
-                        policy.door(door).name
-                    ));
-                }
-            }
-            match note_revoked(&firewall, name) {
-                Ok(false) => {}
-                Ok(true) => say(
-                    "the other hosts of the fleet end its grants too; where one still has this key, it opens \
-                     there, and by that here: revoke it there too\n",
-                ),
-                Err(failure) => complain(&format!(
-                    "the other hosts of the fleet are not told: {}",
-                    failure.message
-                )),
-            }
-            about(&recorded)
-        }
-        Err(failure) => {
-            complain(&failure.to_string());
-            complain(&format!(
-                "key {name} is out of the policy, and maybe not out of the kernel: `toctoc apply`"
-            ));
-            Answer::CouldNot
-        }
-    }
-}
-
-fn forget(secret: Option<&Path>) {
-    let Some(secret) = secret else {
-        return;
-    };
-    match std::fs::remove_file(secret) {
-        Ok(()) => say(&format!("removed {}\n", secret.display())),
-        Err(error) => complain(&format!("{} cannot be removed: {error}", secret.display())),
-    }
-}
-
-fn failed(error: EnrolError) -> Answer {
+pub(super) fn failed(error: EnrolError) -> Answer {
     let answer = match error {
         EnrolError::Failed(message) => {
             complain(&message);

@@ -17,6 +17,7 @@ mod policy_path;
 mod refill;
 mod remove;
 mod render;
+mod revoke;
 mod status;
 mod trial;
 mod watch;
@@ -26,8 +27,8 @@ use clap::Subcommand;
 use super::{Answer, complain, completions, count, heard, now, print, qr, say};
 pub(super) use policy_path::POLICY;
 use policy_path::{
-    PolicyPath, applied_policy, backend, could_not_read, host, policy, policy_and_origin,
-    policy_and_origin_for, report, reported, warn_of_readers,
+    PolicyPath, applied_policy, backend, could_not_read, host, policy, policy_and_origin, report,
+    reported, trusted, warn_of_readers,
 };
 
 #[derive(Subcommand)]

@@ -1,7 +1,7 @@
 //! What the commands of the server share: the policy that they are given, and reports of changes.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -10,6 +10,7 @@ use crate::firewall::list_size;
 use crate::firewall::record::{Origin, Record};
 use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, exposed, load, load_text_and_beside, read_text};
+use crate::policy::writers::others_can_change;
 use crate::policy::{Backend, Host, Policy};
 
 /// Where a policy is unless another is named.
@@ -36,19 +37,23 @@ pub(super) fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
     load(&path.path, &host(path, None)).map_err(could_not_read)
 }
 
-/// Reads the policy, with what it was read from.
-pub(super) fn policy_and_origin(path: &PolicyPath) -> Result<(Policy, Origin), Answer> {
-    policy_and_origin_for(path, None)
+/// Says no to a policy that somebody else could change, before it is put in force or changed.
+pub(super) fn trusted(path: &Path) -> Result<(), Answer> {
+    match others_can_change(path) {
+        None => Ok(()),
+        Some(why) => {
+            complain(&why);
+            Err(Answer::No)
+        }
+    }
 }
 
-/// The same; `default` is the backend where neither the file nor the command line names one.
-pub(super) fn policy_and_origin_for(
-    path: &PolicyPath,
-    default: Option<Backend>,
-) -> Result<(Policy, Origin), Answer> {
+/// Reads the policy, with what it was read from.
+pub(super) fn policy_and_origin(path: &PolicyPath) -> Result<(Policy, Origin), Answer> {
+    trusted(&path.path)?;
     let read = || {
         let text = read_text(&path.path)?;
-        let (policy, files) = load_text_and_beside(&path.path, &text, &host(path, default))?;
+        let (policy, files) = load_text_and_beside(&path.path, &text, &host(path, None))?;
         let origin = Origin::new(&path.path, text, files, policy.backend);
         Ok((policy, origin))
     };
@@ -75,7 +80,9 @@ pub(super) fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static>
 
 /// Warns when others can read or change a policy that holds sequences.
 pub(super) fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
-    if let Some(warning) = exposed(&path.path, policy) {
+    let others = others_can_change(&path.path);
+    let others = others.map(|why| format!("`toctoc apply` refuses this policy: {why}"));
+    for warning in exposed(&path.path, policy).into_iter().chain(others) {
         complain(&warning);
     }
 }
@@ -83,6 +90,10 @@ pub(super) fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
 /// Says why there is no policy.
 pub(super) fn could_not_read(error: LoadError) -> Answer {
     match error {
+        LoadError::Missing(path) => {
+            complain(&no_policy(&path));
+            Answer::CouldNot
+        }
         LoadError::Unreadable(message) => {
             complain(&message);
             Answer::CouldNot
@@ -94,6 +105,24 @@ pub(super) fn could_not_read(error: LoadError) -> Answer {
         }
     }
 }
+
+/// What to do where there is no policy yet.
+fn no_policy(path: &Path) -> String {
+    let shown = path.display();
+    let example = EXAMPLES.iter().find(|example| Path::new(example).exists());
+    let example = example.unwrap_or(&EXAMPLES[0]);
+    format!(
+        "{shown} cannot be read: No such file is there\nan example to begin with is {example}; every setting is in `man \
+         toctoc-policy`\nnext: write {shown} (0600), `toctoc key new` for a key, `toctoc check`, then `toctoc apply \
+         --confirm 2m`"
+    )
+}
+
+/// Where a package, or `make install`, puts the shortest policy.
+const EXAMPLES: [&str; 2] = [
+    "/usr/share/doc/toctoc/examples/one-server.toml",
+    "/usr/local/share/doc/toctoc/examples/one-server.toml",
+];
 
 /// Prints what was done to the firewall. Returns whether it could be written; when nobody reads it any
 /// more, that is no error.

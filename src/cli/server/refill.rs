@@ -1,8 +1,10 @@
 //! `toctoc refill`
 
+use std::path::Path;
+
 use clap::Args;
 
-use super::{Answer, PolicyPath, complain, count, policy, say};
+use super::{Answer, POLICY, PolicyPath, complain, could_not_read, count, policy, say};
 use crate::firewall::Firewall;
 use crate::firewall::tokens::{Refilled, clocks, halt, refill};
 use crate::policy::Policy;
@@ -22,15 +24,12 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         return stop();
     }
     let firewall = Firewall::default();
-    let (policy, answer) = match policy(&arguments.policy) {
-        Ok(policy) => (policy, Answer::Yes),
-        Err(answer) => match what_runs(&firewall) {
-            Some(policy) => (policy, answer),
-            None => {
-                complain("the running firewall was not changed");
-                return answer;
-            }
-        },
+    let (policy, answer) = match running(&firewall, &arguments.policy) {
+        Ok(found) => found,
+        Err(answer) => {
+            complain("the running firewall was not changed");
+            return answer;
+        }
     };
     match refill(&firewall, &policy, clocks()) {
         Ok(done) => {
@@ -53,20 +52,37 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
 }
 
-/// The policy that was applied last: tokens do not run out because its file has errors now.
-fn what_runs(firewall: &Firewall) -> Option<Policy> {
-    let origin = firewall.record().ok()?.running?;
-    let policy = origin.policy().ok()?;
-    complain(&format!(
-        "so {} is taken as it was applied last",
-        origin.path.display()
-    ));
-    Some(policy)
-}
-
 /// A copy of the table was found.
 pub(super) const OF_THE_PAST: &str =
     "somebody had loaded a saved ruleset: what that granted was of the past, and has ended";
+
+/// The policy that was applied, whatever its file says by now; what the file says where nothing is noted. The
+/// answer is whether the file can be used.
+fn running(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Answer), Answer> {
+    let record = firewall.record().map_err(|why| {
+        complain(&format!("{why}: what was applied is not known"));
+        Answer::CouldNot
+    })?;
+    let file = policy(path);
+    let Some(origin) = record.running else {
+        return file.map(|policy| (policy, Answer::Yes));
+    };
+    let shown = origin.path.display();
+    // The timer names no file.
+    if path.path != Path::new(POLICY) && !origin.is_at(&path.path) {
+        complain(&format!(
+            "what runs was applied from {shown}, not from {}",
+            path.path.display()
+        ));
+        return Err(Answer::CouldNot);
+    }
+    let running = origin.policy().map_err(could_not_read)?;
+    let answer = file.err().unwrap_or(Answer::Yes);
+    if answer != Answer::Yes {
+        complain(&format!("so {shown} is taken as it was applied last"));
+    }
+    Ok((running, answer))
+}
 
 fn stop() -> Answer {
     match halt(&Firewall::default(), clocks()) {

@@ -14,11 +14,12 @@ use crate::firewall::Firewall;
 use crate::firewall::noted::{Noted, Running};
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
-    DoorStatus, FleetStatus, GrantStatus, Status, TokenStatus, observe, running_backend,
+    DoorStatus, FleetStatus, GrantStatus, ScratchStatus, Status, TokenStatus, observe,
+    running_backend,
 };
 use crate::firewall::unit::{UNIT, is_enabled};
 use crate::fleet::report::Report;
-use crate::policy::load::{load_text, read_text};
+use crate::policy::load::{LoadError, load_text, read_text};
 use crate::policy::{Backend, Policy, show};
 
 /// More differences than this are counted: somebody looks at another policy.
@@ -47,6 +48,10 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         Ok(status) => status,
         Err(failure) => {
             complain(&failure.message);
+            let noted = about_the_file(&noted);
+            if !noted.is_empty() {
+                complain(noted.trim_end());
+            }
             return Answer::CouldNot;
         }
     };
@@ -65,7 +70,11 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         say(&text(&status));
     }
     let alone = |fleet: &FleetStatus| !fleet.takes_part();
-    if status.matches_policy && !status.tokens_low() && !status.fleet.as_ref().is_some_and(alone) {
+    if status.matches_policy
+        && !status.noted.is_stuck()
+        && !status.tokens_low()
+        && !status.fleet.as_ref().is_some_and(alone)
+    {
         Answer::Yes
     } else {
         Answer::No
@@ -103,11 +112,23 @@ fn fleet_of(status: &mut Status) -> FleetStatus {
 /// The policy that the kernel is judged by: what was applied, should the file say something else by now, or be
 /// another one than the administrator asks about.
 fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted), Answer> {
-    let record = firewall.record().unwrap_or_else(|why| {
-        complain(&why);
+    let record = firewall.record();
+    let is_root = rustix::process::geteuid().is_root();
+    let unknown = record.is_err();
+    let record = record.unwrap_or_else(|why| {
+        if is_root {
+            complain(&why);
+        }
         Record::default()
     });
     let (running, path) = asked(&record, arguments);
+    let unreadable = |error: &LoadError| matches!(error, LoadError::Unreadable(_));
+    if !is_root && (unknown || read_text(&path.path).is_err_and(|error| unreadable(&error))) {
+        complain(
+            "status needs root: nobody else may read the policy and the firewall (try with sudo)",
+        );
+        return Err(Answer::CouldNot);
+    }
     let applied = || applied_policy(&record, &path);
     let text = match (read_text(&path.path), applied()) {
         (Ok(text), _) => text,
@@ -135,7 +156,11 @@ fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted),
         running,
         ..Noted::of(&record, &Moment::now(), &path.path, &text)
     };
-    let file = load_text(&path.path, &text, &host(&path, running_backend(firewall)));
+    let file = load_text(
+        &path.path,
+        &text,
+        &host(&path, running_backend(firewall).ok().flatten()),
+    );
     match (file, applied()) {
         (Err(_), Some(applied)) => {
             let file_unusable = Some(format!("{} has errors", path.path.display()));
@@ -229,7 +254,12 @@ pub(super) fn text(status: &Status) -> String {
         };
         let expired = if key.expired { ", expired" } else { "" };
         let tokens = key.tokens.as_ref().map_or(String::new(), tokens);
-        let _ = writeln!(text, "  {:<12} {opened}{expired}{tokens}", key.name);
+        let scratch = key.scratch.as_ref().map_or(String::new(), scratch);
+        let _ = writeln!(
+            text,
+            "  {:<12} {opened}{expired}{tokens}{scratch}",
+            key.name
+        );
     }
     if status.drift.is_empty() {
         text.push_str(match status.noted.file_changed {
@@ -328,6 +358,18 @@ fn about_the_file(noted: &Noted) -> String {
     let mut text = String::new();
     match noted.trial_ends_in {
         None => {}
+        Some(0.0) if noted.could_not_go_back.is_some() => {
+            let why = noted.could_not_go_back.as_deref().unwrap_or_default();
+            let (tries, ago) = noted.tried.unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "on trial, and the time is over: IT COULD NOT GO BACK to what was before: {why}\ntried {}, the \
+                 last time {} ago; it is tried again by itself (`toctoc rollback` tries at once, `toctoc apply` \
+                 keeps the policy)",
+                count(tries as usize, "time"),
+                seconds(ago)
+            );
+        }
         // A moment more is what it takes.
         Some(0.0) => text.push_str(
             "on trial, and the time is over: if it does not go back in a moment, nothing is left that \
@@ -361,7 +403,11 @@ fn about_the_file(noted: &Noted) -> String {
             "the policy file was changed since{confirmed}: `toctoc check`, then `toctoc apply`"
         );
     }
-    if let Some(why) = &noted.could_not_go_back {
+    if let Some(why) = noted
+        .could_not_go_back
+        .as_ref()
+        .filter(|_| noted.trial_ends_in.is_none())
+    {
         let _ = writeln!(text, "the trial is over, and it could not go back: {why}");
     }
     text
@@ -398,6 +444,15 @@ fn tokens(tokens: &TokenStatus) -> String {
         }
         true => format!("{lasting} only: `toctoc refill` loads more, is its timer running?"),
         false => lasting,
+    }
+}
+
+/// ", 3 of 5 scratch sequences left"
+fn scratch(scratch: &ScratchStatus) -> String {
+    let ScratchStatus { left, of } = scratch;
+    match left {
+        0 => format!(", NONE of {of} scratch sequences left"),
+        left => format!(", {left} of {of} scratch sequences left"),
     }
 }
 

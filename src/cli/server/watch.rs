@@ -354,7 +354,11 @@ fn applied(firewall: &Firewall, path: &PolicyPath) -> Result<Policy, Answer> {
         return Ok(policy);
     }
     let text = read_text(&path.path).map_err(could_not_read)?;
-    let read = load_text(&path.path, &text, &host(path, running_backend(firewall)));
+    let read = load_text(
+        &path.path,
+        &text,
+        &host(path, running_backend(firewall).ok().flatten()),
+    );
     read.map_err(could_not_read)
 }
 

@@ -3,7 +3,9 @@
 use super::super::noted::Noted;
 use super::interfaces::{interface_warnings, missing_interfaces};
 use super::observe::Observed;
-use super::{DoorStatus, GrantStatus, KeyStatus, ProgressStatus, Status, TokenStatus};
+use super::{
+    DoorStatus, GrantStatus, KeyStatus, ProgressStatus, ScratchStatus, Status, TokenStatus,
+};
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
 use crate::policy::{Backend, Key, KeyKind, Name, Policy};
@@ -49,6 +51,7 @@ pub(super) fn status(
         wrong,
         shut_out,
         tokens,
+        used_up,
         wait,
     } = observed;
     let waiting = wait.map(|wait| wait.to_string());
@@ -137,6 +140,12 @@ pub(super) fn status(
                 opened,
                 expired: key.expired(now),
                 tokens: token_status(policy, key, &tokens, left_of(key, now)),
+                scratch: used_up.as_ref().and_then(|used_up| {
+                    Some(ScratchStatus {
+                        left: key.scratch_left(used_up)?,
+                        of: key.sequences().len(),
+                    })
+                }),
             })
             .collect(),
         wrong,

@@ -116,6 +116,17 @@ pub struct KeyStatus {
     pub expired: bool,
     /// `null` for a key without tokens.
     pub tokens: Option<TokenStatus>,
+    /// `null` for a key without scratch sequences, and where it is not known.
+    #[serde(default)]
+    pub scratch: Option<ScratchStatus>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ScratchStatus {
+    /// How many open still.
+    pub left: usize,
+    /// How many the policy has.
+    pub of: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use super::super::seal::Sealed;
 use super::super::state_file::Kept;
 use super::super::tokens::Wait;
-use super::super::{Failure, Firewall, Iptables, apply_iptables};
+use super::super::{Failure, Firewall, Iptables, apply_iptables, hidden};
 use super::Status;
 use super::assemble::status;
 use super::other::{guarded_by_the_other, of_the_other, table_missing};
@@ -13,7 +13,7 @@ use crate::ruleset::iptables::{self, Saved};
 use crate::ruleset::nftables::{Listing, burnt, compare, loaded, render, strange, strange_tokens};
 use crate::ruleset::{Drift, Family, Grant, Progress};
 use crate::single_use::Journal;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(super) struct Observed {
     pub(super) shut_out: u64,
     /// How many tokens each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
     pub(super) tokens: HashMap<u32, (usize, Duration)>,
+    /// The scratch sequences that open no more, where that is known.
+    pub(super) used_up: Option<BTreeSet<u32>>,
     pub(super) wait: Option<Wait>,
 }
 
@@ -76,7 +78,7 @@ pub fn glance(
             },
             None => return Ok(None),
         },
-        Backend::Iptables if Iptables::has_rules() => {
+        Backend::Iptables if Iptables::has_rules()? => {
             let saved = saved(firewall.iptables)?;
             iptables_at(policy, automaton, &saved)?
         }
@@ -92,9 +94,10 @@ fn observe_nftables(
     now: i64,
 ) -> Result<Observed, Failure> {
     let nft = &firewall.nft;
-    let journal = match firewall.state.read() {
-        Kept::Journal(journal) if policy.is_single_use() => Some(journal),
-        _ => None,
+    let (journal, is_broken) = match firewall.state.read() {
+        Kept::Journal(journal) if policy.is_single_use() => (Some(journal), false),
+        Kept::Broken(_) => (None, true),
+        Kept::Journal(_) | Kept::Nothing => (None, false),
     };
     let script = render(policy, automaton);
     let (listing, expected) = thread::scope(|scope| {
@@ -123,9 +126,12 @@ fn observe_nftables(
         }
         drifts
     };
+    let before = journal.iter().flat_map(|journal| &journal.burnt).copied();
+    let used_up = burnt(&listing).filter(|_| !is_broken);
     Ok(Observed {
         applied: !listing.dormant,
         drifts,
+        used_up: used_up.map(|now| before.chain(now).collect()),
         wait: journal.and_then(|journal| wait(journal, policy, now)),
         ..nftables(policy, &listing)
     })
@@ -194,6 +200,9 @@ fn observe_iptables(
     automaton: &Automaton,
 ) -> Result<Observed, Failure> {
     let saved = saved(programs)?;
+    let shown = saved.iter().filter(|(_, saved)| !saved.is_empty());
+    let shown: Vec<Family> = shown.map(|(family, _)| *family).collect();
+    hidden::none_is_missing(&shown)?;
     let mut observed = iptables_at(policy, automaton, &saved)?;
     for (family, saved) in &saved {
         let drifts = apply_iptables::differences(programs, policy, automaton, *family, saved)?;
@@ -230,7 +239,7 @@ fn iptables_at(
     }
     observed.doors.sort();
     observed.doors.dedup();
-    if Iptables::has_rules() {
+    if Iptables::has_rules()? {
         let lists = Iptables::lists()?;
         observed.grants = lists.grants();
         observed.progress = lists.progress(policy, automaton);

@@ -7,13 +7,16 @@ use crate::ruleset::Drift;
 use crate::ruleset::iptables::Saved;
 
 /// The backend whose rules are in the kernel, if it is one alone.
-pub fn running_backend(firewall: &Firewall) -> Option<Backend> {
-    let nftables = firewall.nft.is_there().ok()?;
-    match (nftables, Iptables::has_rules()) {
+///
+/// # Errors
+/// When the kernel could not be read.
+pub fn running_backend(firewall: &Firewall) -> Result<Option<Backend>, Failure> {
+    let nftables = firewall.nft.is_there()?;
+    Ok(match (nftables, Iptables::has_rules()?) {
         (true, false) => Some(Backend::Nftables),
         (false, true) => Some(Backend::Iptables),
         _ => None,
-    }
+    })
 }
 
 /// Which doors of the policy are guarded by the backend that it does not use; `None` when that has no
@@ -28,7 +31,7 @@ pub(super) fn guarded_by_the_other(
         Some(doors.collect())
     };
     match policy.backend {
-        Backend::Nftables if Iptables::has_rules() => {
+        Backend::Nftables if Iptables::has_rules()? => {
             // What the host's other iptables has loaded guards as well.
             let mut variants: Vec<Vec<Saved>> = Vec::new();
             for variant in [&[firewall.iptables][..], &Iptables::BY_NAME].concat() {

@@ -100,7 +100,7 @@ impl Checker<'_> {
                     format!("key `{}` has no sequence", name.value),
                 )
                 .help(
-                    "write for example `sequence = [443, 2387, 920, 18357, 50]` below it, or `token` \
+                    "write for example `sequence = [4431, 2387, 920, 18357, 50]` below it, or `token` \
                      with the file of a secret, or `scratch` with a list of sequences that open once",
                 ),
             ),

@@ -1,0 +1,231 @@
+//! A key less in the firewall that runs, and nothing else: the policy that was applied without that key, not
+//! what its file says by now. A trial goes on.
+
+use std::path::{Path, PathBuf};
+
+use super::apply::{Applied, apply_locked};
+use super::heal::note_applied;
+use super::lock::Lock;
+use super::record::{Origin, Record};
+use super::sighting::{Sighting, Verdict};
+use super::status::{observe, running_backend};
+use super::{Failure, Firewall, Left};
+use crate::policy::edit::has_key;
+use crate::policy::load::Beside;
+use crate::policy::{Name, Policy};
+use crate::single_use::journal::Clocks;
+
+/// The file that a key is taken out of, before and after.
+#[derive(Debug, Clone, Copy)]
+pub struct Edit<'t> {
+    pub path: &'t Path,
+    pub before: &'t str,
+    pub after: &'t str,
+    /// What the file says before, where it is a policy, and the files that it names.
+    pub policy: Option<&'t (Policy, Beside)>,
+}
+
+/// What became of the firewall that runs.
+#[derive(Debug)]
+pub enum InForce {
+    /// No rules of ours are in the kernel.
+    Nothing,
+    /// What runs was read from another file.
+    OtherFile(PathBuf),
+    /// What runs does not have the key.
+    WithoutKey,
+    /// The key was taken out: this runs now.
+    Without(Box<Policy>, Applied),
+}
+
+/// Why a key was not revoked. Nothing was changed, but for what the failure says.
+#[derive(Debug)]
+pub enum NotRevoked {
+    /// The caller said no.
+    Refused,
+    Failed(Failure),
+}
+
+impl From<Failure> for NotRevoked {
+    fn from(failure: Failure) -> NotRevoked {
+        NotRevoked::Failed(failure)
+    }
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Revoked {
+    pub in_force: InForce,
+    /// Whether a trial is under way, which goes on.
+    pub in_trial: bool,
+    /// Why it could not be noted, if so: a sentence.
+    pub unnoted: Option<String>,
+}
+
+/// Takes a key out of the policy that runs, out of what a trial would go back to, and out of the record of both.
+/// `may` is asked first whether a policy without the key may run; it is also given the one with it, as far as
+/// that can still be read.
+///
+/// # Errors
+/// Anything that stopped it, with the state the firewall was left in.
+pub fn revoke(
+    firewall: &Firewall,
+    edit: Edit<'_>,
+    name: &Name,
+    may: impl Fn(&Policy, Option<&Policy>) -> bool,
+    clocks: Clocks,
+) -> Result<Revoked, NotRevoked> {
+    let _lock = Lock::take()?;
+    let is_guarded = firewall.nft.is_there()? || super::Iptables::has_rules()?;
+    let mut record = Record::read(&firewall.state).map_err(|why| unknown(&why))?;
+    if record.running.is_none() && is_guarded {
+        record.running = Some(unnoted(firewall, edit, clocks)?);
+    }
+    let in_trial = record.trial.is_some();
+    // What a trial goes back to must not bring the key back.
+    let before = record
+        .trial
+        .as_mut()
+        .and_then(|trial| trial.before.as_mut());
+    if let Some(before) = before.filter(|before| before.is_at(edit.path))
+        && has_key(&before.text, name)
+    {
+        let with = before.policy().ok();
+        *before = before.without_key(name).map_err(Failure::unchanged)?;
+        if let Ok(rest) = before.policy()
+            && !may(&rest, with.as_ref())
+        {
+            return Err(NotRevoked::Refused);
+        }
+    }
+    let running = match &record.running {
+        Some(origin) if !origin.is_at(edit.path) => {
+            let in_force = match is_guarded {
+                true => InForce::OtherFile(origin.path.clone()),
+                false => InForce::Nothing,
+            };
+            return Ok(noted(firewall, record, edit, None, in_force, in_trial));
+        }
+        running => running.clone(),
+    };
+    let Some(origin) = running.filter(|origin| has_key(&origin.text, name)) else {
+        let in_force = match is_guarded {
+            true => InForce::WithoutKey,
+            false => InForce::Nothing,
+        };
+        return Ok(noted(firewall, record, edit, None, in_force, in_trial));
+    };
+    let rest = origin.without_key(name).map_err(Failure::unchanged)?;
+    if !is_guarded {
+        // Whoever brings back what was applied (a healing) does not bring this key back.
+        let last = Sighting::last().filter(|last| last.is_of(&origin));
+        if let Some(last) = last {
+            Sighting::note(&rest, last.backend, Verdict::Applied);
+        }
+        return Ok(noted(
+            firewall,
+            record,
+            edit,
+            Some(rest),
+            InForce::Nothing,
+            in_trial,
+        ));
+    }
+    let with = origin.policy().ok();
+    let policy = rest.policy().map_err(|error| {
+        Failure::unchanged(format!(
+            "what was applied cannot be read any more, so the key cannot be taken out of it: {error}"
+        ))
+    })?;
+    if !may(&policy, with.as_ref()) {
+        return Err(NotRevoked::Refused);
+    }
+    let mut applied = match apply_locked(firewall, &policy, clocks, &[]) {
+        Ok(applied) => applied,
+        Err(failure) => {
+            if failure.left == Left::Changed {
+                Sighting::note(&rest, policy.backend, Verdict::Applied);
+                record.note_edit(edit.before, edit.before, Some(rest));
+                let _unnoted = record.write(&firewall.state);
+            }
+            return Err(failure.into());
+        }
+    };
+    note_applied(&rest, policy.backend, &mut applied);
+    let in_force = InForce::Without(Box::new(policy), applied);
+    Ok(noted(
+        firewall,
+        record,
+        edit,
+        Some(rest),
+        in_force,
+        in_trial,
+    ))
+}
+
+/// Notes that `toctoc key` has changed the text of a policy's file: what was on trial or refused is so still.
+///
+/// # Errors
+/// When the record cannot be read or written.
+pub fn note_edit(firewall: &Firewall, before: &str, after: &str) -> Result<(), Failure> {
+    let _lock = Lock::take()?;
+    let mut record = Record::read(&firewall.state).map_err(Failure::unchanged)?;
+    let as_it_was = record.clone();
+    record.note_edit(before, after, None);
+    match record == as_it_was {
+        true => Ok(()),
+        false => record.write(&firewall.state).map_err(Failure::unchanged),
+    }
+}
+
+/// Why it is not known what runs.
+fn unknown(why: &str) -> Failure {
+    Failure::unchanged(format!(
+        "{why}: what runs is not known, so no key can be taken out of it alone; take the key out of the file, \
+         and `toctoc apply`"
+    ))
+}
+
+/// What runs, where nobody has noted that: what the file says, if that is what the kernel holds.
+fn unnoted(firewall: &Firewall, edit: Edit<'_>, clocks: Clocks) -> Result<Origin, Failure> {
+    let failed = |why: &str| {
+        unknown(&format!(
+            "what runs was applied where that was not noted, and {why}"
+        ))
+    };
+    let (policy, files) = edit.policy.ok_or_else(|| failed("its file has mistakes"))?;
+    let backend = running_backend(firewall)?;
+    if backend.is_some_and(|backend| backend != policy.backend) {
+        return Err(failed("the other backend guards"));
+    }
+    match observe(firewall, policy, clocks.now)?.drift.first() {
+        None => Ok(Origin::new(
+            edit.path,
+            edit.before.to_string(),
+            files.clone(),
+            policy.backend,
+        )),
+        Some(drift) => Err(failed(&format!("it is not what the file says ({drift})"))),
+    }
+}
+
+fn noted(
+    firewall: &Firewall,
+    mut record: Record,
+    edit: Edit<'_>,
+    running: Option<Origin>,
+    in_force: InForce,
+    in_trial: bool,
+) -> Revoked {
+    record.note_edit(edit.before, edit.after, running);
+    // Where nothing was ever applied, there is nothing to note.
+    let unnoted = match record.running.is_some() || record.refused.is_some() {
+        true => record.write(&firewall.state).err(),
+        false => None,
+    };
+    Revoked {
+        in_force,
+        in_trial,
+        unnoted,
+    }
+}
