@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::namespaces::living;
+use super::sighting::Sighting;
 use super::{Failure, Firewall, StateFile, list_size};
 use crate::policy::edit::{remove_key, secret_files};
 use crate::policy::load::{Beside, LoadError, beside, load_text_again};
@@ -614,6 +615,9 @@ fn forget_vanished(state: &StateFile, own: &str) {
         return;
     }
     let (living, start) = (living(), this_start());
+    if let Some(living) = &living {
+        Sighting::forget_vanished(living);
+    }
     for (number, name) in others {
         let text = state.text(name).ok().flatten().unwrap_or_default();
         let record: Option<Record> = serde_json::from_str(&text).ok();

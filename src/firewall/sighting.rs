@@ -1,6 +1,7 @@
 //! What was seen when somebody of ours looked last: a file in /run, so that it ends with this start of the
 //! machine. It says what was applied since then, and by which [`Look`] a healing knows that all is well.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
 
@@ -64,6 +65,24 @@ impl Sighting {
     pub(super) fn forget() {
         if let Some(path) = lock::beside("seen") {
             let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Removes those of network namespaces that are gone.
+    pub(super) fn forget_vanished(living: &HashSet<u64>) {
+        let own = lock::beside("seen");
+        let directory = own
+            .as_ref()
+            .and_then(|own| fs::read_dir(own.parent()?).ok());
+        let paths = directory.into_iter().flatten().flatten();
+        for path in paths.map(|file| file.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let number = name.strip_suffix(".seen").map(str::parse::<u64>);
+            if let Some(Ok(number)) = number
+                && !living.contains(&number)
+            {
+                let _ = fs::remove_file(&path);
+            }
         }
     }
 

@@ -241,6 +241,12 @@ fn what_the_kernel_refuses_is_fallen_back_from() {
         .server
         .inside(|| toctoc::firewall::run(&flush, ""));
     assert!(flushed.unwrap().unwrap().succeeded());
+    // A start of the machine, not of the unit alone.
+    let record = world.record();
+    let noted = fs::read_to_string(&record).unwrap();
+    let mut noted: serde_json::Value = serde_json::from_str(&noted).unwrap();
+    noted["boot"] = "another start".into();
+    fs::write(&record, noted.to_string()).unwrap();
     let output = world.toctoc(&["apply", "--boot"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);

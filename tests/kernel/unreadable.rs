@@ -266,12 +266,14 @@ fn locks_and_records_of_vanished_namespaces_go() {
     let stale = locks.join("4026532999999.lock");
     // An ordinary user has no locks there.
     let is_root = std::fs::write(&stale, "").is_ok();
+    let seen = stale.with_extension("seen");
+    let _ = std::fs::write(&seen, "");
     world.yes(&["apply"]);
     assert!(own.exists() && at(living).exists() && state.join("applied.json").exists());
     assert!(!at("4026532999998").exists());
     let sees_all = std::fs::read_link("/proc/self/ns/pid").unwrap();
     if sees_all.to_str() == Some("pid:[4026531836]") {
-        assert!(!at("4026532999999").exists());
+        assert!(!at("4026532999999").exists() && !seen.exists());
     }
     if is_root {
         assert!(!stale.exists());
