@@ -34,15 +34,26 @@ pub struct SavedRule {
 
 /// The text is not what `iptables-save` prints.
 #[derive(Debug)]
-pub struct SavedError(String);
+pub enum SavedError {
+    /// A line that it never prints.
+    Line(String),
+    /// The listing of this table has no end.
+    Unfinished(String),
+}
 
 impl fmt::Display for SavedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "iptables-save printed what is no listing of rules: {}",
-            self.0
-        )
+        match self {
+            SavedError::Line(line) => {
+                write!(f, "iptables-save printed a line that is no rule: {line}")
+            }
+            SavedError::Unfinished(table) => {
+                write!(
+                    f,
+                    "iptables-save did not print the table {table} to its end"
+                )
+            }
+        }
     }
 }
 
@@ -69,7 +80,7 @@ impl Saved {
                 line = format!("{line}\n{more}");
             }
             let line = line.as_str();
-            let wrong = || SavedError(line.chars().take(80).collect());
+            let wrong = || SavedError::Line(line.chars().take(80).collect());
             if line.is_empty() || line.starts_with('#') {
                 if let Some(table) = hidden(line) {
                     saved.hidden.insert(table.to_string(), line.to_string());
@@ -115,7 +126,7 @@ impl Saved {
         }
         match table {
             None => Ok(saved),
-            Some(name) => Err(SavedError(format!("the table {name} has no end"))),
+            Some(name) => Err(SavedError::Unfinished(name)),
         }
     }
 
