@@ -13,10 +13,10 @@
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
            bash zsh fish groff-base graphviz dpkg-dev lintian redis-server openssl keepalived \
-           firewalld dbus-daemon ufw shorewall
+           firewalld dbus-daemon ufw shorewall strace
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
            setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server openssl keepalived \
-           firewalld dbus-daemon ufw shorewall
+           firewalld dbus-daemon ufw shorewall strace
 
 # What else is measured, and what measures and draws. letmein is no package: cargo builds it, and without
 # it the figures are without it.

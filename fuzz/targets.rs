@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toctoc::automaton::Automaton;
 use toctoc::client::Profile;
+use toctoc::firewall::nf_tables;
 use toctoc::fleet::ledger::Ledger;
 use toctoc::fleet::message::{LONGEST, Message, PREFIX};
 use toctoc::fleet::rules::Rules;
@@ -34,13 +35,14 @@ pub struct Target {
 }
 
 /// All of them, for the corpora.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 10] = [
     target(
         "policy",
         policy,
         &["tests/golden/broken", "tests/golden/scripts"],
     ),
     target("nft_listing", nft_listing, &["tests/golden/readers"]),
+    target("kernel_messages", kernel_messages, &[]),
     target("xt_recent", xt_recent, &["tests/golden/readers"]),
     target("iptables_save", iptables_save, &["tests/golden/readers"]),
     target("knockd", knockd, &["tests/golden/import"]),
@@ -133,7 +135,7 @@ pub fn nft_listing(data: &[u8]) {
             .map(|(token, loaded)| (*token, (loaded.id, Duration::from_secs(60))))
             .collect(),
     };
-    only_our_table(&nftables::change_tokens(&again, None, 7));
+    only_our_table(&nftables::change_tokens(&again, None, 7).to_string());
     let mut drift = nftables::compare(&listing, &listing);
     assert!(drift.is_empty(), "{drift:?}");
     drift.extend(nftables::compare_outline(&script, &listing));
@@ -144,9 +146,48 @@ pub fn nft_listing(data: &[u8]) {
     });
     let late = Duration::from_secs(1);
     only_our_table(&nftables::transaction(policy, &script, Some(&listing), late).text);
-    only_our_table(&nftables::carry(policy, &listing.grants(), late).text);
-    only_our_table(&nftables::leftovers(policy, &listing, None).text);
-    only_our_table(&nftables::close(&listing, None, None).text);
+    for change in [
+        nftables::carry(policy, &listing.grants(), late),
+        nftables::leftovers(policy, &listing, None),
+        nftables::close(&listing, None, None),
+    ] {
+        only_our_table(&change.edits.to_string());
+    }
+}
+
+/// Whatever the kernel says is read or passed over, and what is made of it touches our table alone. A fingerprint is the
+/// same for the same.
+pub fn kernel_messages(data: &[u8]) {
+    let Ok((listing, parts)) = nf_tables::told(data) else {
+        return;
+    };
+    let (policy, automaton) = &*FIXED;
+    let _ = (
+        listing.progress(),
+        listing.opened(),
+        listing.elsewhere(),
+        listing.closed(),
+    );
+    let _ = (
+        nftables::spent_and_life(&listing),
+        nftables::burnt(&listing),
+        listing.terms(),
+    );
+    let _ = (
+        parts.fixed_sets(),
+        parts.count_as(&nftables::render(policy, automaton)),
+    );
+    let whole = parts.digest();
+    assert_eq!(
+        nf_tables::told(data).map(|(_, parts)| parts.digest()).ok(),
+        Some(whole)
+    );
+    for change in [
+        nftables::leftovers(policy, &listing, None),
+        nftables::close(&listing, None, None),
+    ] {
+        only_our_table(&change.edits.to_string());
+    }
 }
 
 /// Every command of a script is about our table. What stands inside braces belongs to a command.

@@ -1,6 +1,7 @@
 //! What the commands of an administrator take.
 
 mod apply;
+mod beside;
 mod grants;
 mod starts;
 mod through;
@@ -26,6 +27,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     apply::measure(figures)?;
     tokens::measure(figures)?;
     grants::measure(figures)?;
+    beside::measure(figures)?;
     through::measure(figures)
 }
 

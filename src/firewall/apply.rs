@@ -132,14 +132,13 @@ pub(super) fn apply_locked(
             let (once, mut lasting): (Vec<Grant>, Vec<Grant>) =
                 moving.into_iter().partition(|grant| grant.once);
             lasting.extend_from_slice(returning);
-            let mut applied =
-                apply_nftables::apply(&firewall.nft, policy, &lasting, began, &burnt)?;
+            let mut applied = apply_nftables::apply(firewall, policy, &lasting, began, &burnt)?;
             if !once.is_empty() {
                 // Now that both guard, none can be used up in the one and stay in the other.
                 let mut unused = Iptables::lists().map_err(changed)?.grants();
                 unused.retain(|grant| grant.once);
                 let carried = carry(policy, &unused, began.elapsed() + MARGIN);
-                firewall.nft.load(&carried.text).map_err(changed)?;
+                firewall.nft.edit(&carried.edits).map_err(changed)?;
                 applied.kept += carried.kept;
                 applied.removed += carried.removed;
             }

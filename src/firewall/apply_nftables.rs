@@ -8,7 +8,8 @@ use super::apply::Applied;
 use super::look::Look;
 use super::nft::Extent;
 use super::seal::Sealed;
-use super::{Failure, Left, Nft};
+use super::verified::{Verified, digest};
+use super::{Failure, Firewall, Left, Nft, nf_tables};
 use crate::automaton::Automaton;
 use crate::policy::Policy;
 use crate::ruleset::Grant;
@@ -24,25 +25,33 @@ use crate::ruleset::nftables::{
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn apply(
-    nft: &Nft,
+    firewall: &Firewall,
     policy: &Policy,
     moving: &[Grant],
     began: Instant,
     burnt: &BTreeSet<u32>,
 ) -> Result<Applied, Failure> {
+    let nft = &firewall.nft;
     let automaton = Automaton::build(policy.sequences());
     let mut script = render(policy, &automaton);
+    let digest = digest(&script);
     script.burn(burnt);
-    thread::scope(|scope| {
+    let (applied, fingerprint) = thread::scope(|scope| {
         // What nft prints of a small script takes it a moment to say; meanwhile the rest goes on.
         let small = !nft.is_large(&script);
         let expected = small.then(|| scope.spawn(|| nft.list_fresh(&script)));
         let expected = || expected.map(join).transpose();
         load_and_verify(nft, policy, &script, moving, began, expected)
-    })
+    })?;
+    let verified = fingerprint.and_then(|seen| Verified::now(nft, digest, seen));
+    if let Some(verified) = verified.filter(|_| applied.drifts.is_empty()) {
+        verified.note(&firewall.state);
+    }
+    Ok(applied)
 }
 
-/// The rest of [`apply`]. `expected` is how nft lists the script, `None` if that takes too long.
+/// The rest of [`apply`]. `expected` is how nft lists the script, `None` if that takes too long. Also returns the
+/// fingerprint of what was loaded, if nobody has touched it since.
 fn load_and_verify(
     nft: &Nft,
     policy: &Policy,
@@ -50,7 +59,7 @@ fn load_and_verify(
     moving: &[Grant],
     began: Instant,
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
-) -> Result<Applied, Failure> {
+) -> Result<(Applied, Option<String>), Failure> {
     let is_copy = nft.sealed() == Sealed::Copy;
     let mut of_the_past = 0;
     let mut forget = |running: Option<Listing>| {
@@ -63,11 +72,13 @@ fn load_and_verify(
     };
     let (running, extent) = nft.list_for_change(script)?;
     let mut running = forget(running);
+    let mut generation = nf_tables::generation();
     let (mut change, mut in_time, mut loaded) =
         load(nft, policy, script, running.as_ref(), moving, began);
     if extent != Extent::Whole && loaded.as_ref().is_err_and(|f| f.left == Left::Unchanged) {
         // The outline of a table that somebody changed may leave something out.
         running = forget(nft.list_awake()?);
+        generation = nf_tables::generation();
         (change, in_time, loaded) = load(nft, policy, script, running.as_ref(), moving, began);
     }
     if let Err(failure) = loaded {
@@ -82,6 +93,7 @@ fn load_and_verify(
         left: Left::Changed,
         ..failure
     };
+    let fingerprint = fingerprint(script, generation);
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
@@ -110,7 +122,7 @@ fn load_and_verify(
         }
         None => vec![super::status::table_missing()],
     };
-    Ok(Applied {
+    let applied = Applied {
         kept: change.kept.saturating_sub(late_staying),
         removed: change.removed + late.len(),
         ended_once: change.ended_once,
@@ -121,7 +133,17 @@ fn load_and_verify(
         readable_lists: 0,
         refilled: None,
         look: look.filter(Look::is_still),
-    })
+    };
+    Ok((applied, fingerprint))
+}
+
+/// The fingerprint of a script that was loaded whole by the only transaction since that of this number: what the kernel
+/// has of it is then what nft has made of it.
+fn fingerprint(script: &Script, before: Option<u64>) -> Option<String> {
+    let (parts, generation) = nf_tables::parts().ok()??;
+    // Of 32 bits, and the kernel passes over 0.
+    let next = before? % u64::from(u32::MAX) + 1;
+    (generation == next && parts.count_as(script)).then(|| parts.digest())
 }
 
 /// Loads the transaction from `running` to `script`. Returns it, with the time since `began` that it
@@ -137,7 +159,7 @@ fn load(
     let in_time = began.elapsed() + MARGIN;
     let mut change = transaction(policy, script, running, in_time);
     let carried = carry(policy, moving, in_time);
-    change.text.push_str(&carried.text);
+    change.text.push_str(&carried.edits.to_string());
     change.kept += carried.kept;
     change.removed += carried.removed;
     let loaded = nft.load(&change.text);
@@ -152,9 +174,9 @@ pub const MARGIN: Duration = Duration::from_secs(1);
 fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failure> {
     for _ in 0..5 {
         let in_time = began.elapsed() + MARGIN;
-        let text = shorten(carried, in_time);
-        if !text.is_empty() {
-            nft.load(&text)?;
+        let edits = shorten(carried, in_time);
+        if !edits.is_empty() {
+            nft.edit(&edits)?;
         }
         if began.elapsed() <= in_time {
             break;
@@ -179,12 +201,12 @@ fn sweep(
             return Ok((ended, None));
         };
         let change = leftovers(policy, &running, before.as_ref());
-        if !change.text.is_empty() {
-            nft.load(&change.text)?;
+        if !change.edits.is_empty() {
+            nft.edit(&change.edits)?;
         }
         ended.extend(change.ended);
         let unowned = running.grants().iter().any(|g| g.opened_by.is_none());
-        let nothing = change.text.is_empty() && !unowned;
+        let nothing = change.edits.is_empty() && !unowned;
         clean = if nothing { clean + 1 } else { 0 };
         // What has just been shrunk is listed with gaps: look twice.
         if clean > usize::from(!ended.is_empty()) {

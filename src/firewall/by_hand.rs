@@ -37,9 +37,9 @@ pub fn open(
     known(&running, door)?;
     let mut granted = None;
     if let Some(listing) = &running.nftables {
-        let (text, network) =
+        let (edits, network) =
             nftables::open(listing, door, source, open_for).map_err(Failure::unchanged)?;
-        firewall.nft.load(&awake(&text))?;
+        firewall.nft.edit(&edits.awake())?;
         granted = Some(network);
     }
     if !running.iptables.is_empty() {
@@ -193,8 +193,8 @@ fn close_nftables(
     let mut clean = 0;
     for _ in 0..20 {
         let change = nftables::close(&listing, door, source);
-        if !change.text.is_empty() {
-            nft.load(&awake(&change.text))?;
+        if !change.edits.is_empty() {
+            nft.edit(&change.edits.awake())?;
         }
         ended += change.removed;
         told |= change.noted;
@@ -231,7 +231,7 @@ pub fn note_revoked(firewall: &Firewall, key: &Name) -> Result<bool, Failure> {
     if !firewall.nft.is_there()? || there?.is_none() {
         return Ok(false);
     }
-    firewall.nft.load(&nftables::note_revoked(key))?;
+    firewall.nft.edit(&nftables::note_revoked(key))?;
     Ok(true)
 }
 
@@ -257,8 +257,8 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
     let there = Iptables::has_rules()?;
     if backend != Some(Backend::Iptables) {
         running.nftables = match there {
-            true => firewall.nft.list_if_there()?,
-            false => firewall.nft.list_grants()?,
+            true if !firewall.nft.is_there()? => None,
+            _ => firewall.nft.list_grants()?,
         };
     }
     if backend != Some(Backend::Nftables) && there {
@@ -275,11 +275,6 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
         return Err(nothing_applied());
     }
     Ok(running)
-}
-
-/// A change that wakes the table too, should somebody have switched it off.
-fn awake(text: &str) -> String {
-    format!("add table {}\n{text}", nftables::TABLE)
 }
 
 fn nothing_applied() -> Failure {

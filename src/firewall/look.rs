@@ -10,8 +10,9 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
+use super::line::Line;
 use super::netlink::{
-    Attributes, GET_CHAINS, GET_ELEMENTS, GET_GENERATION, GET_RULES, GET_SETS, GET_TABLE, Line,
+    Attributes, GET_CHAINS, GET_ELEMENTS, GET_GENERATION, GET_RULES, GET_SETS, GET_TABLE,
     NEW_GENERATION, NEW_TABLE, find, messages, number, text,
 };
 use super::seal::{own_name, this_table};

@@ -1,31 +1,42 @@
 //! Messages of nf_tables, as the kernel takes and sends them (netlink(7); the kernel's linux/netlink.h,
 //! netfilter/nfnetlink.h and netfilter/nf_tables.h). Only where nft is too slow, or cannot tell.
 
-use std::io;
-use std::ops::ControlFlow;
-
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_NETFILTER;
-
 /// Kinds of messages: an answer that refuses, the end of a listing, and those of nf_tables.
 pub const ERROR: u16 = 2;
-const DONE: u16 = 3;
+pub const DONE: u16 = 3;
 pub const NEW_TABLE: u16 = 10 << 8;
 pub const GET_TABLE: u16 = NEW_TABLE | 1;
 pub const TABLE_GONE: u16 = NEW_TABLE | 2;
+pub const NEW_CHAIN: u16 = NEW_TABLE | 3;
 pub const GET_CHAINS: u16 = NEW_TABLE | 4;
 pub const NEW_RULE: u16 = NEW_TABLE | 6;
 pub const GET_RULES: u16 = NEW_TABLE | 7;
+pub const NEW_SET: u16 = NEW_TABLE | 9;
 pub const GET_SETS: u16 = NEW_TABLE | 10;
 pub const NEW_ELEMENTS: u16 = NEW_TABLE | 12;
 pub const GET_ELEMENTS: u16 = NEW_TABLE | 13;
 pub const ELEMENTS_GONE: u16 = NEW_TABLE | 14;
 pub const NEW_GENERATION: u16 = NEW_TABLE | 15;
 pub const GET_GENERATION: u16 = NEW_TABLE | 16;
+pub const NEW_OBJECT: u16 = NEW_TABLE | 18;
+pub const GET_OBJECTS: u16 = NEW_TABLE | 19;
 
-/// The flags of a question, and of one that asks for a listing.
+/// What stands around a transaction; which part of netfilter it is for.
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const NF_TABLES: u16 = 10;
+
+/// Flags: of a question, of one that wants an answer in any case, of one for a listing, of what makes something.
 const REQUEST: u16 = 1;
+const ACKNOWLEDGE: u16 = 4;
 const LISTING: u16 = 0x300;
+const CREATE: u16 = 0x400;
+
+/// The flag of a listing that was changed while it was told.
+const INTERRUPTED: u16 = 0x10;
+
+/// Set in the kind of an attribute that holds others.
+const NESTED: u16 = 0x8000;
 
 const INET: u8 = 1;
 
@@ -35,20 +46,62 @@ const FAMILY: usize = 4;
 
 /// A question about tables of family `inet`: attributes are texts.
 pub fn request(kind: u16, attributes: &[(u16, &str)]) -> Vec<u8> {
-    asking(kind, REQUEST, attributes)
+    message(kind, REQUEST, &texts(attributes))
 }
 
-fn asking(kind: u16, flags: u16, attributes: &[(u16, &str)]) -> Vec<u8> {
-    let mut bytes = vec![0; HEAD + FAMILY];
-    for (which, text) in attributes {
-        bytes.extend(attribute(*which, &[text.as_bytes(), &[0]].concat()));
+/// A question for a listing: an answer of many messages.
+pub fn listing_request(kind: u16, attributes: &[(u16, &str)]) -> Vec<u8> {
+    message(kind, REQUEST | LISTING, &texts(attributes))
+}
+
+/// A question with attributes of any kind.
+pub fn request_with(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    message(kind, REQUEST, attributes)
+}
+
+/// A part of a transaction: something is made, unless it is there.
+pub fn creation(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    message(kind, REQUEST | CREATE, attributes)
+}
+
+/// A transaction of these messages. Only the last of them is answered if all is well.
+pub fn batch(mut messages: Vec<Vec<u8>>) -> Vec<u8> {
+    if let Some(last) = messages.last_mut() {
+        let flags = short(last, 6).unwrap_or_default() | ACKNOWLEDGE;
+        last[6..8].copy_from_slice(&flags.to_ne_bytes());
     }
-    let whole = bytes.len() as u32;
-    bytes[..4].copy_from_slice(&whole.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-    bytes[HEAD] = INET;
+    let edge = |kind: u16| {
+        let mut bytes = message(kind, REQUEST, &[]);
+        bytes[HEAD] = 0;
+        bytes[HEAD + 2..].copy_from_slice(&NF_TABLES.to_be_bytes());
+        bytes
+    };
+    [vec![edge(BATCH_BEGIN)], messages, vec![edge(BATCH_END)]]
+        .concat()
+        .concat()
+}
+
+fn message(kind: u16, flags: u16, attributes: &[u8]) -> Vec<u8> {
+    let whole = HEAD + FAMILY + attributes.len();
+    let mut bytes = Vec::with_capacity(whole);
+    bytes.extend((whole as u32).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.resize(HEAD, 0);
+    bytes.extend([INET, 0, 0, 0]);
+    bytes.extend(attributes);
     bytes
+}
+
+/// Attributes that are texts.
+pub fn texts(attributes: &[(u16, &str)]) -> Vec<u8> {
+    let text = |(which, text): &(u16, &str)| attribute(*which, &[text.as_bytes(), &[0]].concat());
+    attributes.iter().flat_map(text).collect()
+}
+
+/// An attribute that holds others.
+pub fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    attribute(kind | NESTED, attributes)
 }
 
 /// An attribute: length and kind of 2 bytes each, the value, and room up to a multiple of 4.
@@ -60,81 +113,11 @@ pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The line to nf_tables, in the network namespace of this thread.
-pub struct Line(Socket);
-
-impl Line {
-    /// # Errors
-    /// When the kernel has no netlink, or it is not permitted.
-    pub fn open() -> io::Result<Line> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
-        Ok(Line(socket))
-    }
-
-    /// The answer to one question.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked. A refusal is an answer.
-    pub fn ask(&self, kind: u16, attributes: &[(u16, &str)]) -> io::Result<Vec<u8>> {
-        self.0.send(&request(kind, attributes), 0)?;
-        Ok(self.0.recv_from_full()?.0)
-    }
-
-    /// Calls `each` with the attributes of every message of a listing.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked, or refuses.
-    pub fn list(
-        &self,
-        kind: u16,
-        attributes: &[(u16, &str)],
-        mut each: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
-        self.list_until(kind, attributes, |message| {
-            each(message);
-            ControlFlow::Continue(())
-        })
-    }
-
-    /// The same, until `each` breaks it off: then there is no other question on this line.
-    ///
-    /// # Errors
-    /// As for [`list`](Line::list).
-    pub fn list_until(
-        &self,
-        kind: u16,
-        attributes: &[(u16, &str)],
-        mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
-        self.0
-            .send(&asking(kind, REQUEST | LISTING, attributes), 0)?;
-        loop {
-            let (bytes, _) = self.0.recv_from_full()?;
-            let mut any = false;
-            for message in messages(&bytes) {
-                any = true;
-                match message.kind {
-                    DONE => return Ok(()),
-                    ERROR => {
-                        let code = message.error().unwrap_or(0);
-                        return Err(io::Error::from_raw_os_error(code));
-                    }
-                    _ if each(message.attributes()).is_break() => return Ok(()),
-                    _ => {}
-                }
-            }
-            if !any {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
-    }
-}
-
 /// A message of the kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'b> {
     pub kind: u16,
+    flags: u16,
     body: &'b [u8],
 }
 
@@ -144,7 +127,12 @@ impl<'b> Message<'b> {
         self.body.get(FAMILY..).unwrap_or_default()
     }
 
-    /// The number of the error in an [`ERROR`].
+    /// Whether something was changed while this listing was told.
+    pub fn is_interrupted(&self) -> bool {
+        self.flags & INTERRUPTED != 0
+    }
+
+    /// The number of the error in an [`ERROR`] or [`DONE`]; 0 if all is well.
     pub fn error(&self) -> Option<i32> {
         let code = self.body.get(..4)?.try_into().ok()?;
         i32::from_ne_bytes(code).checked_neg()
@@ -156,10 +144,10 @@ pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
         let message = bytes.get(..length)?;
-        let kind = short(message, 4)?;
+        let (kind, flags) = (short(message, 4)?, short(message, 6)?);
         let body = message.get(HEAD..).filter(|body| body.len() >= FAMILY)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, body })
+        Some(Message { kind, flags, body })
     })
 }
 
@@ -200,6 +188,11 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
 /// A text as nf_tables sends it, without the 0 at its end.
 pub fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(&[0]).unwrap_or(bytes)
+}
+
+/// A name as nf_tables sends it.
+pub fn utf8(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(text(bytes)).ok()
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::exec::{Ended, run, run_within};
 use super::table_number::table_number;
-use super::{Failure, Left, hint};
-use crate::ruleset::nftables::{Listing, Script, TABLE};
+use super::{Failure, Left, hint, nf_tables};
+use crate::ruleset::nftables::{
+    Edits, Listing, Part, Script, TABLE, TOKENS, if_there, tokens_among,
+};
+use crate::single_use::Token;
 
 /// How long it takes to list names at most.
 const QUICK: Duration = Duration::from_millis(500);
@@ -97,7 +100,7 @@ impl Nft {
         let command = [&self.program, "-j", "list", "table", family, table];
         let ended = run_within(&command, PATIENCE).map_err(|e| self.not_started(&command, &e))?;
         match ended {
-            None => Ok((self.list_grants()?, Extent::Crowded)),
+            None => Ok((self.list_kept()?, Extent::Crowded)),
             Some(ended) => Ok((self.awake(self.listed(&ended)?)?, Extent::Whole)),
         }
     }
@@ -124,6 +127,9 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn is_there(&self) -> Result<bool, Failure> {
+        if let Ok(number) = table_number(table_words().1) {
+            return Ok(number.is_some());
+        }
         let command = [&self.program, "-t", "list", "chains", "inet"];
         let ended = match run(&command, "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -184,6 +190,14 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn list_grants(&self) -> Result<Option<Listing>, Failure> {
+        match nf_tables::read(nf_tables::Extent::Grants) {
+            Ok(listing) => Ok(listing),
+            Err(_) => self.list_kept(),
+        }
+    }
+
+    /// The same with how sets are declared.
+    fn list_kept(&self) -> Result<Option<Listing>, Failure> {
         match self.outline_from(1, 4 * QUICK)? {
             Some(outline) => Ok(Some(outline)),
             None => self.list_awake(),
@@ -196,6 +210,9 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn glance(&self) -> Result<Option<Listing>, Failure> {
+        if let Ok(listing) = nf_tables::read(nf_tables::Extent::Glance) {
+            return Ok(listing);
+        }
         match self.try_glance() {
             // It may go between two looks.
             Err(_) if !self.is_there()? => Ok(None),
@@ -297,6 +314,9 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn list_part(&self, kind: &str, name: &str) -> Result<Option<Listing>, Failure> {
+        if let Ok(listing) = nf_tables::set(name) {
+            return Ok(listing);
+        }
         let (family, table) = table_words();
         let ended = self.run(
             &[&self.program, "-j", "list", kind, family, table, name],
@@ -332,6 +352,9 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn has_map(&self, name: &str) -> Result<bool, Failure> {
+        if let Ok(listing) = nf_tables::look_up(name, &[]) {
+            return Ok(listing.is_some_and(|listing| listing.has_map(name)));
+        }
         let ended = self.run(&[&self.program, "-j", "-t", "list", "maps", "inet"], "")?;
         match ended.succeeded() {
             true => Ok(listing(&ended)?.has_map(name)),
@@ -339,13 +362,26 @@ impl Nft {
         }
     }
 
+    /// Whether the kernel has all these tokens.
+    pub fn holds_tokens(&self, tokens: &[Token]) -> bool {
+        let keys: Vec<Vec<Part>> = tokens.iter().map(|&t| vec![Part::Token(t)]).collect();
+        match nf_tables::look_up(TOKENS, &keys) {
+            Ok(listing) => listing.is_some_and(|found| tokens_among(&found, tokens)),
+            // What would be refused unless they are there.
+            Err(_) => self.would_load(&if_there(tokens).to_string()),
+        }
+    }
+
     /// Whether the kernel would take a text as one transaction. It is not loaded.
-    ///
-    /// # Errors
-    /// When nft cannot be started.
-    pub fn would_load(&self, text: &str) -> Result<bool, Failure> {
-        let ended = self.run(&[&self.program, "--check", "-f", "-"], text)?;
-        Ok(ended.succeeded())
+    fn would_load(&self, text: &str) -> bool {
+        let ended = self.run(&[&self.program, "--check", "-f", "-"], text);
+        ended.is_ok_and(|ended| ended.succeeded())
+    }
+
+    /// What this nft calls itself. `None` when it does not work.
+    pub fn version(&self) -> Option<String> {
+        let ended = self.run(&[&self.program, "--version"], "").ok()?;
+        ended.succeeded().then(|| ended.stdout.trim().to_string())
     }
 
     /// The chains that ask whether a scratch sequence is used up.
@@ -353,6 +389,9 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn scratch_chains(&self) -> Result<Vec<String>, Failure> {
+        if let Ok(listing) = nf_tables::read(nf_tables::Extent::Grants) {
+            return Ok(listing.unwrap_or_default().scratch_chains());
+        }
         let ended = self.run(&[&self.program, "-j", "-t", "list", "chains", "inet"], "")?;
         match ended.succeeded() {
             true => Ok(listing(&ended)?.scratch_chains()),
@@ -378,6 +417,18 @@ impl Nft {
             "the policy's ruleset could not be loaded aside, to compare it with the running one: {}",
             self.said(&ended)
         )))
+    }
+
+    /// Changes elements as one transaction, all of it or nothing. nft reads the elements of all tables of all programs
+    /// before it changes one: the kernel is told without it, unless it refuses.
+    ///
+    /// # Errors
+    /// As for [`load`](Nft::load).
+    pub fn edit(&self, edits: &Edits) -> Result<(), Failure> {
+        match edits.is_empty() || nf_tables::commit(edits).is_ok() {
+            true => Ok(()),
+            false => self.load(&edits.to_string()),
+        }
     }
 
     /// Loads a text as one transaction: all of it or nothing.

@@ -636,7 +636,7 @@ fn forget_vanished(state: &StateFile, own: &str) {
 /// The name of the file: each network namespace has a firewall of its own. The kernel's first one is known
 /// by a setting that no other has; that can be seen without privileges, so that everybody, a unit too,
 /// comes to the same name.
-fn file() -> String {
+pub(super) fn file() -> String {
     use std::os::unix::fs::MetadataExt;
     let own = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |found| found.ino());
     let is_first = Path::new("/proc/sys/net/core/netdev_max_backlog").exists();

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::netlink::{Attributes, GET_ELEMENTS, GET_RULES, GET_SETS, Line, find, number, text};
+use super::line::Line;
+use super::netlink::{Attributes, GET_ELEMENTS, GET_RULES, GET_SETS, find, number, text};
 use super::table_number::table_number;
 use super::{Failure, Nft};
-use crate::ruleset::nftables::{SEAL, TABLE, grants_something};
+use crate::ruleset::nftables::{Edit, Edits, Element, Part, SEAL, TABLE, grants_something};
 
 /// The time that the kernel counts down. No machine runs as long.
 const LASTING: Duration = Duration::from_secs(3650 * 86_400);
@@ -65,7 +66,7 @@ impl Seal {
         })
     }
 
-    /// As nft writes it.
+    /// As an element.
     fn written(self) -> Ipv6Addr {
         let at = self.at.as_millis() & ((1 << MOMENT) - 1);
         let layers = u128::from(self.layers) << MOMENT;
@@ -111,7 +112,10 @@ impl Nft {
     /// When nft refuses.
     pub(super) fn seal(&self) -> Result<(), Failure> {
         match self.sealed() {
-            Sealed::Not | Sealed::Copy => self.load(&sealing()?),
+            Sealed::Not | Sealed::Copy => {
+                self.load(&room())?;
+                self.edit(&sealing()?)
+            }
             Sealed::NoTable | Sealed::Whole | Sealed::Unknown => Ok(()),
         }
     }
@@ -131,14 +135,21 @@ impl Nft {
                 let _ = writeln!(text, "flush {kind} {TABLE} {set}");
             }
         }
-        text.push_str(&sealing()?);
+        text.push_str(&room());
         self.load(&text)?;
+        // Until this is done it stays a copy.
+        self.edit(&sealing()?)?;
         Ok(true)
     }
 }
 
+/// The transaction that makes room for a seal. It is empty then, or has the one that was there.
+fn room() -> String {
+    format!("add set {TABLE} {SEAL} {{ type ipv6_addr; flags timeout; }}\n")
+}
+
 /// The transaction that seals the table which is there.
-fn sealing() -> Result<String, Failure> {
+fn sealing() -> Result<Edits, Failure> {
     let table = this_table().ok().flatten();
     let table = table.ok_or_else(|| Failure::unchanged("there is no table to seal"))?;
     let layers = Line::open().and_then(|line| layers(&line)).unwrap_or(1);
@@ -147,12 +158,17 @@ fn sealing() -> Result<String, Failure> {
         at: clock(),
         layers,
     };
-    let (seal, days) = (seal.written(), LASTING.as_secs() / 86_400);
-    Ok(format!(
-        "add set {TABLE} {SEAL} {{ type ipv6_addr; flags timeout; }}\n\
-         flush set {TABLE} {SEAL}\n\
-         add element {TABLE} {SEAL} {{ {seal} timeout {days}d }}\n"
-    ))
+    let seal = vec![Part::Address(seal.written().into())];
+    Ok(Edits(vec![
+        Edit::Flush {
+            kind: "set",
+            set: SEAL.to_string(),
+        },
+        Edit::Add {
+            set: SEAL.to_string(),
+            elements: vec![Element::timed(seal, LASTING)],
+        },
+    ]))
 }
 
 fn clock() -> Duration {

@@ -5,7 +5,8 @@
 
 use std::io;
 
-use super::netlink::{ERROR, GET_TABLE, Line, NEW_TABLE, find, messages};
+use super::line::Line;
+use super::netlink::{ERROR, GET_TABLE, NEW_TABLE, find, messages};
 
 /// `NFTA_TABLE_NAME` and `NFTA_TABLE_HANDLE`.
 const NAME: u16 = 1;

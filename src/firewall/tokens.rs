@@ -10,7 +10,7 @@ use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    BURNT, SPENT, TABLE, TOKENS, burn, burnt, change_tokens, if_there, spent_and_life,
+    BURNT, SPENT, TABLE, TOKENS, burn, burnt, change_tokens, spent_and_life,
 };
 use crate::single_use::journal::{Clocks, Found};
 use crate::single_use::plan::{Plan, Source, reaches, rest, samples, whole};
@@ -221,9 +221,9 @@ pub(super) fn top_up(
     let known: HashSet<Token> = journal.spent().collect();
     let mut plan = None;
     if has_tokens && load == Load::Missing && journal.counted_alike(clocks) {
-        // What nft lists of a large map takes the kernel seconds; what it would refuse, no time.
+        // All of a large map take the kernel long to list; some of them, no time.
         let samples = samples(&sources, &journal.loaded, &known, now);
-        if samples.is_some_and(|samples| nft.would_load(&if_there(&samples)).unwrap_or(false)) {
+        if samples.is_some_and(|samples| nft.holds_tokens(&samples)) {
             plan = rest(&sources, &journal.loaded, &known, now, horizon);
         }
     }
@@ -238,7 +238,7 @@ pub(super) fn top_up(
     // First on disk: should this end here, the kernel's table has another life, or none.
     state.write(&journal).map_err(Failure::unchanged)?;
     if policy.has_scratch() && !forgotten.is_empty() {
-        nft.load(&burn(&forgotten))?;
+        nft.edit(&burn(&forgotten))?;
     }
     if !has_tokens {
         return Ok(Refilled {
@@ -246,7 +246,7 @@ pub(super) fn top_up(
             ..Refilled::default()
         });
     }
-    let load = |plan: &Plan| nft.load(&change_tokens(plan, life, journal.life));
+    let load = |plan: &Plan| nft.edit(&change_tokens(plan, life, journal.life));
     if !plan.anew && load(&plan).is_err() {
         // Somebody has loaded one of them with other words.
         plan = whole(&sources, &known, now, horizon);

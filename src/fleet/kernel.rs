@@ -318,7 +318,7 @@ impl Kernel {
             .collect();
         let given = match grants.is_empty() {
             true => Ok(()),
-            false => self.nft.load(&elsewhere(&grants)),
+            false => self.nft.edit(&elsewhere(&grants)),
         };
         self.took = now().saturating_sub(began);
         // What finds no room is not tried again: nobody makes any.
@@ -351,24 +351,21 @@ impl Kernel {
 
     /// Ends what is over. What was granted after it stays, since it is granted behind it.
     fn end(&self, work: &Work) -> Result<(), Failure> {
-        let mut text = String::new();
-        if !work.burn.is_empty() {
-            text.push_str(&burn(&work.burn));
-        }
+        let mut edits = burn(&work.burn);
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {
             let places = work.end.iter().map(|(door, source)| (*source, door.id()));
-            text.push_str(&close_as_told(&listing, &places.collect()).text);
+            edits.append(close_as_told(&listing, &places.collect()).edits);
         }
         let over = work.elsewhere.iter().filter(|(_, end)| end.is_none());
         let over: Vec<_> = over
             .map(|((door, source), _)| (*source, door.id(), None))
             .collect();
-        text.push_str(&elsewhere(&over));
-        match text.is_empty() {
+        edits.append(elsewhere(&over));
+        match edits.is_empty() {
             true => Ok(()),
-            false => self.nft.load(&text),
+            false => self.nft.edit(&edits),
         }
     }
 
@@ -381,15 +378,15 @@ impl Kernel {
         };
         let places = work.ended.iter();
         let keys = work.revoked.iter();
-        let text = note_ended_elsewhere(&EndedElsewhere {
+        let edits = note_ended_elsewhere(&EndedElsewhere {
             places: places
                 .map(|((door, source), at)| (*source, door.id(), ago(at)))
                 .collect(),
             keys: keys.map(|(key, at)| (*key, ago(at))).collect(),
         });
-        match text.is_empty() {
+        match edits.is_empty() {
             true => Ok(()),
-            false => self.nft.load(&text),
+            false => self.nft.edit(&edits),
         }
     }
 
@@ -407,7 +404,7 @@ impl Kernel {
         let tokens: Vec<(Token, Duration)> = tokens.collect();
         match tokens.is_empty() {
             true => Ok(()),
-            false => self.nft.load(&spend_elsewhere(&tokens)),
+            false => self.nft.edit(&spend_elsewhere(&tokens)),
         }
     }
 

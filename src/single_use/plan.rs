@@ -52,6 +52,9 @@ pub struct Plan {
     pub add: BTreeMap<Token, (u32, Duration)>,
 }
 
+/// A clock that is further ahead than so many windows is wrong.
+const NEAR: u64 = 3;
+
 /// A token that is about to end may be gone.
 const NEARLY_OVER: i64 = 10;
 
@@ -106,6 +109,37 @@ pub fn reaches(sources: &[Source<'_>], now: i64, horizon: Duration) -> BTreeMap<
     let each = sources.iter();
     each.map(|source| (source.secret.id(), reach(source)))
         .collect()
+}
+
+/// How many tokens of each secret the kernel holds at `now` if all is that `reach` says. `spent` are those that were; of
+/// them only those count that clients use about now, as they do unless their clocks are wrong.
+pub fn held(
+    sources: &[Source<'_>],
+    reach: &BTreeMap<u32, Reach>,
+    spent: &HashSet<Token>,
+    now: i64,
+) -> BTreeMap<u32, usize> {
+    let current = Window::at(now).0;
+    let near = current.saturating_sub(4)..=current.saturating_add(NEAR);
+    let each = sources.iter().filter_map(|source| {
+        let id = source.secret.id();
+        let reach = reach.get(&id)?;
+        let live = |window: &u64| {
+            let over = Window(*window).over();
+            over.min(reach.expires.unwrap_or(i64::MAX)) > now
+        };
+        let first = after(reach.barred, current.saturating_sub(4));
+        let windows = (first..=reach.through).filter(live).count();
+        let near = near
+            .clone()
+            .filter(|window| (first..=reach.through).contains(window) && live(window));
+        let tokens = near.flat_map(|window| {
+            (0..TOKENS_PER_WINDOW).map(move |number| token(source.secret, Window(window), number))
+        });
+        let gone = tokens.filter(|token| spent.contains(token)).count();
+        Some((id, windows * TOKENS_PER_WINDOW as usize - gone))
+    });
+    each.collect()
 }
 
 /// Two tokens of each secret, its first and its last, that are in the kernel if all is that `reach`

@@ -9,7 +9,7 @@ use toctoc::lab::{CLIENT, STRANGER};
 
 use crate::lifecycle::{ANNA, TWO};
 use crate::stand_in::{StandIn, here};
-use crate::world::{Kind, SEQUENCE, World, YVES};
+use crate::world::{Kind, SEQUENCE, World, YVES, by_nft};
 
 const UNCHANGED: &str = "the running firewall was not changed";
 
@@ -57,7 +57,8 @@ const LOADS: &str = "loads() { [ \"$1\" = -f ] && $real list tables | grep -q to
 fn a_missing_program_is_named() {
     let world = guarded();
     let without = |arguments: &[&str]| {
-        let mut command = world.toctoc_command(arguments);
+        // Where the kernel takes messages, grants are given and ended without nft.
+        let mut command = by_nft(&world.toctoc_command(arguments));
         let own = [command.get_program()]
             .into_iter()
             .chain(command.get_args());
@@ -195,7 +196,7 @@ fn a_killed_nft_leaves_the_old_or_the_new() {
         let script = format!("{LOADS} loads \"$@\" && kill -9 $$\nexec $real \"$@\"");
         let _nft = StandIn::new(&world, "nft", &script);
         could_not(&world.toctoc(&["apply"]), &[killed, UNCHANGED]);
-        let open = world.toctoc(&["open", "ssh", STRANGER[0]]);
+        let open = world.toctoc_by_nft(&["open", "ssh", STRANGER[0]]);
         could_not(&open, &[killed, "is not known; see `toctoc status`"]);
     });
     unharmed(&world, || {
@@ -230,7 +231,7 @@ fn a_killed_nft_is_not_said_to_have_changed_nothing() {
     let world = guarded();
     let unknown = "whether the running firewall was changed is not known; see `toctoc status`";
     let not_unchanged = |arguments: &[&str]| {
-        let output = world.toctoc(arguments);
+        let output = world.toctoc_by_nft(arguments);
         could_not(&output, &["`nft` was killed by signal 9", unknown]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!said.contains(UNCHANGED), "{said}");
@@ -293,7 +294,7 @@ fn close_does_not_believe_one_listing() {
                grep -q 192.0.2.99 $here/gap && : > $here/once; cat $here/gap; exit; };; esac\n\
                exec $real \"$@\"";
     let gap = StandIn::new(&world, "nft", gap);
-    world.yes(&["close"]);
+    assert!(world.toctoc_by_nft(&["close"]).status.success());
     assert!(here(&world).join("once").exists());
     drop(gap);
     assert!(world.nobody_is_in());

@@ -41,6 +41,7 @@ mod cases_on_the_kernel;
 mod client;
 mod client_says;
 mod connect;
+mod cost;
 mod datagrams;
 mod differential;
 mod doors;

@@ -242,6 +242,15 @@ impl World {
             .unwrap()
     }
 
+    /// The same where the kernel takes no messages from the program itself, as one that does not know them: nft has to do.
+    pub fn toctoc_by_nft(&self, arguments: &[&str]) -> Output {
+        let mut command = by_nft(&self.toctoc_command(arguments));
+        self.lab
+            .server
+            .inside(|| command.output().unwrap())
+            .unwrap()
+    }
+
     /// Runs `toctoc` on the server; the answer must be yes.
     pub fn yes(&self, arguments: &[&str]) -> String {
         let output = self.toctoc(arguments);
@@ -402,6 +411,21 @@ impl World {
             .find_map(|o| o["counter"]["packets"].as_u64());
         packets.unwrap()
     }
+}
+
+/// A command whose messages the kernel refuses. Programs that it starts are not concerned.
+pub fn by_nft(command: &Command) -> Command {
+    let mut refused = Command::new("strace");
+    refused.args(["-o", "/dev/null", "-e", "trace=sendto"]);
+    refused.args(["-e", "inject=sendto:error=EINVAL", "--"]);
+    refused.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => refused.env(name, value),
+            None => refused.env_remove(name),
+        };
+    }
+    refused
 }
 
 /// The address of the server in the family of another address.

@@ -4,6 +4,7 @@ mod assemble;
 mod interfaces;
 mod observe;
 mod other;
+mod tokens;
 
 pub use interfaces::interface_warnings;
 pub use observe::{glance, observe};

@@ -3,14 +3,17 @@
 use super::super::seal::Sealed;
 use super::super::state_file::Kept;
 use super::super::tokens::Wait;
-use super::super::{Failure, Firewall, Iptables, apply_iptables, hidden};
-use super::Status;
+use super::super::verified::{Verified, digest};
+use super::super::{Failure, Firewall, Iptables, Nft, apply_iptables, hidden, nf_tables};
 use super::assemble::status;
 use super::other::{guarded_by_the_other, of_the_other, table_missing};
+use super::{Status, tokens};
 use crate::automaton::Automaton;
 use crate::policy::{Backend, Policy};
 use crate::ruleset::iptables::{self, Saved};
-use crate::ruleset::nftables::{Listing, burnt, compare, loaded, render, strange, strange_tokens};
+use crate::ruleset::nftables::{
+    BURNT, Listing, Script, burnt, compare, render, strange, strange_tokens,
+};
 use crate::ruleset::{Drift, Family, Grant, Progress};
 use crate::single_use::Journal;
 use std::collections::{BTreeSet, HashMap};
@@ -100,6 +103,16 @@ fn observe_nftables(
         Kept::Journal(_) | Kept::Nothing => (None, false),
     };
     let script = render(policy, automaton);
+    if Verified::holds(nft, &firewall.state, &script)
+        && let Some(observed) = unchanged(nft, policy, journal.as_ref(), now)
+    {
+        return Ok(Observed {
+            used_up: observed.used_up.filter(|_| !is_broken),
+            wait: journal.and_then(|journal| wait(journal, policy, now)),
+            ..observed
+        });
+    }
+    let before = nf_tables::generation();
     let (listing, expected) = thread::scope(|scope| {
         let expected = scope.spawn(|| nft.list_fresh(&script));
         (nft.list(), expected.join())
@@ -118,6 +131,9 @@ fn observe_nftables(
     } else {
         let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut drifts = compare(&expected, &listing);
+        if drifts.is_empty() {
+            note(firewall, &script, before);
+        }
         drifts.extend(strange(policy, &listing));
         drifts.extend(strange_tokens(policy, &listing, now));
         drifts.extend(revived(journal.as_ref(), policy, &listing));
@@ -126,15 +142,46 @@ fn observe_nftables(
         }
         drifts
     };
-    let before = journal.iter().flat_map(|journal| &journal.burnt).copied();
-    let used_up = burnt(&listing).filter(|_| !is_broken);
     Ok(Observed {
         applied: !listing.dormant,
         drifts,
-        used_up: used_up.map(|now| before.chain(now).collect()),
+        used_up: used_up(journal.as_ref(), &listing).filter(|_| !is_broken),
         wait: journal.and_then(|journal| wait(journal, policy, now)),
         ..nftables(policy, &listing)
     })
+}
+
+/// The table again whose rules are known to be the policy's: what the kernel and a refill fill. `None` when the kernel
+/// does not say.
+fn unchanged(nft: &Nft, policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Observed> {
+    let mut listing = nf_tables::read(nf_tables::Extent::Glance).ok()??;
+    if policy.has_scratch() {
+        listing.merge(nf_tables::set(BURNT).ok()??);
+    }
+    let seen = tokens::seen(policy, journal, now)?;
+    let mut drifts = strange(policy, &listing);
+    drifts.extend(seen.drifts);
+    drifts.extend(revived(journal, policy, &listing));
+    if nft.sealed() == Sealed::Copy {
+        drifts.insert(0, copied());
+    }
+    Some(Observed {
+        applied: true,
+        drifts,
+        used_up: used_up(journal, &listing),
+        tokens: seen.tokens,
+        ..nftables(policy, &listing)
+    })
+}
+
+/// Notes that the rules were seen to be the policy's, if nothing has changed since the transaction of this number.
+fn note(firewall: &Firewall, script: &Script, before: Option<u64>) {
+    if let Ok(Some((parts, generation))) = nf_tables::parts()
+        && before == Some(generation)
+        && let Some(seen) = Verified::now(&firewall.nft, digest(script), parts.digest())
+    {
+        seen.note(&firewall.state);
+    }
 }
 
 fn nftables(policy: &Policy, listing: &Listing) -> Observed {
@@ -150,9 +197,15 @@ fn nftables(policy: &Policy, listing: &Listing) -> Observed {
         opened: opened.collect(),
         wrong: listing.wrong_count(),
         shut_out: listing.shut_out_count(),
-        tokens: tokens(listing),
+        tokens: tokens::listed(listing),
         ..Observed::default()
     }
+}
+
+/// The scratch sequences that the journal or the kernel calls used up. `None` when the kernel does not say.
+fn used_up(journal: Option<&Journal>, listing: &Listing) -> Option<BTreeSet<u32>> {
+    let before = journal.iter().flat_map(|journal| &journal.burnt).copied();
+    Some(before.chain(burnt(listing)?).collect())
 }
 
 /// Scratch sequences that were used up and could open again: somebody has flushed what remembers them.
@@ -181,17 +234,6 @@ fn wait(mut journal: Journal, policy: &Policy, now: i64) -> Option<Wait> {
     let barred = secrets.filter_map(|(_, secret)| journal.barred_for(secret.id()));
     let barred = barred.max();
     Wait::of(&journal, barred, now)
-}
-
-/// How many tokens the kernel holds of each secret, and how long the last of them lasts.
-fn tokens(listing: &Listing) -> HashMap<u32, (usize, Duration)> {
-    let mut tokens: HashMap<u32, (usize, Duration)> = HashMap::new();
-    for token in loaded(listing).unwrap_or_default().values() {
-        let (number, last) = tokens.entry(token.id).or_default();
-        *number += 1;
-        *last = token.expires_in.unwrap_or_default().max(*last);
-    }
-    tokens
 }
 
 fn observe_iptables(

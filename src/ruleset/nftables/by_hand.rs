@@ -1,18 +1,16 @@
 //! Transactions that change no rule: grants that are given or ended, here or at another host of the fleet.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::change::{Change, Holders};
 use super::elements::{
-    SHORTEST, elsewhere_set, grant_element, grant_set, opened_element, opened_set, put, remove,
-    remove_from, remove_grant, remove_opened,
+    Edits, Part, SHORTEST, elsewhere_set, grant_key, grant_set, opened_key, opened_set, place_key,
 };
 use super::listing::{EndedElsewhere, Listing};
-use super::{Kept, LENGTH, REVOKED, REVOKED_ELSEWHERE, TABLE, classid, parse_set_name, set_name};
+use super::{Kept, LENGTH, REVOKED, REVOKED_ELSEWHERE, parse_set_name, set_name};
 use crate::policy::Name;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
 
@@ -27,7 +25,7 @@ pub fn open(
     door: &Name,
     source: IpNet,
     open_for: Duration,
-) -> Result<(String, IpNet), String> {
+) -> Result<(Edits, IpNet), String> {
     let family = Family::of(source.addr());
     let prefix = running
         .sets
@@ -52,14 +50,10 @@ pub fn open(
         opened_by: Some(opened),
         expires_in: open_for,
     };
-    let mut text = String::new();
-    for (set, element) in [
-        (opened_set(&opened), opened_element(&opened)),
-        (grant_set(&grant), grant_element(&grant)),
-    ] {
-        put(&mut text, &set, &element, open_for);
-    }
-    Ok((text, network))
+    let mut edits = Edits::default();
+    edits.put(&opened_set(&opened), opened_key(&opened), open_for);
+    edits.put(&grant_set(&grant), grant_key(&grant), open_for);
+    Ok((edits, network))
 }
 
 /// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network
@@ -71,7 +65,7 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
         door.is_none_or(|door| door.id() == grant.door) && source.is_none_or(touches)
     });
     // Behind the rest: to be deleted an opening is added, and whoever hears of that hears of the closing later.
-    change.noted = note_closed(&mut change.text, running, &ended, door, source);
+    change.noted = note_closed(&mut change.edits, running, &ended, door, source);
     change
 }
 
@@ -94,30 +88,30 @@ fn end(
         running.grants().into_iter().partition(|grant| meant(grant));
     let elsewhere = running.elsewhere().into_iter();
     let elsewhere: Vec<Grant> = elsewhere.filter(|grant| meant(grant)).collect();
-    let mut text = String::new();
+    let mut edits = Edits::default();
     for grant in &closing {
-        remove_grant(&mut text, grant, &sets);
+        edits.remove_grant(grant, &sets);
     }
     for grant in &elsewhere {
-        remove_from(&mut text, &elsewhere_set(grant), grant, &sets);
+        edits.remove_from(&elsewhere_set(grant), grant, &sets);
     }
     let ended = closing.iter().chain(&elsewhere);
     let ended: BTreeSet<(IpNet, u32, bool)> = ended.map(|g| (g.source, g.door, g.once)).collect();
     let holders = Holders::of(&closing, std::iter::empty());
     for opened in running.opened() {
         if holders.include(&opened) {
-            remove_opened(&mut text, &opened, &sets);
+            edits.remove_opened(&opened, &sets);
         }
     }
     // What just used up a grant may not be repeated either. Which door it was for is not told apart:
     // to somebody else it means no more than a lost packet.
     for name in running.sets.keys() {
         if matches!(parse_set_name(name), Some((Kept::Admitted, ..))) {
-            let _ = writeln!(text, "flush set {TABLE} {name}");
+            edits.flush("set", name);
         }
     }
     let change = Change {
-        text,
+        edits,
         kept: staying.len(),
         removed: ended.len(),
         ..Change::default()
@@ -131,7 +125,7 @@ pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Leaves notes of what is ended, and of what is meant and may be at other hosts alone: a source that is named, or all.
 /// Returns whether there are any.
 fn note_closed(
-    text: &mut String,
+    edits: &mut Edits,
     running: &Listing,
     ended: &BTreeSet<(IpNet, u32, bool)>,
     door: Option<&Name>,
@@ -165,32 +159,31 @@ fn note_closed(
         };
         for (source, door) in noted.into_iter().filter(|(source, _)| is_fine(source)) {
             is_noted = true;
-            let element = format!("{} . {}", source.addr(), classid(door));
-            put(text, set, &element, NOTED_FOR);
+            edits.put(set, place_key(source.addr(), door), NOTED_FOR);
         }
     }
     is_noted
 }
 
 /// The transaction that notes what other hosts of the fleet have ended.
-pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> String {
-    let mut text = String::new();
+pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> Edits {
+    let mut edits = Edits::default();
     let live = |ago: Duration| Some(NOTED_FOR.saturating_sub(ago)).filter(|l| *l >= SHORTEST);
     for (key, ago) in &ended.keys {
         if let Some(left) = live(*ago) {
-            put(&mut text, REVOKED_ELSEWHERE, &classid(*key), left);
+            edits.put(REVOKED_ELSEWHERE, vec![Part::Class(*key)], left);
         }
     }
     for (source, door, ago) in &ended.places {
         if let Some(left) = live(*ago) {
             let family = Family::of(source.addr());
             let set = set_name(Kept::Ended, family, family.longest_prefix());
-            let length = classid(LENGTH | u32::from(source.prefix_len()));
-            let element = format!("{} . {} . {length}", source.addr(), classid(*door));
-            put(&mut text, &set, &element, left);
+            let mut key = place_key(source.addr(), *door);
+            key.push(Part::Class(LENGTH | u32::from(source.prefix_len())));
+            edits.put(&set, key, left);
         }
     }
-    text
+    edits
 }
 
 /// All addresses, which no grant is for. An element for them has the address 0.0.0.0 or ::, where no packet comes from.
@@ -202,32 +195,33 @@ pub(super) fn everybody(family: Family) -> IpNet {
 }
 
 /// The transaction that notes that a key was revoked.
-pub fn note_revoked(key: &Name) -> String {
-    let mut text = String::new();
-    put(&mut text, REVOKED, &classid(key.id()), NOTED_FOR);
-    text
+pub fn note_revoked(key: &Name) -> Edits {
+    let mut edits = Edits::default();
+    edits.put(REVOKED, vec![Part::Class(key.id())], NOTED_FOR);
+    edits
 }
 
 /// The transaction that gives grants of other hosts, each with the time that is left of it, or takes them
 /// away where that is `None`. Sources are as long as grants of this host are.
 pub fn elsewhere<'g>(
     grants: impl IntoIterator<Item = &'g (IpNet, u32, Option<Duration>)>,
-) -> String {
-    let mut text = String::new();
+) -> Edits {
+    let mut edits = Edits::default();
     for (source, door, left) in grants {
         let family = Family::of(source.addr());
         let set = set_name(Kept::Elsewhere, family, source.prefix_len());
-        let element = format!("{} . {}", source.addr(), classid(*door));
+        let key = place_key(source.addr(), *door);
         match left.filter(|left| *left >= SHORTEST) {
-            Some(left) => put(&mut text, &set, &element, left),
-            None => remove(&mut text, &set, &element),
+            Some(left) => edits.put(&set, key, left),
+            None => edits.remove(&set, key),
         }
     }
-    text
+    edits
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::classid;
     use super::*;
 
     /// Kernels before 6.12 take less than a tick for no time at all, and let it last for ever.
@@ -236,7 +230,8 @@ mod tests {
         let source: IpNet = "192.0.2.7/32".parse().unwrap();
         let given = |milliseconds: u64| {
             let left = Some(Duration::from_millis(milliseconds));
-            elsewhere(&[(source, 0x2_0002, left)]).contains("ms }")
+            let edits = elsewhere(&[(source, 0x2_0002, left)]);
+            edits.to_string().contains("ms }")
         };
         for (milliseconds, is_given) in [(0, false), (1, false), (19, false), (20, true)] {
             assert_eq!(given(milliseconds), is_given, "{milliseconds}");
@@ -260,22 +255,23 @@ mod tests {
         let listing = Listing::parse(text).unwrap();
         let places = HashSet::from([("192.0.2.7/32".parse().unwrap(), 0x2_0002)]);
         let change = close_as_told(&listing, &places);
+        let text = change.edits.to_string();
         assert_eq!((change.removed, change.kept), (1, 1));
         for set in ["grants4", "elsewhere4"] {
             let ended = format!("delete element inet toctoc {set} {{ 192.0.2.7 . 2:2 }}");
-            assert!(change.text.contains(&ended), "{}", change.text);
+            assert!(text.contains(&ended), "{text}");
         }
-        let deleted = change.text.matches("delete").count();
-        assert_eq!(deleted, 2, "{}", change.text);
+        assert_eq!(text.matches("delete").count(), 2, "{text}");
         // By an administrator it is noted, last of all.
         let door = Name::new("ssh").unwrap();
-        let noted = close(&listing, None, None).text;
+        let noted = close(&listing, None, None).edits.to_string();
         let last = noted.lines().last().unwrap();
         assert!(
             last.starts_with("add element inet toctoc closed4 "),
             "{noted}"
         );
-        let named = close(&listing, Some(&door), Some("192.0.2.9/32".parse().unwrap())).text;
+        let named = close(&listing, Some(&door), Some("192.0.2.9/32".parse().unwrap()));
+        let named = named.edits.to_string();
         assert!(
             named.lines().last().unwrap().contains("192.0.2.9 . "),
             "{named}"
@@ -290,7 +286,8 @@ mod tests {
         // What is no host's address is not everybody, unless that is said.
         for (source, is_noted) in [("0.0.0.0/32", false), ("0.0.0.0/0", true)] {
             let change = close(&listing, Some(&door), Some(source.parse().unwrap()));
-            let all = change.text.contains("closed4 { 0.0.0.0 . ");
+            let text = change.edits.to_string();
+            let all = text.contains("closed4 { 0.0.0.0 . ");
             assert_eq!((all, change.noted), (is_noted, is_noted), "{source}");
         }
     }
@@ -309,7 +306,7 @@ mod tests {
             ],
             keys: vec![(0x9_0001, minutes(4)), (0x9_0002, 2 * NOTED_FOR)],
         };
-        let text = note_ended_elsewhere(&ended);
+        let text = note_ended_elsewhere(&ended).to_string();
         let given: Vec<&str> = text
             .lines()
             .filter(|l| !l.contains("timeout 60s }") && l.starts_with("add"))

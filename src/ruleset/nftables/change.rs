@@ -10,21 +10,23 @@ use ipnet::IpNet;
 use super::by_hand::NOTED_FOR;
 use super::compare::for_ever;
 use super::elements::{
-    SHORTEST, elsewhere_set, grant_element, grant_set, in_set, opened_element, remove, remove_from,
-    remove_grant, remove_opened,
+    Edits, Element, Lasting, Part, SHORTEST, elsewhere_set, grant_key, grant_set, in_set, key_text,
+    opened_key, place_key,
 };
 use super::listed_set::ListedSet;
 use super::listing::Listing;
-use super::script::{Script, Set, SetKind, time};
-use super::{Kept, TABLE, TERMS, classid, grants_something, is_left, parse_set_name, set_name};
+use super::script::{Script, Set, SetKind};
+use super::{Kept, TABLE, TERMS, grants_something, is_left, parse_set_name, set_name};
 use crate::policy::Policy;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Change {
-    /// For `nft -f -`.
+    /// For `nft -f -`, if rules change too.
     pub text: String,
+    /// What changes no rule, behind that.
+    pub edits: Edits,
     /// Live grants that stay.
     pub kept: usize,
     /// Those of them that were in our table.
@@ -46,7 +48,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Carried {
     set: String,
-    element: String,
+    key: Vec<Part>,
     /// When it was listed.
     expires_in: Duration,
     /// For how long it was given, as far as that means anything: in a fleet it tells when a grant began.
@@ -56,26 +58,30 @@ pub struct Carried {
 impl Carried {
     /// The element with what is left of it some time after the listing, to the second below. `None` if it has
     /// ended.
-    fn later(&self, after: Duration) -> Option<String> {
+    fn later(&self, after: Duration) -> Option<Element> {
         let left = self.expires_in.saturating_sub(after).as_secs();
         let given = self.given_for.as_secs();
         let seconds = Duration::from_secs;
-        let element = &self.element;
-        match left {
-            0 => None,
-            _ => Some(format!(
-                "{element} {}",
-                lasting(seconds(left), seconds(given))
-            )),
-        }
+        (left > 0).then(|| lasting(self.key.clone(), seconds(left), seconds(given)))
     }
 }
 
-/// What is left of an element, and for how long it was given.
-fn lasting(left: Duration, given: Duration) -> String {
-    match given > left {
-        true => format!("timeout {} expires {}", time(given), time(left)),
-        false => format!("timeout {}", time(left)),
+/// An element, by what is left of it, and for how long it was given.
+fn lasting(key: Vec<Part>, left: Duration, given: Duration) -> Element {
+    let lasting = match given > left {
+        true => Lasting {
+            timeout: given,
+            left: Some(left),
+        },
+        false => Lasting {
+            timeout: left,
+            left: None,
+        },
+    };
+    Element {
+        key,
+        lasting: Some(lasting),
+        value: None,
     }
 }
 
@@ -99,7 +105,7 @@ pub fn transaction(
         };
     };
     let rights = Rights::of(policy);
-    let endless: HashSet<_> = for_ever(running).into_iter().collect();
+    let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
     let (live, dead): (Vec<Grant>, Vec<Grant>) = running
         .grants()
         .into_iter()
@@ -117,12 +123,14 @@ pub fn transaction(
     for set in &mut script.sets {
         for item in carried.iter().filter(|item| item.set == set.name) {
             if let Some(element) = item.later(late) {
-                set.elements.push((element, "kept".to_string()));
+                set.elements.push((element.to_string(), "kept".to_string()));
             }
         }
     }
     let _ = write!(text, "{script}");
-    remove_dead(&mut text, running, &rights, &unchanged);
+    let mut edits = Edits::default();
+    remove_dead(&mut edits, running, &rights, &unchanged);
+    let _ = write!(text, "{edits}");
     Change {
         text,
         kept: live.len(),
@@ -156,12 +164,11 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
         };
         let opened = grant.opened_by.map(|opened| {
             let set = set_name(Kept::Opened, family, family.longest_prefix());
-            (set, opened_element(&opened), opened.given_for)
+            (set, opened_key(&opened), opened.given_for)
         });
-        let granted = (grant_set(&grant), grant_element(&grant), Duration::ZERO);
-        for (set, element, given_for) in opened.into_iter().chain([granted]) {
-            let element = format!("{element} {}", lasting(left, given_for));
-            let _ = writeln!(change.text, "add element {TABLE} {set} {{ {element} }}");
+        let granted = (grant_set(&grant), grant_key(&grant), Duration::ZERO);
+        for (set, key, given_for) in opened.into_iter().chain([granted]) {
+            change.edits.add(&set, vec![lasting(key, left, given_for)]);
         }
         change.kept += 1;
     }
@@ -170,16 +177,13 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
 
 /// The transaction that gives what was carried over no more time than it had, when the commit came
 /// `late`.
-pub fn shorten(carried: &[Carried], late: Duration) -> String {
-    let mut text = String::new();
+pub fn shorten(carried: &[Carried], late: Duration) -> Edits {
+    let mut edits = Edits::default();
     for item in carried {
-        let Carried { set, element, .. } = item;
-        remove(&mut text, set, element);
-        if let Some(element) = item.later(late) {
-            let _ = writeln!(text, "add element {TABLE} {set} {{ {element} }}");
-        }
+        edits.remove(&item.set, item.key.clone());
+        edits.add(&item.set, item.later(late).into_iter().collect());
     }
-    text
+    edits
 }
 
 /// The transaction that removes grants which `policy` gives to nobody: those that came in between the
@@ -189,9 +193,9 @@ pub fn shorten(carried: &[Carried], late: Duration) -> String {
 pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -> Change {
     let rights = Rights::of(policy);
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
-    let mut text = String::new();
-    let mut ended = remove_dead(&mut text, running, &rights, &sets);
-    let orphans = |listing: &Listing| -> BTreeMap<(String, String), Grant> {
+    let mut edits = Edits::default();
+    let mut ended = remove_dead(&mut edits, running, &rights, &sets);
+    let orphans = |listing: &Listing| -> BTreeMap<(String, Vec<Part>), Grant> {
         let grants = listing.grants().into_iter();
         let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
         orphans.map(|grant| (in_set(&grant), grant)).collect()
@@ -199,14 +203,14 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
     let earlier = before.map(orphans).unwrap_or_default();
     for (at, grant) in orphans(running) {
         if earlier.contains_key(&at) {
-            remove_grant(&mut text, &grant, &sets);
+            edits.remove_grant(&grant, &sets);
             ended.push(grant);
         }
     }
     let removed = ended.len();
     let kept = running.grants().len() - removed;
     Change {
-        text,
+        edits,
         kept,
         removed,
         ended,
@@ -219,18 +223,14 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
 /// A record goes with its grant even if that was not listed: the kernel lists a set that is just being
 /// filled with gaps, and without its record nobody would know whose the grant was.
 fn remove_dead(
-    text: &mut String,
+    edits: &mut Edits,
     running: &Listing,
     rights: &Rights,
     sets: &HashSet<String>,
 ) -> Vec<Grant> {
     let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
-    for (set, element) in endless.iter().filter(|(set, _)| sets.contains(set)) {
-        // In a set of a type that somebody else has chosen an element could be any text.
-        let plain = |c: char| c.is_ascii_alphanumeric() || " .:/-_".contains(c);
-        if element.chars().all(plain) {
-            remove(text, set, element);
-        }
+    for (set, key) in endless.iter().filter(|(set, _)| sets.contains(set)) {
+        edits.remove(set, key.clone());
     }
     let grants = running.grants();
     let dead = grants
@@ -238,11 +238,11 @@ fn remove_dead(
         .filter(|grant| !rights.hold(grant) || endless.contains(&in_set(grant)));
     let ended: Vec<Grant> = dead.cloned().collect();
     for grant in &ended {
-        remove_grant(text, grant, sets);
+        edits.remove_grant(grant, sets);
     }
     for grant in running.elsewhere() {
         if !rights.accept(&grant) {
-            remove_from(text, &elsewhere_set(&grant), &grant, sets);
+            edits.remove_from(&elsewhere_set(&grant), &grant, sets);
         }
     }
     let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
@@ -252,7 +252,7 @@ fn remove_dead(
     let owned: HashSet<(IpAddr, u32)> = rightful.iter().map(|o| (o.source, o.door)).collect();
     let listed: HashSet<(IpNet, u32)> = grants.iter().map(|g| (g.source, g.door)).collect();
     for opened in dead {
-        remove_opened(text, &opened, sets);
+        edits.remove_opened(&opened, sets);
         let single = (IpNet::from(opened.source), opened.door);
         if !owned.contains(&(opened.source, opened.door)) && !listed.contains(&single) {
             for once in [false, true] {
@@ -263,7 +263,7 @@ fn remove_dead(
                     opened_by: Some(opened),
                     expires_in: opened.expires_in,
                 };
-                remove_grant(text, &grant, sets);
+                edits.remove_grant(&grant, sets);
             }
         }
     }
@@ -410,16 +410,16 @@ fn carry_over(
             continue;
         }
         // What is left, and what was given.
-        let mut elements: BTreeMap<String, (Duration, Duration)> = BTreeMap::new();
-        let mut add = |element: String, left: Duration, given: Duration| {
-            let entry = elements.entry(element).or_default();
+        let mut elements: BTreeMap<Vec<Part>, (Duration, Duration)> = BTreeMap::new();
+        let mut add = |key: Vec<Part>, left: Duration, given: Duration| {
+            let entry = elements.entry(key).or_default();
             *entry = (left, given).max(*entry);
         };
         match kept {
             Kept::Opened => {
                 for opened in running.opened() {
                     if Family::of(opened.source) == family && rights.include(&opened) {
-                        add(opened_element(&opened), opened.expires_in, opened.given_for);
+                        add(opened_key(&opened), opened.expires_in, opened.given_for);
                     }
                 }
             }
@@ -428,8 +428,8 @@ fn carry_over(
                     |grant: &&Grant| Family::of(grant.source.addr()) == family && !grant.once;
                 for grant in live.iter().filter(of_this_set) {
                     for source in holders.resized(grant, prefix) {
-                        let element = format!("{} . {}", source.addr(), classid(grant.door));
-                        add(element, grant.expires_in, Duration::ZERO);
+                        let key = place_key(source.addr(), grant.door);
+                        add(key, grant.expires_in, Duration::ZERO);
                     }
                 }
             }
@@ -440,7 +440,7 @@ fn carry_over(
                     let fits = same && Family::of(grant.source.addr()) == family;
                     if fits && rights.accept(&grant) {
                         let left = grant.expires_in;
-                        add(grant_element(&grant), left, left + there_for);
+                        add(grant_key(&grant), left, left + there_for);
                     }
                 }
             }
@@ -449,18 +449,20 @@ fn carry_over(
                 for (source, door, ago) in running.closed() {
                     let same = [0, prefix].contains(&source.prefix_len());
                     if same && Family::of(source.addr()) == family && rights.know(door) {
-                        let element = format!("{} . {}", source.addr(), classid(door));
-                        add(element, NOTED_FOR.saturating_sub(ago), NOTED_FOR);
+                        let key = place_key(source.addr(), door);
+                        add(key, NOTED_FOR.saturating_sub(ago), NOTED_FOR);
                     }
                 }
             }
             // Used up, or over in a moment; nothing in a policy makes the last ones anew.
             Kept::Once | Kept::Admitted | Kept::Ended => {}
         }
+        let mut elements: Vec<_> = elements.into_iter().collect();
+        elements.sort_by_cached_key(|(key, _)| key_text(key));
         let elements = elements.into_iter();
-        carried.extend(elements.map(|(element, (expires_in, given_for))| Carried {
+        carried.extend(elements.map(|(key, (expires_in, given_for))| Carried {
             set: set.name.clone(),
-            element,
+            key,
             expires_in,
             given_for,
         }));

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::change::Rights;
-use super::elements::{grant_element, grant_set, opened_element, opened_set};
-use super::listed_set::ListedSet;
+use super::elements::{Part, grant_element, grant_set, opened_element, opened_set};
+use super::listed_set::{ListedSet, key_of};
 use super::listing::{ListedChain, Listing};
 use super::script::{Script, SetKind};
 use super::{
-    BURNING, BURNT, FRESH, REVOKED, SPENT, SPENT_ELSEWHERE, TERMS, TOKENS, is_left, parse_set_name,
+    BURNING, BURNT, FRESH, REVOKED, REVOKED_ELSEWHERE, SPENT, SPENT_ELSEWHERE, TERMS, TOKENS,
+    is_left, parse_set_name,
 };
 use crate::policy::Policy;
 use crate::ruleset::Drift;
@@ -94,10 +95,10 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
 /// end, and grants of doors or by keys that it does not have.
 pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
     let mut drifts = Vec::new();
-    for (set, element) in for_ever(actual) {
+    for (set, element) in endless(actual) {
         drifts.push(Drift::new(
             format!("set {set}"),
-            format!("has {element}, which never ends"),
+            format!("has {}, which never ends", readable(element)),
         ));
     }
     let rights = Rights::of(policy);
@@ -137,15 +138,19 @@ pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
     drifts
 }
 
-/// The elements of kept sets that never end: set and element.
-pub(super) fn for_ever(listing: &Listing) -> Vec<(String, String)> {
+/// The elements of kept sets that never end: set and element. What is of no type of ours is left out: in a set
+/// of a type that somebody else has chosen an element could be anything.
+pub(super) fn for_ever(listing: &Listing) -> Vec<(String, Vec<Part>)> {
+    let elements = endless(listing);
+    elements
+        .filter_map(|(set, element)| Some((set.clone(), key_of(element)?)))
+        .collect()
+}
+
+fn endless(listing: &Listing) -> impl Iterator<Item = (&String, &Value)> {
     let kept = listing.sets.iter();
     let kept = kept.filter(|(name, _)| parse_set_name(name).is_some());
-    let elements = kept.flat_map(|(name, set)| {
-        let elements = set.lasting_for_ever();
-        elements.map(|element| (name.clone(), readable(element)))
-    });
-    elements.collect()
+    kept.flat_map(|(name, set)| set.lasting_for_ever().map(move |element| (name, element)))
 }
 
 /// Walks two collections side by side; what is in one alone is a difference.
@@ -225,10 +230,20 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
     }
 }
 
-fn filled_by_kernel(name: &str) -> bool {
+/// Whether the elements of a set are no matter of the policy: the kernel fills it, or a refill.
+pub fn filled_by_kernel(name: &str) -> bool {
     parse_set_name(name).is_some()
         || FRESH.contains(&name)
-        || [TOKENS, SPENT, SPENT_ELSEWHERE, BURNT, BURNING, REVOKED].contains(&name)
+        || [
+            TOKENS,
+            SPENT,
+            SPENT_ELSEWHERE,
+            BURNT,
+            BURNING,
+            REVOKED,
+            REVOKED_ELSEWHERE,
+        ]
+        .contains(&name)
 }
 
 /// The elements as a person reads them, in any order.

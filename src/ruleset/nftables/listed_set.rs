@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::elements::Part;
 use super::parse_classid;
 use crate::ruleset::Opened;
 
@@ -87,6 +88,28 @@ pub(super) fn element_parts(element: &Value) -> Option<(Vec<&Value>, Duration)> 
     // An element without a remaining time cannot be one of ours: nothing here lasts for ever. It
     // is shown as ending now.
     Some((parts, Duration::from_secs(expires.unwrap_or_default())))
+}
+
+/// The parts of an element, if all of them are of types that our sets of grants have.
+pub(super) fn key_of(element: &Value) -> Option<Vec<Part>> {
+    let text = |text: &str| {
+        let address = text.parse().ok().map(Part::Address);
+        address.or_else(|| parse_classid(text).map(Part::Class))
+    };
+    let (parts, _) = element_parts(element)?;
+    let mut key = Vec::new();
+    for part in parts {
+        match (part.as_str(), part.as_u64()) {
+            (Some(several), _) => {
+                for part in several.split(" . ") {
+                    key.push(text(part)?);
+                }
+            }
+            (None, Some(port)) => key.push(Part::Port(u16::try_from(port).ok()?)),
+            (None, None) => return None,
+        }
+    }
+    Some(key)
 }
 
 /// An element of `opened4/6`.

@@ -94,7 +94,7 @@ const DECLARED: [&str; 10] = [
 ];
 
 /// What nft takes for the name of a chain, a set or a counter.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     !name.is_empty() && name.chars().all(fits)
 }

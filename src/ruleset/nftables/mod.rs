@@ -63,6 +63,7 @@ mod by_hand;
 mod change;
 mod compare;
 mod elements;
+mod from_kernel;
 mod listed_set;
 mod listing;
 mod render;
@@ -73,13 +74,14 @@ pub use by_hand::{
     NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked, open,
 };
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
-pub use compare::{compare, compare_outline, strange};
+pub use compare::{compare, compare_outline, filled_by_kernel, strange};
+pub use elements::{Edit, Edits, Element, Lasting, Part};
 pub use listing::{EndedElsewhere, Listing, ListingError};
 pub use render::render;
-pub use script::Script;
+pub use script::{Script, SetKind};
 pub use tokens::{
     burn, burnt, change as change_tokens, if_there, loaded, spend_elsewhere, spent_and_life,
-    strange_tokens,
+    strange_tokens, tokens_among,
 };
 
 use crate::policy::Name;
@@ -203,7 +205,7 @@ const LEFT: [&str; 8] = [
 ];
 
 /// Whether a set stays that the rules do not have. Notes for the other hosts of a fleet stay while there is none.
-fn is_left(name: &str, has_fleet: bool) -> bool {
+pub fn is_left(name: &str, has_fleet: bool) -> bool {
     let is_note = matches!(parse_set_name(name), Some((Kept::Closed, ..)));
     LEFT.contains(&name) || (is_note && !has_fleet)
 }
@@ -309,7 +311,7 @@ fn counter(name: &Name) -> String {
 }
 
 /// A 32-bit value as nft writes the type classid: two halves in hexadecimal.
-fn classid(value: u32) -> String {
+pub fn classid(value: u32) -> String {
     format!("{:x}:{:x}", value >> 16, value & 0xffff)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{BURNT, TABLE, classid};
+use super::{BURNT, TABLE, TERMS, classid};
 
 /// Our whole table.
 #[derive(Debug, Clone, PartialEq)]
@@ -197,6 +197,11 @@ impl Script {
             _ => None,
         });
         rooms.sum()
+    }
+
+    /// Whether it is made of a policy with a fleet.
+    pub fn has_fleet(&self) -> bool {
+        self.sets.iter().any(|set| set.name == TERMS)
     }
 
     /// Makes scratch sequences used up from the start, by their numbers.

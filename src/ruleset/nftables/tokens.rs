@@ -1,14 +1,13 @@
 //! Tokens in the kernel: what is there, and the transaction that changes it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::elements::{Edits, Element, Lasting, Part};
 use super::listing::Listing;
-use super::script::time;
-use super::{BURNT, SPENT, SPENT_ELSEWHERE, TABLE, TOKENS, classid, parse_classid};
+use super::{BURNT, SPENT, SPENT_ELSEWHERE, TOKENS, parse_classid};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 use crate::single_use::plan::{Loaded, Plan};
@@ -17,9 +16,6 @@ use crate::single_use::{TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
 /// What the element that says the table's life begins with. No more likely to be a token than any
 /// other 16 bytes; and what is in `spent` opens nothing.
 const LIFE: [u8; 8] = *b"toctoc\0\0";
-
-/// So many elements go into one command: a line of nft may be long, but not that long.
-const TOGETHER: usize = 500;
 
 /// The tokens that the kernel would accept. `None` when there is no such map.
 pub fn loaded(listing: &Listing) -> Option<HashMap<Token, Loaded>> {
@@ -35,6 +31,12 @@ pub fn loaded(listing: &Listing) -> Option<HashMap<Token, Loaded>> {
         Some((token, loaded))
     });
     Some(read.collect())
+}
+
+/// Whether all of these are among the tokens that the kernel would accept.
+pub fn tokens_among(listing: &Listing, tokens: &[Token]) -> bool {
+    let held = loaded(listing).unwrap_or_default();
+    tokens.iter().all(|token| held.contains_key(token))
 }
 
 /// Tokens in the kernel that cannot come from a refill: of no key that the policy has, too far ahead or
@@ -109,23 +111,28 @@ pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
 }
 
 /// The transaction that makes scratch sequences used up.
-pub fn burn(ids: &[u32]) -> String {
-    let ids: Vec<String> = ids.iter().map(|&id| classid(id)).collect();
-    format!("add element {TABLE} {BURNT} {{ {} }}\n", ids.join(", "))
+pub fn burn(ids: &[u32]) -> Edits {
+    let mut edits = Edits::default();
+    let elements = ids.iter().map(|&id| endless(Part::Class(id)));
+    edits.add(BURNT, elements.collect());
+    edits
+}
+
+fn endless(part: Part) -> Element {
+    Element {
+        key: vec![part],
+        lasting: None,
+        value: None,
+    }
 }
 
 /// The transaction that refuses tokens which another host has taken, until they would have ended.
-pub fn spend_elsewhere(tokens: &[(Token, Duration)]) -> String {
-    let mut text = String::new();
-    for some in tokens.chunks(TOGETHER) {
-        let some = some.iter().map(|(token, lasting)| {
-            let token = written(token);
-            format!("{token} timeout {}", time(*lasting))
-        });
-        let some = some.collect::<Vec<String>>().join(", ");
-        let _ = writeln!(text, "add element {TABLE} {SPENT_ELSEWHERE} {{ {some} }}");
-    }
-    text
+pub fn spend_elsewhere(tokens: &[(Token, Duration)]) -> Edits {
+    let mut edits = Edits::default();
+    let timed =
+        |(token, lasting): &(Token, Duration)| Element::timed(vec![Part::Token(*token)], *lasting);
+    edits.add(SPENT_ELSEWHERE, tokens.iter().map(timed).collect());
+    edits
 }
 
 /// nft writes small ones as numbers.
@@ -141,48 +148,42 @@ fn read(value: &Value) -> Option<Token> {
 
 /// The transaction that carries a plan out. `old_life` is what the table has, `life` what it shall
 /// have. Empty when there is nothing to do.
-pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> String {
-    let mut text = String::new();
+pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Edits {
+    let mut edits = Edits::default();
     if old_life != Some(life) {
-        if let Some(old) = old_life {
-            let _ = writeln!(text, "delete element {TABLE} {SPENT} {{ {} }}", marked(old));
-        }
-        let _ = writeln!(text, "add element {TABLE} {SPENT} {{ {} }}", marked(life));
+        edits.delete(
+            SPENT,
+            old_life.into_iter().map(|old| vec![marked(old)]).collect(),
+        );
+        edits.add(SPENT, vec![endless(marked(life))]);
     }
     // What is spent in this moment stays spent: the kernel refuses what is in `spent`.
     if plan.anew {
-        let _ = writeln!(text, "flush map {TABLE} {TOKENS}");
+        edits.flush("map", TOKENS);
     }
-    let added = plan.add.iter().map(|(token, (id, lasting))| {
-        let (token, id) = (written(token), classid(*id));
-        format!("{token} timeout {} : {id}", time(*lasting))
+    let added = plan.add.iter().map(|(token, (id, timeout))| Element {
+        key: vec![Part::Token(*token)],
+        lasting: Some(Lasting {
+            timeout: *timeout,
+            left: None,
+        }),
+        value: Some(Part::Class(*id)),
     });
-    for some in added.collect::<Vec<String>>().chunks(TOGETHER) {
-        let some = some.join(", ");
-        let _ = writeln!(text, "add element {TABLE} {TOKENS} {{ {some} }}");
-    }
-    text
+    edits.add(TOKENS, added.collect());
+    edits
 }
 
-/// What the kernel refuses unless it has all these tokens. Only to be [checked](crate::firewall::Nft::would_load).
-pub fn if_there(tokens: &[Token]) -> String {
-    let commands = tokens.chunks(TOGETHER).map(|some| {
-        let some: Vec<String> = some.iter().map(written).collect();
-        format!(
-            "delete element {TABLE} {TOKENS} {{ {} }}\n",
-            some.join(", ")
-        )
-    });
-    commands.collect()
+/// What the kernel refuses unless it has all these tokens. Only to be checked.
+pub fn if_there(tokens: &[Token]) -> Edits {
+    let keys = tokens.iter().map(|token| vec![Part::Token(*token)]);
+    let mut edits = Edits::default();
+    edits.delete(TOKENS, keys.collect());
+    edits
 }
 
-fn written(token: &Token) -> String {
-    format!("0x{}", token.hex())
-}
-
-fn marked(life: u64) -> String {
+fn marked(life: u64) -> Part {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&LIFE);
     bytes[8..].copy_from_slice(&life.to_be_bytes());
-    written(&Token(bytes))
+    Part::Token(Token(bytes))
 }

@@ -1,0 +1,215 @@
+//! A fingerprint of all in our table that decides who passes, but for what the kernel and a refill fill themselves:
+//! flags, chains with their places, rules, counters by name, how sets are declared, and the elements of those that only
+//! an apply changes. Equal fingerprints say that nothing of that has changed; different ones may say nothing. Pure.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::super::netlink::{
+    Attributes, Message, NEW_CHAIN, NEW_ELEMENTS, NEW_OBJECT, NEW_RULE, NEW_SET, NEW_TABLE, find,
+    number, utf8,
+};
+use super::{OF_SET, OF_TABLE, name};
+use crate::ruleset::nftables::{SEAL, Script, SetKind, filled_by_kernel, is_left};
+
+/// What a message of each kind says from one moment to the next, and changes with nothing that matters: numbers that the
+/// kernel gave, counts, and the addresses of its own functions.
+const PASSING: [(u16, &[u16]); 5] = [
+    // `NFTA_TABLE_USE`, `_HANDLE`
+    (NEW_TABLE, &[3, 4]),
+    // `NFTA_CHAIN_HANDLE`, `_USE`, `_COUNTERS`
+    (NEW_CHAIN, &[2, 6, 8]),
+    // `NFTA_RULE_HANDLE`, `_POSITION`
+    (NEW_RULE, &[3, 6]),
+    // `NFTA_SET_HANDLE`, `_TYPE`, `_COUNT`
+    (NEW_SET, &[16, 19, 20]),
+    // `NFTA_OBJ_USE`, `_HANDLE`
+    (NEW_OBJECT, &[5, 6]),
+];
+
+/// `NFTA_CHAIN_NAME`, `NFTA_RULE_CHAIN` and `_EXPRESSIONS`, `NFTA_OBJ_NAME`, `_TYPE` and `_DATA`.
+const CHAIN_NAME: u16 = 3;
+const OF_CHAIN: u16 = 2;
+const EXPRESSIONS: u16 = 4;
+const OBJECT_NAME: u16 = 2;
+const OBJECT_TYPE: u16 = 3;
+const OBJECT_DATA: u16 = 4;
+const COUNTER: u64 = 1;
+
+/// `NFTA_EXPR_NAME` and `_DATA`
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+
+/// `NFTA_SET_ELEM_LIST_ELEMENTS`, and in each `NFTA_SET_ELEM_EXPIRATION`.
+const ELEMENTS: u16 = 3;
+const EXPIRATION: u16 = 5;
+
+/// The parts of a table as they come, in whatever order.
+#[derive(Debug, Default)]
+pub struct Parts {
+    table: Vec<u8>,
+    chains: BTreeMap<String, Vec<u8>>,
+    /// Each rule of a chain, in their order.
+    rules: BTreeMap<String, (usize, Sha256)>,
+    sets: BTreeMap<String, Vec<u8>>,
+    /// The elements of those sets that are asked for.
+    elements: BTreeMap<String, Vec<[u8; 32]>>,
+    objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl Parts {
+    /// Takes in a message. Those about other tables are passed over.
+    pub fn take(&mut self, message: Message<'_>) {
+        let attributes = message.attributes();
+        if find(attributes, OF_TABLE).and_then(utf8) != Some(name()) {
+            return;
+        }
+        let called = |kind| find(attributes, kind).and_then(utf8).map(str::to_string);
+        match message.kind {
+            NEW_TABLE => self.table = lasting(message),
+            NEW_CHAIN => {
+                if let Some(name) = called(CHAIN_NAME) {
+                    self.chains.insert(name, lasting(message));
+                }
+            }
+            NEW_RULE => {
+                if let Some(chain) = called(OF_CHAIN) {
+                    let (count, digest) = self.rules.entry(chain).or_default();
+                    *count += 1;
+                    framed(digest, &lasting(message));
+                }
+            }
+            NEW_SET => {
+                // Whether grants are of the past is another question, and no rule asks for it.
+                if let Some(name) = called(OF_SET).filter(|name| name != SEAL) {
+                    self.sets.insert(name, lasting(message));
+                }
+            }
+            NEW_ELEMENTS => {
+                if let Some(set) = called(OF_SET) {
+                    let list = find(attributes, ELEMENTS).unwrap_or_default();
+                    let digests = Attributes(list).map(|(_, element)| {
+                        let mut digest = Sha256::new();
+                        for (kind, value) in Attributes(element) {
+                            if kind != EXPIRATION {
+                                digest.update(kind.to_ne_bytes());
+                                framed(&mut digest, value);
+                            }
+                        }
+                        <[u8; 32]>::from(digest.finalize())
+                    });
+                    self.elements.entry(set).or_default().extend(digests);
+                }
+            }
+            NEW_OBJECT => {
+                if let Some(name) = called(OBJECT_NAME) {
+                    self.objects.insert(name, lasting(message));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The sets whose elements belong to the fingerprint.
+    pub fn fixed_sets(&self) -> Vec<String> {
+        let names = self.sets.keys();
+        names
+            .filter(|name| !filled_by_kernel(name))
+            .cloned()
+            .collect()
+    }
+
+    /// The fingerprint, in hexadecimal.
+    pub fn digest(mut self) -> String {
+        let mut digest = Sha256::new();
+        framed(&mut digest, &self.table);
+        for part in [&self.chains, &self.sets, &self.objects] {
+            digest.update((part.len() as u64).to_be_bytes());
+            for (name, told) in part {
+                framed(&mut digest, name.as_bytes());
+                framed(&mut digest, told);
+            }
+        }
+        digest.update((self.rules.len() as u64).to_be_bytes());
+        for (chain, (count, rules)) in self.rules {
+            framed(&mut digest, chain.as_bytes());
+            digest.update((count as u64).to_be_bytes());
+            digest.update(rules.finalize());
+        }
+        for (set, elements) in &mut self.elements {
+            framed(&mut digest, set.as_bytes());
+            digest.update((elements.len() as u64).to_be_bytes());
+            elements.sort_unstable();
+            for element in elements {
+                digest.update(*element);
+            }
+        }
+        let digest = digest.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether these are as many chains, rules and elements as a script has: what a transaction has loaded whole, and
+    /// nobody has touched since, is then what the script says.
+    pub fn count_as(&self, script: &Script) -> bool {
+        let chains = script.chains.len() == self.chains.len()
+            && script.chains.iter().all(|chain| {
+                let rules = self.rules.get(&chain.name).map_or(0, |(count, _)| *count);
+                self.chains.contains_key(&chain.name) && rules == chain.rules().count()
+            });
+        let has_fleet = script.has_fleet();
+        let named = |name: &str| script.sets.iter().any(|set| set.name == *name);
+        let anonymous = |name: &str| name.starts_with("__");
+        let mut found = self.sets.keys();
+        let sets = found.all(|name| named(name) || anonymous(name) || is_left(name, has_fleet))
+            && script.sets.iter().all(|set| {
+                let fixed = matches!(set.kind, SetKind::Fixed | SetKind::Refilled);
+                let held = self.elements.get(&set.name).map_or(0, Vec::len);
+                self.sets.contains_key(&set.name) && (!fixed || held == set.elements.len())
+            });
+        let counters = script.counters.len() == self.objects.len()
+            && script
+                .counters
+                .iter()
+                .all(|name| self.objects.contains_key(name));
+        chains && sets && counters
+    }
+}
+
+/// Bytes with their length before them.
+fn framed(digest: &mut Sha256, bytes: &[u8]) {
+    digest.update((bytes.len() as u64).to_be_bytes());
+    digest.update(bytes);
+}
+
+/// What a message says and does not change by itself.
+fn lasting(message: Message<'_>) -> Vec<u8> {
+    let passing = PASSING.iter().find(|(kind, _)| *kind == message.kind);
+    let passing = passing.map_or(&[][..], |(_, kinds)| kinds);
+    let attributes = message.attributes();
+    // Of other objects, what they hold is what they do.
+    let is_counter = message.kind == NEW_OBJECT
+        && find(attributes, OBJECT_TYPE).and_then(number) == Some(COUNTER);
+    let mut bytes = Vec::new();
+    let mut keep = |kind: u16, value: &[u8]| {
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((value.len() as u32).to_ne_bytes());
+        bytes.extend(value);
+    };
+    for (kind, value) in Attributes(attributes) {
+        match kind {
+            _ if passing.contains(&kind) => {}
+            OBJECT_DATA if is_counter => {}
+            EXPRESSIONS if message.kind == NEW_RULE => {
+                for (kind, expression) in Attributes(value) {
+                    keep(kind, find(expression, EXPRESSION_NAME).unwrap_or_default());
+                    if find(expression, EXPRESSION_NAME).and_then(utf8) != Some("counter") {
+                        keep(kind, find(expression, EXPRESSION_DATA).unwrap_or_default());
+                    }
+                }
+            }
+            _ => keep(kind, value),
+        }
+    }
+    bytes
+}

@@ -1,0 +1,138 @@
+//! Changes of elements, as messages of a transaction (`linux/netfilter/nf_tables.h`). Pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::netlink::{
+    ELEMENTS_GONE, NEW_ELEMENTS, NEW_TABLE, attribute, batch, creation, nested, request_with, texts,
+};
+use super::{KEY, OF_SET, OF_TABLE, VALUE, name};
+use crate::ruleset::nftables::{Edit, Edits, Element, Part};
+
+/// `NFTA_SET_ELEM_LIST_ELEMENTS`; `NFTA_LIST_ELEM` for each of them.
+const ELEMENTS: u16 = 3;
+const ONE: u16 = 1;
+
+/// `NFTA_TABLE_FLAGS`
+const TABLE_FLAGS: u16 = 2;
+
+/// `NFTA_SET_ELEM_DATA`, `_TIMEOUT` and `_EXPIRATION`.
+const DATA: u16 = 2;
+const TIMEOUT: u16 = 4;
+const EXPIRATION: u16 = 5;
+
+/// An attribute is shorter than 64 KiB.
+const LONGEST: usize = 60_000;
+
+/// The whole transaction.
+pub fn transaction(edits: &Edits) -> Vec<u8> {
+    let mut messages = Vec::new();
+    for edit in &edits.0 {
+        match edit {
+            Edit::Wake => {
+                let flags = attribute(TABLE_FLAGS, &0_u32.to_be_bytes());
+                let table = texts(&[(OF_TABLE, name())]);
+                messages.push(creation(NEW_TABLE, &[table, flags].concat()));
+            }
+            Edit::Add { set, elements } => {
+                let lists = lists(elements.iter().map(element));
+                messages.extend(lists.map(|list| creation(NEW_ELEMENTS, &about(set, &list))));
+            }
+            Edit::Delete { set, keys } => {
+                let lists = lists(keys.iter().map(|parts| key(parts)));
+                messages.extend(lists.map(|list| request_with(ELEMENTS_GONE, &about(set, &list))));
+            }
+            Edit::Flush { set, .. } => messages.push(request_with(ELEMENTS_GONE, &about(set, &[]))),
+        }
+    }
+    batch(messages)
+}
+
+/// What asks for one element.
+pub fn question(set: &str, parts: &[Part]) -> Vec<u8> {
+    about(set, &nested(ELEMENTS, &nested(ONE, &key(parts))))
+}
+
+fn about(set: &str, list: &[u8]) -> Vec<u8> {
+    [texts(&[(OF_TABLE, name()), (OF_SET, set)]).as_slice(), list].concat()
+}
+
+/// As many elements together as fit.
+fn lists(elements: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = Vec<u8>> {
+    let mut lists: Vec<Vec<u8>> = Vec::new();
+    for element in elements {
+        let element = nested(ONE, &element);
+        match lists.last_mut() {
+            Some(list) if list.len() + element.len() < LONGEST => list.extend(element),
+            _ => lists.push(element),
+        }
+    }
+    lists.into_iter().map(|list| nested(ELEMENTS, &list))
+}
+
+fn element(element: &Element) -> Vec<u8> {
+    let mut bytes = key(&element.key);
+    if let Some(value) = element.value {
+        bytes.extend(nested(DATA, &attribute(VALUE, &part(value))));
+    }
+    if let Some(lasting) = element.lasting {
+        bytes.extend(attribute(TIMEOUT, &milliseconds(lasting.timeout)));
+        if let Some(left) = lasting.left {
+            bytes.extend(attribute(EXPIRATION, &milliseconds(left)));
+        }
+    }
+    bytes
+}
+
+fn key(parts: &[Part]) -> Vec<u8> {
+    let bytes: Vec<u8> = parts.iter().copied().flat_map(part).collect();
+    nested(KEY, &attribute(VALUE, &bytes))
+}
+
+/// A part as a packet's field would be, with room up to a multiple of 4.
+fn part(part: Part) -> Vec<u8> {
+    match part {
+        Part::Address(IpAddr::V4(address)) => address.octets().to_vec(),
+        Part::Address(IpAddr::V6(address)) => address.octets().to_vec(),
+        Part::Class(class) => class.to_ne_bytes().to_vec(),
+        Part::Port(port) => [port.to_be_bytes(), [0, 0]].concat(),
+        Part::Token(token) => token.0.to_vec(),
+    }
+}
+
+fn milliseconds(time: Duration) -> [u8; 8] {
+    u64::try_from(time.as_millis())
+        .unwrap_or(u64::MAX)
+        .to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::netlink::messages;
+    use super::*;
+    use crate::single_use::Token;
+
+    /// However many there are, no attribute is longer than its length can say, and none is left out.
+    #[test]
+    fn many_elements_are_several_messages() {
+        let token = |number: u128| Part::Token(Token(number.to_be_bytes()));
+        let minute = Duration::from_secs(60);
+        let elements = (0..5000).map(|number| Element {
+            value: Some(Part::Class(7)),
+            ..Element::timed(vec![token(number)], minute)
+        });
+        let add = Edit::Add {
+            set: "tokens".to_string(),
+            elements: elements.collect(),
+        };
+        let bytes = transaction(&Edits(vec![add]));
+        let mut counts = Vec::new();
+        for message in messages(&bytes).filter(|message| message.kind == NEW_ELEMENTS) {
+            let list = super::super::super::netlink::find(message.attributes(), ELEMENTS).unwrap();
+            counts.push(super::super::super::netlink::Attributes(list).count());
+        }
+        assert!(counts.len() > 4, "{counts:?}");
+        assert_eq!(counts.iter().sum::<usize>(), 5000);
+        assert_eq!(messages(&bytes).count(), counts.len() + 2);
+    }
+}

@@ -1,0 +1,83 @@
+//! What of our table was last seen to be as a policy says, as a fingerprint beside the record: to see that nothing has
+//! changed since takes milliseconds, and to compare everything anew takes seconds with ten thousand keys.
+//!
+//! It counts for the same table of the same start of the machine, the same script, and the same programs; and for
+//! nothing where any of that cannot be told.
+
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::nf_tables;
+use super::nft::Nft;
+use super::state_file::StateFile;
+use crate::ruleset::nftables::Script;
+
+/// The version of the file, and of how a fingerprint is made.
+const VERSION: u32 = 1;
+
+/// What was seen, and of what it is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verified {
+    version: u32,
+    program: String,
+    nft: String,
+    /// The start of the machine, and the number of the table.
+    table: String,
+    /// SHA-256 of the script, in hexadecimal.
+    script: String,
+    fingerprint: String,
+}
+
+impl Verified {
+    /// Something that was seen now, of a script with this [digest]. `None` when it cannot be told of what it is true.
+    pub fn now(nft: &Nft, script: String, fingerprint: String) -> Option<Verified> {
+        Some(Verified {
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_string(),
+            nft: nft.version()?,
+            table: nft.table().ok().flatten()?,
+            script,
+            fingerprint,
+        })
+    }
+
+    /// Notes it. Without it the next comparison takes longer, and says the same.
+    pub fn note(&self, state: &StateFile) {
+        if let Ok(text) = serde_json::to_string(self) {
+            let _unnoted = state.put(&file(), &text);
+        }
+    }
+
+    /// Whether our table is as it was when it was seen to be what this script says. `false` says nothing.
+    pub fn holds(nft: &Nft, state: &StateFile, script: &Script) -> bool {
+        let noted = || {
+            let text = state.text(&file()).ok()??;
+            let noted: Verified = serde_json::from_str(&text).ok()?;
+            let (parts, _) = nf_tables::parts().ok()??;
+            Some(Verified::now(nft, digest(script), parts.digest())? == noted)
+        };
+        noted().unwrap_or(false)
+    }
+}
+
+/// SHA-256 of a script, in hexadecimal.
+pub fn digest(script: &Script) -> String {
+    struct Into(Sha256);
+    impl fmt::Write for Into {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.update(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut into = Into(Sha256::new());
+    let _never_fails = write!(into, "{script}");
+    let digest = into.0.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn file() -> String {
+    super::record::file().replace("applied", "verified")
+}

@@ -1,0 +1,640 @@
+//! What a command costs does not grow with what others keep in their tables, nor more than it must with the policy: no
+//! program lists what is not asked for. And what is read and written without nft is what nft reads and writes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use toctoc::client::Door;
+use toctoc::firewall::nf_tables::{self, Extent};
+use toctoc::lab::{CLIENT, STRANGER};
+use toctoc::policy::Name;
+use toctoc::ruleset::nftables::{
+    Edit, Edits, Element, Lasting, Listing, Part, burnt, loaded, spent_and_life,
+};
+use toctoc::ruleset::{Grant, Opened};
+use toctoc::single_use::Token;
+
+use crate::lifecycle::{ANNA, TWO};
+use crate::stand_in::{StandIn, here};
+use crate::token_world::{OTHER, SECRET, good};
+use crate::world::{SEQUENCE, World, YVES};
+
+/// A bit of everything that a table can hold.
+const ALL: &str = r#"
+token_port = 40123
+[grant]
+prefix6 = 64
+[fleet]
+url = "redis://127.0.0.1"
+name = "me"
+share = ["ssh", "web"]
+accept = ["ssh", "web"]
+[door.ssh]
+ports = [22]
+trust = ["198.51.100.0/24", "2001:db8:5::/48"]
+[door.web]
+ports = [443, "443/udp"]
+[key.yves]
+opens = ["ssh"]
+sequence = [4431, 2387, 920, 18357, 50]
+[key.once]
+opens = ["web"]
+sequence = [4431, 2387, 1111, "53/udp", 7]
+once = true
+[key.paper]
+opens = ["ssh"]
+scratch = [[2388, 921, 18358], [7101, 640, 5223]]
+[key.alice]
+opens = ["ssh"]
+token = "alice.secret"
+"#;
+
+fn with_all() -> World {
+    let world = World::bare();
+    world.private_file("alice.secret", SECRET);
+    world.apply(ALL);
+    world
+}
+
+/// Runs something in the server's namespace.
+fn there<T: Send>(world: &World, run: impl FnOnce() -> T + Send) -> T {
+    world.lab.server.inside(run).unwrap()
+}
+
+fn fingerprint(world: &World) -> String {
+    let parts = there(world, nf_tables::parts).unwrap();
+    parts.expect("there is a table").0.digest()
+}
+
+/// What nft lists.
+fn listed(world: &World) -> Listing {
+    let text = world.server(&["nft", "-j", "list", "table", "inet", "toctoc"]);
+    Listing::parse(&text).unwrap()
+}
+
+/// Times are told to the second below, by two who look one after the other.
+fn about(left: Duration) -> u64 {
+    left.as_secs().div_ceil(5)
+}
+
+fn places(grants: &[Grant]) -> Vec<(IpNet, u32, bool, Option<u32>, u64)> {
+    let place = |g: &Grant| {
+        let key = g.opened_by.map(|opened| opened.key);
+        (g.source, g.door, g.once, key, about(g.expires_in))
+    };
+    grants.iter().map(place).collect()
+}
+
+fn openings(mut opened: Vec<Opened>) -> Vec<(String, u32, u32, u64)> {
+    opened.sort_by_key(|o| (o.source, o.door, o.key));
+    let place = |o: &Opened| (o.source.to_string(), o.door, o.key, o.given_for.as_secs());
+    opened.iter().map(place).collect()
+}
+
+#[test]
+fn both_readers_see_the_same() {
+    let world = with_all();
+    world.knock(CLIENT[0], &[4431, 2387, 920, 18357, 50]);
+    world.knock(CLIENT[1], &[2388, 921, 18358]);
+    world.send(STRANGER[0], &good(0).0);
+    world.knock(STRANGER[0], &[4431, 2387]);
+    world.knock(STRANGER[1], &[4431]);
+    world.connect(STRANGER[0], 443);
+    world.yes(&["open", "web", "203.0.113.5"]);
+    let web = Name::new("web").unwrap().id();
+    there(&world, || {
+        let source: IpNet = "203.0.113.9/32".parse().unwrap();
+        let grants = [(source, web, Some(Duration::from_secs(900)))];
+        let edits = toctoc::ruleset::nftables::elsewhere(&grants);
+        nf_tables::commit(&edits).unwrap();
+    });
+    world.yes(&["close", "web", "203.0.113.5"]);
+    let nft = listed(&world);
+    let own = there(&world, || nf_tables::read(Extent::Glance))
+        .unwrap()
+        .unwrap();
+    assert_eq!(nft.grants().len(), 3);
+    assert_eq!(places(&own.grants()), places(&nft.grants()));
+    assert_eq!(openings(own.opened()), openings(nft.opened()));
+    assert_eq!(nft.elsewhere().len(), 1);
+    assert_eq!(places(&own.elsewhere()), places(&nft.elsewhere()));
+    let ended = |listing: &Listing| -> Vec<(IpNet, u32)> {
+        listing
+            .closed()
+            .iter()
+            .map(|(source, door, _)| (*source, *door))
+            .collect()
+    };
+    assert!(!ended(&nft).is_empty());
+    assert_eq!(ended(&own), ended(&nft));
+    let midway = |listing: &Listing| -> Vec<(String, u32)> {
+        let progress = listing.progress();
+        progress
+            .iter()
+            .map(|p| (p.source.to_string(), p.state))
+            .collect()
+    };
+    assert!(midway(&nft).len() > 1);
+    assert_eq!(midway(&own), midway(&nft));
+    assert_eq!(own.doors(), nft.doors());
+    assert_eq!(own.scratch_chains(), nft.scratch_chains());
+    for key in ["yves", "once", "paper", "alice"] {
+        let key = Name::new(key).unwrap();
+        assert_eq!(own.opened_count(&key), nft.opened_count(&key), "{key}");
+    }
+    assert_eq!(own.opened_count(&Name::new("alice").unwrap()), 1);
+    assert_eq!(
+        (own.wrong_count(), own.shut_out_count()),
+        (nft.wrong_count(), nft.shut_out_count())
+    );
+    let part = |set: &str| there(&world, || nf_tables::set(set)).unwrap().unwrap();
+    assert_eq!(burnt(&part("burnt")), burnt(&nft));
+    assert_eq!(burnt(&nft).unwrap().len(), 1);
+    assert_eq!(spent_and_life(&part("spent")), spent_and_life(&nft));
+    assert_eq!(spent_and_life(&nft).unwrap().0.len(), 1);
+    assert_eq!(part("terms").terms(), nft.terms());
+    assert!(nft.terms().is_some());
+    let tokens = |listing: &Listing| -> BTreeMap<Token, (u32, Option<u64>)> {
+        let tokens = loaded(listing).unwrap().into_iter();
+        tokens
+            .map(|(token, l)| (token, (l.id, l.expires_in.map(about))))
+            .collect()
+    };
+    assert!(tokens(&nft).len() > 1000);
+    assert_eq!(tokens(&part("tokens")), tokens(&nft));
+    assert!(
+        there(&world, || nf_tables::set("no-such-set"))
+            .unwrap()
+            .is_none()
+    );
+    // The twin: where there is no table, nobody sees one.
+    world.yes(&["remove"]);
+    assert!(
+        there(&world, || nf_tables::read(Extent::Glance))
+            .unwrap()
+            .is_none()
+    );
+    assert!(there(&world, nf_tables::parts).unwrap().is_none());
+}
+
+/// The sets of a table as nft lists them, with what elements were given, and not what is left of it.
+fn contents(world: &World) -> BTreeMap<String, Vec<String>> {
+    let text = world.server(&["nft", "-j", "list", "table", "inet", "toctoc"]);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let mut contents = BTreeMap::new();
+    for object in value["nftables"].as_array().unwrap() {
+        for kind in ["set", "map"] {
+            let set = &object[kind];
+            let elements = set["elem"].as_array().into_iter().flatten().map(|element| {
+                let mut element = element.clone();
+                let key = match element.is_array() {
+                    true => &mut element[0],
+                    false => &mut element,
+                };
+                if let Some(timed) = key.get_mut("elem").and_then(Value::as_object_mut) {
+                    timed.remove("expires");
+                }
+                element.to_string()
+            });
+            let mut elements: Vec<String> = elements.collect();
+            elements.sort();
+            if let Some(name) = set["name"].as_str() {
+                contents.insert(name.to_string(), elements);
+            }
+        }
+    }
+    contents
+}
+
+fn edits_of_every_kind() -> Vec<Edits> {
+    let minutes = |number: u64| Duration::from_secs(60 * number);
+    let (v4, v6) = (CLIENT[0].parse().unwrap(), "2001:db8::".parse().unwrap());
+    let (door, key) = (Name::new("ssh").unwrap().id(), 1);
+    let place = |source| vec![Part::Address(source), Part::Class(door)];
+    let opened = |source| vec![Part::Address(source), Part::Class(door), Part::Class(key)];
+    let add = |set: &str, elements: Vec<Element>| Edit::Add {
+        set: set.to_string(),
+        elements,
+    };
+    let delete = |set: &str, keys: Vec<Vec<Part>>| Edit::Delete {
+        set: set.to_string(),
+        keys,
+    };
+    let tokens = (0..3000u128).map(|number| Element {
+        value: Some(Part::Class(0x5076_f9b8)),
+        ..Element::timed(vec![Part::Token(Token(number.to_be_bytes()))], minutes(30))
+    });
+    let left = Element {
+        lasting: Some(Lasting {
+            timeout: minutes(60),
+            left: Some(minutes(20)),
+        }),
+        ..Element::timed(place(v6), minutes(60))
+    };
+    let endless = Element {
+        lasting: None,
+        ..Element::timed(vec![Part::Class(7)], minutes(1))
+    };
+    let flow = vec![
+        Part::Address(v4),
+        Part::Address(v4),
+        Part::Port(443),
+        Part::Port(50_000),
+        Part::Class(9),
+    ];
+    vec![
+        Edits(vec![
+            add("grants4", vec![Element::timed(place(v4), minutes(3))]),
+            add("opened4", vec![Element::timed(opened(v4), minutes(3))]),
+            add("opened6", vec![Element::timed(opened(v6), minutes(4))]),
+            add("grants6-p64", vec![left.clone()]),
+            add("elsewhere6-p64", vec![left]),
+            add("admitted4", vec![Element::timed(flow, minutes(1))]),
+            add("burnt", vec![endless]),
+        ]),
+        // Many at once; what is not there is deleted after it was added.
+        Edits(vec![
+            Edit::Flush {
+                kind: "map",
+                set: "tokens".to_string(),
+            },
+            add("tokens", tokens.collect()),
+            add("grants4", vec![Element::timed(place(v4), minutes(1))]),
+            delete("grants4", vec![place(v4)]),
+            add("closed4", vec![Element::timed(place(v4), minutes(9))]),
+        ]),
+        Edits(vec![
+            Edit::Flush {
+                kind: "set",
+                set: "opened4".to_string(),
+            },
+            delete("opened6", vec![opened(v6)]),
+        ])
+        .awake(),
+    ]
+}
+
+#[test]
+fn both_writers_write_the_same() {
+    let [own, nft] = [with_all(), with_all()];
+    for (number, edits) in edits_of_every_kind().iter().enumerate() {
+        there(&own, || nf_tables::commit(edits)).unwrap();
+        nft.nft(&edits.to_string());
+        let (own, nft) = (contents(&own), contents(&nft));
+        assert_eq!(own.len(), nft.len());
+        for (set, elements) in &own {
+            // Each table has another life, and tokens of another second until all are written anew.
+            let differs = set == "spent" || (set == "tokens" && number == 0);
+            assert!(differs || nft[set] == *elements, "{number}: {set}");
+        }
+    }
+    assert_eq!(contents(&own)["tokens"].len(), 3000);
+    // The twin: what the kernel refuses changes nothing, neither what stands before it nor after it.
+    let before = contents(&own);
+    let (v4, door) = (CLIENT[0].parse().unwrap(), Name::new("ssh").unwrap().id());
+    let key = vec![Part::Address(v4), Part::Class(door)];
+    let good = Edit::Add {
+        set: "grants4".to_string(),
+        elements: vec![Element::timed(key.clone(), Duration::from_secs(60))],
+    };
+    for bad in [
+        Edit::Delete {
+            set: "once4".to_string(),
+            keys: vec![key.clone()],
+        },
+        Edit::Delete {
+            set: "no-such-set".to_string(),
+            keys: vec![key],
+        },
+        Edit::Add {
+            set: "grants4".to_string(),
+            elements: vec![Element::timed(
+                vec![Part::Address(v4)],
+                Duration::from_secs(60),
+            )],
+        },
+    ] {
+        let edits = Edits(vec![good.clone(), bad, good.clone()]);
+        assert!(
+            there(&own, || nf_tables::commit(&edits)).is_err(),
+            "{edits}"
+        );
+        assert_eq!(contents(&own), before, "{edits}");
+    }
+}
+
+/// Others have a table with tens of thousands of networks. nft reads it all to add one element of ours, so nobody asks it.
+#[test]
+fn grants_are_given_and_ended_without_nft() {
+    let world = World::with(TWO);
+    world.listen(22);
+    let networks: Vec<String> = (0..20_000u32)
+        .map(|number| {
+            format!(
+                "{}.{}.{}.0/24",
+                1 + number / 65_536,
+                number / 256 % 256,
+                number % 256
+            )
+        })
+        .step_by(2)
+        .collect();
+    world.nft(&format!(
+        "table inet geo {{\nset bad {{\ntype ipv4_addr; flags interval\nelements = {{ {} }}\n}}\n}}",
+        networks.join(", ")
+    ));
+    world.knock(STRANGER[0], &ANNA);
+    let asked = "echo \"$*\" >> $here/asked; exec $real \"$@\"";
+    let nft = StandIn::new(&world, "nft", asked);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    // The last opening counts.
+    world.yes(&["open", "ssh", CLIENT[0], "--for", "1m"]);
+    let said = world.yes(&["close", "ssh", CLIENT[0]]);
+    assert_eq!(said, "ended 1 grant\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    assert_eq!(world.yes(&["close"]), "ended 2 grants\n");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    let asked = std::fs::read_to_string(here(&world).join("asked")).unwrap_or_default();
+    assert_eq!(asked, "");
+    drop(nft);
+    assert!(
+        world
+            .server(&["nft", "list", "tables"])
+            .contains("inet geo")
+    );
+}
+
+/// As on a kernel that does not know the messages: nft does the same.
+#[test]
+fn where_the_kernel_takes_no_messages_nft_does_all() {
+    let world = World::with(TWO);
+    world.listen(22);
+    let by_nft = |arguments: &[&str]| {
+        let output = world.toctoc_by_nft(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    by_nft(&["apply"]);
+    by_nft(&["open", "ssh", CLIENT[0]]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert!(by_nft(&["status"]).contains(CLIENT[0]));
+    assert_eq!(by_nft(&["close"]), "ended 1 grant\n");
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    assert!(by_nft(&["status"]).contains("closed to all"));
+}
+
+/// Where no rule has changed, `status` lists none; where one has, it names it.
+#[test]
+fn what_is_as_it_was_applied_is_not_listed() {
+    let world = World::with(TWO);
+    let lists =
+        "case \"$*\" in *list*) echo 'list nothing' >&2; exit 1;; *) exec $real \"$@\";; esac";
+    let quickly = || {
+        let _nft = StandIn::new(&world, "nft", lists);
+        world.toctoc(&["status"]).status.code()
+    };
+    assert_eq!(quickly(), Some(0));
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.yes(&["open", "ssh", STRANGER[0]]);
+    assert_eq!(quickly(), Some(0));
+    assert_eq!(world.holders("ssh").len(), 2);
+    // A table that was saved and loaded again is another one, until somebody has compared it.
+    let saved = world.server(&["nft", "list", "table", "inet", "toctoc"]);
+    world.nft(&format!("delete table inet toctoc\n{saved}"));
+    assert_eq!(quickly(), Some(2));
+    assert_eq!(world.status()["matches_policy"], true);
+    assert_eq!(quickly(), Some(0));
+    // So is what another policy would make.
+    std::fs::write(world.path(), YVES).unwrap();
+    world.forget_what_was_applied();
+    assert_eq!(quickly(), Some(2));
+    assert_eq!(world.status()["matches_policy"], false);
+    std::fs::write(world.path(), TWO).unwrap();
+    assert_eq!(quickly(), Some(0));
+    // A difference is not noted as right, however often it is looked at.
+    world.nft("add rule inet toctoc shut accept");
+    for _ in 0..2 {
+        assert_eq!(quickly(), Some(2));
+        assert_eq!(world.status()["matches_policy"], false);
+    }
+    // What is noted of another policy, or by another program, counts for nothing; nor does a damaged note.
+    world.yes(&["apply"]);
+    let files = std::fs::read_dir(world.state_directory()).unwrap();
+    let mut paths = files.map(|file| file.unwrap().path());
+    let note = paths
+        .find(|path| path.to_str().unwrap().contains("verified"))
+        .unwrap();
+    let text = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(quickly(), Some(0));
+    for damaged in [
+        text.replace("\"program\":\"", "\"program\":\"9"),
+        text.replace("\"table\":\"", "\"table\":\"9"),
+        text.replace("\"script\":\"", "\"script\":\"9"),
+        text.replace("\"nft\":\"", "\"nft\":\"9"),
+        text.replace("\"fingerprint\":\"", "\"fingerprint\":\"9"),
+        text.replace("\"version\":1", "\"version\":2"),
+        text[..text.len() / 2].to_string(),
+        String::new(),
+    ] {
+        assert_ne!(damaged, text);
+        std::fs::write(&note, &damaged).unwrap();
+        assert_eq!(quickly(), Some(2), "{damaged}");
+    }
+    std::fs::write(&note, &text).unwrap();
+    assert_eq!(quickly(), Some(0));
+}
+
+/// Each rule and each chain, each set and each element of those that only an apply fills.
+#[test]
+fn a_fingerprint_notices_every_change() {
+    let world = with_all();
+    let script = world.yes(&["render"]);
+    assert_eq!(fingerprint(&world), {
+        world.nft(&script);
+        fingerprint(&world)
+    });
+    let right = fingerprint(&world);
+    let value: Value =
+        serde_json::from_str(&world.server(&["nft", "-j", "list", "table", "inet", "toctoc"]))
+            .unwrap();
+    let objects = value["nftables"].as_array().unwrap();
+    let mut changes: Vec<String> = Vec::new();
+    let mut fixed = 0;
+    for object in objects {
+        let (rule, chain) = (&object["rule"], &object["chain"]);
+        if let Some(name) = rule["chain"].as_str() {
+            let at = format!("inet toctoc {name} handle {}", rule["handle"]);
+            changes.push(format!("delete rule {at}"));
+            changes.push(format!("insert rule {at} accept"));
+            changes.push(format!("replace rule {at} counter"));
+        }
+        if let Some(name) = chain["name"].as_str() {
+            changes.push(format!("flush chain inet toctoc {name}"));
+            changes.push(format!("add rule inet toctoc {name} continue"));
+        }
+        if let Some(policy) = chain["policy"].as_str() {
+            let (name, hook, priority) = (&chain["name"], &chain["hook"], &chain["prio"]);
+            let words = |value: &Value| value.to_string().replace('"', "");
+            assert_eq!(policy, "accept");
+            changes.push(format!(
+                "add chain inet toctoc {} {{ type filter hook {} priority {}; policy drop; }}",
+                words(name),
+                words(hook),
+                words(priority)
+            ));
+        }
+        for (kind, set) in [("set", &object["set"]), ("map", &object["map"])] {
+            let Some(name) = set["name"].as_str() else {
+                continue;
+            };
+            if ["heard", "ports", "steps", "arrivals", "terms"].contains(&name) {
+                fixed += 1;
+                changes.push(format!("flush {kind} inet toctoc {name}"));
+            }
+        }
+    }
+    assert_eq!(fixed, 5);
+    let element = |set: &str, element: &str| format!("element inet toctoc {set} {{ {element} }}");
+    changes.extend(
+        [
+            format!("add {}", element("heard", "7")),
+            format!("delete {}", element("heard", "22")),
+            format!("add {}", element("ports", "tcp . 7 : accept")),
+            format!("delete {}", element("ports", "tcp . 22")),
+            format!(
+                "delete {}\nadd {}",
+                element("ports", "tcp . 22"),
+                element("ports", "tcp . 22 : accept")
+            ),
+            format!("add {}", element("steps", "0:0 . tcp . 7 : 0:2")),
+            format!("add {}", element("terms", "1:1")),
+            "add chain inet toctoc theirs".to_string(),
+            "add chain inet toctoc theirs { type filter hook input priority 5; policy drop; }"
+                .to_string(),
+            "add set inet toctoc theirs { type ipv4_addr; }".to_string(),
+            "add counter inet toctoc theirs".to_string(),
+            "add table inet toctoc { flags dormant; }".to_string(),
+            "delete table inet toctoc\nadd table inet toctoc".to_string(),
+        ]
+        .map(|change| change.to_string()),
+    );
+    assert!(changes.len() > 200, "{}", changes.len());
+    // Each by itself. The same script gives a new table the same handles.
+    for change in &changes {
+        world.nft(&script);
+        world.nft(change);
+        assert_ne!(fingerprint(&world), right, "{change}");
+    }
+    world.nft(&script);
+    assert_eq!(fingerprint(&world), right);
+}
+
+/// What packets, guests, administrators' grants and refills do is no change.
+#[test]
+fn a_fingerprint_does_not_mind_what_happens_every_day() {
+    let world = with_all();
+    world.listen(22);
+    let right = fingerprint(&world);
+    let same = |what: &str| assert_eq!(fingerprint(&world), right, "{what}");
+    world.knock(STRANGER[0], &[4431, 2387]);
+    same("progress");
+    world.knock(CLIENT[0], &[4431, 2387, 920, 18357, 50]);
+    world.knock(CLIENT[0], &[2388, 921, 18358]);
+    world.send(CLIENT[1], &good(0).0);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    same("openings, counters, what is used up");
+    world.yes(&["open", "ssh", "203.0.113.5"]);
+    world.yes(&["refill"]);
+    same("grants by hand, a refill");
+    world.yes(&["close"]);
+    world.nft("flush set inet toctoc grants4");
+    same("no grants");
+    world.nft("table inet other {\nchain c {\ntype filter hook input priority 0\naccept\n}\n}");
+    world.nft("table ip toctoc {\nchain judge {\naccept\n}\n}");
+    same("tables of others");
+    world.yes(&["apply"]);
+    same("the same policy again");
+}
+
+/// A hundred keys have so many tokens that it takes the kernel long to list them.
+#[test]
+fn many_tokens_are_counted_and_those_that_no_key_has_are_named() {
+    let world = World::bare();
+    let mut policy = "token_port = 40123\n[door.ssh]\nports = [22]\n".to_string();
+    for number in 0..8 {
+        let text = format!("{number}{}", &SECRET[1..]);
+        world.private_file(&format!("{number}.secret"), &text);
+        policy += &format!("[key.k{number}]\nopens = [\"ssh\"]\ntoken = \"{number}.secret\"\n");
+    }
+    let (mut journal, _) =
+        toctoc::single_use::Journal::go_on(None, None, 1, toctoc::firewall::tokens::clocks());
+    journal.clean = true;
+    journal.barred = None;
+    toctoc::firewall::StateFile::within(world.state_directory())
+        .write(&journal)
+        .unwrap();
+    world.apply(&policy);
+    let held = || {
+        let listing = there(&world, || nf_tables::set("tokens")).unwrap().unwrap();
+        let mut each: BTreeMap<u32, u64> = BTreeMap::new();
+        for token in loaded(&listing).unwrap().values() {
+            *each.entry(token.id).or_default() += 1;
+        }
+        each.into_values().collect::<Vec<u64>>()
+    };
+    assert!(held().iter().sum::<u64>() > 10_000);
+    let told = || {
+        let status = world.status();
+        let keys = status["keys"].as_array().unwrap().iter();
+        let mut loaded: Vec<u64> = keys
+            .map(|key| key["tokens"]["loaded"].as_u64().unwrap())
+            .collect();
+        loaded.sort_unstable();
+        (status["matches_policy"] == true, loaded)
+    };
+    // A minute may end in between.
+    let agree = |matches: bool| {
+        world.until("what is told is what is held", || {
+            let mut held = held();
+            held.sort_unstable();
+            told() == (matches, held)
+        });
+    };
+    agree(true);
+    // Some are spent.
+    let mut first = toctoc::single_use::Secret::parse(&format!("0{}", &SECRET[1..])).unwrap();
+    let window = toctoc::single_use::Window::at(crate::token_world::now());
+    for number in 0..3 {
+        let token = toctoc::single_use::token(&first, window, number);
+        world.send(CLIENT[0], &token.0);
+    }
+    assert_eq!(world.holders("ssh").len(), 1);
+    agree(true);
+    // One that no key has would let somebody in.
+    first = toctoc::single_use::Secret::parse(OTHER).unwrap();
+    let strange = toctoc::single_use::token(&first, window, 0).hex();
+    let some = loaded(&there(&world, || nf_tables::set("tokens")).unwrap().unwrap()).unwrap();
+    let id = some.values().next().unwrap().id;
+    let id = toctoc::ruleset::nftables::classid(id);
+    world.nft(&format!(
+        "add element inet toctoc tokens {{ 0x{strange} timeout 1h : {id} }}\n"
+    ));
+    world.until("it is named", || {
+        let output = world.toctoc(&["status"]);
+        String::from_utf8_lossy(&output.stdout).contains("1 token that no key of this policy has")
+    });
+    world.nft(&format!(
+        "delete element inet toctoc tokens {{ 0x{strange} }}\n"
+    ));
+    agree(true);
+    // Those of the last hours are gone.
+    world.nft("flush map inet toctoc tokens");
+    assert_eq!(told().1, vec![0; 8]);
+}
