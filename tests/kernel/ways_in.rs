@@ -2,7 +2,7 @@
 //! as local, ports that are translated to a door's, packets that come again. Each stays closed to strangers
 //! and open to guests.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
 use toctoc::client::Door;
@@ -10,6 +10,14 @@ use toctoc::lab::CLIENT;
 
 use crate::inject::{ACK, RST};
 use crate::world::{SHUT, World, YVES};
+
+on_every_firewall!(
+    a_door_is_closed_at_addresses_of_an_anyip_prefix,
+    a_door_is_closed_at_addresses_that_are_local_in_another_table,
+    a_door_is_closed_behind_ports_that_are_translated_to_it,
+    a_grant_for_one_connection_is_used_up_behind_a_translated_port,
+    a_udp_door_is_closed_where_addresses_and_ports_are_others,
+);
 
 /// Whether the client's own address reaches a port at another address of the server.
 fn reaches(world: &World, to: &str, port: u16) -> bool {
@@ -23,7 +31,6 @@ fn reaches(world: &World, to: &str, port: u16) -> bool {
 }
 
 /// An AnyIP prefix: the stack takes all of its addresses, and the first is of type anycast.
-#[test]
 fn a_door_is_closed_at_addresses_of_an_anyip_prefix() {
     let world = World::with(YVES);
     world.listen(22);
@@ -44,7 +51,6 @@ fn a_door_is_closed_at_addresses_of_an_anyip_prefix() {
 }
 
 /// What a VRF and policy routing do with addresses: local in a table of their own.
-#[test]
 fn a_door_is_closed_at_addresses_that_are_local_in_another_table() {
     let world = World::with(YVES);
     world.listen(22);
@@ -65,7 +71,6 @@ fn a_door_is_closed_at_addresses_that_are_local_in_another_table() {
 }
 
 /// Others may translate any port to that of a door.
-#[test]
 fn a_door_is_closed_behind_ports_that_are_translated_to_it() {
     for firewall in ["", "\n[firewall]\ndefault = \"drop\"\nallow = [2022]\n"] {
         let world = World::with(&format!("{YVES}{firewall}"));
@@ -79,6 +84,73 @@ fn a_door_is_closed_behind_ports_that_are_translated_to_it() {
         world.until("a guest gets in", || {
             world.connect(CLIENT[0], 2022) == Door::Open
         });
+    }
+}
+
+/// The way through the translated port and the way to the door's own port share one grant.
+fn a_grant_for_one_connection_is_used_up_behind_a_translated_port() {
+    let world = World::with(&YVES.replace("50]", "50]\nonce = true"));
+    world.listen(22);
+    world.nft(
+        "table ip beside { chain c { type nat hook prerouting priority -100; \
+         tcp dport 2022 redirect to :22\n}\n}",
+    );
+    for ports in [[2022, 22, 2022], [22, 2022, 22]] {
+        world.knock(CLIENT[0], &crate::world::SEQUENCE);
+        assert_eq!(world.connect(CLIENT[0], ports[0]), Door::Open, "{ports:?}");
+        for port in ports {
+            assert_eq!(world.connect(CLIENT[0], port), Door::Silent, "{port}");
+        }
+    }
+}
+
+/// UDP to an address that is local in another table of routes, and to a port that is translated.
+fn a_udp_door_is_closed_where_addresses_and_ports_are_others() {
+    let world = World::with(&YVES.replace("[22]", "[\"5555/udp\"]"));
+    let server = world.lab.server.inside(|| UdpSocket::bind(("::", 5555)));
+    let server = server.unwrap().unwrap();
+    server.set_read_timeout(Some(SHUT)).unwrap();
+    let hears = |text: &str| {
+        let mut room = [0; 64];
+        let heard = server.recv(&mut room).unwrap_or_default();
+        room[..heard] == *text.as_bytes()
+    };
+    for command in [
+        "rule add to 192.0.2.99 lookup 100",
+        "route add local 192.0.2.99/32 dev lo table 100",
+    ] {
+        world.lab.server.ip(command).unwrap();
+    }
+    world.nft(
+        "table ip beside { chain c { type nat hook prerouting priority -100; \
+         udp dport 2022 redirect to :5555\n}\n}",
+    );
+    world
+        .lab
+        .client
+        .ip("route add 192.0.2.99/32 via 192.0.2.1")
+        .unwrap();
+    let ways = [
+        ("192.0.2.99", 5555),
+        ("192.0.2.1", 2022),
+        ("192.0.2.1", 5555),
+    ];
+    let send = |(to, port): (&str, u16)| {
+        let to = SocketAddr::new(to.parse().unwrap(), port);
+        let sent = world.lab.client.inside(|| {
+            let socket = UdpSocket::bind((CLIENT[0], 0))?;
+            socket.send_to(format!("{to}").as_bytes(), to)
+        });
+        sent.unwrap();
+        format!("{to}")
+    };
+    for way in ways {
+        let text = send(way);
+        assert!(!hears(&text), "{text}");
+    }
+    world.yes(&["open", "ssh", CLIENT[0]]);
+    for way in ways {
+        world.until("a guest is heard", || hears(&send(way)));
     }
 }
 

@@ -6,8 +6,10 @@ use std::fmt::Write as _;
 
 use super::OPENED;
 use super::names::{self, GrantList};
+use super::render::At;
 use super::saved::{Saved, option};
 use super::script::Script;
+use crate::ruleset::Family;
 
 /// Our chains of one family as they shall be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -72,7 +74,12 @@ impl Wanted {
     pub fn without_progress(mut self) -> Wanted {
         let is_progress = |word: &str| {
             let ours = word.starts_with("toctoc4") || word.starts_with("toctoc6");
-            ours && names::parse_guests(word).is_none() && GrantList::parse(word).is_none()
+            let of_doors = names::parse_guests(word).is_some()
+                || GrantList::parse(word).is_some()
+                || Family::BOTH
+                    .iter()
+                    .any(|&family| word == names::admitted(family));
+            ours && !of_doors
         };
         for (_, rules) in self.0.values_mut().flat_map(|table| &mut table.chains) {
             rules.retain(|rule| !rule.split(' ').any(is_progress));
@@ -210,7 +217,11 @@ pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
     let own = [
         (
             names::door_chain(&list.door),
-            super::render::kept_rule(list),
+            super::render::kept_rule(list, At::WayIn),
+        ),
+        (
+            names::inner_chain(&list.door),
+            super::render::kept_rule(list, At::Arrival),
         ),
         (
             names::renew_chain(&list.door),

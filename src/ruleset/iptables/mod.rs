@@ -18,7 +18,8 @@
 //! ```
 //!
 //! What has come as far as mangle INPUT meets chain toctoc-inner: IPv6 headers behind which the stack may find
-//! another packet than these rules? drop.
+//! another packet than these rules? drop. A door's port, maybe after a translation, or at an address that is
+//! not in the routing table `local`? The door is asked again.
 //!
 //! # Why the lists are as they are
 //!

@@ -11,6 +11,7 @@
 //! | `toctoc4:yves` | are in any of `toctoc4:yves:1` and so on |
 //! | `toctoc4:_after:50-tcp` | have just completed a sequence that ends with this knock |
 //! | `toctoc4:_midway` | are in any of these |
+//! | `toctoc4:_admitted` | have just used a grant for one connection, with a packet that has not arrived yet |
 //!
 //! IPv6 lists begin with `toctoc6`; grants by prefix have its length: `toctoc4-p24:ssh:yves:60s`. No
 //! name of a door or key begins with `_`.
@@ -100,6 +101,11 @@ pub fn parse_guests(name: &str) -> Option<(u8, Name)> {
 /// The list of all who are midway.
 pub fn midway(family: Family) -> String {
     format!("{}:_midway", root(family, family.longest_prefix()))
+}
+
+/// The list of sources whose packet has used a grant for one connection, and has not arrived yet.
+pub fn admitted(family: Family) -> String {
+    format!("{}:_admitted", root(family, family.longest_prefix()))
 }
 
 /// A list of progress: the group it belongs to, and its own part of the name.
@@ -200,6 +206,11 @@ pub fn door_chain(door: &Name) -> String {
     chain(&format!("door-{door}"))
 }
 
+/// The chain in which a door is asked again, where a packet arrives.
+pub fn inner_chain(door: &Name) -> String {
+    chain(&format!("inner-door-{door}"))
+}
+
 /// The chain that ends grants which the policy itself does not give, when a knock gives a new one.
 pub fn renew_chain(door: &Name) -> String {
     chain(&format!("renew-{door}"))
@@ -227,6 +238,7 @@ pub fn spot_chain(spot: &Spot) -> String {
 pub fn chains_of(name: &Name) -> Vec<String> {
     let kinds = [
         "door",
+        "inner-door",
         "renew",
         "over-2592000s",
         "opens",

@@ -191,8 +191,8 @@ pub fn wrong_count(saved: &Saved) -> u64 {
 
 /// How many new connections came to a door without a grant.
 pub fn shut_out_count(saved: &Saved) -> u64 {
-    let shut = names::chain("shut");
-    let rules = saved.rules(&shut);
+    let shut = ["shut", "inner-shut"].map(names::chain);
+    let rules = shut.iter().flat_map(|chain| saved.rules(chain));
     let dropped = rules.filter(|rule| rule.rule.ends_with("-j DROP"));
     dropped.map(|rule| rule.packets).sum()
 }

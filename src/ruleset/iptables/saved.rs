@@ -185,6 +185,9 @@ impl Saved {
     }
 }
 
+/// The built-in chain from which packets come to our doors first.
+const WAY_IN: &str = "PREROUTING";
+
 /// The beginning of the names of doors' chains.
 const DOOR_CHAIN: &str = "toctoc-door-";
 
@@ -197,7 +200,9 @@ impl SavedTable {
         };
         let mut deciding = self.chains.iter().filter(|(chain, _)| decides(chain));
         let whole = deciding.all(|(_, rules)| !rules.is_empty());
-        !self.jumps.is_empty() && self.passed_by.is_empty() && whole
+        let ours = |(chain, _): &&(String, String)| chain == WAY_IN;
+        let jumps = self.jumps.iter().any(|jump| ours(&jump));
+        jumps && !self.passed_by.iter().any(|by| ours(&by)) && whole
     }
 }
 

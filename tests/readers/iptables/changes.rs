@@ -39,7 +39,7 @@ fn the_first_apply_is_what_render_prints() {
         let tables: Vec<&str> = tables.collect();
         let expected: &[&str] = match name {
             "guests.toml" => &["*raw", "*mangle"],
-            _ => &["*raw", "*filter"],
+            _ => &["*raw", "*mangle", "*filter"],
         };
         assert_eq!(tables, expected);
     }

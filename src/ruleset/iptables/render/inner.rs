@@ -1,16 +1,65 @@
 //! What is about to be delivered to this host, whichever way it came: table mangle, chain INPUT.
 
 use super::Plan;
+use super::doors::At;
+use super::ports::{Tree, dispatch};
+use crate::knock::Protocol;
 use crate::policy::Interfaces;
 use crate::ruleset::Family;
-use crate::ruleset::iptables::names::chain;
+use crate::ruleset::iptables::names::{chain, inner_chain};
 use crate::ruleset::iptables::script::Table;
 
 impl Plan<'_> {
     pub(super) fn inner(&self, table: &mut Table) {
+        table.jumps.push(("INPUT", chain("inner")));
         if self.family == Family::V6 {
             self.headers(table);
         }
+        self.doors_again(table);
+    }
+
+    /// Doors where a packet arrives. Its port may have been translated, and its address be local in another
+    /// table of routes.
+    fn doors_again(&self, table: &mut Table) {
+        let from = chain("inner");
+        table.part(
+            "Doors again, for packets that did not come to one above, or were translated since.",
+        );
+        let kinds = [
+            (Protocol::Tcp, "-p tcp --syn"),
+            (
+                Protocol::Udp,
+                "-p udp -m conntrack ! --ctstate ESTABLISHED,RELATED",
+            ),
+        ];
+        for (protocol, first) in kinds {
+            let doors = self.policy.doors.iter().flat_map(|door| {
+                let ports = door.ports.iter();
+                ports.map(|&port| (port, format!("-g {}", inner_chain(&door.name))))
+            });
+            let mut doors: Vec<_> = doors
+                .filter(|(port, _)| port.protocol == protocol)
+                .collect();
+            if doors.is_empty() {
+                continue;
+            }
+            doors.sort();
+            let tree = Tree {
+                protocol,
+                name: format!("inner-{protocol}"),
+                other: None,
+            };
+            for interface in self.guarded() {
+                let ports = chain(&tree.name);
+                table.rule(&from, format!("{interface} {first} -g {ports}"));
+            }
+            dispatch(table, &tree, &chain(&tree.name), &doors);
+        }
+        for door in &self.policy.doors {
+            self.door(table, door, At::Arrival);
+        }
+        table.part("A door without a grant.");
+        table.rule(&chain("inner-shut"), "-j DROP");
     }
 
     /// Once a fragment has been put together, nothing shows that it was one, and the stack may read what
@@ -18,7 +67,6 @@ impl Plan<'_> {
     /// there is no table of iptables there.)
     fn headers(&self, table: &mut Table) {
         let from = chain("inner");
-        table.jumps.push(("INPUT", from.clone()));
         table.part("Headers behind which the stack may find another packet than this firewall.");
         for interface in self.judged() {
             for header in ["dst", "route"] {

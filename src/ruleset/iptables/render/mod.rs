@@ -16,7 +16,7 @@ use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::{KeyIndex, Knock, Protocol};
 use crate::policy::{Key, Opening, Policy, show};
 use crate::ruleset::Family;
-pub use doors::{kept_ends, kept_rule};
+pub use doors::{At, kept_ends, kept_rule};
 
 /// Compiles a policy for one family. `automaton` is that of the same policy; `kept` are lists of
 /// grants that the policy itself does not make: by hand, carried over, of a time that has changed.
@@ -32,10 +32,7 @@ pub fn render(
         false => Table::new(names::table_of(Protocol::Udp)),
     };
     plan.inner(&mut inner);
-    let mut tables = vec![plan.table(Protocol::Tcp)];
-    if !inner.lines.is_empty() {
-        tables.push(inner);
-    }
+    let mut tables = vec![plan.table(Protocol::Tcp), inner];
     if let Some(firewall) = &policy.firewall {
         tables.push(plan.host(firewall));
     }

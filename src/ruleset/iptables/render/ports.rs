@@ -8,14 +8,18 @@ use crate::ruleset::iptables::script::Table;
 /// As many rules as a chain of the tree has, at most.
 const WIDTH: usize = 16;
 
-/// Rules that send each port to its target, and every other port to the wrong knocks. `targets` are
-/// in the order of their ports.
-pub(super) fn dispatch(
-    table: &mut Table,
-    protocol: Protocol,
-    from: &str,
-    targets: &[(Knock, String)],
-) {
+/// A tree of chains.
+pub(super) struct Tree {
+    pub(super) protocol: Protocol,
+    /// The beginning of its chains' names.
+    pub(super) name: String,
+    /// The target of every other port; back to where the packet came from if there is none.
+    pub(super) other: Option<String>,
+}
+
+/// Rules that send each port to its target. `targets` are in the order of their ports.
+pub(super) fn dispatch(table: &mut Table, tree: &Tree, from: &str, targets: &[(Knock, String)]) {
+    let protocol = tree.protocol;
     if targets.len() <= WIDTH {
         for (port, target) in targets {
             table.rule(
@@ -29,18 +33,22 @@ pub(super) fn dispatch(
             let (low, high) = (part[0].0.port, part[part.len() - 1].0.port);
             (
                 format!("{low}:{high}"),
-                chain(&format!("ports-{low}-{high}")),
+                chain(&format!("{}-{low}-{high}", tree.name)),
             )
         };
         for part in &parts {
             let (range, below) = name(part);
             table.rule(from, format!("-p {protocol} --dport {range} -g {below}"));
         }
-        table.rule(from, format!("-g {}", chain("wrong")));
+        if let Some(other) = &tree.other {
+            table.rule(from, format!("-g {other}"));
+        }
         for part in parts {
-            dispatch(table, protocol, &name(part).1, part);
+            dispatch(table, tree, &name(part).1, part);
         }
         return;
     }
-    table.rule(from, format!("-g {}", chain("wrong")));
+    if let Some(other) = &tree.other {
+        table.rule(from, format!("-g {other}"));
+    }
 }

@@ -1,7 +1,7 @@
 //! What is a knock, and what it is looked up in.
 
 use super::Plan;
-use super::ports::dispatch;
+use super::ports::{Tree, dispatch};
 use crate::knock::Protocol;
 use crate::policy::Interfaces;
 use crate::ruleset::Family;
@@ -28,7 +28,12 @@ impl Plan<'_> {
         let mut targets: Vec<_> = doors.chain(ignored).chain(knocks).collect();
         targets.retain(|(port, _)| port.protocol == protocol);
         targets.sort();
-        dispatch(table, protocol, &chain("ports"), &targets);
+        let tree = Tree {
+            protocol,
+            name: "ports".to_string(),
+            other: Some(chain("wrong")),
+        };
+        dispatch(table, &tree, &chain("ports"), &targets);
     }
 
     fn way_in_tcp(&self, table: &mut Table) {
