@@ -422,9 +422,10 @@ fn the_host_itself_needs_no_knock() {
 }
 
 fn a_dated_key_expires_in_the_kernel() {
+    let world = World::with(YVES);
     let now = jiff::Timestamp::now().as_second();
-    let end = jiff::Timestamp::from_second(now + 8).unwrap();
-    let world = World::with(&YVES.replace("50]", &format!("50]\nexpires = {end}")));
+    let end = jiff::Timestamp::from_second(now + 10).unwrap();
+    world.apply(&YVES.replace("50]", &format!("50]\nexpires = {end}")));
     world.knock(CLIENT[0], &SEQUENCE);
     assert_eq!(world.holders("ssh").len(), 1);
     world.until("the key expires", || {

@@ -311,6 +311,8 @@ fn the_other_backend_guards_and_status_says_so() {
             _ => vec![
                 "iptables -t raw -F toctoc-ports",
                 "ip6tables -t raw -F toctoc-ports",
+                "iptables -t mangle -F toctoc-inner-tcp",
+                "ip6tables -t mangle -F toctoc-inner-tcp",
             ],
         };
         for flush in flushes {

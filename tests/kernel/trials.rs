@@ -164,7 +164,7 @@ fn the_end_of_a_session_is_not_that_of_its_trial() {
 fn a_killed_watchdog_is_missed() {
     let world = World::with(YVES);
     world.listen(22);
-    on_trial(&world, ZOE, "1s");
+    on_trial(&world, ZOE, "5s");
     let record = fs::read_to_string(world.record()).unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
     let command = format!("rollback --trial {} --apart", record["trial"]["id"]);

@@ -41,6 +41,7 @@ pub(super) fn status(
 ) -> Status {
     let Observed {
         applied,
+        guarded,
         other,
         drifts,
         doors,
@@ -74,13 +75,14 @@ pub(super) fn status(
         };
         guarded.then(|| name.to_string())
     };
-    let own = applied.then(|| policy.backend.name().to_string());
+    let by_own = |guards: bool| guards.then(|| policy.backend.name().to_string());
+    let own = |index: usize| by_own(guarded.get(index).copied().unwrap_or(applied));
     let known = policy.doors.iter().enumerate();
     let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
         ports: door.ports.iter().map(|port| port.to_string()).collect(),
         in_policy: true,
-        guarded_by: own.clone().or_else(|| by_the_other(index)),
+        guarded_by: own(index).or_else(|| by_the_other(index)),
         trust: door.trust.iter().map(display_source).collect(),
         grants: granted(&door.name),
     });
@@ -90,7 +92,7 @@ pub(super) fn status(
         name: name.to_string(),
         ports: Vec::new(),
         in_policy: false,
-        guarded_by: own.clone(),
+        guarded_by: by_own(applied),
         trust: Vec::new(),
         grants: granted(&name),
     });

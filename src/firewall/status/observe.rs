@@ -6,7 +6,7 @@ use super::super::tokens::Wait;
 use super::super::verified::{Verified, digest};
 use super::super::{Failure, Firewall, Iptables, Nft, apply_iptables, hidden, nf_tables};
 use super::assemble::status;
-use super::other::{guarded_by_the_other, of_the_other, table_missing};
+use super::other::{guarded_by_the_other, of_the_other, table_missing, whole};
 use super::{Status, tokens};
 use crate::automaton::Automaton;
 use crate::policy::{Backend, Policy};
@@ -24,6 +24,8 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Observed {
     pub(super) applied: bool,
+    /// What of the policy's doors our rules guard, in their order. Empty where they guard all or none.
+    pub(super) guarded: Vec<bool>,
     /// What of the policy's doors the other backend guards, in their order, if it has rules at all.
     pub(super) other: Option<Vec<bool>>,
     pub(super) drifts: Vec<Drift>,
@@ -266,8 +268,12 @@ fn iptables_at(
     automaton: &Automaton,
     saved: &[(Family, Saved)],
 ) -> Result<Observed, Failure> {
+    let guarded = whole(policy, |port| {
+        saved.iter().all(|(_, saved)| saved.guards_port(port))
+    });
     let mut observed = Observed {
-        applied: saved.iter().all(|(_, saved)| saved.guards()),
+        applied: guarded.contains(&true) || policy.doors.is_empty(),
+        guarded,
         opened: vec![0; policy.keys.len()],
         ..Observed::default()
     };

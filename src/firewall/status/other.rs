@@ -19,17 +19,20 @@ pub fn running_backend(firewall: &Firewall) -> Result<Option<Backend>, Failure> 
     })
 }
 
+/// The doors of the policy of which all ports are guarded.
+pub(super) fn whole(policy: &Policy, guards: impl Fn(Knock) -> bool) -> Vec<bool> {
+    let doors = policy.doors.iter();
+    doors
+        .map(|door| door.ports.iter().all(|port| guards(*port)))
+        .collect()
+}
+
 /// Which doors of the policy are guarded by the backend that it does not use; `None` when that has no
 /// rules.
 pub(super) fn guarded_by_the_other(
     firewall: &Firewall,
     policy: &Policy,
 ) -> Result<Option<Vec<bool>>, Failure> {
-    let whole = |guards: &dyn Fn(Knock) -> bool| {
-        let doors = policy.doors.iter();
-        let doors = doors.map(|door| door.ports.iter().all(|port| guards(*port)));
-        Some(doors.collect())
-    };
     match policy.backend {
         Backend::Nftables if Iptables::has_rules()? => {
             // What the host's other iptables has loaded guards as well.
@@ -39,15 +42,15 @@ pub(super) fn guarded_by_the_other(
                 let saved = families.map(|family| variant.save_if_there(family));
                 variants.push(saved.collect::<Result<_, _>>()?);
             }
-            Ok(whole(&|port| {
+            Ok(Some(whole(policy, |port| {
                 let mut variants = variants.iter();
                 variants.any(|families| families.iter().all(|saved| saved.guards_port(port)))
-            }))
+            })))
         }
         Backend::Nftables => Ok(None),
         Backend::Iptables => {
             let listing = firewall.nft.list_if_there()?;
-            Ok(listing.and_then(|listing| whole(&|port| listing.guards_port(port))))
+            Ok(listing.map(|listing| whole(policy, |port| listing.guards_port(port))))
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::names::{CHAIN, chain as chain_of, is_ours};
-use crate::knock::{Knock, Protocol};
+use super::names::{CHAIN, chain as chain_of, is_ours, table_of};
+use crate::knock::Knock;
 
 /// Our chains of one family, and the rules of others that lead to them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -134,25 +134,27 @@ impl Saved {
         self.tables.is_empty()
     }
 
-    /// Whether packets come to our chains at all, and these hold something.
-    pub fn guards(&self) -> bool {
-        self.tables.get("raw").is_some_and(SavedTable::guards)
-    }
-
-    /// Whether packets to this port come to a door of ours.
+    /// Whether packets to this port come to a door of ours: on their way in, or where they arrive.
     pub fn guards_port(&self, port: Knock) -> bool {
-        let table = match port.protocol {
-            Protocol::Tcp => "raw",
-            Protocol::Udp => "mangle",
+        let way_in = Hook {
+            table: table_of(port.protocol),
+            built_in: "PREROUTING",
+            first: CHAIN.to_string(),
+            ports: chain_of("ports"),
+            door: "door",
+            shut: chain_of("shut"),
         };
-        let is_door = |rule: &SavedRule| {
-            option(&rule.rule, "-p") == Some(port.protocol.name())
-                && option(&rule.rule, "--dport") == Some(&port.port.to_string())
-                && option(&rule.rule, "-g").is_some_and(|chain| chain.starts_with(DOOR_CHAIN))
+        let arrival = Hook {
+            table: "mangle",
+            built_in: "INPUT",
+            first: chain_of("inner"),
+            ports: chain_of(&format!("inner-{}", port.protocol)),
+            door: "inner-door",
+            shut: chain_of("inner-shut"),
         };
-        self.tables.get(table).is_some_and(|table| {
-            let mut rules = table.chains.get(&chain_of("ports")).into_iter().flatten();
-            table.guards() && rules.any(is_door)
+        [way_in, arrival].iter().any(|hook| {
+            let table = self.tables.get(hook.table);
+            table.is_some_and(|table| hook.guards(table, port))
         })
     }
 
@@ -185,24 +187,43 @@ impl Saved {
     }
 }
 
-/// The built-in chain from which packets come to our doors first.
-const WAY_IN: &str = "PREROUTING";
+/// A place where doors are asked.
+struct Hook {
+    table: &'static str,
+    built_in: &'static str,
+    first: String,
+    /// The beginning of the names of the chains that tell ports apart.
+    ports: String,
+    /// The beginning of the names of doors' chains.
+    door: &'static str,
+    shut: String,
+}
 
-/// The beginning of the names of doors' chains.
-const DOOR_CHAIN: &str = "toctoc-door-";
-
-impl SavedTable {
-    /// Whether packets come to our chains of this table, and these hold something.
-    fn guards(&self) -> bool {
-        let decides = |chain: &str| {
-            let always = [CHAIN.to_string(), chain_of("ports"), chain_of("shut")];
-            always.iter().any(|name| name == chain) || chain.starts_with(DOOR_CHAIN)
+impl Hook {
+    /// Whether packets to this port come to a door here, and all chains on their way hold something.
+    fn guards(&self, table: &SavedTable, port: Knock) -> bool {
+        let comes = |(from, _): &(String, String)| from == self.built_in;
+        let holds = |chain: &str| {
+            table
+                .chains
+                .get(chain)
+                .is_some_and(|rules| !rules.is_empty())
         };
-        let mut deciding = self.chains.iter().filter(|(chain, _)| decides(chain));
-        let whole = deciding.all(|(_, rules)| !rules.is_empty());
-        let ours = |(chain, _): &&(String, String)| chain == WAY_IN;
-        let jumps = self.jumps.iter().any(|jump| ours(&jump));
-        jumps && !self.passed_by.iter().any(|by| ours(&by)) && whole
+        let doors = chain_of(&format!("{}-", self.door));
+        let is_door = |rule: &SavedRule| {
+            option(&rule.rule, "-p") == Some(port.protocol.name())
+                && option(&rule.rule, "--dport") == Some(&port.port.to_string())
+                && option(&rule.rule, "-g")
+                    .is_some_and(|chain| chain.starts_with(&doors) && holds(chain))
+        };
+        let chains = table.chains.iter();
+        let mut chains = chains.filter(|(chain, _)| chain.starts_with(&self.ports));
+        table.jumps.iter().any(comes)
+            && !table.passed_by.iter().any(comes)
+            && [&self.first, &self.ports, &self.shut]
+                .into_iter()
+                .all(|chain| holds(chain))
+            && chains.any(|(_, rules)| rules.iter().any(is_door))
     }
 }
 
