@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::apply_nftables::MARGIN;
 use super::heal::{is_removed, note_applied};
+use super::links::resolved;
 use super::lock::Lock;
 use super::look::Look;
 use super::record::{Origin, Record, Refused};
@@ -80,7 +81,7 @@ pub fn apply_from(
         Ok(applied) => applied,
         Err(failure) => {
             if failure.left == Left::Changed && !in_trial {
-                Sighting::note(&origin, policy.backend, Verdict::Applied);
+                Sighting::note(&origin, policy, Verdict::Applied);
             }
             // A trial that is under way goes on.
             let _unnoted = match failure.left {
@@ -93,7 +94,7 @@ pub fn apply_from(
             return Err(failure);
         }
     };
-    note_applied(&origin, policy.backend, &mut applied);
+    note_applied(&origin, policy, &mut applied);
     let noted = Record::note_applied(&firewall.state, Some(origin), refused);
     let recorded = Recorded {
         in_trial,
@@ -114,6 +115,7 @@ pub(super) fn apply_locked(
         left: Left::Changed,
         ..failure
     };
+    let policy = &*resolved(policy);
     match policy.backend {
         Backend::Nftables => {
             let began = Instant::now();

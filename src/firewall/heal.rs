@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::apply::{Applied, apply_locked};
+use super::links::Find;
 use super::lock::Lock;
 use super::look::Look;
 use super::record::{Origin, Record};
@@ -81,6 +82,9 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
 
 /// What is known without reading any rule: whether all is as it was seen last.
 fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failure> {
+    if !Find::are_still(&last.interfaces) {
+        return Ok(None);
+    }
     let again = |look: &Look| look.again(firewall, last.backend);
     Ok(match &last.verdict {
         Verdict::Applied => None,
@@ -148,11 +152,11 @@ fn keep(
             Some(look) => Verdict::Well(look),
             None => Verdict::Applied,
         };
-        Sighting::note(&origin, policy.backend, verdict);
+        Sighting::note(&origin, &policy, verdict);
         return Ok(Outcome::Well);
     }
     let Some(last) = last.filter(|last| !matches!(last.verdict, Verdict::Strange(_))) else {
-        Sighting::note(&origin, policy.backend, Verdict::Strange(look));
+        Sighting::note(&origin, &policy, Verdict::Strange(look));
         return Ok(Outcome::NothingToKeep);
     };
     let mut applied = apply_locked(firewall, &policy, clocks, &[])?;
@@ -166,7 +170,7 @@ fn keep(
         (true, None) => Verdict::Applied,
         (false, _) => Verdict::Unhealed(Look::take(firewall, policy.backend)?),
     };
-    Sighting::note(&origin, policy.backend, verdict);
+    Sighting::note(&origin, &policy, verdict);
     Ok(Outcome::Healed(Box::new(Healed {
         origin,
         policy,
@@ -177,12 +181,12 @@ fn keep(
 }
 
 /// Notes what was applied just now, for the next healing.
-pub(super) fn note_applied(origin: &Origin, backend: Backend, applied: &mut Applied) {
+pub(super) fn note_applied(origin: &Origin, policy: &Policy, applied: &mut Applied) {
     let verdict = match applied.look.take() {
         Some(look) if applied.drifts.is_empty() => Verdict::Well(look),
         _ => Verdict::Applied,
     };
-    Sighting::note(origin, backend, verdict);
+    Sighting::note(origin, policy, verdict);
 }
 
 /// The record of a removal: of the backend that was running, or of all there is.

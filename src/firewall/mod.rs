@@ -13,6 +13,7 @@ mod hidden;
 mod hint;
 mod iptables;
 mod line;
+pub mod links;
 pub mod listening;
 mod lock;
 mod look;

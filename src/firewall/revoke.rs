@@ -120,7 +120,7 @@ pub fn revoke(
         // Whoever brings back what was applied (a healing) does not bring this key back.
         let last = Sighting::last().filter(|last| last.is_of(&origin));
         if let Some(last) = last {
-            Sighting::note(&rest, last.backend, Verdict::Applied);
+            last.note_rest(&rest);
         }
         return Ok(noted(
             firewall,
@@ -144,14 +144,14 @@ pub fn revoke(
         Ok(applied) => applied,
         Err(failure) => {
             if failure.left == Left::Changed {
-                Sighting::note(&rest, policy.backend, Verdict::Applied);
+                Sighting::note(&rest, &policy, Verdict::Applied);
                 record.note_edit(edit.before, edit.before, Some(rest));
                 let _unnoted = record.write(&firewall.state);
             }
             return Err(failure.into());
         }
     };
-    note_applied(&rest, policy.backend, &mut applied);
+    note_applied(&rest, &policy, &mut applied);
     let in_force = InForce::Without(Box::new(policy), applied);
     Ok(noted(
         firewall,

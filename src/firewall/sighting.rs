@@ -8,10 +8,11 @@ use std::io::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::links::Find;
 use super::lock;
 use super::look::Look;
 use super::record::{Moment, Origin};
-use crate::policy::Backend;
+use crate::policy::{Backend, Policy};
 
 /// Whoever reads or writes one holds the lock.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub(super) struct Sighting {
     /// SHA-256 of what was applied, in hexadecimal.
     applied: String,
     pub backend: Backend,
+    /// The interfaces that the policy names, as the rules have them.
+    #[serde(default)]
+    pub interfaces: Vec<Find>,
     pub verdict: Verdict,
 }
 
@@ -40,11 +44,12 @@ pub(super) enum Verdict {
 
 impl Sighting {
     /// What is seen now of what was applied. Where it cannot be noted, nothing is healed.
-    pub(super) fn note(origin: &Origin, backend: Backend, verdict: Verdict) {
+    pub(super) fn note(origin: &Origin, policy: &Policy, verdict: Verdict) {
         let sighting = Sighting {
             at: Moment::now(),
             applied: digest(origin),
-            backend,
+            backend: policy.backend,
+            interfaces: Find::all(policy),
             verdict,
         };
         sighting.write();
@@ -56,9 +61,19 @@ impl Sighting {
             at: Moment::now(),
             applied: self.applied.clone(),
             backend: self.backend,
+            interfaces: self.interfaces.clone(),
             verdict,
         };
         sighting.write();
+    }
+
+    /// The same of what is in force instead, of which nothing else is known.
+    pub(super) fn note_rest(&self, rest: &Origin) {
+        let sighting = Sighting {
+            applied: digest(rest),
+            ..self.clone()
+        };
+        sighting.again(Verdict::Applied);
     }
 
     /// Nothing of ours is there any more, as somebody wished.

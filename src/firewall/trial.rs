@@ -59,7 +59,7 @@ pub fn begin(
             return Err(failure);
         }
     };
-    note_applied(&origin, policy.backend, &mut applied);
+    note_applied(&origin, policy, &mut applied);
     let goes_back = |failure: Failure| Failure {
         message: format!("{}; it goes back when the trial ends", failure.message),
         left: Left::Changed,
@@ -202,7 +202,7 @@ pub fn roll_back(
                 }
                 Err(failure) => return Err(failure),
             };
-            note_applied(before, policy.backend, &mut applied);
+            note_applied(before, &policy, &mut applied);
         }
     }
     record.refuse(&trial, clocks.now);

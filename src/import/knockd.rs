@@ -70,11 +70,18 @@ fn sections(text: &str) -> Vec<Section<'_>> {
     sections
 }
 
+fn real_name(interface: &str) -> &str {
+    interface.split_once(':').map_or(interface, |(name, _)| name)
+}
+
 fn options(draft: &mut Draft, section: &Section<'_>) {
     for (key, value) in &section.settings {
         match key.as_str() {
-            "interface" if draft.interfaces.iter().any(|name| name == value) => {}
-            "interface" if is_interface_name(value) => draft.interfaces.push(value.to_string()),
+            // `eth0:0` is a label of an address of eth0.
+            "interface" if draft.interfaces.iter().any(|name| name == real_name(value)) => {}
+            "interface" if is_interface_name(real_name(value)) => {
+                draft.interfaces.push(real_name(value).to_string());
+            }
             "usesyslog" => draft
                 .left_out
                 .push("UseSyslog: openings are logged by the kernel (`log`)".to_string()),

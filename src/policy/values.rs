@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::ops::Range;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -327,14 +328,7 @@ impl Reader {
         for element in array {
             let name = self.string(element, "interfaces = [\"eth0\"]")?;
             if !is_interface_name(name) {
-                self.error(
-                    Diagnostic::new(
-                        element.span(),
-                        format!("`{name}` is not a name of a network interface"),
-                    )
-                    .label("1 to 15 letters, digits, `.`, `-`, `_`, `:` or `@`")
-                    .help("`ip link` lists the names; patterns are not accepted"),
-                );
+                self.error(no_interface(name, element.span()));
                 continue;
             }
             names.push(Spanned {
@@ -534,10 +528,39 @@ pub fn show(duration: Duration) -> String {
 
 /// What the kernel accepts as a name (`dev_valid_name`), less what a ruleset would quote.
 pub fn is_interface_name(name: &str) -> bool {
-    let fits = (1..=15).contains(&name.len()) && name != "." && name != "..";
-    fits && name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b".-_:@".contains(&b))
+    (1..=15).contains(&name.len()) && has_letters_of_interfaces(name)
+}
+
+fn has_letters_of_interfaces(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let fits = bytes.all(|b| b.is_ascii_alphanumeric() || b".-_@".contains(&b));
+    fits && name != "." && name != ".."
+}
+
+/// Why a text is no name of an interface.
+fn no_interface(name: &str, at: Range<usize>) -> Diagnostic {
+    match name.split_once(':') {
+        Some((real, _)) if is_interface_name(real) => Diagnostic::new(
+            at,
+            format!("`{name}` is a label of an address, and no interface"),
+        )
+        .label(format!("write \"{real}\""))
+        .help(format!(
+            "packets to that address arrive at `{real}`, like all others that come by it"
+        )),
+        _ if name.len() > 15 && has_letters_of_interfaces(name) => Diagnostic::new(
+            at,
+            format!("`{name}` is too long for the name of a network interface"),
+        )
+        .label("more than 15 letters")
+        .help("if it is an alternative name, write the one that `ip link` shows first"),
+        _ => Diagnostic::new(
+            at,
+            format!("`{name}` is not a name of a network interface"),
+        )
+        .label("1 to 15 letters, digits, `.`, `-`, `_` or `@`")
+        .help("`ip link` lists the names; patterns are not accepted"),
+    }
 }
 
 fn type_name(value: &DeValue<'_>) -> &'static str {

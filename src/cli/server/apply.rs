@@ -16,13 +16,13 @@ use crate::firewall::apply::{Applied, Recorded, apply, apply_from};
 use crate::firewall::caller::{Connection, connection};
 use crate::firewall::preview::{Running, preview};
 use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
-use crate::firewall::status::interface_warnings;
+use crate::firewall::status::Guard;
 use crate::firewall::tokens::{clocks, used_up};
 use crate::firewall::watchdog::{arm, disarm};
 use crate::firewall::{Failure, Firewall, Left, list_size, trial};
 use crate::knock::{Knock, Protocol, display_source};
 use crate::policy::differences::differences;
-use crate::policy::{Door, DoorIndex, Interfaces, KeyKind, Policy, Shut, show};
+use crate::policy::{Door, DoorIndex, KeyKind, Policy, Shut, show};
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Arguments {
     /// Go back to what was there before, unless `toctoc confirm` comes within this time.
     #[arg(long, value_name = "TIME", value_parser = trial_time)]
     confirm: Option<Duration>,
-    /// Apply it even if you would not get in again.
+    /// Apply it even if you would not get in again, or no interface that it names is there.
     #[arg(long)]
     anyway: bool,
     /// Say what would change, and change nothing.
@@ -62,6 +62,21 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer> {
     let path = &arguments.policy;
     let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
+    let guard = Guard::of(&policy);
+    if guard.is_nowhere() && !arguments.anyway {
+        for why in guard.gaps.iter().chain(&guard.notes) {
+            complain(why);
+        }
+        complain(
+            "no door would be guarded: name an interface that is there (`ip link`), or insist if it comes later \
+             (`toctoc apply --anyway`)",
+        );
+        return Err(unchanged(Answer::No));
+    }
+    let entered = || match guard.gaps.is_empty() || arguments.anyway {
+        true => Answer::Yes,
+        false => Answer::No,
+    };
     let Some(lasting) = arguments.confirm else {
         if !arguments.anyway
             && let Some(why) = shut_out(firewall, &policy)
@@ -69,7 +84,7 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
             complain(&why);
             return Err(unchanged(Answer::No));
         }
-        return applied(firewall, path, &policy, origin, None);
+        return Ok(applied(firewall, path, &policy, origin, None)?.max(entered()));
     };
     let id = getrandom::u64().map_err(|error| {
         complain(&format!("no random numbers: {error}"));
@@ -86,7 +101,7 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
         failed(failure)
     })?;
     drop(watchdog);
-    let answer = said(path, &policy, &applied);
+    let answer = said(path, &policy, &applied).max(entered());
     let to = match &back {
         Some(origin) if origin.is_at(&path.path) => "the policy as it was before".to_string(),
         Some(origin) => origin.path.display().to_string(),
@@ -361,8 +376,9 @@ fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
             everything_else(&allowed)
         );
     }
-    if let Interfaces::Only(names) = &policy.interfaces {
-        let _ = writeln!(text, "guarded on {} only", names.join(", "));
+    let guard = Guard::of(policy);
+    if let Some(words) = guard.words() {
+        let _ = writeln!(text, "{words}");
     }
     if let Some(done) = &applied.refilled {
         if policy.has_tokens() {
@@ -415,8 +431,11 @@ fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
     }
     warn_of_readers(path, policy);
     if applied.drifts.is_empty() {
-        for warning in interface_warnings(policy) {
-            complain(&warning);
+        for gap in &guard.gaps {
+            complain(&format!("STRANGERS ENTER: {gap}"));
+        }
+        for note in &guard.notes {
+            complain(note);
         }
         return if written {
             Answer::Yes

@@ -71,6 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
     let alone = |fleet: &FleetStatus| !fleet.takes_part();
     if status.matches_policy
+        && status.gaps.is_empty()
         && !status.noted.is_stuck()
         && !status.tokens_low()
         && !status.fleet.as_ref().is_some_and(alone)
@@ -286,6 +287,15 @@ pub(super) fn text(status: &Status) -> String {
         let room = status.max_sources;
         let _ = writeln!(text, "a list of this kernel holds {room} sources");
     }
+    if let (Some(on), false) = (&status.guarded_on, status.not_guarded_on.is_empty())
+        && !on.is_empty()
+    {
+        let not_on = status.not_guarded_on.join(", ");
+        let _ = writeln!(text, "guarded on {} only, not on {not_on}", on.join(", "));
+    }
+    for gap in &status.gaps {
+        let _ = writeln!(text, "STRANGERS ENTER: {gap}");
+    }
     for warning in &status.warnings {
         let _ = writeln!(text, "{warning}");
     }
@@ -490,10 +500,22 @@ fn state(status: &Status, door: &DoorStatus) -> String {
     let sources: BTreeSet<&str> = door.grants.iter().map(|g| g.source.as_str()).collect();
     let state = match sources.len() {
         0 if !status.drift.is_empty() => "no grants".to_string(),
-        0 => "closed to all".to_string(),
+        0 => format!("closed to all{}", on(status)),
         holders => format!("open to {}", count(holders, "source")),
     };
-    format!("{state}{trusted}")
+    let past = match status.open_on.as_slice() {
+        [] => String::new(),
+        names => format!(", OPEN TO EVERYONE on {}", some(names)),
+    };
+    format!("{state}{trusted}{past}")
+}
+
+/// " on eth0", where the policy names interfaces.
+fn on(status: &Status) -> String {
+    match status.guarded_on.as_deref() {
+        None | Some([]) => String::new(),
+        Some(names) => format!(" on {}", some(names)),
+    }
 }
 
 /// "192.0.2.7  41s left, by yves"

@@ -1,7 +1,7 @@
 //! What was read, in the words of the policy.
 
 use super::super::noted::Noted;
-use super::interfaces::{interface_warnings, missing_interfaces};
+use super::interfaces::Guard;
 use super::observe::Observed;
 use super::{
     DoorStatus, GrantStatus, KeyStatus, ProgressStatus, ScratchStatus, Status, TokenStatus,
@@ -37,6 +37,7 @@ pub(super) fn status(
     policy: &Policy,
     automaton: &Automaton,
     observed: Observed,
+    guard: Guard,
     now: i64,
 ) -> Status {
     let Observed {
@@ -67,15 +68,16 @@ pub(super) fn status(
             .chain(others)
             .collect()
     };
+    let is_open = guard.is_open();
     let by_the_other = |index: usize| {
-        let guarded = other.as_ref().is_some_and(|doors| doors[index]);
+        let guarded = !is_open && other.as_ref().is_some_and(|doors| doors[index]);
         let name = match policy.backend {
             Backend::Nftables => Backend::Iptables.name(),
             Backend::Iptables => Backend::Nftables.name(),
         };
         guarded.then(|| name.to_string())
     };
-    let by_own = |guards: bool| guards.then(|| policy.backend.name().to_string());
+    let by_own = |guards: bool| (guards && !is_open).then(|| policy.backend.name().to_string());
     let own = |index: usize| by_own(guarded.get(index).copied().unwrap_or(applied));
     let known = policy.doors.iter().enumerate();
     let known = known.map(|(index, door)| DoorStatus {
@@ -115,13 +117,14 @@ pub(super) fn status(
         backend: policy.backend.name().to_string(),
         matches_policy: drifts.is_empty(),
         applied: applied || other.as_ref().is_some_and(|doors| doors.contains(&true)),
-        missing_interfaces: missing_interfaces(policy),
+        missing_interfaces: guard.missing,
+        guarded_on: guard.on,
+        not_guarded_on: guard.not_on,
+        open_on: guard.open_on,
+        gaps: guard.gaps,
         noted: Noted::default(),
         fleet: None,
-        warnings: interface_warnings(policy)
-            .into_iter()
-            .chain(waiting)
-            .collect(),
+        warnings: guard.notes.into_iter().chain(waiting).collect(),
         doors: doors.collect(),
         allowed: policy.firewall.as_ref().map(|firewall| {
             let ports = firewall.allow.iter();

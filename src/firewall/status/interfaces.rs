@@ -1,60 +1,211 @@
-//! Interfaces that the policy names.
+//! Where the doors are guarded, and where a stranger enters although the policy names the interface. The judgement is
+//! pure; [`Guard::of`] reads what it takes.
 
+use super::super::links::{Find, Link, Links};
+use super::super::sighting::Sighting;
 use crate::policy::{Interfaces, Policy};
-use std::fs;
-use std::path::Path;
 
-/// What an administrator should know about the interfaces that a policy names: nothing is guarded at
-/// those that are not there, nor at those whose packets arrive under another name.
-pub fn interface_warnings(policy: &Policy) -> Vec<String> {
-    let Interfaces::Only(names) = &policy.interfaces else {
-        return Vec::new();
-    };
-    let missing = missing_interfaces(policy);
-    let so = match policy.firewall {
-        None => "nothing is guarded there",
-        Some(_) => "NOBODY gets to a door there, whatever he knocks",
-    };
-    let warning = |name: &String| {
-        if missing.contains(name) {
-            return Some(format!(
-                "there is no interface {name} now: {so} until it comes (if it is another name for an \
-                 interface, write the name that `ip link` shows first)"
-            ));
+/// Where the doors of a policy are guarded on this host, now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// The interfaces that are there and guarded, by the names that rules see. `None` for all but loopback.
+    pub on: Option<Vec<String>>,
+    /// Interfaces that are up and not guarded, as the policy says.
+    pub not_on: Vec<String>,
+    /// Interfaces by which strangers enter, though the policy does not mean to let them.
+    pub open_on: Vec<String>,
+    /// Why they do, a sentence each.
+    pub gaps: Vec<String>,
+    /// What else there is to know, a sentence each.
+    pub notes: Vec<String>,
+    /// Interfaces that the policy names and this host does not have now.
+    pub missing: Vec<String>,
+}
+
+impl Guard {
+    /// Looks at the interfaces of this host (its network namespace).
+    pub fn of(policy: &Policy) -> Guard {
+        if policy.interfaces == Interfaces::AllButLoopback {
+            return Guard::default();
         }
-        let (kind, master) = master(name)?;
-        Some(format!(
-            "{name} is a part of the {kind} {master}: {so}, its packets arrive at {master}; name that \
-             one"
-        ))
-    };
-    names.iter().filter_map(warning).collect()
+        match Links::read() {
+            Ok(links) => {
+                let seen = Sighting::last().map(|last| last.interfaces);
+                judge(policy, &links, &seen.unwrap_or_default())
+            }
+            Err(error) => Guard {
+                on: Some(Vec::new()),
+                gaps: vec![format!(
+                    "the kernel does not tell its interfaces ({error}): where the doors are guarded is not known"
+                )],
+                ..Guard::default()
+            },
+        }
+    }
+
+    /// Whether no interface is guarded at all.
+    pub fn is_nowhere(&self) -> bool {
+        self.on.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether no interface is guarded, and strangers enter.
+    pub fn is_open(&self) -> bool {
+        self.is_nowhere() && !self.open_on.is_empty()
+    }
+
+    /// "guarded on eth0; not on docker0"
+    pub fn words(&self) -> Option<String> {
+        let on = self.on.as_ref().filter(|on| !on.is_empty())?.join(", ");
+        Some(match self.not_on.as_slice() {
+            [] => format!("guarded on {on} only"),
+            others => format!("guarded on {on} only, not on {}", others.join(", ")),
+        })
+    }
 }
 
-/// The bridge or bond that takes an interface's packets over before any rule sees them.
-fn master(name: &str) -> Option<(&'static str, String)> {
-    let directory = Path::new("/sys/class/net").join(name);
-    let has = |entry: &str| directory.join(entry).exists();
-    let kind = match (has("brport"), has("bonding_slave")) {
-        (true, _) => "bridge",
-        (_, true) => "bond",
-        _ => return None,
-    };
-    let link = fs::read_link(directory.join("master")).ok()?;
-    Some((kind, link.file_name()?.to_string_lossy().into_owned()))
-}
+/// Kinds of interfaces at which the packets of their parts arrive.
+const TAKES_OVER: [&str; 5] = ["bridge", "bond", "team", "vrf", "openvswitch"];
 
-/// The interfaces that a policy names and this host (its network namespace) does not have now.
-pub(super) fn missing_interfaces(policy: &Policy) -> Vec<String> {
+/// Judges by the interfaces that are there. `seen` is how those of the policy were found when it was applied.
+pub fn judge(policy: &Policy, links: &Links, seen: &[Find]) -> Guard {
     let Interfaces::Only(names) = &policy.interfaces else {
-        return Vec::new();
+        return Guard::default();
     };
-    let Ok(table) = fs::read_to_string("/proc/thread-self/net/dev") else {
-        return Vec::new();
+    let mut judge = Judge {
+        names,
+        links,
+        drops_all: policy.firewall.is_some(),
+        guard: Guard::default(),
     };
-    let there = |name: &String| {
-        let mut lines = table.lines();
-        lines.any(|line| line.trim_start().starts_with(&format!("{name}:")))
-    };
-    names.iter().filter(|name| !there(name)).cloned().collect()
+    let mut on = Vec::new();
+    for name in names {
+        match links.named(name) {
+            Some(link) if judge.is_taken_over(link) => {}
+            Some(link) if on.contains(&link.name) => {}
+            Some(link) => on.push(link.name.clone()),
+            None => {
+                let index = seen.iter().find(|find| find.written == *name);
+                let index = index.and_then(|find| find.index);
+                judge.missing(name, index.and_then(|index| links.numbered(index)));
+            }
+        }
+    }
+    judge.finish(on)
 }
+
+struct Judge<'p> {
+    names: &'p [String],
+    links: &'p Links,
+    /// With `[firewall]` whatever is not guarded is dropped.
+    drops_all: bool,
+    guard: Guard,
+}
+
+impl Judge<'_> {
+    fn is_named(&self, link: &Link) -> bool {
+        self.names
+            .iter()
+            .any(|name| self.links.named(name).is_some_and(|l| l.index == link.index))
+    }
+
+    /// What holds where the policy guards and no packet comes.
+    fn so(&self) -> &'static str {
+        match self.drops_all {
+            false => "nothing is guarded there",
+            true => "NOBODY gets to a door there, whatever he knocks",
+        }
+    }
+
+    /// Whether the packets of an interface arrive at another one. `iifname` is that of the other then, since a bridge,
+    /// a bond and a team change it before any rule of ours; a VRF does so before the input hook, after the first of two
+    /// passes through prerouting (Documentation/networking/vrf.rst).
+    fn is_taken_over(&mut self, link: &Link) -> bool {
+        let Some(master) = link.master.and_then(|index| self.links.numbered(index)) else {
+            return false;
+        };
+        if !TAKES_OVER.contains(&master.kind.as_str()) {
+            return false;
+        }
+        if self.is_named(master) {
+            return true;
+        }
+        let (name, kind, at, so) = (&link.name, &master.kind, &master.name, self.so());
+        let told = match kind.as_str() {
+            "openvswitch" => format!(
+                "{name} is a part of an Open vSwitch: {so}, its packets arrive at the internal ports of that; name \
+                 those"
+            ),
+            _ => format!(
+                "{name} is a part of the {kind} {at}: {so}, its packets arrive at {at}; name that one"
+            ),
+        };
+        match master.is_up && !self.drops_all {
+            true => self.open(at.clone(), told),
+            false => self.guard.notes.push(told),
+        }
+        true
+    }
+
+    /// An interface of the policy that is not there. `now` is the one that it was, should it have another name now.
+    fn missing(&mut self, name: &str, now: Option<&Link>) {
+        self.guard.missing.push(name.to_string());
+        let so = self.so();
+        match now {
+            Some(link) if self.is_named(link) => {}
+            Some(link) => {
+                let real = &link.name;
+                let told = format!("{name} is called {real} now: {so}; name {real} in the policy");
+                match link.is_up && !self.drops_all {
+                    true => self.open(real.clone(), told),
+                    false => self.guard.notes.push(told),
+                }
+            }
+            None => {
+                let mut told = format!("there is no interface {name} now: {so} until it comes");
+                if let Some((real, _)) = name.split_once('@')
+                    && self.links.named(real).is_some()
+                {
+                    told.push_str(&format!(" (`ip link` shows {name}; its name is {real})"));
+                }
+                self.guard.notes.push(told);
+            }
+        }
+    }
+
+    fn open(&mut self, on: String, why: String) {
+        if !self.guard.open_on.contains(&on) {
+            self.guard.open_on.push(on);
+        }
+        self.guard.gaps.push(why);
+    }
+
+    fn finish(mut self, on: Vec<String>) -> Guard {
+        // What comes by a part of something arrives at the whole.
+        let at = |link: &&Link| {
+            let whole = link.master.and_then(|index| self.links.numbered(index));
+            !whole.is_some_and(|whole| TAKES_OVER.contains(&whole.kind.as_str()))
+        };
+        let up = self.links.0.iter().filter(|l| l.is_up && !l.is_loopback);
+        let up = up.filter(at).map(|link| link.name.clone());
+        let not_on: Vec<String> = up.filter(|name| !on.contains(name)).collect();
+        if on.is_empty() && !self.drops_all && !not_on.is_empty() {
+            let what = match self.guard.missing.len() == self.names.len() {
+                true => "no interface that the policy names is there",
+                false => "at no interface that the policy names packets arrive",
+            };
+            let up = not_on.join(", ");
+            let told = format!("{what}; these are up and not guarded: {up}");
+            self.guard.gaps.insert(0, told);
+            self.guard.open_on = not_on;
+        } else {
+            let open = &self.guard.open_on;
+            self.guard.not_on = not_on.into_iter().filter(|n| !open.contains(n)).collect();
+        }
+        self.guard.on = Some(on);
+        self.guard
+    }
+}
+
+#[cfg(test)]
+#[path = "interfaces_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ mod observe;
 mod other;
 mod tokens;
 
-pub use interfaces::interface_warnings;
+pub use interfaces::Guard;
 pub use observe::{glance, observe};
 pub use other::{running_backend, table_missing};
 
@@ -38,6 +38,18 @@ pub struct Status {
     pub max_sources: u32,
     /// Interfaces that the policy names and this host does not have now.
     pub missing_interfaces: Vec<String>,
+    /// The interfaces that are there and guarded; `null` for all but loopback.
+    #[serde(default)]
+    pub guarded_on: Option<Vec<String>>,
+    /// Interfaces that are up and not guarded, as the policy says.
+    #[serde(default)]
+    pub not_guarded_on: Vec<String>,
+    /// Interfaces by which strangers get past the doors, though the policy does not say so.
+    #[serde(default)]
+    pub open_on: Vec<String>,
+    /// Why strangers can get past the doors although the kernel holds what the policy says; one sentence each.
+    #[serde(default)]
+    pub gaps: Vec<String>,
     /// Where nothing is guarded although the policy names it, and why tokens do not open yet; one
     /// sentence each.
     pub warnings: Vec<String>,

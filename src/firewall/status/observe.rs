@@ -1,11 +1,13 @@
 //! Reading the kernel.
 
+use super::super::links::resolved;
 use super::super::seal::Sealed;
 use super::super::state_file::Kept;
 use super::super::tokens::Wait;
 use super::super::verified::{Verified, digest};
 use super::super::{Failure, Firewall, Iptables, Nft, apply_iptables, hidden, nf_tables};
 use super::assemble::status;
+use super::interfaces::Guard;
 use super::other::{guarded_by_the_other, of_the_other, table_missing, whole};
 use super::{Status, tokens};
 use crate::automaton::Automaton;
@@ -50,6 +52,8 @@ pub(super) struct Observed {
 /// # Errors
 /// When the kernel could not be read.
 pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
+    let guard = Guard::of(policy);
+    let policy = &*resolved(policy);
     let automaton = Automaton::build(policy.sequences());
     let mut observed = match policy.backend {
         Backend::Nftables => observe_nftables(firewall, policy, &automaton, now)?,
@@ -60,7 +64,7 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
         observed.drifts.push(drift);
         observed.other = Some(doors);
     }
-    Ok(status(policy, &automaton, observed, now))
+    Ok(status(policy, &automaton, observed, guard, now))
 }
 
 /// Reads what changes from one second to the next: grants, progress, and how often keys have opened. That
@@ -89,7 +93,8 @@ pub fn glance(
         }
         Backend::Iptables => return Ok(None),
     };
-    Ok(Some(status(policy, automaton, observed, now)))
+    let guard = Guard::of(policy);
+    Ok(Some(status(policy, automaton, observed, guard, now)))
 }
 
 fn observe_nftables(

@@ -1,0 +1,217 @@
+//! The interfaces of this network namespace, as the kernel tells them (rtnetlink(7), linux/if_link.h). A name that a
+//! policy writes may be one of the alternative names of an interface; rules know the first name alone.
+
+use std::borrow::Cow;
+use std::io;
+
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use serde::{Deserialize, Serialize};
+
+use super::netlink::{Attributes, DONE, ERROR, Message, attribute, find, messages, utf8};
+use crate::policy::{Interfaces, Policy};
+
+/// An interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel gives no number twice before the machine starts again.
+    pub index: u32,
+    /// The name that rules see.
+    pub name: String,
+    /// Alternative names (`ip link property add dev eth0 altname enp2s0`).
+    pub others: Vec<String>,
+    pub is_up: bool,
+    pub is_loopback: bool,
+    /// `bridge`, `bond`, `vrf`, `veth`, ...; empty for hardware.
+    pub kind: String,
+    /// The bridge, bond, ... that this one is a part of.
+    pub master: Option<u32>,
+}
+
+impl Link {
+    /// Whether it is called so, by its first or another name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.others.iter().any(|other| other == name)
+    }
+}
+
+/// All interfaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links(pub Vec<Link>);
+
+impl Links {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn read() -> io::Result<Links> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.send(&request(), 0)?;
+        let mut links = Vec::new();
+        let mut bytes = Vec::with_capacity(ROOM);
+        loop {
+            bytes.clear();
+            socket.recv(&mut bytes, 0)?;
+            let mut any = false;
+            for message in messages(&bytes) {
+                any = true;
+                match message.kind {
+                    NEW_LINK => links.extend(link(&message)),
+                    DONE => return Ok(Links(links)),
+                    ERROR => {
+                        let code = message.error().unwrap_or_default();
+                        return Err(io::Error::from_raw_os_error(code));
+                    }
+                    _ => {}
+                }
+            }
+            if !any {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+    }
+
+    /// The interface of a name. A first name goes before an alternative one, as in the kernel.
+    pub fn named(&self, name: &str) -> Option<&Link> {
+        let first = self.0.iter().find(|link| link.name == name);
+        first.or_else(|| self.0.iter().find(|link| link.is_called(name)))
+    }
+
+    pub fn numbered(&self, index: u32) -> Option<&Link> {
+        self.0.iter().find(|link| link.index == index)
+    }
+
+    /// The name that rules see for one that a policy writes; the same when there is no such interface now.
+    pub fn real_name<'n>(&'n self, written: &'n str) -> &'n str {
+        self.named(written).map_or(written, |link| &link.name)
+    }
+
+    /// The policy with names that rules see.
+    pub fn resolve<'p>(&self, policy: &'p Policy) -> Cow<'p, Policy> {
+        let Interfaces::Only(written) = &policy.interfaces else {
+            return Cow::Borrowed(policy);
+        };
+        let mut names: Vec<String> = Vec::new();
+        for name in written.iter().map(|name| self.real_name(name)) {
+            if !names.iter().any(|seen| seen == name) {
+                names.push(name.to_string());
+            }
+        }
+        if names == *written {
+            return Cow::Borrowed(policy);
+        }
+        Cow::Owned(Policy {
+            interfaces: Interfaces::Only(names),
+            ..policy.clone()
+        })
+    }
+}
+
+/// The policy with the names that rules see now. Where the kernel does not tell, names are taken as they are written.
+pub fn resolved(policy: &Policy) -> Cow<'_, Policy> {
+    match policy.interfaces {
+        Interfaces::AllButLoopback => Cow::Borrowed(policy),
+        Interfaces::Only(_) => Links::read().unwrap_or_default().resolve(policy),
+    }
+}
+
+/// An interface that a policy names, as it was found when rules were made for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Find {
+    pub written: String,
+    /// The name in the rules.
+    pub real: String,
+    /// `None` when there was no such interface.
+    pub index: Option<u32>,
+}
+
+impl Find {
+    /// What a policy names, as it is now.
+    pub fn all(policy: &Policy) -> Vec<Find> {
+        let Interfaces::Only(written) = &policy.interfaces else {
+            return Vec::new();
+        };
+        let links = Links::read().unwrap_or_default();
+        let find = |written: &String| Find {
+            written: written.clone(),
+            real: links.real_name(written).to_string(),
+            index: links.named(written).map(|link| link.index),
+        };
+        written.iter().map(find).collect()
+    }
+
+    /// Whether rules would be made for the same names now. Where the kernel does not tell, nothing has changed.
+    pub fn are_still(finds: &[Find]) -> bool {
+        if finds.is_empty() {
+            return true;
+        }
+        let Ok(links) = Links::read() else {
+            return true;
+        };
+        let mut finds = finds.iter();
+        finds.all(|find| links.real_name(&find.written) == find.real)
+    }
+}
+
+/// More than the kernel puts into one part of a listing.
+const ROOM: usize = 64 << 10;
+
+/// `RTM_NEWLINK`, `RTM_GETLINK`; `NLM_F_REQUEST | NLM_F_DUMP`
+const NEW_LINK: u16 = 16;
+const GET_LINKS: u16 = 18;
+const LISTING: u16 = 0x301;
+
+/// A question for all interfaces, without what they count.
+fn request() -> Vec<u8> {
+    /// `IFLA_EXT_MASK`, `RTEXT_FILTER_SKIP_STATS`
+    const MASK: u16 = 29;
+    const NO_COUNTS: u32 = 8;
+    let mask = attribute(MASK, &NO_COUNTS.to_ne_bytes());
+    // The head of a message, then `struct ifinfomsg`.
+    let whole = 16 + 16 + mask.len();
+    let mut bytes = (whole as u32).to_ne_bytes().to_vec();
+    bytes.extend(GET_LINKS.to_ne_bytes());
+    bytes.extend(LISTING.to_ne_bytes());
+    bytes.resize(32, 0);
+    bytes.extend(mask);
+    bytes
+}
+
+fn link(message: &Message<'_>) -> Option<Link> {
+    /// `IFF_UP`, `IFF_LOOPBACK`
+    const UP: u32 = 1;
+    const LOOPBACK: u32 = 8;
+    /// `IFLA_IFNAME`, `_MASTER`, `_LINKINFO` with `IFLA_INFO_KIND`, `_PROP_LIST` with `IFLA_ALT_IFNAME`
+    const NAME: u16 = 3;
+    const MASTER: u16 = 10;
+    const INFO: u16 = 18;
+    const KIND: u16 = 1;
+    const PROPERTIES: u16 = 52;
+    const OTHER_NAME: u16 = 53;
+    // What is behind the first four bytes of `struct ifinfomsg`: number, flags, a mask.
+    let body = message.attributes();
+    let word = |at: usize| {
+        let bytes = body.get(at..at + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    };
+    let (index, flags) = (word(0)?, word(4)?);
+    let attributes = body.get(12..)?;
+    let info = find(attributes, INFO).unwrap_or_default();
+    let kind = find(info, KIND).and_then(utf8).unwrap_or_default();
+    let properties = Attributes(find(attributes, PROPERTIES).unwrap_or_default());
+    let others = properties.filter(|(kind, _)| *kind == OTHER_NAME);
+    let master = find(attributes, MASTER).and_then(|bytes| bytes.try_into().ok());
+    Some(Link {
+        index,
+        name: utf8(find(attributes, NAME)?)?.to_string(),
+        others: others
+            .filter_map(|(_, name)| Some(utf8(name)?.to_string()))
+            .collect(),
+        is_up: flags & UP != 0,
+        is_loopback: flags & LOOPBACK != 0,
+        kind: kind.to_string(),
+        master: master.map(u32::from_ne_bytes),
+    })
+}
