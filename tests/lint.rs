@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use toctoc::knock::Knock;
+use toctoc::knock::{Knock, Protocol};
 use toctoc::policy::lint::{RULES, Surroundings, about};
 use toctoc::policy::load::load_and_lint;
+use toctoc::policy::ways::{Program, To, Way};
 use toctoc::policy::{Host, Report};
 
 /// 2026-11-23
@@ -20,8 +21,38 @@ fn around(listening: &[&str]) -> Surroundings {
     let port = |text: &&str| text.parse::<Knock>().unwrap();
     Surroundings {
         listening: Some(listening.iter().map(port).collect()),
-        interfaces: vec!["eth0".to_string(), "wlan0".to_string()],
+        interfaces: vec![
+            vec!["eth0".to_string(), "enp2s0".to_string()],
+            vec!["wlan0".to_string()],
+        ],
+        programs: Vec::new(),
+        translations: Vec::new(),
         now: NOW,
+    }
+}
+
+/// A port that others translate.
+fn way(from: u16, to: To, port: Option<u16>) -> Way {
+    Way {
+        protocol: Protocol::Tcp,
+        from: (from, from),
+        to,
+        port,
+        by: "table ip nat, chain prerouting".to_string(),
+    }
+}
+
+/// The same host with other ways to port 22.
+fn with_ways(listening: &[&str]) -> Surroundings {
+    Surroundings {
+        programs: vec![Program {
+            name: "sshd".to_string(),
+            ports: ["22", "2222", "53/udp"]
+                .map(|port| port.parse().unwrap())
+                .into(),
+        }],
+        translations: vec![way(2022, To::Here, Some(22))],
+        ..around(listening)
     }
 }
 
@@ -42,7 +73,7 @@ fn names(text: &str, around: &Surroundings) -> Vec<&'static str> {
 #[test]
 fn every_warning_is_shown_as_recorded() {
     let file = Path::new("tests/golden/lint/everything.toml");
-    let (_, report) = load_and_lint(file, &Host::default(), &around(&["22", "3306"])).unwrap();
+    let (_, report) = load_and_lint(file, &Host::default(), &with_ways(&["22", "3306"])).unwrap();
     let expected = snapbox::Data::read_from(&file.with_extension("txt"), None).raw();
     snapbox::Assert::new()
         .action_env("SNAPSHOTS")
@@ -50,7 +81,7 @@ fn every_warning_is_shown_as_recorded() {
         .eq(format!("{report}\n"), expected);
     // None is left out of the file, so none can be forgotten in the code.
     let text = fs::read_to_string(file).unwrap();
-    let found = names(&text, &around(&["22", "3306"]));
+    let found = names(&text, &with_ways(&["22", "3306"]));
     for rule in RULES {
         assert!(found.contains(&rule.name), "{}", rule.name);
     }
@@ -247,6 +278,99 @@ fn an_interface_is_unguarded_if_the_host_has_it() {
         ..here
     };
     assert_eq!(names(&only("'eth0'"), &elsewhere), [""; 0]);
+}
+
+#[test]
+fn another_name_of_an_interface_guards_it() {
+    let text = format!("interfaces = ['enp2s0', 'wlan0']\n{GOOD}");
+    assert_eq!(names(&text, &around(&["22"])), [""; 0]);
+}
+
+/// What listens beside a door is told once for each program, and not where nobody gets to it.
+#[test]
+fn a_program_behind_a_door_and_another_port_is_named() {
+    let here = with_ways(&["22"]);
+    let here = Surroundings {
+        translations: Vec::new(),
+        ..here
+    };
+    let messages = |text: &str, around: &Surroundings| -> Vec<String> {
+        let report = warnings(text, around);
+        report
+            .diagnostics()
+            .iter()
+            .map(|found| found.message.clone())
+            .collect()
+    };
+    assert_eq!(
+        messages(GOOD, &here),
+        ["sshd, which listens at 22/tcp, also listens at 2222/tcp, 53/udp, which are no doors"]
+    );
+    let dropped = format!("{GOOD}[firewall]\ndefault = 'drop'\nallow = [");
+    let well = [
+        format!("ignore = [2222, '53/udp']\n{GOOD}"),
+        GOOD.replace("[22]", "[22, 2222, '53/udp']"),
+        format!("silence = ['door-beside']\n{GOOD}"),
+        format!("{dropped}80]\n"),
+    ];
+    for text in &well {
+        let found = names(text, &here);
+        assert!(!found.contains(&"door-beside"), "{text}");
+    }
+    let allowed = messages(&format!("{dropped}2222]\n"), &here);
+    assert!(
+        allowed[0].ends_with("also listens at 2222/tcp, which is no door"),
+        "{allowed:?}"
+    );
+}
+
+#[test]
+fn translations_of_a_door_are_named() {
+    let elsewhere = || To::Elsewhere("192.0.2.9".to_string());
+    for (way, told) in [
+        (
+            way(2022, To::Here, Some(22)),
+            "2022/tcp is translated to 22/tcp",
+        ),
+        (
+            way(22, To::Here, Some(2222)),
+            "22/tcp is translated to 2222/tcp (table ip nat, chain prerouting), which",
+        ),
+        (
+            way(22, elsewhere(), None),
+            "22/tcp may be translated to 192.0.2.9:22",
+        ),
+        (
+            way(22, elsewhere(), Some(2222)),
+            "22/tcp may be translated to 192.0.2.9:2222",
+        ),
+    ] {
+        let here = Surroundings {
+            translations: vec![way],
+            ..around(&["22"])
+        };
+        let report = warnings(GOOD, &here);
+        let found: Vec<_> = report.diagnostics().iter().collect();
+        assert!(found[0].message.starts_with(told), "{}", found[0].message);
+        assert_eq!(found.len(), 1, "{told}");
+    }
+    for way in [
+        way(80, To::Here, Some(8080)),
+        way(8022, elsewhere(), Some(22)),
+        way(22, To::Here, None),
+    ] {
+        let here = Surroundings {
+            translations: vec![way.clone()],
+            ..around(&["22"])
+        };
+        assert_eq!(names(GOOD, &here), [""; 0], "{way:?}");
+    }
+    // The program that a translated port leads to is not at that port.
+    let here = Surroundings {
+        translations: vec![way(22, elsewhere(), None)],
+        ..around(&[])
+    };
+    assert_eq!(names(GOOD, &here), ["door-translated"]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! policy writes may be one of the alternative names of an interface; rules know the first name alone.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io;
+use std::net::IpAddr;
 
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -45,31 +47,15 @@ impl Links {
     /// # Errors
     /// When it cannot be asked.
     pub fn read() -> io::Result<Links> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.send(&request(), 0)?;
+        /// `RTM_GETLINK`; `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: what they count is not asked for.
+        const GET_LINKS: u16 = 18;
+        const MASK: u16 = 29;
+        const NO_COUNTS: u32 = 8;
+        // `struct ifinfomsg`
+        let question = [&[0; 16][..], &attribute(MASK, &NO_COUNTS.to_ne_bytes())].concat();
         let mut links = Vec::new();
-        let mut bytes = Vec::with_capacity(ROOM);
-        loop {
-            bytes.clear();
-            socket.recv(&mut bytes, 0)?;
-            let mut any = false;
-            for message in messages(&bytes) {
-                any = true;
-                match message.kind {
-                    NEW_LINK => links.extend(link(&message)),
-                    DONE => return Ok(Links(links)),
-                    ERROR => {
-                        let code = message.error().unwrap_or_default();
-                        return Err(io::Error::from_raw_os_error(code));
-                    }
-                    _ => {}
-                }
-            }
-            if !any {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
+        listing(GET_LINKS, &question, |message| links.extend(link(message)))?;
+        Ok(Links(links))
     }
 
     /// The interface of a name. A first name goes before an alternative one, as in the kernel.
@@ -155,28 +141,122 @@ impl Find {
     }
 }
 
+/// Addresses of this host (but loopback's) that are up, with the number of their interface.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
+    /// `RTM_GETADDR`; `IFA_ADDRESS`, `_LOCAL`; `IFA_F_TENTATIVE | IFA_F_DADFAILED`
+    const GET_ADDRESSES: u16 = 22;
+    const ADDRESS: u16 = 1;
+    const LOCAL: u16 = 2;
+    const NOT_YET: u8 = 0x48;
+    let mut found = Vec::new();
+    listing(GET_ADDRESSES, &[0; 8], |message| {
+        let (flags, attributes) = (message.body().get(2), message.body().get(8..));
+        let (Some(flags), Some(attributes), Some(index)) = (flags, attributes, word(message, 4))
+        else {
+            return;
+        };
+        let address = find(attributes, LOCAL).or_else(|| find(attributes, ADDRESS));
+        let address = address
+            .and_then(address_of)
+            .filter(|_| flags & NOT_YET == 0);
+        found.extend(
+            address
+                .filter(|address| !address.is_loopback())
+                .map(|address| (address, index)),
+        );
+    })?;
+    Ok(found)
+}
+
+/// Addresses of this host that `fib daddr type local` does not know, since they are in no routing table `local`:
+/// knocks are not heard there. Empty where the kernel does not tell.
+pub fn unheard() -> Vec<IpAddr> {
+    let (Ok(addresses), Ok(links), Ok(known)) = (addresses(), Links::read(), local_addresses())
+    else {
+        return Vec::new();
+    };
+    let is_up = |index: u32| links.numbered(index).is_some_and(|link| link.is_up);
+    let unknown = addresses
+        .into_iter()
+        .filter(|(address, index)| is_up(*index) && !known.contains(address));
+    unknown.map(|(address, _)| address).collect()
+}
+
+/// The single addresses of the routing table `local`.
+fn local_addresses() -> io::Result<HashSet<IpAddr>> {
+    /// `RTM_GETROUTE`, `RT_TABLE_LOCAL`, `RTA_DST`
+    const GET_ROUTES: u16 = 26;
+    const LOCAL_TABLE: u8 = 255;
+    const TO: u16 = 1;
+    let mut known = HashSet::new();
+    // `struct rtmsg` of that table: other tables may have a million routes, and are left out by kernels since 4.20.
+    let question = [0, 0, 0, 0, LOCAL_TABLE, 0, 0, 0, 0, 0, 0, 0];
+    listing(GET_ROUTES, &question, |message| {
+        if message.body().get(4) == Some(&LOCAL_TABLE) {
+            let to = message
+                .body()
+                .get(12..)
+                .and_then(|attributes| find(attributes, TO));
+            known.extend(to.and_then(address_of));
+        }
+    })?;
+    Ok(known)
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
 /// More than the kernel puts into one part of a listing.
 const ROOM: usize = 64 << 10;
 
-/// `RTM_NEWLINK`, `RTM_GETLINK`; `NLM_F_REQUEST | NLM_F_DUMP`
-const NEW_LINK: u16 = 16;
-const GET_LINKS: u16 = 18;
+/// `NLM_F_REQUEST | NLM_F_DUMP`
 const LISTING: u16 = 0x301;
 
-/// A question for all interfaces, without what they count.
-fn request() -> Vec<u8> {
-    /// `IFLA_EXT_MASK`, `RTEXT_FILTER_SKIP_STATS`
-    const MASK: u16 = 29;
-    const NO_COUNTS: u32 = 8;
-    let mask = attribute(MASK, &NO_COUNTS.to_ne_bytes());
-    // The head of a message, then `struct ifinfomsg`.
-    let whole = 16 + 16 + mask.len();
-    let mut bytes = (whole as u32).to_ne_bytes().to_vec();
-    bytes.extend(GET_LINKS.to_ne_bytes());
+/// Asks for a listing. `question` is what stands behind the head of the message.
+fn listing(kind: u16, question: &[u8], mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    let _ = socket.set_netlink_get_strict_chk(true);
+    let mut bytes = ((16 + question.len()) as u32).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
     bytes.extend(LISTING.to_ne_bytes());
-    bytes.resize(32, 0);
-    bytes.extend(mask);
-    bytes
+    bytes.resize(16, 0);
+    bytes.extend(question);
+    socket.send(&bytes, 0)?;
+    let mut bytes = Vec::with_capacity(ROOM);
+    loop {
+        bytes.clear();
+        socket.recv(&mut bytes, 0)?;
+        let mut any = false;
+        for message in messages(&bytes) {
+            any = true;
+            match message.kind {
+                DONE => return Ok(()),
+                ERROR => {
+                    let code = message.error().unwrap_or_default();
+                    return Err(io::Error::from_raw_os_error(code));
+                }
+                _ => each(&message),
+            }
+        }
+        if !any {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// A number of four bytes in the body of a message.
+fn word(message: &Message<'_>, at: usize) -> Option<u32> {
+    let bytes = message.body().get(at..at + 4)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 fn link(message: &Message<'_>) -> Option<Link> {
@@ -190,14 +270,9 @@ fn link(message: &Message<'_>) -> Option<Link> {
     const KIND: u16 = 1;
     const PROPERTIES: u16 = 52;
     const OTHER_NAME: u16 = 53;
-    // What is behind the first four bytes of `struct ifinfomsg`: number, flags, a mask.
-    let body = message.attributes();
-    let word = |at: usize| {
-        let bytes = body.get(at..at + 4)?;
-        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-    };
-    let (index, flags) = (word(0)?, word(4)?);
-    let attributes = body.get(12..)?;
+    // `struct ifinfomsg`
+    let (index, flags) = (word(message, 4)?, word(message, 8)?);
+    let attributes = message.body().get(16..)?;
     let info = find(attributes, INFO).unwrap_or_default();
     let kind = find(info, KIND).and_then(utf8).unwrap_or_default();
     let properties = Attributes(find(attributes, PROPERTIES).unwrap_or_default());

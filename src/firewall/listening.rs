@@ -1,10 +1,14 @@
-//! What listens on this host, and by which interfaces it is reached: `/proc/net/tcp` and the like, and
-//! `/proc/net/dev`.
+//! What listens on this host: `/proc/net/tcp` and the like, and the files that processes have open.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::path::PathBuf;
 
+use super::links::Links;
+use super::others::{Others, translations};
 use crate::knock::{Knock, Protocol};
 use crate::policy::lint::Surroundings;
+use crate::policy::ways::Program;
 
 /// A port that something listens at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub struct Listener {
     pub port: Knock,
     /// Only this host reaches it.
     pub loopback: bool,
+    /// The number of the socket.
+    pub socket: Option<u64>,
 }
 
 /// All listeners of this network namespace.
@@ -44,6 +50,7 @@ pub fn parse(text: &str, protocol: Protocol) -> Vec<Listener> {
         (state == wanted).then(|| Listener {
             port,
             loopback: is_loopback(address),
+            socket: fields.nth(5).and_then(|number| number.parse().ok()),
         })
     };
     text.lines().filter_map(line).collect()
@@ -61,17 +68,65 @@ fn is_loopback(address: &str) -> bool {
     }
 }
 
+/// Programs that listen for all others: what they listen at is not one service.
+const FOR_OTHERS: [&str; 4] = ["systemd", "init", "inetd", "xinetd"];
+
+/// The programs that listen at more than one port for others than this host. Of those that may not be looked at, nothing
+/// is known.
+fn programs(listeners: &[Listener]) -> Vec<Program> {
+    // Sockets that are only asked with come and go among these.
+    let passing = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut passing = passing
+        .split_whitespace()
+        .filter_map(|word| word.parse::<u16>().ok());
+    let passing = passing.next().unwrap_or(u16::MAX)..=passing.next().unwrap_or(u16::MAX);
+    let lasts = |port: Knock| port.protocol == Protocol::Tcp || !passing.contains(&port.port.get());
+    let outside = listeners.iter().filter(|l| !l.loopback && lasts(l.port));
+    let sockets: HashMap<u64, Knock> = outside.filter_map(|l| Some((l.socket?, l.port))).collect();
+    let mut found: Vec<Program> = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let path = process.path();
+        let files = fs::read_dir(path.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+        let number = |link: PathBuf| {
+            let number = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            number.parse::<u64>().ok()
+        };
+        let ports: BTreeSet<Knock> = links
+            .filter_map(number)
+            .filter_map(|number| sockets.get(&number).copied())
+            .collect();
+        if ports.len() < 2 {
+            continue;
+        }
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let program = Program {
+            name: name.trim().to_string(),
+            ports: ports.into_iter().collect(),
+        };
+        // Its children have the same sockets.
+        if !FOR_OTHERS.contains(&program.name.as_str()) && !found.contains(&program) {
+            found.push(program);
+        }
+    }
+    found
+}
+
 /// This host, for the linter.
-pub fn surroundings(now: i64) -> Surroundings {
-    let open = listeners()
-        .into_iter()
-        .filter(|listener| !listener.loopback);
-    let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let names = devices.lines().filter_map(|line| line.split_once(':'));
-    let names = names.map(|(name, _)| name.trim().to_string());
+pub fn surroundings(now: i64, others: &Others) -> Surroundings {
+    let all = listeners();
+    let open = all.iter().filter(|listener| !listener.loopback);
+    let links = Links::read().unwrap_or_default();
+    let outside = links.0.iter().filter(|link| !link.is_loopback);
+    let names = outside.map(|link| [&[link.name.clone()], &link.others[..]].concat());
     Surroundings {
         listening: Some(open.map(|listener| listener.port).collect()),
-        interfaces: names.filter(|name| name != "lo").collect(),
+        interfaces: names.collect(),
+        programs: programs(&all),
+        translations: translations(others),
         now,
     }
 }

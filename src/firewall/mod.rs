@@ -22,6 +22,7 @@ mod netlink;
 pub mod nf_tables;
 mod nft;
 pub mod noted;
+pub mod others;
 pub mod preview;
 pub mod record;
 pub mod revoke;

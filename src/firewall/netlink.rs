@@ -127,6 +127,11 @@ impl<'b> Message<'b> {
         self.body.get(FAMILY..).unwrap_or_default()
     }
 
+    /// All behind the head: of nf_tables [`attributes`](Message::attributes) and four bytes before them.
+    pub fn body(&self) -> &'b [u8] {
+        self.body
+    }
+
     /// Whether something was changed while this listing was told.
     pub fn is_interrupted(&self) -> bool {
         self.flags & INTERRUPTED != 0

@@ -71,7 +71,9 @@ fn sections(text: &str) -> Vec<Section<'_>> {
 }
 
 fn real_name(interface: &str) -> &str {
-    interface.split_once(':').map_or(interface, |(name, _)| name)
+    interface
+        .split_once(':')
+        .map_or(interface, |(name, _)| name)
 }
 
 fn options(draft: &mut Draft, section: &Section<'_>) {

@@ -10,6 +10,7 @@ use super::file::{File, KeyEntry, Spanned};
 use super::published::is_published;
 use super::scanned_ports;
 use super::strength::{A_MILLION, Strength, time_to_guess};
+use super::ways::{Program, Way, beside, translated};
 use super::{Interfaces, KeyKind, Policy, show};
 use crate::knock::{Knock, Protocol};
 
@@ -69,6 +70,14 @@ pub const RULES: &[Rule] = &[
         "Nothing listens there on this host, so there is nothing to guard, or the port is another.",
     ),
     rule(
+        "door-beside",
+        "Whoever comes to the other port needs no knock: where it is the same service, the door keeps nobody out.",
+    ),
+    rule(
+        "door-translated",
+        "Who looks for the ways to a service has to know this one too.",
+    ),
+    rule(
         "fleet-unsigned",
         "Whoever can write to the engine can open the doors that `accept` names.",
     ),
@@ -88,8 +97,12 @@ pub struct Surroundings {
     /// The ports that something listens at for others than this host; `None` when that is not known, or
     /// the policy is for another host.
     pub listening: Option<Vec<Knock>>,
-    /// The interfaces of the host, without loopback.
-    pub interfaces: Vec<String>,
+    /// The interfaces of the host, without loopback: all names of each, the first one first.
+    pub interfaces: Vec<Vec<String>>,
+    /// What else programs listen at that listen at more than one port.
+    pub programs: Vec<Program>,
+    /// Ports that rules of others translate.
+    pub translations: Vec<Way>,
     /// In seconds since 1970.
     pub now: i64,
 }
@@ -192,7 +205,27 @@ impl Linter<'_> {
             let Some(listening) = &self.around.listening else {
                 continue;
             };
-            for port in door.ports.iter().filter(|port| !listening.contains(port)) {
+            for port in &door.ports {
+                let at = || place_of(&entry.ports, *port).unwrap_or(entry.name.at.clone());
+                for text in beside(self.policy, &self.around.programs, *port) {
+                    self.warn("door-beside", own, Diagnostic::new(at(), text));
+                }
+                let ways = &self.around.translations;
+                for text in translated(self.policy, door.name.as_str(), ways, *port) {
+                    self.warn("door-translated", own, Diagnostic::new(at(), text));
+                }
+            }
+            let goes_on = |port: &Knock| {
+                self.around
+                    .translations
+                    .iter()
+                    .any(|way| way.is_from(*port))
+            };
+            let silent = door
+                .ports
+                .iter()
+                .filter(|port| !listening.contains(port) && !goes_on(port));
+            for port in silent {
                 let at = place_of(&entry.ports, *port).unwrap_or(entry.name.at.clone());
                 let warning = Diagnostic::new(at, format!("nothing listens at {port} here"));
                 self.warn("door-silent", own, warning);
@@ -302,8 +335,8 @@ impl Linter<'_> {
         };
         let others = self.around.interfaces.iter();
         let others: Vec<&str> = others
-            .filter(|name| !guarded.contains(name))
-            .map(String::as_str)
+            .filter(|names| !names.iter().any(|name| guarded.contains(name)))
+            .filter_map(|names| names.first().map(String::as_str))
             .collect();
         if self.around.listening.is_some() && !others.is_empty() {
             let text = format!("not guarded: {}", others.join(", "));

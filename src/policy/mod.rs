@@ -23,6 +23,7 @@ mod sweep;
 mod terms;
 mod values;
 mod way_in;
+pub mod ways;
 pub mod writers;
 
 use std::collections::BTreeSet;

@@ -554,12 +554,9 @@ fn no_interface(name: &str, at: Range<usize>) -> Diagnostic {
         )
         .label("more than 15 letters")
         .help("if it is an alternative name, write the one that `ip link` shows first"),
-        _ => Diagnostic::new(
-            at,
-            format!("`{name}` is not a name of a network interface"),
-        )
-        .label("1 to 15 letters, digits, `.`, `-`, `_` or `@`")
-        .help("`ip link` lists the names; patterns are not accepted"),
+        _ => Diagnostic::new(at, format!("`{name}` is not a name of a network interface"))
+            .label("1 to 15 letters, digits, `.`, `-`, `_` or `@`")
+            .help("`ip link` lists the names; patterns are not accepted"),
     }
 }
 

@@ -393,7 +393,10 @@ fn a_rejecting_door_looks_like_a_closed_port() {
 }
 
 fn only_the_named_interfaces_are_guarded() {
-    let world = World::with(&format!("interfaces = [\"eth1\", \"eth2\"]\n{YVES}"));
+    let world = World::with(YVES);
+    let elsewhere = format!("interfaces = [\"eth1\", \"eth2\"]\n{YVES}");
+    std::fs::write(world.path(), elsewhere).unwrap();
+    world.yes(&["apply", "--anyway"]);
     world.listen(22);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
     world.apply(&format!("interfaces = [\"eth0\", \"eth1\"]\n{YVES}"));

@@ -76,7 +76,7 @@ fn an_interface_that_is_not_there_shuts_the_doors() {
     world.listen(22);
     let policy = format!("interfaces = [\"eth9\"]\n{}", with(FIREWALL));
     std::fs::write(world.path(), policy).unwrap();
-    let output = world.toctoc(&["apply"]);
+    let output = world.toctoc(&["apply", "--anyway"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("NOBODY gets to a door there"), "{said}");
     world.knock(CLIENT[0], &SEQUENCE);

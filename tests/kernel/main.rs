@@ -37,6 +37,7 @@ macro_rules! on_each_iptables {
 }
 
 mod apply_under_stress;
+mod beside;
 mod cases_on_the_kernel;
 mod client;
 mod client_says;
@@ -55,6 +56,7 @@ mod heal;
 mod host_firewall;
 mod hostile;
 mod inject;
+mod interfaces;
 mod iptables;
 mod iptables_lists;
 mod lifecycle;

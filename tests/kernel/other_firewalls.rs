@@ -16,7 +16,7 @@ for tree in etc var; do
     mkdir -p /run/over/$tree /run/over/$tree.work
     mount -t overlay $tree -o lowerdir=/$tree,upperdir=/run/over/$tree,workdir=/run/over/$tree.work /$tree
 done
-firewall=$1 backend=$2 policy=$3 toctoc=$4 their=
+firewall=$1 backend=$2 policy=$3 toctoc=$4 door=$5 their=
 unset XTABLES_LOCKFILE
 theirs() { nft list ruleset | grep -c "$mark"; }
 case $firewall in
@@ -26,17 +26,19 @@ firewalld-*)
     firewalld --nofork --nopid >/run/firewalld.log 2>&1 & their=$!
     trap 'kill $their 2>/dev/null || true' EXIT
     for i in $(seq 100); do ! firewall-cmd --state >/dev/null 2>&1 || break; sleep 0.1; done
-    firewall-cmd --add-port=22/tcp --permanent
+    firewall-cmd --permanent --remove-service=ssh
+    [ $door = shut ] || firewall-cmd --add-port=22/tcp --permanent
+    firewall-cmd --reload
     reloads="firewall-cmd --reload" mark=IN_public ;;
 ufw)
-    ufw allow 22/tcp
+    [ $door = shut ] || ufw allow 22/tcp
     ufw --force enable
     reloads="ufw reload" mark=ufw-user-input ;;
 shorewall)
     printf 'fw firewall\nnet ipv4\n' >/etc/shorewall/zones
     printf 'net eth0\n' >/etc/shorewall/interfaces
     printf '$FW net ACCEPT\nnet all DROP\n' >/etc/shorewall/policy
-    printf '?SECTION NEW\nACCEPT net $FW tcp 22\n' >/etc/shorewall/rules
+    [ $door = shut ] || printf '?SECTION NEW\nACCEPT net $FW tcp 22\n' >/etc/shorewall/rules
     sed -i s/STARTUP_ENABLED=No/STARTUP_ENABLED=Yes/ /etc/shorewall/shorewall.conf
     shorewall start
     shorewall save
@@ -48,6 +50,8 @@ restore)
     reloads="iptables-restore /run/v4 && ip6tables-restore /run/v6" mark=theirs ;;
 esac >&2
 "$toctoc" apply --backend "$backend" "$policy" >&2
+"$toctoc" status --backend "$backend" "$policy" | grep "another firewall" || echo "no other firewall"
+[ $door = open ] || reloads=
 IFS=';'
 for reload in $reloads; do
     before=$(theirs)
@@ -67,12 +71,33 @@ done
 
 /// Runs a firewall with all its reloads beside each of our backends. Returns what was said.
 fn beside(firewall: &str, backend: &str) -> String {
+    let (world, said) = run(firewall, backend, "open");
+    assert!(
+        said.contains("no other firewall"),
+        "{firewall} {backend}: {said}"
+    );
+    for stranger in STRANGER {
+        assert_eq!(
+            world.connect(stranger, 22),
+            Door::Silent,
+            "{firewall} {backend}"
+        );
+    }
+    world.knock(CLIENT[0], &SEQUENCE);
+    world.until(firewall, || world.connect(CLIENT[0], 22) == Door::Open);
+    said
+}
+
+/// Runs a firewall that lets the door's port in, or does not.
+fn run(firewall: &str, backend: &str, door: &str) -> (World, String) {
     let world = World::bare();
     world.private_file("policy.toml", YVES);
     world.listen(22);
     let path = world.path().display().to_string();
     let toctoc = env!("CARGO_BIN_EXE_toctoc");
-    let shell = ["sh", "-c", SCRIPT, "sh", firewall, backend, &path, toctoc];
+    let shell = [
+        "sh", "-c", SCRIPT, "sh", firewall, backend, &path, toctoc, door,
+    ];
     let said = world.server(
         &[
             &[
@@ -88,16 +113,27 @@ fn beside(firewall: &str, backend: &str) -> String {
         ]
         .concat(),
     );
-    for stranger in STRANGER {
-        assert_eq!(
-            world.connect(stranger, 22),
-            Door::Silent,
-            "{firewall} {backend}"
-        );
+    (world, said)
+}
+
+/// Where they do not let the door's port in, `status` says so.
+#[test]
+fn other_firewalls_that_shut_the_door_are_named() {
+    for (firewall, who) in [
+        (
+            "firewalld-nftables",
+            "table inet firewalld, chain filter_INPUT",
+        ),
+        ("firewalld-iptables", "iptables, table filter, chain INPUT"),
+        ("ufw", "iptables, table filter, chain INPUT"),
+        ("shorewall", "iptables, table filter, chain INPUT"),
+    ] {
+        for backend in ["nftables", "iptables"] {
+            let (_, said) = run(firewall, backend, "shut");
+            let told = format!("another firewall ({who}) drops 22/tcp");
+            assert!(said.contains(&told), "{firewall} {backend}: {said}");
+        }
     }
-    world.knock(CLIENT[0], &SEQUENCE);
-    world.until(firewall, || world.connect(CLIENT[0], 22) == Door::Open);
-    said
 }
 
 /// A reload of firewalld empties raw and mangle.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::firewall::apply::{Applied, Recorded, apply, apply_from};
 use crate::firewall::caller::{Connection, connection};
+use crate::firewall::others::about_this_host;
 use crate::firewall::preview::{Running, preview};
 use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
 use crate::firewall::status::Guard;
@@ -434,7 +435,7 @@ fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
         for gap in &guard.gaps {
             complain(&format!("STRANGERS ENTER: {gap}"));
         }
-        for note in &guard.notes {
+        for note in guard.notes.iter().chain(&about_this_host(policy)) {
             complain(note);
         }
         return if written {

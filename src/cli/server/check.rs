@@ -10,6 +10,8 @@ use super::{
     warn_of_readers,
 };
 use crate::firewall::listening::surroundings;
+use crate::firewall::others::{self, Others};
+use crate::firewall::status::Guard;
 use crate::policy::diagnostic::Style;
 use crate::policy::lint::{Surroundings, about};
 use crate::policy::load::{LoadError, load_and_lint};
@@ -46,12 +48,13 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         return own_namespace::enter();
     }
     let path = &arguments.policy;
-    let around = match arguments.elsewhere {
-        true => Surroundings {
+    let others = (!arguments.elsewhere).then(Others::read);
+    let around = match &others {
+        None => Surroundings {
             now: now(),
             ..Surroundings::default()
         },
-        false => surroundings(now()),
+        Some(others) => surroundings(now(), others),
     };
     let (policy, warnings) = match load_and_lint(&path.path, &host(path, None), &around) {
         Ok(found) => found,
@@ -65,6 +68,14 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         }
         Err(error) => return could_not_read(error),
     };
+    let guard = others
+        .as_ref()
+        .map(|_| Guard::of(&policy))
+        .unwrap_or_default();
+    let told = others
+        .as_ref()
+        .map(|others| others::about(&policy, others))
+        .unwrap_or_default();
     let denied = arguments.deny.is_some() && !warnings.diagnostics().is_empty();
     let rehearsed = match arguments
         .rehearse
@@ -90,6 +101,8 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
                 "warnings": warnings,
                 "keys": strength,
                 "rehearsal": rehearsed,
+                "gaps": guard.gaps,
+                "host": guard.notes.iter().chain(&told).collect::<Vec<_>>(),
             })
         ));
     } else {
@@ -103,7 +116,23 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         }
     }
     warn_of_readers(path, &policy);
-    match denied || rehearsed.is_some_and(|rehearsed| !rehearsed.wrong.is_empty()) {
+    if !arguments.json {
+        for gap in &guard.gaps {
+            complain(&format!("STRANGERS ENTER: {gap}"));
+        }
+        for note in guard.notes.iter().chain(&told) {
+            complain(note);
+        }
+        if others.is_some_and(|others| others.is_unread) {
+            complain(
+                "rules of others could not be read: whether they drop what comes to a door is not known",
+            );
+        }
+    }
+    match denied
+        || !guard.gaps.is_empty()
+        || rehearsed.is_some_and(|rehearsed| !rehearsed.wrong.is_empty())
+    {
         true => Answer::No,
         false => Answer::Yes,
     }

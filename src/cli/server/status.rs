@@ -12,6 +12,7 @@ use super::{
 };
 use crate::firewall::Firewall;
 use crate::firewall::noted::{Noted, Running};
+use crate::firewall::others::about_this_host;
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
     DoorStatus, FleetStatus, GrantStatus, ScratchStatus, Status, TokenStatus, observe,
@@ -57,6 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     };
     status.matches_policy &= !noted.file_changed && noted.file_unusable.is_none();
     status.noted = noted;
+    status.warnings.extend(about_this_host(&policy));
     status.fleet = policy.fleet.is_some().then(|| fleet_of(&mut status));
     if arguments.json {
         match serde_json::to_string_pretty(&status) {

@@ -103,9 +103,11 @@ struct Judge<'p> {
 
 impl Judge<'_> {
     fn is_named(&self, link: &Link) -> bool {
-        self.names
-            .iter()
-            .any(|name| self.links.named(name).is_some_and(|l| l.index == link.index))
+        self.names.iter().any(|name| {
+            self.links
+                .named(name)
+                .is_some_and(|l| l.index == link.index)
+        })
     }
 
     /// What holds where the policy guards and no packet comes.

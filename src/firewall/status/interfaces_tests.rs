@@ -56,7 +56,11 @@ fn where_none_is_there_strangers_enter_by_what_is_up() {
     let drops = policy(&["eth0"], "[firewall]\ndefault = \"drop\"\n");
     let guard = judge(&drops, &links(&["lo", "wan0"]), &[]);
     assert!(guard.gaps.is_empty(), "[firewall] drops what comes");
-    assert!(guard.notes[0].contains("NOBODY gets to a door"), "{:?}", guard.notes);
+    assert!(
+        guard.notes[0].contains("NOBODY gets to a door"),
+        "{:?}",
+        guard.notes
+    );
 }
 
 #[test]
@@ -70,14 +74,24 @@ fn packets_of_a_part_arrive_at_the_whole() {
         assert_eq!(guard.gaps.len(), 1, "{kind}");
         let guard = judged(&["eth0", "eth1", "all"], &words);
         assert!(guard.gaps.is_empty() && guard.notes.is_empty(), "{kind}");
-        let down = words.map(|w| if w == whole { format!("-{w}") } else { w.to_string() });
+        let down = words.map(|w| {
+            if w == whole {
+                format!("-{w}")
+            } else {
+                w.to_string()
+            }
+        });
         let down: Vec<&str> = down.iter().map(String::as_str).collect();
         let guard = judged(&["eth0", "eth1"], &down);
         assert!(guard.gaps.is_empty() && guard.notes.len() == 1, "{kind}");
         assert!(judged(&["eth1"], &words).is_open(), "{kind}");
     }
     // What comes by a part of this arrives there all the same.
-    assert!(judged(&["eth0"], &["eth0  2", "bat0 batadv"]).gaps.is_empty());
+    assert!(
+        judged(&["eth0"], &["eth0  2", "bat0 batadv"])
+            .gaps
+            .is_empty()
+    );
 }
 
 #[test]
@@ -95,19 +109,29 @@ fn a_new_name_of_an_interface_that_was_guarded_is_told() {
     let guard = judge(&names, &links(&["eth0", "lan1"]), &[]);
     assert!(guard.gaps.is_empty() && guard.missing == ["eth1"]);
     let both = policy(&["eth0", "eth1", "lan1"], "");
-    assert!(judge(&both, &links(&["eth0", "lan1"]), &seen).gaps.is_empty());
+    assert!(
+        judge(&both, &links(&["eth0", "lan1"]), &seen)
+            .gaps
+            .is_empty()
+    );
 }
 
 #[test]
 fn another_name_of_an_interface_is_that_interface() {
     let mut there = links(&["lo", "eth0"]);
-    there.0[1].others = vec!["enp2s0".to_string(), "an-altname-of-many-letters".to_string()];
+    there.0[1].others = vec![
+        "enp2s0".to_string(),
+        "an-altname-of-many-letters".to_string(),
+    ];
     let named = policy(&["enp2s0", "eth0"], "");
     let guard = judge(&named, &there, &[]);
     assert_eq!(guard.on, Some(vec!["eth0".to_string()]));
     assert!(guard.gaps.is_empty() && guard.missing.is_empty());
     let resolved = there.resolve(&named);
-    assert_eq!(resolved.interfaces, Interfaces::Only(vec!["eth0".to_string()]));
+    assert_eq!(
+        resolved.interfaces,
+        Interfaces::Only(vec!["eth0".to_string()])
+    );
     let plain = policy(&["eth0", "ppp0"], "");
     assert_eq!(*there.resolve(&plain), plain);
 }

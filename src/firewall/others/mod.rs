@@ -1,0 +1,221 @@
+//! Firewalls of others beside ours. toctoc only takes away: what they drop stays shut, whatever is knocked. And they
+//! may lead packets past a door, or away from it. They are read, and never changed; nothing is said of what is not
+//! understood.
+
+mod nft_json;
+mod read;
+mod rules;
+mod saved;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub use read::Others;
+
+use super::links::{Link, Links, addresses, unheard};
+use crate::knock::Protocol;
+use crate::policy::ways::{To, Way};
+use crate::policy::{Interfaces, Policy};
+use crate::ruleset::Family;
+use rules::{Field, Packet, Sense, Table, Test, Then, Value, Verdict, Work};
+
+/// So many ports of each door are looked at.
+const MANY: usize = 64;
+
+/// What an administrator should know of this host, besides its interfaces: a sentence each.
+pub fn about_this_host(policy: &Policy) -> Vec<String> {
+    about(policy, &Others::read())
+}
+
+/// The same, where the rules of others were read.
+pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
+    let unheard = unheard();
+    let mut found = Vec::new();
+    if !unheard.is_empty() {
+        let shown: Vec<String> = unheard.iter().take(4).map(IpAddr::to_string).collect();
+        found.push(format!(
+            "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
+            shown.join(", ")
+        ));
+    }
+    let links = Links::read().unwrap_or_default();
+    let interfaces = comes_by(policy, &links);
+    found.extend(drops(policy, &others.tables, &interfaces, &families()));
+    found
+}
+
+/// The families that somebody outside could use.
+fn families() -> Vec<Family> {
+    let own = addresses().unwrap_or_default();
+    let is_v6 =
+        |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 != 0xfe80);
+    match own.iter().any(|(address, _)| is_v6(address)) {
+        true => Family::BOTH.to_vec(),
+        false => vec![Family::V4],
+    }
+}
+
+/// The interfaces by which packets come to a door.
+fn comes_by<'l>(policy: &Policy, links: &'l Links) -> Vec<&'l str> {
+    let named = |link: &&Link| match &policy.interfaces {
+        Interfaces::AllButLoopback => !link.is_loopback,
+        Interfaces::Only(names) => names.iter().any(|name| link.is_called(name)),
+    };
+    let up = links
+        .0
+        .iter()
+        .filter(|link| link.is_up && link.master.is_none());
+    let names = up.filter(named).map(|link| link.name.as_str());
+    names.take(16).collect()
+}
+
+/// Says what others drop of the doors' packets.
+fn drops(
+    policy: &Policy,
+    tables: &[Table],
+    interfaces: &[&str],
+    families: &[Family],
+) -> Vec<String> {
+    let mut found: BTreeMap<(String, Verdict, &str), Vec<String>> = BTreeMap::new();
+    for table in tables {
+        for base in table.bases.iter().filter(|base| base.work == Work::Filter) {
+            let who = format!("{}, chain {}", table.title, base.chain);
+            for port in policy
+                .doors
+                .iter()
+                .flat_map(|door| door.ports.iter().take(MANY))
+            {
+                // What passes by one interface is a choice.
+                let verdict = |family| {
+                    let verdicts = interfaces.iter().map(|interface| {
+                        let (port, interface) = (*port, *interface);
+                        table.verdict(
+                            base,
+                            &Packet {
+                                family,
+                                port,
+                                interface,
+                            },
+                        )
+                    });
+                    verdicts.min().unwrap_or(Verdict::Passes)
+                };
+                let verdicts: Vec<(Family, Verdict)> = families
+                    .iter()
+                    .filter(|family| table.family.is_none_or(|of| of == **family))
+                    .map(|family| (*family, verdict(*family)))
+                    .collect();
+                let same = verdicts
+                    .iter()
+                    .all(|(_, verdict)| *verdict == verdicts[0].1);
+                let told: &[_] = if same {
+                    &verdicts[..verdicts.len().min(1)]
+                } else {
+                    &verdicts
+                };
+                for (family, verdict) in told.iter().filter(|(_, v)| *v != Verdict::Passes) {
+                    let over = match (same && table.family.is_none(), family) {
+                        (true, _) => "",
+                        (false, Family::V4) => " over IPv4",
+                        (false, Family::V6) => " over IPv6",
+                    };
+                    let ports = found.entry((who.clone(), *verdict, over)).or_default();
+                    ports.push(port.to_string());
+                }
+            }
+        }
+    }
+    let told = |((who, verdict, over), ports): (&(String, Verdict, &str), &Vec<String>)| {
+        let mut shown = ports[..ports.len().min(4)].join(" ");
+        if ports.len() > 4 {
+            shown.push_str(&format!(" and {} more", ports.len() - 4));
+        }
+        match verdict {
+            Verdict::Drops => format!(
+                "another firewall ({who}) drops {shown}{over}, whatever is knocked: let it in there (toctoc only \
+                 takes away)"
+            ),
+            _ => format!(
+                "another firewall ({who}) may drop {shown}{over}, whatever is knocked: it lets in some sources alone, \
+                 or by rules that are not understood here"
+            ),
+        }
+    };
+    found.iter().map(told).collect()
+}
+
+/// What others translate: ports to others of this host, or to elsewhere.
+pub fn translations(others: &Others) -> Vec<Way> {
+    let own: Vec<IpAddr> = addresses()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(a, _)| a)
+        .collect();
+    translated(&others.tables, &own)
+}
+
+fn translated(tables: &[Table], own: &[IpAddr]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for table in tables {
+        for base in table
+            .bases
+            .iter()
+            .filter(|base| base.work == Work::Translate)
+        {
+            for rule in table.reached(base) {
+                let Then::Translate(address, port) = &rule.then else {
+                    continue;
+                };
+                let is_own = |address: &String| match address.parse::<IpAddr>() {
+                    Ok(address) => address.is_loopback() || own.contains(&address),
+                    Err(_) => false,
+                };
+                let to = match address {
+                    Some(address) if !is_own(address) => To::Elsewhere(address.clone()),
+                    _ => To::Here,
+                };
+                for (protocol, first, last) in matched(&rule.tests) {
+                    ways.push(Way {
+                        protocol,
+                        from: (first, last),
+                        to: to.clone(),
+                        port: *port,
+                        by: format!("{}, chain {}", table.title, base.chain),
+                    });
+                }
+            }
+        }
+    }
+    ways
+}
+
+/// The ports that tests are for.
+fn matched(tests: &[Test]) -> Vec<(Protocol, u16, u16)> {
+    let mut protocols = vec![Protocol::Tcp, Protocol::Udp];
+    let mut ranges = vec![(1, u16::MAX)];
+    for test in tests {
+        let Test::Field(field, values, Sense::Is) = test else {
+            continue;
+        };
+        match field {
+            Field::Protocol => {
+                protocols.retain(|p| values.contains(&Value::Text(p.name().to_string())))
+            }
+            Field::Port(of) => {
+                protocols.retain(|protocol| of.is_none_or(|of| of == *protocol));
+                let range = |value: &Value| match value {
+                    Value::Ports(first, last) => Some((*first, *last)),
+                    Value::Text(_) => None,
+                };
+                ranges = values.iter().filter_map(range).collect();
+            }
+            _ => {}
+        }
+    }
+    let pairs = protocols
+        .iter()
+        .flat_map(|p| ranges.iter().map(|(first, last)| (*p, *first, *last)));
+    pairs.collect()
+}

@@ -1,0 +1,153 @@
+//! Rules of others, as the kernel has them. Only read. Where nobody else has a base chain, no program is started.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::super::exec::run_within;
+use super::super::line::Line;
+use super::super::netlink::{GET_CHAINS, find, listing_request, number, utf8};
+use super::super::seal::own_name;
+use super::rules::Table;
+use super::{nft_json, saved};
+use crate::ruleset::Family;
+
+/// How long a program may take. nft reads large sets of others where it is asked for a table, seconds long, and not
+/// where it is asked for all without elements (`-t list ruleset`).
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// From so many chains on, our own table takes long to list.
+const LARGE: usize = 300;
+
+/// What others have.
+#[derive(Debug, Default)]
+pub struct Others {
+    pub tables: Vec<Table>,
+    /// Whether something could not be read.
+    pub is_unread: bool,
+}
+
+impl Others {
+    pub fn read() -> Others {
+        let mut others = Others::default();
+        let Ok(bases) = Bases::read() else {
+            others.is_unread = true;
+            return others;
+        };
+        if !bases.tables.is_empty() {
+            others.read_nft(&bases);
+        }
+        for (family, v) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+            if bases.of_iptables {
+                let tables = others.read_saved(&format!("{v}tables-nft-save"), family);
+                // iptables tells more of its own rules than nft does.
+                let of_nft = |table: &Table| {
+                    let name = table.title.rsplit(' ').next().unwrap_or_default();
+                    format!("table {v} {name}")
+                };
+                let told: Vec<String> = tables.iter().map(of_nft).collect();
+                others.tables.retain(|table| !told.contains(&table.title));
+                others.tables.extend(tables);
+            }
+            let names = fs::read_to_string(format!("/proc/thread-self/net/{v}_tables_names"));
+            if names.is_ok_and(|names| !names.trim().is_empty()) {
+                let tables = others.read_saved(&format!("{v}tables-legacy-save"), family);
+                others.tables.extend(tables);
+            }
+        }
+        others
+    }
+
+    fn read_nft(&mut self, bases: &Bases) {
+        let all: [&[&str]; 1] = [&["ruleset"]];
+        let each: Vec<[&str; 3]> = bases
+            .tables
+            .iter()
+            .map(|(family, table)| ["table", *family, table.as_str()])
+            .collect();
+        let each: Vec<&[&str]> = each.iter().map(|words| &words[..]).collect();
+        let questions = match bases.own < LARGE {
+            true => &all[..],
+            false => &each[..],
+        };
+        for what in questions {
+            let command = [&["nft", "-j", "-t", "list"], *what].concat();
+            let text = self.read_program(&command);
+            match serde_json::from_str::<Json>(text.as_deref().unwrap_or_default()) {
+                Ok(listing) => self.tables.extend(nft_json::tables(&listing)),
+                Err(_) => self.is_unread = true,
+            }
+        }
+    }
+
+    fn read_saved(&mut self, program: &str, family: Family) -> Vec<Table> {
+        let text = self.read_program(&[program]).unwrap_or_default();
+        saved::tables(&text, family)
+    }
+
+    /// What a program prints. `None` where there is none, or it takes too long.
+    fn read_program(&mut self, command: &[&str]) -> Option<String> {
+        match run_within(command, PATIENCE) {
+            Ok(Some(ended)) if ended.succeeded() => Some(ended.stdout),
+            _ => {
+                self.is_unread = true;
+                None
+            }
+        }
+    }
+}
+
+/// Who has chains that the kernel calls for packets to this host.
+#[derive(Debug, Default)]
+struct Bases {
+    /// The number of chains of ours.
+    own: usize,
+    /// The family and name of each table of others.
+    tables: BTreeSet<(&'static str, String)>,
+    /// Whether one of these looks like a table of iptables.
+    of_iptables: bool,
+}
+
+impl Bases {
+    fn read() -> io::Result<Bases> {
+        /// `NFTA_CHAIN_TABLE`, `_NAME`, `_HOOK` with `NFTA_HOOK_HOOKNUM`
+        const OF_TABLE: u16 = 1;
+        const NAME: u16 = 3;
+        const HOOK: u16 = 4;
+        const NUMBER: u16 = 1;
+        /// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_IN`
+        const TO_THIS_HOST: [u64; 2] = [0, 1];
+        let mut bases = Bases::default();
+        let mut question = listing_request(GET_CHAINS, &[]);
+        // Of all families.
+        question[16] = 0;
+        Line::open()?.list_at_once(&question, |message| {
+            let family = match message.body().first() {
+                Some(1) => "inet",
+                Some(2) => "ip",
+                Some(10) => "ip6",
+                _ => return,
+            };
+            let word = |kind| find(message.attributes(), kind).and_then(utf8);
+            let (Some(table), Some(chain)) = (word(OF_TABLE), word(NAME)) else {
+                return;
+            };
+            if family == "inet" && table == own_name() {
+                bases.own += 1;
+                return;
+            }
+            let hook = find(message.attributes(), HOOK).and_then(|hook| find(hook, NUMBER));
+            if hook
+                .and_then(number)
+                .is_some_and(|hook| TO_THIS_HOST.contains(&hook))
+            {
+                bases.of_iptables |= family != "inet" && ["INPUT", "PREROUTING"].contains(&chain);
+                bases.tables.insert((family, table.to_string()));
+            }
+        })?;
+        Ok(bases)
+    }
+}

@@ -1,0 +1,304 @@
+//! Rules of others in few words: as much of them as tells what becomes of the first packet of a connection. What is
+//! not understood is a test whose end is not known. Pure.
+
+use std::collections::HashMap;
+
+use crate::knock::{Knock, Protocol};
+use crate::ruleset::Family;
+
+/// A table of others.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// "table inet filter", "iptables, table filter"
+    pub title: String,
+    /// The only family that comes here, if it is one.
+    pub family: Option<Family>,
+    pub bases: Vec<Base>,
+    pub chains: HashMap<String, Vec<Rule>>,
+}
+
+/// A chain that the kernel calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    pub chain: String,
+    pub work: Work,
+    /// Whether its policy is to drop.
+    pub drops: bool,
+}
+
+/// What a base chain is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Filter,
+    /// At prerouting.
+    Translate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// All have to hold.
+    pub tests: Vec<Test>,
+    pub then: Then,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Test {
+    /// Whether a field has one of these values (or none of them).
+    Field(Field, Vec<Value>, Sense),
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sense {
+    Is,
+    IsNot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// `tcp`, `udp`
+    Protocol,
+    /// Of the destination, and of one protocol if it says so.
+    Port(Option<Protocol>),
+    /// By which interface it comes.
+    Interface,
+    /// `ipv4`, `ipv6`
+    Family,
+    /// What connection tracking says: `new`
+    State,
+    /// What was done to the connection: nothing.
+    Status,
+    /// Whom the packet is for: `local`, `host`
+    Destination,
+    /// Of TCP: `syn`
+    Flags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// With `*` at its end, whatever begins so.
+    Text(String),
+    Ports(u16, u16),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    Nothing,
+    Accept,
+    Drop,
+    Return,
+    Jump(String),
+    Goto(String),
+    /// To another port, address, or both. `None` stays as it is.
+    Translate(Option<String>, Option<u16>),
+    Unknown,
+}
+
+/// The first packet of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'n> {
+    pub family: Family,
+    pub port: Knock,
+    pub interface: &'n str,
+}
+
+impl Test {
+    /// `None` when that is not known.
+    fn holds(&self, packet: &Packet<'_>) -> Option<bool> {
+        let Test::Field(field, values, sense) = self else {
+            return None;
+        };
+        let protocol = packet.port.protocol;
+        let any = |text: &str| values.iter().any(|value| value.is(text));
+        let found = match field {
+            Field::Protocol => any(protocol.name()),
+            Field::Port(Some(of)) if *of != protocol => return Some(false),
+            Field::Port(_) => values.iter().any(|value| value.has(packet.port)),
+            Field::Interface => any(packet.interface),
+            Field::Family => any(match packet.family {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            }),
+            Field::State => any("new"),
+            Field::Status => false,
+            Field::Destination => any("local") || any("host"),
+            Field::Flags => match protocol {
+                Protocol::Tcp => any("syn"),
+                Protocol::Udp => return Some(false),
+            },
+        };
+        Some(found == (*sense == Sense::Is))
+    }
+}
+
+impl Value {
+    fn is(&self, text: &str) -> bool {
+        match self {
+            Value::Text(own) => match own.strip_suffix('*') {
+                Some(beginning) => text.starts_with(beginning),
+                None => own == text,
+            },
+            Value::Ports(..) => false,
+        }
+    }
+
+    pub fn has(&self, port: Knock) -> bool {
+        match self {
+            Value::Ports(first, last) => (*first..=*last).contains(&port.port.get()),
+            Value::Text(_) => false,
+        }
+    }
+}
+
+/// What may become of a packet. More than one where tests are not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Ends {
+    accept: bool,
+    drop: bool,
+    /// It goes on behind the chain.
+    goes_on: bool,
+}
+
+impl Ends {
+    const ANY: Ends = Ends {
+        accept: true,
+        drop: true,
+        goes_on: true,
+    };
+
+    fn or(self, other: Ends) -> Ends {
+        Ends {
+            accept: self.accept || other.accept,
+            drop: self.drop || other.drop,
+            goes_on: self.goes_on || other.goes_on,
+        }
+    }
+}
+
+/// What rules with tests that are not known are taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// They may hold, or not.
+    Either,
+    /// They do not.
+    No,
+}
+
+/// What a base chain does with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    Passes,
+    /// It passes only where rules hold that are for some sources, or are not understood.
+    MayDrop,
+    Drops,
+}
+
+impl Table {
+    /// What a chain of the kernel's makes of a packet.
+    pub fn verdict(&self, base: &Base, packet: &Packet<'_>) -> Verdict {
+        if self.family.is_some_and(|family| family != packet.family) {
+            return Verdict::Passes;
+        }
+        let ends = |doubt| {
+            let mut known = HashMap::new();
+            let ends = self.ends(&base.chain, packet, doubt, &mut known, 0);
+            ends.accept || (ends.goes_on && !base.drops)
+        };
+        match (ends(Doubt::Either), ends(Doubt::No)) {
+            (false, _) => Verdict::Drops,
+            (true, false) => Verdict::MayDrop,
+            (true, true) => Verdict::Passes,
+        }
+    }
+
+    fn ends<'t>(
+        &'t self,
+        chain: &'t str,
+        packet: &Packet<'_>,
+        doubt: Doubt,
+        known: &mut HashMap<&'t str, Ends>,
+        depth: usize,
+    ) -> Ends {
+        if let Some(ends) = known.get(chain) {
+            return *ends;
+        }
+        let Some(rules) = self.chains.get(chain).filter(|_| depth < DEEPEST) else {
+            return Ends::ANY;
+        };
+        let mut all = Ends::default();
+        let mut arrives = true;
+        for rule in rules {
+            let tests: Vec<_> = rule.tests.iter().map(|test| test.holds(packet)).collect();
+            let is_certain = match tests.contains(&Some(false)) {
+                true => continue,
+                false => !tests.contains(&None),
+            };
+            if !is_certain && doubt == Doubt::No {
+                continue;
+            }
+            let (ends, stays) = match &rule.then {
+                Then::Nothing | Then::Translate(..) => continue,
+                Then::Accept => (
+                    Ends {
+                        accept: true,
+                        ..Ends::default()
+                    },
+                    false,
+                ),
+                Then::Drop => (
+                    Ends {
+                        drop: true,
+                        ..Ends::default()
+                    },
+                    false,
+                ),
+                Then::Return => (
+                    Ends {
+                        goes_on: true,
+                        ..Ends::default()
+                    },
+                    false,
+                ),
+                Then::Unknown => (Ends::ANY, true),
+                Then::Goto(to) => (self.ends(to, packet, doubt, known, depth + 1), false),
+                Then::Jump(to) => {
+                    let ends = self.ends(to, packet, doubt, known, depth + 1);
+                    let rest = Ends {
+                        goes_on: false,
+                        ..ends
+                    };
+                    (rest, ends.goes_on)
+                }
+            };
+            all = all.or(ends);
+            if is_certain && !stays {
+                arrives = false;
+                break;
+            }
+        }
+        all.goes_on |= arrives;
+        known.insert(chain, all);
+        all
+    }
+
+    /// The rules that a base chain may come to.
+    pub fn reached(&self, base: &Base) -> Vec<&Rule> {
+        let mut names = vec![base.chain.as_str()];
+        let mut next = 0;
+        while let Some(rules) = names.get(next).map(|name| self.chains.get(*name)) {
+            next += 1;
+            for rule in rules.into_iter().flatten() {
+                if let Then::Jump(to) | Then::Goto(to) = &rule.then
+                    && !names.contains(&to.as_str())
+                {
+                    names.push(to);
+                }
+            }
+        }
+        let rules = names.iter().filter_map(|name| self.chains.get(*name));
+        rules.flatten().collect()
+    }
+}
+
+/// The kernel takes no more calls within calls.
+const DEEPEST: usize = 17;
