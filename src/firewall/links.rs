@@ -114,16 +114,20 @@ pub struct Find {
 }
 
 impl Find {
-    /// What a policy names, as it is now.
-    pub fn all(policy: &Policy) -> Vec<Find> {
+    /// What a policy names, as it is now. What is not there now keeps the number that it had `before`.
+    pub fn all(policy: &Policy, before: &[Find]) -> Vec<Find> {
         let Interfaces::Only(written) = &policy.interfaces else {
             return Vec::new();
         };
         let links = Links::read().unwrap_or_default();
+        let had = |written: &String| before.iter().find(|find| find.written == *written)?.index;
         let find = |written: &String| Find {
             written: written.clone(),
             real: links.real_name(written).to_string(),
-            index: links.named(written).map(|link| link.index),
+            index: links
+                .named(written)
+                .map(|link| link.index)
+                .or_else(|| had(written)),
         };
         written.iter().map(find).collect()
     }

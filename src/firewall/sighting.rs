@@ -45,11 +45,12 @@ pub(super) enum Verdict {
 impl Sighting {
     /// What is seen now of what was applied. Where it cannot be noted, nothing is healed.
     pub(super) fn note(origin: &Origin, policy: &Policy, verdict: Verdict) {
+        let before = Sighting::last().map(|last| last.interfaces);
         let sighting = Sighting {
             at: Moment::now(),
             applied: digest(origin),
             backend: policy.backend,
-            interfaces: Find::all(policy),
+            interfaces: Find::all(policy, &before.unwrap_or_default()),
             verdict,
         };
         sighting.write();

@@ -54,7 +54,8 @@ pub const PARTS: &[Part] = &[
                 "interfaces",
                 "a list of names",
                 "all but loopback",
-                "Where doors are shut and knocks are heard.",
+                "Where doors are shut and knocks are heard. An alternative name stands for its interface; of a \
+                 bridge, bond or VRF name the whole, where packets arrive.",
             ),
             setting(
                 "ignore",

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::world::{Kind, World, YVES};
+use crate::world::{World, YVES};
 
 /// What apply, check and status say: each must have it, or none.
 fn say(world: &World, part: &str, there: bool) {
@@ -42,16 +42,17 @@ fn a_firewall_of_others_that_drops_the_door_is_named() {
         "(table inet filter, chain input) may drop 22/tcp",
         true,
     );
+    // One that is switched off drops nothing.
+    world.nft("add table inet filter { flags dormant; }");
+    say(&world, "another firewall", false);
+    world.nft("add table inet filter");
+    say(&world, "another firewall", true);
     world.nft("add rule inet filter input tcp dport { 22, 80 } ct state new accept");
     say(&world, "another firewall", false);
 }
 
 fn chains_of_iptables_that_drop_the_door_are_named() {
-    let world = World::bare();
-    if world.kind == Kind::Nftables {
-        return;
-    }
-    world.apply(YVES);
+    let world = World::with(YVES);
     say(&world, "another firewall", false);
     world.server(&["iptables", "-A", "INPUT", "-i", "lo", "-j", "ACCEPT"]);
     world.server(&["iptables", "-P", "INPUT", "DROP"]);

@@ -64,14 +64,10 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
     let path = &arguments.policy;
     let (policy, origin) = policy_and_origin(path).map_err(unchanged)?;
     let guard = Guard::of(&policy);
-    if guard.is_nowhere() && !arguments.anyway {
-        for why in guard.gaps.iter().chain(&guard.notes) {
-            complain(why);
-        }
-        complain(
-            "no door would be guarded: name an interface that is there (`ip link`), or insist if it comes later \
-             (`toctoc apply --anyway`)",
-        );
+    if !arguments.anyway
+        && let Some(why) = guards_nothing(&guard)
+    {
+        complain(&why);
         return Err(unchanged(Answer::No));
     }
     let entered = || match guard.gaps.is_empty() || arguments.anyway {
@@ -156,7 +152,8 @@ fn dry_run(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
     }
     text.push_str("nothing was changed (dry run)\n");
     report(&text);
-    if let Some(why) = shut_out(firewall, &policy) {
+    let why = guards_nothing(&Guard::of(&policy)).or_else(|| shut_out(firewall, &policy));
+    if let Some(why) = why {
         complain(&why);
     }
     Ok(Answer::Yes)
@@ -319,6 +316,24 @@ fn unchanged(answer: Answer) -> Answer {
 fn failed(failure: Failure) -> Answer {
     complain(&failure.to_string());
     Answer::CouldNot
+}
+
+/// Why no door would be guarded, if so: sentences.
+fn guards_nothing(guard: &Guard) -> Option<String> {
+    if !guard.is_nowhere() {
+        return None;
+    }
+    let why: Vec<&str> = guard
+        .gaps
+        .iter()
+        .chain(&guard.notes)
+        .map(String::as_str)
+        .collect();
+    Some(format!(
+        "{}\nno door would be guarded: name an interface that is there (`ip link`), or insist if it comes later \
+         (`toctoc apply --anyway`)",
+        why.join("\n")
+    ))
 }
 
 /// Why the caller would not get in again, if so: sentences.

@@ -502,6 +502,7 @@ fn state(status: &Status, door: &DoorStatus) -> String {
     let sources: BTreeSet<&str> = door.grants.iter().map(|g| g.source.as_str()).collect();
     let state = match sources.len() {
         0 if !status.drift.is_empty() => "no grants".to_string(),
+        0 if status.open_on.is_empty() && !status.gaps.is_empty() => "not known".to_string(),
         0 => format!("closed to all{}", on(status)),
         holders => format!("open to {}", count(holders, "source")),
     };

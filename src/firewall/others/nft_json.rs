@@ -160,27 +160,35 @@ fn matches(how: &Json) -> Vec<Test> {
 }
 
 fn tests(left: &Json, right: &Json, sense: Sense) -> Vec<Test> {
-    let (Some((field, also)), Some(values)) = (field(left), values(right)) else {
-        return vec![Test::Unknown];
+    let (also, field) = (belongs(left), field(left));
+    let test = match (field, values(right)) {
+        (Some(field), Some(values)) => Test::Field(field, values, sense),
+        _ => Test::Unknown,
     };
-    also.into_iter()
-        .chain([Test::Field(field, values, sense)])
-        .collect()
+    also.into_iter().chain([test]).collect()
 }
 
-/// A field, and a family that only packets with that field have.
-fn field(left: &Json) -> Option<(Field, Option<Test>)> {
-    let (what, how) = left.as_object()?.iter().next()?;
-    let of = |family: &str| {
-        let values = vec![Value::Text(family.to_string())];
-        Some(Test::Field(Field::Family, values, Sense::Is))
+/// What a packet must be to have a field at all.
+fn belongs(left: &Json) -> Option<Test> {
+    let protocol = left["payload"]["protocol"].as_str()?;
+    let (field, value) = match protocol {
+        "ip" => (Field::Family, "ipv4"),
+        "ip6" => (Field::Family, "ipv6"),
+        "th" | "ether" | "vlan" | "ll" | "nh" => return None,
+        other => (Field::Protocol, other),
     };
+    let values = vec![Value::Text(value.to_string())];
+    Some(Test::Field(field, values, Sense::Is))
+}
+
+fn field(left: &Json) -> Option<Field> {
+    let (what, how) = left.as_object()?.iter().next()?;
     let key = how["key"].as_str().unwrap_or_default();
     let part = (
         how["protocol"].as_str().unwrap_or_default(),
         how["field"].as_str().unwrap_or_default(),
     );
-    let field = match (what.as_str(), key) {
+    Some(match (what.as_str(), key) {
         ("meta", "l4proto") => Field::Protocol,
         ("meta", "iifname" | "iif") => Field::Interface,
         ("meta", "nfproto") => Field::Family,
@@ -190,8 +198,7 @@ fn field(left: &Json) -> Option<(Field, Option<Test>)> {
         ("fib", _) if how["result"] == "type" && how["flags"][0] == "daddr" => Field::Destination,
         ("&", _) if is_flags(&how[0]) && contains(&how[1], "syn") => Field::Flags,
         ("payload", _) => match part {
-            ("ip", "protocol") => return Some((Field::Protocol, of("ipv4"))),
-            ("ip6", "nexthdr") => return Some((Field::Protocol, of("ipv6"))),
+            ("ip", "protocol") | ("ip6", "nexthdr") => Field::Protocol,
             ("tcp", "dport") => Field::Port(Some(Protocol::Tcp)),
             ("udp", "dport") => Field::Port(Some(Protocol::Udp)),
             ("th", "dport") => Field::Port(None),
@@ -199,8 +206,7 @@ fn field(left: &Json) -> Option<(Field, Option<Test>)> {
             _ => return None,
         },
         _ => return None,
-    };
-    Some((field, None))
+    })
 }
 
 fn is_flags(left: &Json) -> bool {

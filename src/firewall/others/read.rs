@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::super::exec::run_within;
 use super::super::line::Line;
-use super::super::netlink::{GET_CHAINS, find, listing_request, number, utf8};
+use super::super::netlink::{GET_CHAINS, GET_TABLE, Message, find, listing_request, number, utf8};
 use super::super::seal::own_name;
 use super::rules::Table;
 use super::{nft_json, saved};
@@ -39,6 +39,9 @@ impl Others {
         };
         if !bases.tables.is_empty() {
             others.read_nft(&bases);
+            let title = |(family, table): &(&str, String)| format!("table {family} {table}");
+            let awake: Vec<String> = bases.tables.iter().map(title).collect();
+            others.tables.retain(|table| awake.contains(&table.title));
         }
         for (family, v) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
             if bases.of_iptables {
@@ -121,22 +124,19 @@ impl Bases {
         /// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_IN`
         const TO_THIS_HOST: [u64; 2] = [0, 1];
         let mut bases = Bases::default();
-        let mut question = listing_request(GET_CHAINS, &[]);
-        // Of all families.
-        question[16] = 0;
-        Line::open()?.list_at_once(&question, |message| {
-            let family = match message.body().first() {
-                Some(1) => "inet",
-                Some(2) => "ip",
-                Some(10) => "ip6",
-                _ => return,
-            };
+        let asleep = asleep()?;
+        Line::open()?.list_at_once(&of_all_families(GET_CHAINS), |message| {
             let word = |kind| find(message.attributes(), kind).and_then(utf8);
-            let (Some(table), Some(chain)) = (word(OF_TABLE), word(NAME)) else {
+            let (Some(family), Some(table), Some(chain)) =
+                (family(&message), word(OF_TABLE), word(NAME))
+            else {
                 return;
             };
             if family == "inet" && table == own_name() {
                 bases.own += 1;
+                return;
+            }
+            if asleep.contains(&(family, table.to_string())) {
                 return;
             }
             let hook = find(message.attributes(), HOOK).and_then(|hook| find(hook, NUMBER));
@@ -150,4 +150,38 @@ impl Bases {
         })?;
         Ok(bases)
     }
+}
+
+fn of_all_families(kind: u16) -> Vec<u8> {
+    let mut question = listing_request(kind, &[]);
+    question[16] = 0;
+    question
+}
+
+fn family(message: &Message<'_>) -> Option<&'static str> {
+    Some(match message.body().first()? {
+        1 => "inet",
+        2 => "ip",
+        10 => "ip6",
+        _ => return None,
+    })
+}
+
+/// Tables that are switched off (`flags dormant`). What nft prints of flags is not to be believed before 1.0.7.
+fn asleep() -> io::Result<BTreeSet<(&'static str, String)>> {
+    /// `NFTA_TABLE_NAME`, `_FLAGS` with `NFT_TABLE_F_DORMANT`
+    const NAME: u16 = 1;
+    const FLAGS: u16 = 2;
+    const DORMANT: u64 = 1;
+    let mut found = BTreeSet::new();
+    Line::open()?.list_at_once(&of_all_families(GET_TABLE), |message| {
+        let flags = find(message.attributes(), FLAGS).and_then(number);
+        let name = find(message.attributes(), NAME).and_then(utf8);
+        if let (Some(family), Some(name), true) =
+            (family(&message), name, flags.unwrap_or(0) & DORMANT != 0)
+        {
+            found.insert((family, name.to_string()));
+        }
+    })?;
+    Ok(found)
 }

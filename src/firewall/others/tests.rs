@@ -60,6 +60,22 @@ fn a_chain_that_drops_is_named() {
         vec![json!([established, accept()])],
         vec![json!([is(meta("iifname"), "==", json!("lo")), accept()])],
         vec![json!([port(80), accept()])],
+        vec![json!([
+            is(
+                json!({"payload": {"protocol": "icmpv6", "field": "type"}}),
+                "==",
+                json!("nd-redirect")
+            ),
+            accept()
+        ])],
+        vec![json!([
+            is(
+                json!({"payload": {"protocol": "ip6", "field": "saddr"}}),
+                "==",
+                json!("fe80::")
+            ),
+            accept()
+        ])],
         vec![json!([is(meta("l4proto"), "==", json!("udp")), accept()])],
         vec![
             json!([{"counter": {"packets": 0, "bytes": 0}}, {"log": null}, drop()]),

@@ -34,7 +34,6 @@ impl Guard {
                 judge(policy, &links, &seen.unwrap_or_default())
             }
             Err(error) => Guard {
-                on: Some(Vec::new()),
                 gaps: vec![format!(
                     "the kernel does not tell its interfaces ({error}): where the doors are guarded is not known"
                 )],
