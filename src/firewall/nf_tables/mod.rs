@@ -173,7 +173,10 @@ pub fn parts() -> io::Result<Option<(Parts, u64)>> {
         }
         let mut parts = Parts::default();
         let question = request(GET_TABLE, &[(OF_TABLE, name())]);
-        line.ask_for(&question, |message| Some(parts.take(message)))?;
+        line.ask_for(&question, |message| {
+            parts.take(message);
+            Some(())
+        })?;
         for kind in [GET_CHAINS, GET_RULES, GET_SETS, GET_OBJECTS] {
             line.list_at_once(&about_ours(kind), |message| parts.take(message))?;
         }
