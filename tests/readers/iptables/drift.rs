@@ -4,7 +4,7 @@ use toctoc::ruleset::Family;
 use toctoc::ruleset::iptables::{Saved, compare};
 
 use super::super::{recorded, sentences};
-use super::{GUESTS, saved};
+use super::{GUESTS, saved, ssh};
 
 /// What somebody did to our chains (the lines with this text are replaced by these), whether the
 /// doors are guarded all the same, and what is said.
@@ -179,7 +179,7 @@ fn damages_are_named() {
     for (table, old, new, guards, said) in DAMAGES {
         let actual = Saved::parse(&damaged(&text, table, old, new)).unwrap();
         assert_eq!(sentences(&compare(Family::V4, &expected, &actual)), *said);
-        assert_eq!(actual.guards(), *guards, "{said:?}");
+        assert_eq!(actual.guards_port(ssh()), *guards, "{said:?}");
         let same = said.is_empty();
         assert_eq!(actual.same_rules(&expected), same, "{said:?}");
     }

@@ -6,6 +6,7 @@ mod drift;
 use std::fmt::Write as _;
 
 use toctoc::automaton::Automaton;
+use toctoc::knock::{Knock, Protocol};
 use toctoc::policy::{Backend, Policy};
 use toctoc::ruleset::Family;
 use toctoc::ruleset::iptables::{
@@ -18,6 +19,10 @@ use super::{golden, name, reading, recorded};
 const GUESTS: &str = "guests.iptables-1.8.9.save";
 const GUESTS6: &str = "guests.ip6tables-1.8.9.save";
 const NETWORKS: &str = "networks.iptables-1.8.7.save";
+
+fn ssh() -> Knock {
+    Knock::new(Protocol::Tcp, 22).unwrap()
+}
 
 fn saved(name: &str) -> Saved {
     Saved::parse(&recorded(name)).unwrap()
@@ -143,7 +148,7 @@ fn rules_say_what_they_guard() {
         (NETWORKS, &["ssh"], 24, [1, 1, 0]),
     ] {
         let saved = saved(file);
-        assert!(saved.guards() && !saved.is_empty());
+        assert!(saved.guards_port(ssh()) && !saved.is_empty());
         assert_eq!(doors(&saved), guarded);
         assert_eq!(prefix_of(&saved), Some(prefix));
         let counted = ["yves", "anna", "bob"].map(|key| opened_count(&saved, &name(key)));
@@ -166,6 +171,6 @@ fn rules_say_what_they_guard() {
         "toctoc4-p24:ssh:anna:3600s toctoc4-p24:ssh:yves:3600s toctoc4-p24:ssh:_hand:7200s"
     );
     let nothing = Saved::default();
-    assert!(nothing.is_empty() && !nothing.guards());
+    assert!(nothing.is_empty() && !nothing.guards_port(ssh()));
     assert_eq!((doors(&nothing).len(), prefix_of(&nothing)), (0, None));
 }
