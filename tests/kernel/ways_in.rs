@@ -141,7 +141,7 @@ fn a_udp_door_is_closed_where_addresses_and_ports_are_others() {
             let socket = UdpSocket::bind((CLIENT[0], 0))?;
             socket.send_to(format!("{to}").as_bytes(), to)
         });
-        sent.unwrap();
+        sent.unwrap().unwrap();
         format!("{to}")
     };
     for way in ways {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use toctoc::policy::{Backend, Policy};
 use toctoc::ruleset::nftables::{
-    Change, Listing, carry, close, leftovers, open, shorten, transaction,
+    Change, Listing, Room, carry, close, leftovers, open, shorten, transaction,
 };
 
 use super::super::{golden, name, recorded};
@@ -210,7 +210,8 @@ fn guests_of_another_backend_are_taken_in() {
 fn a_door_is_opened_by_hand() {
     let opened = |listing: &Listing, source: &str| {
         let source: ipnet::IpNet = source.parse().unwrap();
-        open(listing, &name("ssh"), source, Duration::from_millis(90_500))
+        let lasting = Duration::from_millis(90_500);
+        open(listing, &name("ssh"), source, lasting, None, Room::Listed)
     };
     let mut text = String::new();
     for (running, source) in [
@@ -222,7 +223,7 @@ fn a_door_is_opened_by_hand() {
         (NETWORKS, "192.0.0.0/16"),
     ] {
         let _ = match opened(&listing(running), source) {
-            Ok((transaction, network)) => writeln!(text, "# {source}: {network}\n{transaction}"),
+            Ok(opening) => writeln!(text, "# {source}: {}\n{}", opening.network, opening.edits),
             Err(sentence) => writeln!(text, "# {source}: {sentence}\n"),
         };
     }
