@@ -59,6 +59,7 @@ mod inject;
 mod interfaces;
 mod iptables;
 mod iptables_lists;
+mod largest;
 mod lifecycle;
 mod log_lines;
 mod moving;
