@@ -161,8 +161,8 @@ fn only_the_chains_of_keys_grow_with_the_keys() {
         (own_chains, own_rules, shared_rules)
     };
     let (chains, rules, shared) = with_keys(1);
-    assert_eq!((chains, rules), (1, 2));
-    assert_eq!(with_keys(100), (100, 200, shared));
+    assert_eq!((chains, rules), (1, 3));
+    assert_eq!(with_keys(100), (100, 300, shared));
 }
 
 /// Each opening is logged once for each door, however many rules that takes.

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::lock::Lock;
+use super::nft::Edited;
 use super::record::Record;
-use super::{Failure, Firewall, Iptables, Left, Nft, hidden, list_size};
+use super::{Failure, Firewall, Iptables, Left, Nft, by_hand_iptables, caller, hidden};
 use crate::policy::{Backend, Name, nearest};
-use crate::ruleset::iptables::{self, GrantList, Holder, Room, Saved};
-use crate::ruleset::nftables::{self, Listing};
-use crate::ruleset::{Family, granted_network};
+use crate::ruleset::iptables::{self, Saved};
+use crate::ruleset::nftables::{self, Listing, Room};
+use crate::ruleset::{Family, Grant};
 
 /// What is in the kernel: of each backend, if it is there.
 struct Running {
@@ -21,8 +23,37 @@ struct Running {
     iptables: Vec<(Family, Saved)>,
 }
 
-/// Grants `source` the door for `open_for` from now. Returns what the grant covers: the source, or
-/// its network where grants are by prefix.
+/// What an opening did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opening {
+    /// The source, or its network where grants are by prefix.
+    pub network: IpNet,
+    /// Grants that ended for want of room.
+    pub ended: Vec<End>,
+}
+
+/// A grant that ended for want of room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    pub source: IpNet,
+    pub door: String,
+    /// What was left of it, to the second below.
+    pub left: Duration,
+}
+
+impl End {
+    pub(super) fn of(grant: &Grant, doors: &[String]) -> End {
+        let mut doors = doors.iter().filter_map(|door| Name::new(door));
+        let door = doors.find(|door| door.id() == grant.door);
+        End {
+            source: grant.source,
+            door: door.map_or_else(|| "an old door".to_string(), |door| door.to_string()),
+            left: Duration::from_secs(grant.expires_in.as_secs()),
+        }
+    }
+}
+
+/// Grants `source` the door for `open_for` from now. Where there is no room, another grant ends.
 ///
 /// # Errors
 /// When the running firewall has no such door, or the kernel could not be reached.
@@ -31,116 +62,97 @@ pub fn open(
     door: &Name,
     source: IpNet,
     open_for: Duration,
-) -> Result<IpNet, Failure> {
+) -> Result<Opening, Failure> {
     let _lock = Lock::take()?;
-    let running = running(firewall, None)?;
+    let mut running = running(firewall, None)?;
     known(&running, door)?;
-    let mut granted = None;
-    if let Some(listing) = &running.nftables {
-        let (edits, network) =
-            nftables::open(listing, door, source, open_for).map_err(Failure::unchanged)?;
-        firewall.nft.edit(&edits.awake())?;
-        granted = Some(network);
+    let caller = caller::connection().map(|connection| connection.from.ip());
+    let mut done: Option<Opening> = None;
+    if let Some(listing) = running.nftables.take() {
+        let opening = Request {
+            door,
+            source,
+            open_for,
+            caller,
+        };
+        done = Some(open_nftables(&firewall.nft, listing, &opening)?);
     }
     if !running.iptables.is_empty() {
-        let opened = open_iptables(firewall, &running, door, source, open_for);
-        granted = Some(opened.map_err(|failure| match granted {
+        let request = Request {
+            door,
+            source,
+            open_for,
+            caller,
+        };
+        let opened = by_hand_iptables::open(firewall, &running.iptables, &request);
+        let opened = opened.map_err(|failure| match done {
             Some(_) => Failure {
                 left: Left::Changed,
                 ..failure
             },
             None => failure,
-        })?);
+        })?;
+        let before = done.map(|opening| opening.ended).unwrap_or_default();
+        done = Some(Opening {
+            ended: [before, opened.ended].concat(),
+            ..opened
+        });
     }
-    granted.ok_or_else(nothing_applied)
+    done.ok_or_else(nothing_applied)
 }
 
-fn open_iptables(
-    firewall: &Firewall,
-    running: &Running,
-    door: &Name,
-    source: IpNet,
-    open_for: Duration,
-) -> Result<IpNet, Failure> {
-    let family = Family::of(source.addr());
-    let mut of_family = running.iptables.iter().filter(|(f, _)| *f == family);
-    let (_, saved) = of_family.next().ok_or_else(|| {
-        Failure::unchanged(format!(
-            "the running firewall guards nothing for {source}'s family"
-        ))
-    })?;
-    if open_for.subsec_nanos() != 0 {
-        return Err(Failure::unchanged(
-            "iptables counts whole seconds: write for example `--for 90s`",
-        ));
-    }
-    let prefix = iptables::prefix_of(saved).unwrap_or(family.longest_prefix());
-    let network = granted_network(source, prefix).map_err(Failure::unchanged)?;
-    let list = GrantList {
-        family,
-        prefix,
-        door: door.clone(),
-        holder: Holder::ByHand,
-        seconds: open_for.as_secs(),
-        once: false,
-    };
-    let guests = iptables::names::guests(family, prefix, door);
-    let to_go = make_room(&[&guests, &list.to_string()], door, network.addr())?;
-    let new_list = iptables::add_list(saved, &list);
-    if let Some(text) = &new_list {
-        firewall.iptables.restore(family, text)?;
-    }
-    let began = |failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
-    let known = to_go
-        .iter()
-        .try_for_each(|(name, gone)| Iptables::remove(name, *gone))
-        .and_then(|()| Iptables::add(&guests, network.addr()));
-    known.map_err(|failure| match new_list {
-        Some(_) => began(failure),
-        None => failure,
-    })?;
-    Iptables::add(&list.to_string(), network.addr()).map_err(began)?;
-    // The last opening counts, whether it is longer or shorter.
-    for held in Iptables::lists().map_err(began)?.held() {
-        let same = held.list.door == *door && held.source == network.addr() && !held.list.once;
-        if same && held.list != list {
-            Iptables::remove(&held.list.to_string(), held.source).map_err(began)?;
-        }
-    }
-    Ok(network)
+/// What an administrator asks for.
+pub(super) struct Request<'r> {
+    pub door: &'r Name,
+    pub source: IpNet,
+    pub open_for: Duration,
+    /// The address from which he came.
+    pub caller: Option<IpAddr>,
 }
 
-/// Whose grants have ended and who must leave these lists, so that one more source finds room.
-///
-/// # Errors
-/// When a list is full of guests who are in.
-fn make_room(
-    names: &[&str],
-    door: &Name,
-    source: IpAddr,
-) -> Result<Vec<(String, IpAddr)>, Failure> {
-    let Some(size) = list_size() else {
-        return Ok(Vec::new());
-    };
-    let lists = Iptables::lists()?;
-    let mut to_go = Vec::new();
-    for name in names {
-        match lists.room(name, source, size as usize) {
-            Room::Free => {}
-            Room::InsteadOf(ended) => to_go.push((name.to_string(), ended)),
-            Room::Full => {
-                return Err(Failure::unchanged(format!(
-                    "the list of the guests of `{door}` is full: it holds {size}, and all of them are \
-                     in; end a grant first (`toctoc close {door} SOURCE`), wait until one ends, or \
-                     make the lists longer (`ip_list_tot`, see docs/iptables.md)"
-                )));
-            }
+/// How often a door is opened anew that could not be, since the sets had changed meanwhile or the kernel has not
+/// tidied up yet: that takes it a second.
+const TRIES: u32 = 40;
+
+/// From then on a grant ends, whatever the listing shows.
+const PATIENT_TRIES: u32 = 25;
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+fn open_nftables(
+    nft: &Nft,
+    mut listing: Listing,
+    request: &Request<'_>,
+) -> Result<Opening, Failure> {
+    for number in 0..TRIES {
+        let room = match number < PATIENT_TRIES {
+            true => Room::Listed,
+            false => Room::Taken,
+        };
+        let opening = nftables::open(
+            &listing,
+            request.door,
+            request.source,
+            request.open_for,
+            request.caller,
+            room,
+        )
+        .map_err(Failure::unchanged)?;
+        if nft.edit_as_listed(&opening.edits.awake())? == Edited::Done {
+            let doors: Vec<String> = listing.doors().iter().map(|d| d.to_string()).collect();
+            let ended = opening.ended.iter().map(|grant| End::of(grant, &doors));
+            return Ok(Opening {
+                network: opening.network,
+                ended: ended.collect(),
+            });
         }
+        thread::sleep(PAUSE);
+        listing = nft.list_grants()?.ok_or_else(nothing_applied)?;
     }
-    Ok(to_go)
+    Err(Failure::unchanged(
+        "there is no room for one more grant, and none that may end for it: `toctoc close` ends grants, \
+         `max_sources` makes room",
+    ))
 }
 
 /// What a closing did.
@@ -173,7 +185,7 @@ pub fn close(
         (ended, told) = close_nftables(&firewall.nft, listing, door, source)?;
     }
     if !running.iptables.is_empty() {
-        ended += close_iptables(door, source)?;
+        ended += by_hand_iptables::close(door, source)?;
     }
     Record::note_closed(&firewall.state, door, source)?;
     Ok(Closed { ended, told })
@@ -233,20 +245,6 @@ pub fn note_revoked(firewall: &Firewall, key: &Name) -> Result<bool, Failure> {
     }
     firewall.nft.edit(&nftables::note_revoked(key))?;
     Ok(true)
-}
-
-fn close_iptables(door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {
-    let mut ended: BTreeSet<(IpAddr, Name, bool)> = BTreeSet::new();
-    for held in Iptables::lists()?.held() {
-        let network = IpNet::new(held.source, held.list.prefix);
-        let network = network.map_or_else(|_| IpNet::from(held.source), |net| net.trunc());
-        let meant = source.is_none_or(|s| s.contains(&network) || network.contains(&s));
-        if meant && door.is_none_or(|door| held.list.door == *door) {
-            Iptables::remove(&held.list.to_string(), held.source)?;
-            ended.insert((held.source, held.list.door, held.list.once));
-        }
-    }
-    Ok(ended.len())
 }
 
 fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Failure> {

@@ -5,6 +5,7 @@ pub mod apply;
 mod apply_iptables;
 mod apply_nftables;
 pub mod by_hand;
+mod by_hand_iptables;
 pub mod caller;
 pub mod events;
 mod exec;

@@ -38,6 +38,23 @@ const LARGE: usize = 500;
 /// The room for tokens that does.
 const MANY_TOKENS: u32 = 8192;
 
+/// What became of edits that were made from a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    Done,
+    /// The set has no room, or no such element: not as it was listed.
+    Outdated,
+}
+
+/// What nft repeats of the kernel then (`ENFILE`, `ENOENT`).
+const OUTDATED: [&str; 2] = ["Too many open files in system", "No such file or directory"];
+
+/// The same, as the kernel says it.
+fn is_outdated(error: &io::Error) -> bool {
+    let full = rustix::io::Errno::NFILE.raw_os_error();
+    error.raw_os_error() == Some(full) || error.kind() == io::ErrorKind::NotFound
+}
+
 /// The `nft` program.
 #[derive(Debug, Clone)]
 pub struct Nft {
@@ -428,6 +445,26 @@ impl Nft {
         match edits.is_empty() || nf_tables::commit(edits).is_ok() {
             true => Ok(()),
             false => self.load(&edits.to_string()),
+        }
+    }
+
+    /// The same of edits that were made from a listing. Nothing is changed where that is outdated: a set has no room,
+    /// or what is deleted is gone already.
+    ///
+    /// # Errors
+    /// As for [`load`](Nft::load).
+    pub fn edit_as_listed(&self, edits: &Edits) -> Result<Edited, Failure> {
+        match nf_tables::commit(edits) {
+            Ok(()) => return Ok(Edited::Done),
+            Err(error) if is_outdated(&error) => return Ok(Edited::Outdated),
+            Err(_) => {}
+        }
+        match self.load(&edits.to_string()) {
+            Ok(()) => Ok(Edited::Done),
+            Err(failure) if OUTDATED.iter().any(|words| failure.message.contains(words)) => {
+                Ok(Edited::Outdated)
+            }
+            Err(failure) => Err(failure),
         }
     }
 

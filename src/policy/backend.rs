@@ -119,8 +119,8 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             .as_ref()
             .map_or(0..0, |backend| backend.at.clone());
         found.push(
-            Diagnostic::new(at, "iptables is too slow for so many sequences")
-                .label(format!("{} keys", policy.keys.len()))
+            Diagnostic::new(at, "iptables is too slow for so many sequences and doors")
+                .label(format!("{} keys, {} doors", policy.keys.len(), policy.doors.len()))
                 .help(format!(
                     "the kernel would compare {compared} names of lists for one wrong knock, and a \
                      stranger could keep it busy; at most {MOST_COMPARED} are accepted, which is about \

@@ -146,36 +146,6 @@ fn crowd_in(world: &World, guests: u32) {
     }
 }
 
-/// The administrator lets nobody in for whom another guest would have to go, and is told so.
-fn a_full_list_takes_nobody_by_hand() {
-    let world = World::with(&format!("open_for = \"10m\"\n{YVES}"));
-    world.listen(22);
-    crowd_in(&world, 100);
-    let before = world.holders("ssh");
-    assert_eq!(before.len(), 100);
-    let rules = world.all_rules();
-    let output = world.toctoc(&["open", "ssh", CLIENT[0], "--for", "1h"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    for words in [
-        "the list of the guests of `ssh` is full: it holds 100",
-        "`toctoc close ssh SOURCE`",
-        "the running firewall was not changed",
-    ] {
-        assert!(said.contains(words), "{said}");
-    }
-    assert_eq!(world.all_rules(), rules);
-    assert_eq!(world.holders("ssh"), before);
-    // Who is in already may stay longer, and the other family has its own list.
-    world.yes(&["open", "ssh", "10.4.0.3", "--for", "1h"]);
-    world.yes(&["open", "ssh", CLIENT[1], "--for", "1h"]);
-    assert_eq!(world.holders("ssh").len(), 101);
-    assert_eq!(world.yes(&["close", "ssh", "10.4.0.7"]), "ended 1 grant\n");
-    world.yes(&["open", "ssh", CLIENT[0], "--for", "1h"]);
-    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
-    assert_eq!(world.holders("ssh").len(), 101);
-}
-
 /// A list keeps those whose grants have ended. They make room for one who is let in by hand, before
 /// any who is in and came earlier.
 fn who_is_in_no_more_makes_room() {
@@ -316,7 +286,6 @@ on_each_iptables!(
     a_crowd_at_one_door_harms_no_guest_of_another,
     an_opening_ends_no_wider_grant,
     a_hundred_guests_fit,
-    a_full_list_takes_nobody_by_hand,
     who_is_in_no_more_makes_room,
     a_change_of_prefix_changes_no_live_grant,
     a_changed_time_is_for_new_grants,

@@ -67,9 +67,21 @@ pub(super) fn open(arguments: &Open) -> Answer {
         open_for,
     } = arguments;
     match by_hand::open(&Firewall::default(), door, *source, *open_for) {
-        Ok(network) => {
-            let (source, lasting) = (display_source(&network), show(*open_for));
-            reported(&format!("{door} is open to {source} for {lasting}\n"))
+        Ok(opening) => {
+            let (source, lasting) = (display_source(&opening.network), show(*open_for));
+            let mut text = format!("{door} is open to {source} for {lasting}\n");
+            for end in &opening.ended {
+                let left = match end.left.is_zero() {
+                    true => String::new(),
+                    false => format!(", with {} left,", show(end.left)),
+                };
+                text += &format!(
+                    "there was no room: the grant of {} for {}{left} has ended\n",
+                    display_source(&end.source),
+                    end.door
+                );
+            }
+            reported(&text)
         }
         Err(failure) => could_not(&failure),
     }

@@ -24,11 +24,14 @@ const CHAIN_POLICY: u16 = 5;
 const HOOK_NUMBER: u16 = 1;
 const PRIORITY: u16 = 2;
 
-/// `NFTA_SET_NAME`, `_FLAGS`, `_KEY_TYPE`, `_DATA_TYPE`; `NFT_SET_ANONYMOUS` and `_MAP` among the flags.
+/// `NFTA_SET_NAME`, `_FLAGS`, `_KEY_TYPE`, `_DATA_TYPE`, `_DESC`; `NFTA_SET_DESC_SIZE` in that; `NFT_SET_ANONYMOUS` and
+/// `_MAP` among the flags.
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const KEY_TYPE: u16 = 4;
 const DATA_TYPE: u16 = 6;
+const DESCRIPTION: u16 = 9;
+const SIZE: u16 = 1;
 const ANONYMOUS: u64 = 1;
 const MAP: u64 = 8;
 
@@ -98,7 +101,9 @@ impl Reading {
                         let of_type = |kind| u32::try_from(numbered(kind)).unwrap_or_default();
                         let types = (of_type(KEY_TYPE), of_type(DATA_TYPE));
                         self.types.insert(name.to_string(), types);
-                        self.listing.add_set(name, flags & MAP != 0)?;
+                        let size = told(DESCRIPTION).and_then(|text| find(text, SIZE));
+                        let size = size.and_then(number);
+                        self.listing.add_set(name, flags & MAP != 0, size)?;
                     }
                 }
             }

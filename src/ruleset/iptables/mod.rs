@@ -51,7 +51,7 @@ pub use change::{Wanted, add_list, change, has_door, let_go, lists_of, prefix_of
 pub use compare::compare;
 pub use lists::{Clock, Entry, parse as parse_list};
 pub use names::{GrantList, Holder};
-pub use observe::{Held, Lists, Room, doors, opened_count, shut_out_count, wrong_count};
+pub use observe::{Held, Leaving, Lists, doors, opened_count, shut_out_count, wrong_count};
 pub use render::{early, own_lists, render};
 pub use saved::{Saved, SavedError};
 pub use script::Script;

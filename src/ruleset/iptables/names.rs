@@ -12,6 +12,8 @@
 //! | `toctoc4:_after:50-tcp` | have just completed a sequence that ends with this knock |
 //! | `toctoc4:_midway` | are in any of these |
 //! | `toctoc4:_admitted` | have just used a grant for one connection, with a packet that has not arrived yet |
+//! | `toctoc6-p64:_crowd` | have let in somebody new, networks of 64 bits |
+//! | `toctoc4:_told-yves` | have opened with this key, where no list of grants says how often |
 //!
 //! IPv6 lists begin with `toctoc6`; grants by prefix have its length: `toctoc4-p24:ssh:yves:60s`. No
 //! name of a door or key begins with `_`.
@@ -96,6 +98,19 @@ pub fn guests(family: Family, prefix: u8, door: &Name) -> String {
 pub fn parse_guests(name: &str) -> Option<(u8, Name)> {
     let (start, door) = name.split_once(":_door-")?;
     Some((parse_root(start)?.1, Name::new(door)?))
+}
+
+/// The length of a network that is one source in IPv6, where room is shared.
+pub const ONE_HOST: u8 = 64;
+
+/// The list of the IPv6 networks that were let in.
+pub fn crowd() -> String {
+    format!("{}:_crowd", root(Family::V6, ONE_HOST))
+}
+
+/// The list of those of whom the log has told lately that they opened with this key.
+pub fn told(family: Family, key: &Name) -> String {
+    format!("{}:_told-{key}", root(family, family.longest_prefix()))
 }
 
 /// The list of all who are midway.

@@ -12,7 +12,7 @@ use super::names::{self, GrantList, Holder, Spot};
 use super::saved::{Saved, option};
 use crate::automaton::{Automaton, State};
 use crate::policy::{Name, Policy};
-use crate::ruleset::{BY_HAND, Grant, Opened, Progress};
+use crate::ruleset::{BY_HAND, Grant, Opened, Progress, Spared, first_to_end};
 
 /// The lists of `/proc/net/xt_recent` by name, and the time by which they are read.
 #[derive(Debug, Clone)]
@@ -29,13 +29,23 @@ pub struct Held {
     pub left: Duration,
 }
 
-/// What it takes to put one more source on a list, so that nobody who is in is pushed out.
+/// What it takes to put one more source on a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+enum Room {
     Free,
     /// This one, whose grant has ended, goes first.
     InsteadOf(IpAddr),
+    /// All who are on it are in.
     Full,
+}
+
+/// Whoever leaves lists so that one more source finds room.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Leaving {
+    /// Lists, and the sources that are taken off them.
+    pub off: Vec<(String, IpAddr)>,
+    /// The live grants that end with that.
+    pub ended: Vec<Grant>,
 }
 
 impl Lists {
@@ -45,21 +55,61 @@ impl Lists {
         entries.is_some_and(|entries| entries.iter().any(|entry| entry.source == source))
     }
 
+    /// Makes room for a source on a list of grants and on that of the door's guests. Each holds `size` sources, and would
+    /// drop the one that was put on it first, whatever it has left.
+    pub fn make_room(
+        mut self,
+        list: &GrantList,
+        source: IpAddr,
+        size: usize,
+        spared: &Spared,
+    ) -> Leaving {
+        let guests = names::guests(list.family, list.prefix, &list.door);
+        let mut leaving = Leaving::default();
+        for name in [&list.to_string(), &guests] {
+            match self.room(name, source, size) {
+                Room::Free => {}
+                Room::InsteadOf(ended) => leaving.off.push((name.clone(), ended)),
+                Room::Full => {
+                    let on_list = self
+                        .held()
+                        .into_iter()
+                        .filter(|held| is_on(&held.list, name));
+                    let grants: Vec<Grant> = on_list.map(|held| grant(&held)).collect();
+                    if let Some(chosen) = first_to_end(&grants, spared, |_| false) {
+                        leaving
+                            .off
+                            .extend(self.places(&guests, chosen.source.addr()));
+                        leaving.ended.push(chosen.clone());
+                    }
+                }
+            }
+            for (name, gone) in &leaving.off {
+                if let Some(entries) = self.entries.get_mut(name) {
+                    entries.retain(|entry| entry.source != *gone);
+                }
+            }
+        }
+        leaving
+    }
+
+    /// A list of guests and the lists of grants of these guests, as far as a source is on them.
+    fn places(&self, guests: &str, source: IpAddr) -> Vec<(String, IpAddr)> {
+        let names = self.entries.keys().filter(|name| {
+            name.as_str() == guests || GrantList::parse(name).is_some_and(|l| is_on(&l, guests))
+        });
+        let names = names.filter(|name| self.has(name, source));
+        names.map(|name| (name.clone(), source)).collect()
+    }
+
     /// The room for a source on a list of grants, or of a door's guests, that holds `size` sources.
-    pub fn room(&self, list: &str, source: IpAddr, size: usize) -> Room {
+    fn room(&self, list: &str, source: IpAddr, size: usize) -> Room {
         let entries = self.entries.get(list).map_or(&[][..], Vec::as_slice);
         if entries.len() < size || self.has(list, source) {
             return Room::Free;
         }
-        let held = self.held().into_iter().filter(|held| {
-            let GrantList {
-                family,
-                prefix,
-                door,
-                ..
-            } = &held.list;
-            held.list.to_string() == list || names::guests(*family, *prefix, door) == list
-        });
+        let held = self.held().into_iter();
+        let held = held.filter(|held| is_on(&held.list, list));
         let live: HashSet<IpAddr> = held.map(|held| held.source).collect();
         let mut ended = entries.iter().filter(|e| !live.contains(&e.source));
         ended
@@ -143,6 +193,11 @@ impl Lists {
         progress.sort_by_key(|p| p.source);
         progress
     }
+}
+
+/// Whether this is the list of that name, or its guests are on that.
+fn is_on(list: &GrantList, name: &str) -> bool {
+    list.to_string() == name || names::guests(list.family, list.prefix, &list.door) == name
 }
 
 fn grant(held: &Held) -> Grant {

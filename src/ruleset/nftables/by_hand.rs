@@ -1,4 +1,5 @@
-//! Transactions that change no rule: grants that are given or ended, here or at another host of the fleet.
+//! Transactions that change no rule: grants that are ended, here or at another host of the fleet, and those that
+//! another host has given.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -6,55 +7,11 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::change::{Change, Holders};
-use super::elements::{
-    Edits, Part, SHORTEST, elsewhere_set, grant_key, grant_set, opened_key, opened_set, place_key,
-};
+use super::elements::{Edits, Part, SHORTEST, elsewhere_set, place_key};
 use super::listing::{EndedElsewhere, Listing};
 use super::{Kept, LENGTH, REVOKED, REVOKED_ELSEWHERE, parse_set_name, set_name};
 use crate::policy::Name;
-use crate::ruleset::{BY_HAND, Family, Grant, Opened, granted_network};
-
-/// The transaction that grants a source a door by hand. A grant that is there gets the new time.
-///
-/// Returns it with the network that is granted.
-///
-/// # Errors
-/// A sentence, when the source is a network other than those this host grants to.
-pub fn open(
-    running: &Listing,
-    door: &Name,
-    source: IpNet,
-    open_for: Duration,
-) -> Result<(Edits, IpNet), String> {
-    let family = Family::of(source.addr());
-    let prefix = running
-        .sets
-        .keys()
-        .find_map(|name| match parse_set_name(name) {
-            Some((Kept::Grants, f, prefix)) if f == family => Some(prefix),
-            _ => None,
-        })
-        .ok_or("the running firewall has no set for grants; `toctoc apply` makes it")?;
-    let network = granted_network(source, prefix)?;
-    let opened = Opened {
-        source: source.addr(),
-        door: door.id(),
-        key: BY_HAND,
-        expires_in: open_for,
-        given_for: open_for,
-    };
-    let grant = Grant {
-        source: network,
-        door: door.id(),
-        once: false,
-        opened_by: Some(opened),
-        expires_in: open_for,
-    };
-    let mut edits = Edits::default();
-    edits.put(&opened_set(&opened), opened_key(&opened), open_for);
-    edits.put(&grant_set(&grant), grant_key(&grant), open_for);
-    Ok((edits, network))
-}
+use crate::ruleset::{Family, Grant, granted_network};
 
 /// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network
 /// ends that grant. In a fleet it leaves notes for the other hosts.

@@ -1,5 +1,5 @@
 //! A listing that is made of what the kernel says itself, without nft: what is in it has no rules, and nothing of how
-//! sets are declared.
+//! sets are declared but their size.
 
 use serde_json::Value;
 
@@ -16,12 +16,18 @@ impl Listing {
         Ok(())
     }
 
-    /// Adds a set or map without elements.
+    /// Adds a set or map without elements, with room for so many.
     ///
     /// # Errors
     /// As for [`add_chain`](Listing::add_chain).
-    pub fn add_set(&mut self, name: &str, is_map: bool) -> Result<(), ListingError> {
+    pub fn add_set(
+        &mut self,
+        name: &str,
+        is_map: bool,
+        size: Option<u64>,
+    ) -> Result<(), ListingError> {
         let set = ListedSet {
+            declaration: size.map(|size| ("size", size.into())).into_iter().collect(),
             is_map,
             ..ListedSet::default()
         };

@@ -23,14 +23,18 @@ impl ListedSet {
     /// declare. Of what is taken from the packet (`@th,64,128`) each release of nft says something
     /// else, and only whether it is a map is looked at.
     pub fn is_declared(&self, types: &str, size: u32) -> bool {
-        let listed_size = self.declaration.get("size").and_then(Value::as_u64);
         let flags = self.declaration.get("flags").map(Value::to_string);
         let taken = types.starts_with('@');
         self.is_map == types.contains(':')
             && (taken || self.types("type") == types)
-            && listed_size == Some(u64::from(size))
+            && self.size() == Some(u64::from(size))
             && flags.is_some_and(|flags| flags.contains("\"timeout\""))
             && self.declares_only(&["type", "map", "size", "flags"])
+    }
+
+    /// How many elements it has room for.
+    pub fn size(&self) -> Option<u64> {
+        self.declaration.get("size").and_then(Value::as_u64)
     }
 
     fn declares_only(&self, fields: &[&str]) -> bool {

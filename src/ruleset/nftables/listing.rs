@@ -452,29 +452,63 @@ impl Listing {
         count.copied().unwrap_or_default()
     }
 
-    /// Whether packets to this port come to a door of ours.
+    /// Whether packets to this port come to a door of ours, at the first place where doors are asked or at the second.
     pub fn guards_port(&self, port: Knock) -> bool {
-        let concat = serde_json::json!([port.protocol.name(), port.port.get()]);
-        let holds = |chain: &str| self.chains.get(chain).is_some_and(|c| !c.rules.is_empty());
-        let is_door = |element: &Value| {
-            let target = element[1]["goto"]["target"].as_str().unwrap_or_default();
-            element[0]["concat"] == concat && target.starts_with("door-") && holds(target)
+        let Some(door) = self.door_of(port).filter(|door| self.holds(door)) else {
+            return false;
         };
-        let hooked = format!("knocks-{}", port.protocol);
-        let base = self.chains.get(&hooked).is_some_and(|c| c.base.is_some());
-        let ports = self.sets.get("ports");
-        // A table of an earlier release has no such set, and judges all that comes.
-        let heard = self
-            .sets
-            .get("heard")
-            .filter(|_| port.protocol == Protocol::Tcp);
+        !self.dormant && (self.asks_first(port) || self.asks_again(port, door))
+    }
+
+    /// The chain of the door that a port belongs to.
+    fn door_of(&self, port: Knock) -> Option<&str> {
+        let concat = serde_json::json!([port.protocol.name(), port.port.get()]);
+        let elements = self.sets.get("ports")?.elements.iter();
+        let mut own = elements.filter(|element| element[0]["concat"] == concat);
+        let target = own.next()?[1]["goto"]["target"].as_str()?;
+        target.starts_with("door-").then_some(target)
+    }
+
+    fn holds(&self, chain: &str) -> bool {
+        let chain = self.chains.get(chain);
+        chain.is_some_and(|chain| !chain.rules.is_empty())
+    }
+
+    fn is_hooked(&self, chain: &str) -> bool {
+        let chain = self.chains.get(chain);
+        chain.is_some_and(|chain| chain.base.is_some() && !chain.rules.is_empty())
+    }
+
+    /// Whether a door is asked where packets arrive.
+    fn asks_first(&self, port: Knock) -> bool {
+        self.is_hooked(&format!("knocks-{}", port.protocol))
+            && self.holds("judge")
+            && (port.protocol == Protocol::Udp
+                || self.hears(port).is_none_or(|h| h && self.holds("glance")))
+    }
+
+    /// Whether a door is asked on the way to the host's programs.
+    fn asks_again(&self, port: Knock, door: &str) -> bool {
+        let rules = self
+            .chains
+            .get("incoming")
+            .map_or(&[][..], |chain| &chain.rules);
+        let protocol = format!("\"{}\"", port.protocol);
+        let names_door = format!("\"{door}\"");
+        let asks = rules.iter().map(Value::to_string).any(|rule| {
+            let of_all = rule.contains("\"@ports\"");
+            rule.contains(&protocol) && (of_all || rule.contains(&names_door))
+        });
+        let heard = port.protocol == Protocol::Udp || self.hears(port).unwrap_or(true);
+        self.is_hooked("incoming") && asks && heard
+    }
+
+    /// Whether a port is among those that mean something from anybody. `None` in a table of an earlier release, which has
+    /// no such set, and judges all that comes.
+    fn hears(&self, port: Knock) -> Option<bool> {
         let number = serde_json::json!(port.port.get());
-        !self.dormant
-            && base
-            && heard.is_none_or(|heard| heard.elements.contains(&number) && holds("glance"))
-            && holds(&hooked)
-            && holds("judge")
-            && ports.is_some_and(|ports| ports.elements.iter().any(is_door))
+        let heard = self.sets.get("heard")?;
+        Some(heard.elements.contains(&number))
     }
 
     /// Whether this door is in the running firewall.

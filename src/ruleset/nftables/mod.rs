@@ -66,17 +66,17 @@ mod elements;
 mod from_kernel;
 mod listed_set;
 mod listing;
+mod open;
 mod render;
 mod script;
 mod tokens;
 
-pub use by_hand::{
-    NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked, open,
-};
+pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, filled_by_kernel, strange};
 pub use elements::{Edit, Edits, Element, Lasting, Part};
 pub use listing::{EndedElsewhere, Listing, ListingError};
+pub use open::{Opening, Room, open};
 pub use render::render;
 pub use script::{Script, SetKind};
 pub use tokens::{
@@ -136,11 +136,13 @@ pub enum Kept {
 }
 
 /// The other sets that the kernel fills. An apply makes them anew.
-const FRESH: [&str; 11] = [
+const FRESH: [&str; 13] = [
     "progress4",
     "progress6",
     "steady4",
     "steady6",
+    "logged4",
+    "logged6",
     "crowd",
     "claim4",
     "claim6",

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 
 use toctoc::automaton::Automaton;
 use toctoc::policy::Backend;
-use toctoc::ruleset::Family;
 use toctoc::ruleset::iptables::{
-    Clock, GrantList, Lists, Room, Saved, Wanted, add_list, change, early, let_go, lists_of,
-    own_lists,
+    Clock, GrantList, Lists, Saved, Wanted, add_list, change, early, let_go, lists_of, own_lists,
 };
+use toctoc::ruleset::{Family, Spared};
 
 use super::super::{golden, recorded};
 use super::{GUESTS, GUESTS6, NETWORKS, list, lists, policy, saved, script};
@@ -239,19 +238,45 @@ fn ports_are_guarded_while_packets_come_to_their_door() {
 }
 
 #[test]
-fn nobody_who_is_in_is_pushed_out() {
+fn whoever_is_in_no_more_makes_room_first() {
     let lists = lists("guests.lists");
-    let room = |list, source: &str, size| lists.room(list, source.parse().unwrap(), size);
+    let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
     let guests = "toctoc4:_door-ssh";
-    assert!(lists.has(guests, "192.0.2.7".parse().unwrap()));
-    assert!(!lists.has(guests, "192.0.2.99".parse().unwrap()));
-    assert!(!lists.has("toctoc4:_door-web", "192.0.2.7".parse().unwrap()));
-    assert_eq!(room(guests, "192.0.2.99", 3), Room::Free);
-    assert_eq!(room(guests, "192.0.2.99", 2), Room::Full);
-    assert_eq!(room(guests, "192.0.2.7", 2), Room::Free);
-    assert_eq!(room("toctoc4:ssh:yves:3600s", "192.0.2.99", 1), Room::Full);
-    let ended = Room::InsteadOf("2001:db8::78".parse().unwrap());
-    assert_eq!(room("toctoc6:_door-ssh", "2001:db8::9", 2), ended);
+    assert!(lists.has(guests, address("192.0.2.7")));
+    assert!(!lists.has(guests, address("192.0.2.99")));
+    assert!(!lists.has("toctoc4:_door-web", address("192.0.2.7")));
+    let leaving = |list: &str, source: &str, size| {
+        let source = address(source);
+        let spared = Spared {
+            network: source.into(),
+            caller: None,
+        };
+        let list = GrantList::parse(list).unwrap();
+        let leaving = lists.clone().make_room(&list, source, size, &spared);
+        let off = leaving
+            .off
+            .iter()
+            .map(|(list, source)| format!("{list} {source}"));
+        (off.collect::<Vec<_>>(), leaving.ended.len())
+    };
+    let hand = "toctoc4:ssh:_hand:60s";
+    assert_eq!(leaving(hand, "192.0.2.99", 3), (vec![], 0));
+    // Somebody who is on the list needs no room.
+    assert_eq!(leaving(hand, "192.0.2.7", 2), (vec![], 0));
+    // The grant that ends first goes, from all lists.
+    let both = [
+        "toctoc4:_door-ssh 192.0.2.7",
+        "toctoc4:ssh:yves:3600s 192.0.2.7",
+    ];
+    assert_eq!(
+        leaving(hand, "192.0.2.99", 2),
+        (both.map(String::from).to_vec(), 1)
+    );
+    let own = "toctoc4:ssh:yves:3600s";
+    assert_eq!(leaving(own, "192.0.2.99", 1).1, 2);
+    let ended = vec!["toctoc6:_door-ssh 2001:db8::78".to_string()];
+    let hand = "toctoc6:ssh:_hand:60s";
+    assert_eq!(leaving(hand, "2001:db8::9", 2), (ended, 0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The doors: who may pass. Each is asked twice: before anything is translated, and again where a packet arrives.
 
 use super::Plan;
-use super::recent::{granted, known, masked, remove, seen, set};
+use super::recent::{granted, known, masked, remove, seen, set, unknown};
 use crate::knock::{Protocol, display_source};
 use crate::policy::{Door, Name};
 use crate::ruleset::Family;
@@ -88,7 +88,7 @@ impl Plan<'_> {
         for list in resized {
             table.rule(&from, kept_rule(list, at));
         }
-        let nobody = known(&self.guests(&door.name)).replace("--rcheck", "! --rcheck");
+        let nobody = unknown(&self.guests(&door.name));
         table.rule(&from, format!("{nobody} -g {shut}"));
         let (kept_once, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|list| list.once);
         for list in kept {

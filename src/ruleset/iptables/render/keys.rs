@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Plan;
 use super::doors::kept_ends;
-use super::recent::{granted, known, remove, set};
+use super::recent::{granted, known, masked, often, remove, seldom, set, unknown};
 use crate::automaton::{State, Step};
 use crate::knock::{KeyIndex, Knock, Protocol};
-use crate::policy::{Key, Log, Name, show};
+use crate::policy::{Key, Log, show};
+use crate::ruleset::Family;
 use crate::ruleset::iptables::OPENED;
 use crate::ruleset::iptables::names::{
-    GrantList, Holder, Spot, chain, opens_chain, port_chain, renew_chain, spot_chain,
+    GrantList, Holder, ONE_HOST, Spot, chain, crowd, opens_chain, port_chain, renew_chain,
+    spot_chain, told,
 };
 use crate::ruleset::iptables::script::Table;
 use crate::ruleset::log_prefix::{self, ROOM_IN_LOG, ROOM_IN_NFLOG};
@@ -142,6 +144,9 @@ impl Plan<'_> {
             None => opens,
         };
         let lists: Vec<&GrantList> = self.lists_of(key).collect();
+        if let Some(list) = lists.first() {
+            self.no_more_than_a_share(table, &gives, list, &leave);
+        }
         for (number, list) in lists.iter().enumerate() {
             for other in self.once_lists(list) {
                 table.rule(&gives, remove(&granted(other)));
@@ -159,14 +164,32 @@ impl Plan<'_> {
                 table.rule(&gives, format!("-j {}", over_chain(list)));
             }
         }
+        if let Some(told) = lists.iter().find_map(|list| self.told_apart(list)) {
+            table.rule(&gives, set(&told));
+        }
         for list in lists {
-            if let Some(target) = self.logged(&list.door, key) {
+            if let Some(target) = self.logged(list, key) {
                 table.rule(&gives, target);
             }
         }
         if self.after[index.0].is_some() {
             table.rule(&gives, leave);
         }
+    }
+
+    /// An IPv6 network lets in so many new sources in the time of the longest grant, and no more: a full list would
+    /// drop the guests of others. Whoever is among the guests already takes no more room.
+    fn no_more_than_a_share(&self, table: &mut Table, from: &str, list: &GrantList, leave: &str) {
+        if self.family == Family::V4 || list.prefix <= ONE_HOST {
+            return;
+        }
+        let longest = self.own.iter().map(|list| list.seconds).max();
+        let share = (self.policy.max_sources / 2).clamp(1, MOST_STAMPS);
+        let crowd = masked(crowd(), self.family, ONE_HOST);
+        let new = unknown(&self.guests(&list.door));
+        let held = often(&crowd, longest.unwrap_or_default(), share);
+        table.rule(from, format!("{new} {held} {leave}"));
+        table.rule(from, format!("{new} {}", set(&crowd)));
     }
 
     fn lists_of(&self, key: &Key) -> impl Iterator<Item = &GrantList> {
@@ -277,22 +300,41 @@ impl Plan<'_> {
         }
     }
 
-    fn logged(&self, door: &Name, key: &Key) -> Option<String> {
+    fn logged(&self, list: &GrantList, key: &Key) -> Option<String> {
+        let (door, key) = (list.door.as_str(), key.name.as_str());
         match self.policy.log {
             Log::Off => None,
             Log::Kernel => {
-                let prefix = log_prefix::within(door.as_str(), key.name.as_str(), ROOM_IN_LOG);
-                Some(format!("-j LOG --log-level info --log-prefix \"{prefix}\""))
+                let prefix = log_prefix::within(door, key, ROOM_IN_LOG);
+                let told = self.told_apart(list).unwrap_or_else(|| granted(list));
+                Some(format!(
+                    "{} -j LOG --log-level info --log-prefix \"{prefix}\"",
+                    seldom(&told)
+                ))
             }
             Log::Nflog(group) => {
-                let prefix = log_prefix::within(door.as_str(), key.name.as_str(), ROOM_IN_NFLOG);
+                let prefix = log_prefix::within(door, key, ROOM_IN_NFLOG);
                 Some(format!(
                     "-j NFLOG --nflog-group {group} --nflog-prefix \"{prefix}\""
                 ))
             }
         }
     }
+
+    /// The list that says how often a source has opened of late, where that of its grants does not: grants of one
+    /// connection leave that, and networks are more than a source.
+    fn told_apart(&self, list: &GrantList) -> Option<String> {
+        let own = list.once || list.prefix < self.family.longest_prefix();
+        let Holder::Key(key) = &list.holder else {
+            return None;
+        };
+        let is_meant = own && self.policy.log == Log::Kernel;
+        is_meant.then(|| told(self.family, key))
+    }
 }
+
+/// How many times a list remembers for each source, in kernels before 6.0 (`XT_RECENT_MAX_NSTAMPS`).
+const MOST_STAMPS: u32 = 200;
 
 /// The chain that ends grants longer than this one.
 fn over_chain(list: &GrantList) -> String {

@@ -22,9 +22,23 @@ pub(super) fn seen(list: &str, seconds: u64) -> String {
     format!("-m recent --name {list} --rcheck --seconds {seconds}")
 }
 
+/// The source was put on a list for the first time of late, or not often. Whoever goes on faster is not told of again
+/// until a pause.
+pub(super) fn seldom(list: &str) -> String {
+    const SECONDS: u64 = 10;
+    const TIMES: u32 = 10;
+    let more = TIMES + 1;
+    format!("{} --seconds {SECONDS} --hitcount {more}", unknown(list))
+}
+
 /// The source is on a list, since whenever.
 pub(super) fn known(list: &str) -> String {
     format!("-m recent --name {list} --rcheck")
+}
+
+/// The source is not on a list.
+pub(super) fn unknown(list: &str) -> String {
+    format!("-m recent --name {list} ! --rcheck")
 }
 
 /// The name of a list of grants with what its rules need besides.
@@ -38,6 +52,11 @@ pub(super) fn masked(name: String, family: Family, prefix: u8) -> String {
     } else {
         format!("{name} --mask {}", family.mask(prefix))
     }
+}
+
+/// The source was put on a list so often within this time.
+pub(super) fn often(list: &str, seconds: u64, times: u32) -> String {
+    format!("{} --hitcount {times}", seen(list, seconds))
 }
 
 impl Plan<'_> {

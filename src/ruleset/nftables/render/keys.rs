@@ -1,14 +1,15 @@
-//! What completing a sequence does: one chain for each kind of rights, and one of two rules for each
-//! key.
+//! What completing a sequence does: one chain for each kind of rights, and one of two or three rules for
+//! each key.
 
 use super::chains::forget;
 use super::limits;
-use super::sets::claim_name;
+use super::sets::{claim_name, logged_name};
 use super::source;
 use crate::automaton::State;
 use crate::knock::Knock;
 use crate::policy::{Fleet, Key, KeyKind, Log, Opening, Policy, scratch_id, show};
 use crate::ruleset::Family;
+use crate::ruleset::log_prefix;
 use crate::ruleset::nftables::script::{Chain, time};
 use crate::ruleset::nftables::{
     BURNING, BURNT, Kept, classid, counter, key_chain, scratch_chain, scratch_key_chain, set_name,
@@ -71,23 +72,73 @@ fn chain_of(policy: &Policy, key: &Key, opens: &str, done: &str) -> Chain {
     }
     let id = classid(key.name.id());
     chain.rule(format!("meta priority set {id} jump {opens}"));
-    let (last, others) = match doors.chunks(LOGS_PER_RULE).collect::<Vec<_>>().split_last() {
-        Some((last, others)) => (last.to_vec(), others.concat()),
-        None => (Vec::new(), Vec::new()),
+    if policy.log == Log::Kernel {
+        // A source that is not to be told of comes back with another priority.
+        for rule in logs(&doors, key, &["level info".to_string()]) {
+            chain.rule(format!("meta priority {id} {rule}"));
+        }
+    }
+    // Programs that listen hear of every opening.
+    let told = logs(&doors, key, &groups(policy));
+    let (last, others) = match told.split_last() {
+        Some((last, others)) => (format!(" {last}"), others),
+        None => (String::new(), &[][..]),
     };
-    let logs = |doors: &[&str]| -> String {
-        let logs = doors.iter().map(|door| logged(policy, door, key));
-        logs.collect()
-    };
-    for some in others
-        .chunks(LOGS_PER_RULE)
-        .filter(|_| policy.log != Log::Off || policy.fleet.is_some())
-    {
-        chain.rule(logs(some).trim_start());
+    for rule in others {
+        chain.rule(rule);
     }
     let counter = counter(&key.name);
-    chain.rule(format!("counter name \"{counter}\"{} {done}", logs(&last)));
+    chain.rule(format!("counter name \"{counter}\"{last} {done}"));
     chain
+}
+
+/// Returns to a key's chain; with another priority where the kernel's log is not told of the source again. Where the set
+/// is full, it is.
+pub(super) fn told() -> Chain {
+    let about = "No source fills the kernel's log. Its first opening is always told.";
+    let mut chain = Chain::new(TOLD, &[about]);
+    for family in Family::BOTH {
+        let (saddr, logged, limit) = (family.saddr(), logged_name(family), limits::lines());
+        chain.rule(format!(
+            "update @{logged} {{ {saddr} . meta priority limit rate over {limit} }} meta priority set 0:0 return"
+        ));
+    }
+    chain
+}
+
+const TOLD: &str = "told";
+
+/// How a chain ends that has granted what it should.
+fn granted(policy: &Policy) -> String {
+    match policy.log {
+        Log::Kernel => format!("goto {TOLD}"),
+        Log::Nflog(_) | Log::Off => "return".to_string(),
+    }
+}
+
+/// Where programs listen.
+fn groups(policy: &Policy) -> Vec<String> {
+    let own = match policy.log {
+        Log::Nflog(group) => Some(group),
+        Log::Kernel | Log::Off => None,
+    };
+    // Those who read the log are not disturbed: one program at a time can listen to a group.
+    let fleet = policy.fleet.as_ref().map(|Fleet { group, .. }| *group);
+    let groups = own.into_iter().chain(fleet);
+    groups.map(|group| format!("group {group}")).collect()
+}
+
+/// The rules that tell of an opening of these doors at each of some places.
+fn logs(doors: &[&str], key: &Key, places: &[String]) -> Vec<String> {
+    let each = doors.iter().flat_map(|door| {
+        let prefix = log_prefix::whole(door, key.name.as_str());
+        places
+            .iter()
+            .map(move |place| format!("log prefix \"{prefix}\" {place}"))
+    });
+    let each: Vec<String> = each.collect();
+    let rules = each.chunks(LOGS_PER_RULE);
+    rules.map(|some| some.join(" ")).collect()
 }
 
 /// Far below the 128 expressions of a rule.
@@ -144,14 +195,15 @@ impl<'p> Opens<'p> {
             for (index, part) in parts.into_iter().enumerate() {
                 let own = format!("{name}-{}", index + 1);
                 all.rule(format!("jump {own}"));
-                chains.push(grant(policy, Chain::new(own, &[]), part, rights));
+                chains.push(grant(policy, Chain::new(own, &[]), part, rights, "return"));
             }
+            all.rule(granted(policy));
             chains.insert(0, all);
             return chains;
         };
         let mut chain = Chain::new(name, &[]);
         limits::no_more_than_a_share(&mut chain, policy, part, refused(rights.token));
-        vec![grant(policy, chain, part, rights)]
+        vec![grant(policy, chain, part, rights, &granted(policy))]
     }
 }
 
@@ -159,12 +211,13 @@ impl<'p> Opens<'p> {
 /// fit both.
 const DOORS_PER_RULE: usize = 2;
 
-/// Grants some doors and returns, or forgets and leaves.
+/// Grants some doors and ends as `done` says, or forgets and leaves.
 fn grant(
     policy: &Policy,
     mut chain: Chain,
     opens: &[Opening],
     Rights { once, token, .. }: Rights<'_>,
+    done: &str,
 ) -> Chain {
     let rights: Vec<String> = opens
         .iter()
@@ -199,7 +252,7 @@ fn grant(
             })
             .collect();
         let updates = updates.join(" ");
-        chain.rule(format!("{updates} return comment \"{rights}\""));
+        chain.rule(format!("{updates} {done} comment \"{rights}\""));
     }
     chain.note("The set is full.");
     chain.rule(refused(token));
@@ -217,20 +270,6 @@ pub(super) fn crowded() -> Chain {
     forget(&mut chain);
     chain.rule("goto leave");
     chain
-}
-
-fn logged(policy: &Policy, door: &str, key: &Key) -> String {
-    let prefix = format!("toctoc: opened door={door} key={} ", key.name);
-    let own = match policy.log {
-        Log::Kernel => format!(" log prefix \"{prefix}\" level info"),
-        Log::Nflog(group) => format!(" log prefix \"{prefix}\" group {group}"),
-        Log::Off => String::new(),
-    };
-    match &policy.fleet {
-        // Those who read the log are not disturbed: one program at a time can listen to a group.
-        Some(Fleet { group, .. }) => format!("{own} log prefix \"{prefix}\" group {group}"),
-        None => own,
-    }
 }
 
 fn moment(seconds: i64) -> String {

@@ -39,6 +39,19 @@ pub(super) fn steps(policy: &Policy, family: Family) -> Limit {
     Limit { rate, burst: BURST }
 }
 
+/// The openings of a source by one key that the kernel's log tells of: the first ones, and one a second.
+pub(super) fn lines() -> Limit {
+    Limit {
+        rate: rate(1, Duration::from_secs(1)),
+        burst: LINES,
+    }
+}
+
+const LINES: u32 = 10;
+
+/// After such a rest there may be as many lines as at first.
+pub(super) const LINES_FOR: Duration = Duration::from_secs(LINES as u64);
+
 /// The name of the set that counts what each IPv6 network was granted.
 pub(super) const CROWD: &str = "crowd";
 

@@ -14,15 +14,15 @@ use super::script::Script;
 use super::{SHUT_OUT, WRONG, classid, counter};
 use crate::automaton::Automaton;
 use crate::knock::{GrantPrefix, SequenceIndex};
-use crate::policy::{Key, KeyKind, Policy, show};
+use crate::policy::{Key, KeyKind, Log, Policy, show};
 use crate::ruleset::Family;
 use chains::{
     arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
 use sets::{
-    arrivals, burnt, claim, crowd, heard, kept_sets, once_sets, ports, progress, revoked, steady,
-    steps, terms,
+    arrivals, burnt, claim, crowd, heard, kept_sets, logged, once_sets, ports, progress, revoked,
+    steady, steps, terms,
 };
 
 /// Compiles a policy. `automaton` is that of the same policy.
@@ -69,6 +69,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     if policy.keys.iter().any(knocks) {
         chains.push(keys::crowded());
     }
+    if policy.log == Log::Kernel && !policy.keys.is_empty() {
+        chains.push(keys::told());
+    }
     for number in 0..opens.0.len() {
         chains.extend(opens.chains(number, policy));
     }
@@ -102,6 +105,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     sets.extend(steady(policy));
     if !policy.keys.is_empty() {
         sets.push(crowd(policy));
+        if policy.log == Log::Kernel {
+            sets.extend(logged(policy));
+        }
     }
     if policy.has_once() {
         sets.extend(claim(policy));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::limits::{CROWD, crowd_for};
+use super::limits::{CROWD, LINES_FOR, crowd_for};
 use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::Protocol;
 use crate::policy::{KeyKind, Policy, SequenceIndex};
@@ -171,6 +171,27 @@ pub(super) fn steady(policy: &Policy) -> Vec<Set> {
             elements: Vec::new(),
         })
         .to_vec()
+}
+
+/// What limits the lines in the kernel's log. Where it is full, all openings are logged.
+pub(super) fn logged(policy: &Policy) -> Vec<Set> {
+    let comment = "How often a source has opened of late with a key: the log does not tell of all.";
+    Family::BOTH
+        .map(|family| Set {
+            comment: first_only(family, comment),
+            name: logged_name(family),
+            types: format!("{} . classid", family.address_type()),
+            kind: SetKind::Fresh {
+                size: policy.max_sources,
+                timeout: LINES_FOR,
+            },
+            elements: Vec::new(),
+        })
+        .to_vec()
+}
+
+pub(super) fn logged_name(family: Family) -> String {
+    format!("logged{}", family.digit())
 }
 
 pub(super) fn claim(policy: &Policy) -> Vec<Set> {

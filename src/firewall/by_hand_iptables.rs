@@ -1,0 +1,103 @@
+//! Grants given and taken by the administrator, on the lists of iptables.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::by_hand::{End, Opening, Request};
+use super::{Failure, Firewall, Iptables, Left, list_size};
+use crate::policy::Name;
+use crate::ruleset::iptables::{self, GrantList, Holder, Leaving, Saved};
+use crate::ruleset::{Family, Spared, granted_network};
+
+/// Grants a source a door, on the list of those who were let in by hand for so long. `running` is each family with our
+/// chains in it.
+pub(super) fn open(
+    firewall: &Firewall,
+    running: &[(Family, Saved)],
+    request: &Request<'_>,
+) -> Result<Opening, Failure> {
+    let Request {
+        door,
+        source,
+        open_for,
+        caller,
+    } = *request;
+    let family = Family::of(source.addr());
+    let mut of_family = running.iter().filter(|(f, _)| *f == family);
+    let (_, saved) = of_family.next().ok_or_else(|| {
+        Failure::unchanged(format!(
+            "the running firewall guards nothing for {source}'s family"
+        ))
+    })?;
+    if open_for.subsec_nanos() != 0 {
+        return Err(Failure::unchanged(
+            "iptables counts whole seconds: write for example `--for 90s`",
+        ));
+    }
+    let prefix = iptables::prefix_of(saved).unwrap_or(family.longest_prefix());
+    let network = granted_network(source, prefix).map_err(Failure::unchanged)?;
+    let list = GrantList {
+        family,
+        prefix,
+        door: door.clone(),
+        holder: Holder::ByHand,
+        seconds: open_for.as_secs(),
+        once: false,
+    };
+    let guests = iptables::names::guests(family, prefix, door);
+    let leaving = match list_size() {
+        Some(size) => {
+            let spared = Spared { network, caller };
+            Iptables::lists()?.make_room(&list, network.addr(), size as usize, &spared)
+        }
+        None => Leaving::default(),
+    };
+    let new_list = iptables::add_list(saved, &list);
+    if let Some(text) = &new_list {
+        firewall.iptables.restore(family, text)?;
+    }
+    let began = |failure| Failure {
+        left: Left::Changed,
+        ..failure
+    };
+    let known = leaving
+        .off
+        .iter()
+        .try_for_each(|(name, gone)| Iptables::remove(name, *gone))
+        .and_then(|()| Iptables::add(&guests, network.addr()));
+    known.map_err(|failure| match new_list {
+        Some(_) => began(failure),
+        None => failure,
+    })?;
+    Iptables::add(&list.to_string(), network.addr()).map_err(began)?;
+    // The last opening counts, whether it is longer or shorter.
+    for held in Iptables::lists().map_err(began)?.held() {
+        let same = held.list.door == *door && held.source == network.addr() && !held.list.once;
+        if same && held.list != list {
+            Iptables::remove(&held.list.to_string(), held.source).map_err(began)?;
+        }
+    }
+    let doors: Vec<String> = iptables::doors(saved);
+    let ended = leaving.ended.iter().map(|grant| End::of(grant, &doors));
+    Ok(Opening {
+        network,
+        ended: ended.collect(),
+    })
+}
+
+/// Ends grants, of one door or all, of one source or all. Returns how many there were.
+pub(super) fn close(door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {
+    let mut ended: BTreeSet<(IpAddr, Name, bool)> = BTreeSet::new();
+    for held in Iptables::lists()?.held() {
+        let network = IpNet::new(held.source, held.list.prefix);
+        let network = network.map_or_else(|_| IpNet::from(held.source), |net| net.trunc());
+        let meant = source.is_none_or(|s| s.contains(&network) || network.contains(&s));
+        if meant && door.is_none_or(|door| held.list.door == *door) {
+            Iptables::remove(&held.list.to_string(), held.source)?;
+            ended.insert((held.source, held.list.door, held.list.once));
+        }
+    }
+    Ok(ended.len())
+}
