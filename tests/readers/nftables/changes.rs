@@ -324,7 +324,7 @@ fn ask_again(objects: &mut Vec<Value>) {
 }
 
 /// A chain is called from nowhere any more.
-fn unhook(objects: &mut Vec<Value>, name: &str) {
+fn unhook(objects: &mut [Value], name: &str) {
     let chain = object(objects, "chain", name).as_object_mut().unwrap();
     chain.retain(|field, _| !["hook", "type", "prio", "policy"].contains(&field.as_str()));
 }
