@@ -71,6 +71,17 @@ pub struct World {
     directory: TempDir,
 }
 
+/// Ends those who wait for the end of a trial: they would keep the namespaces for as long.
+impl Drop for World {
+    fn drop(&mut self) {
+        let server = self.lab.server.pid().to_string();
+        let of_server = ["--ns", server.as_str(), "--nslist", "net"];
+        let mut end = Command::new("pkill");
+        end.args(["-KILL", "-f"]).args(of_server).arg("rollback --trial");
+        let _nobody_waits = end.status();
+    }
+}
+
 impl World {
     /// Two hosts without a policy.
     pub fn bare() -> World {
