@@ -1,4 +1,4 @@
-//! The commands of the README and of the guide, run as they stand, with the output that stands beside them.
+//! The commands of the README and of the pages that show how things are done, run as they stand, with the output that stands beside them.
 //!
 //! `<!-- file: PATH -->` before a block makes it a file; `<!-- run: HOST -->` runs its lines that
 //! begin with `#` or `$` on that host and holds what they print against what follows (`[..]` stands
@@ -50,7 +50,17 @@ fn shell(host: &Host, home: &Path, line: &str) -> (String, Option<i32>) {
 
 #[test]
 fn the_readme_is_true() {
-    is_true("README.md", 12);
+    is_true("README.md", 7);
+}
+
+#[test]
+fn the_tour_is_true() {
+    is_true("docs/tour.md", 20);
+}
+
+#[test]
+fn the_page_of_commands_is_true() {
+    is_true("docs/commands.md", 2);
 }
 
 #[test]
@@ -107,8 +117,8 @@ fn what_tcpdump_sees_is_explained() {
     let lab = Lab::new().expect("needs root, or: unshare --user --map-root-user -- cargo test");
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("etc")).unwrap();
-    let readme = fs::read_to_string("README.md").unwrap();
-    let blocks = blocks(&readme);
+    let page = fs::read_to_string("docs/commands.md").unwrap();
+    let blocks = blocks(&page);
     let of = |mark: &str| &blocks.iter().find(|block| block.mark == mark).unwrap().text;
     let policy = of("file: /etc/toctoc/policy.toml").replace("920", "\"53/udp\"");
     fs::write(home.path().join("etc/policy.toml"), policy).unwrap();

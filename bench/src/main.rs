@@ -2,7 +2,7 @@
 //!
 //! `toctoc-bench [SECTION...]`, in the project's directory, measures all sections or those named, prints
 //! the table, says where it ranks anybody differently than the one that is kept, and keeps it: in
-//! docs/figures.csv, in the tables of docs/figures.md and of the README, and in its pictures.
+//! docs/figures.csv, and in the tables and pictures of docs/figures.md.
 
 mod cost;
 mod daemon;
@@ -99,7 +99,7 @@ fn measure(wanted: &[String]) -> io::Result<()> {
     figures::write(&kept, &rows)?;
     report::write(&docs.join("figures.md"), &rows, &figures.notes, &machine()?)?;
     if let Some(table) = summary::table(&rows) {
-        report::write_one(Path::new("README.md"), "summary", &table)?;
+        report::write_one(&docs.join("figures.md"), "summary", &table)?;
     }
     plot::draw(docs, &rows)
 }

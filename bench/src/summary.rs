@@ -1,11 +1,11 @@
-//! The few lines of figures that are in the README.
+//! The few lines of figures that come first in docs/figures.md.
 
 use std::fmt::Write;
 
 use crate::figures::Row;
 use crate::report::grouped;
 
-/// The README's table. `None` when something of it was not measured.
+/// That table. `None` when something of it was not measured.
 pub fn table(rows: &[Row]) -> Option<String> {
     let median = |section: &str, what: &str, who: &str, at: u64| {
         let named = |row: &&Row| {
@@ -112,7 +112,7 @@ pub fn table(rows: &[Row]) -> Option<String> {
     ];
     let mut table = "| | toctoc | beside it |\n|---|---|---|\n".to_string();
     for (what, anchor, ours, theirs) in lines {
-        let link = format!("[{what}](docs/figures.md#{anchor})");
+        let link = format!("[{what}](#{anchor})");
         let _ = writeln!(table, "| {link} | {ours} | {theirs} |");
     }
     Some(table)

@@ -9,7 +9,7 @@ use toctoc::lab::SERVER;
 
 use crate::world::World;
 
-/// The sequence of the README's classic, as the command line has it.
+/// The sequence of the tour's classic, as the command line has it.
 pub const SEQUENCE: &str = "443,2387,920,18357,50";
 
 /// A person on the client, with a home of their own.

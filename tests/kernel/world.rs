@@ -27,7 +27,7 @@ pub const SHUT: Duration = Duration::from_millis(250);
 /// How long something that should happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The README's own policy.
+/// The tour's own policy.
 pub const YVES: &str = r#"
 [door.ssh]
 ports = [22]

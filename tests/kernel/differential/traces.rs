@@ -15,7 +15,7 @@ pub const BEAT: Duration = Duration::from_millis(1300);
 /// The last beat.
 const END: usize = 5;
 
-/// More steps of one source in a second than nftables has room for are forgotten (the README says so).
+/// More steps of one source in a second than nftables has room for are forgotten (docs/limits.md says so).
 const STEPS: usize = 14;
 
 /// One packet of a source.
