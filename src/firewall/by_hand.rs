@@ -68,28 +68,19 @@ pub fn open(
     known(&running, door)?;
     let caller = caller::connection().map(|connection| connection.from.ip());
     let mut done: Option<Opening> = None;
+    let request = Request {
+        door,
+        source,
+        open_for,
+        caller,
+    };
     if let Some(listing) = running.nftables.take() {
-        let opening = Request {
-            door,
-            source,
-            open_for,
-            caller,
-        };
-        done = Some(open_nftables(&firewall.nft, listing, &opening)?);
+        done = Some(open_nftables(&firewall.nft, listing, &request)?);
     }
     if !running.iptables.is_empty() {
-        let request = Request {
-            door,
-            source,
-            open_for,
-            caller,
-        };
         let opened = by_hand_iptables::open(firewall, &running.iptables, &request);
         let opened = opened.map_err(|failure| match done {
-            Some(_) => Failure {
-                left: Left::Changed,
-                ..failure
-            },
+            Some(_) => failure.after_a_part(),
             None => failure,
         })?;
         let before = done.map(|opening| opening.ended).unwrap_or_default();
@@ -110,12 +101,12 @@ pub(super) struct Request<'r> {
     pub caller: Option<IpAddr>,
 }
 
-/// How often a door is opened anew that could not be, since the sets had changed meanwhile or the kernel has not
-/// tidied up yet: that takes it a second.
+/// Attempts to open a door before it is given up, one after each [`PAUSE`]. An attempt fails when the sets have changed
+/// meanwhile, or when elements whose time is over still take up room: the kernel tidies up once a second.
 const TRIES: u32 = 40;
 
-/// From then on a grant ends, whatever the listing shows.
-const PATIENT_TRIES: u32 = 25;
+/// Attempts after which a live grant ends even if the listing shows room.
+const TRIES_BEFORE_ONE_ENDS: u32 = 25;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,7 +116,7 @@ fn open_nftables(
     request: &Request<'_>,
 ) -> Result<Opening, Failure> {
     for number in 0..TRIES {
-        let room = match number < PATIENT_TRIES {
+        let room = match number < TRIES_BEFORE_ONE_ENDS {
             true => Room::Listed,
             false => Room::Taken,
         };
@@ -185,7 +176,11 @@ pub fn close(
         (ended, told) = close_nftables(&firewall.nft, listing, door, source)?;
     }
     if !running.iptables.is_empty() {
-        ended += by_hand_iptables::close(door, source)?;
+        let closed = by_hand_iptables::close(door, source);
+        ended += closed.map_err(|failure| match ended {
+            0 => failure,
+            _ => failure.after_a_part(),
+        })?;
     }
     Record::note_closed(&firewall.state, door, source)?;
     Ok(Closed { ended, told })
@@ -205,8 +200,12 @@ fn close_nftables(
     let mut clean = 0;
     for _ in 0..20 {
         let change = nftables::close(&listing, door, source);
+        let after = |failure: Failure| match ended {
+            0 => failure,
+            _ => failure.after_a_part(),
+        };
         if !change.edits.is_empty() {
-            nft.edit(&change.edits.awake())?;
+            nft.edit(&change.edits.awake()).map_err(after)?;
         }
         ended += change.removed;
         told |= change.noted;
@@ -214,17 +213,17 @@ fn close_nftables(
         if clean == 2 {
             return Ok((ended, told));
         }
-        let left = match ended {
-            0 => Left::Unchanged,
-            _ => Left::Unknown,
+        let after = |failure: Failure| match ended {
+            0 => failure,
+            _ => failure.after_a_part(),
         };
-        match nft.list_grants().map_err(|f| Failure { left, ..f })? {
+        match nft.list_grants().map_err(after)? {
             Some(again) => listing = again,
             None => return Ok((ended, told)),
         }
     }
     Err(Failure {
-        left: Left::Unknown,
+        left: Left::Partly,
         message: format!(
             "{ended} grants are ended, and there are new ones each time: who knocks gets in again; \
              take away the key (in the policy, then `toctoc apply`)"

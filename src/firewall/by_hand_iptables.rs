@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::by_hand::{End, Opening, Request};
-use super::{Failure, Firewall, Iptables, Left, list_size};
+use super::{Failure, Firewall, Iptables, list_size};
 use crate::policy::Name;
 use crate::ruleset::iptables::{self, GrantList, Holder, Leaving, Saved};
 use crate::ruleset::{Family, Spared, granted_network};
@@ -58,25 +58,20 @@ pub(super) fn open(
     if let Some(text) = &new_list {
         firewall.iptables.restore(family, text)?;
     }
-    let began = |failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
-    let known = leaving
-        .off
-        .iter()
-        .try_for_each(|(name, gone)| Iptables::remove(name, *gone))
-        .and_then(|()| Iptables::add(&guests, network.addr()));
-    known.map_err(|failure| match new_list {
-        Some(_) => began(failure),
-        None => failure,
+    for (name, gone) in &leaving.off {
+        Iptables::remove(name, *gone).map_err(Failure::after_a_part)?;
+    }
+    let known = Iptables::add(&guests, network.addr());
+    known.map_err(|failure| match leaving.off.is_empty() && new_list.is_none() {
+        true => failure,
+        false => failure.after_a_part(),
     })?;
-    Iptables::add(&list.to_string(), network.addr()).map_err(began)?;
+    Iptables::add(&list.to_string(), network.addr()).map_err(Failure::after_a_part)?;
     // The last opening counts, whether it is longer or shorter.
-    for held in Iptables::lists().map_err(began)?.held() {
+    for held in Iptables::lists().map_err(Failure::after_a_part)?.held() {
         let same = held.list.door == *door && held.source == network.addr() && !held.list.once;
         if same && held.list != list {
-            Iptables::remove(&held.list.to_string(), held.source).map_err(began)?;
+            Iptables::remove(&held.list.to_string(), held.source).map_err(Failure::after_a_part)?;
         }
     }
     let doors: Vec<String> = iptables::doors(saved);
@@ -95,7 +90,11 @@ pub(super) fn close(door: Option<&Name>, source: Option<IpNet>) -> Result<usize,
         let network = network.map_or_else(|_| IpNet::from(held.source), |net| net.trunc());
         let meant = source.is_none_or(|s| s.contains(&network) || network.contains(&s));
         if meant && door.is_none_or(|door| held.list.door == *door) {
-            Iptables::remove(&held.list.to_string(), held.source)?;
+            let removed = Iptables::remove(&held.list.to_string(), held.source);
+            removed.map_err(|failure| match ended.is_empty() {
+                true => failure,
+                false => failure.after_a_part(),
+            })?;
             ended.insert((held.source, held.list.door, held.list.once));
         }
     }

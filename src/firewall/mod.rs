@@ -108,8 +108,9 @@ pub enum Left {
     Changed,
     /// The rules are as they were, and what opens once does not until the next apply.
     Stopped,
-    /// The program that writes was cut off, and what was read back does not tell; or only a part was
-    /// done.
+    /// Some grants were given or ended, and not all that should be.
+    Partly,
+    /// The program that writes was cut off, and what was read back does not tell.
     Unknown,
 }
 
@@ -119,6 +120,15 @@ impl Failure {
             message: message.into(),
             left: Left::Unchanged,
         }
+    }
+
+    /// The failure of a later part of what was asked for, when an earlier part was done.
+    fn after_a_part(self) -> Failure {
+        let left = match self.left {
+            Left::Unchanged | Left::Changed => Left::Partly,
+            other => other,
+        };
+        Failure { left, ..self }
     }
 }
 
@@ -130,6 +140,7 @@ impl fmt::Display for Failure {
             Left::Stopped => {
                 "doors are shut to strangers as before, other keys open them, grants stay"
             }
+            Left::Partly => "a part of it was done: `toctoc status` shows which grants there are",
             Left::Unknown => {
                 "whether the running firewall was changed is not known; see `toctoc status`"
             }

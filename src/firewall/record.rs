@@ -502,7 +502,7 @@ impl Record {
                 message: format!(
                     "{message}; a rollback of the policy on trial would bring closed grants back"
                 ),
-                left: super::Left::Changed,
+                left: super::Left::Partly,
             }),
         }
     }

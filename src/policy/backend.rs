@@ -55,7 +55,7 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             )
             .label("not with iptables")
             .help(format!(
-                "doors are shut before connection tracking, and iptables rejects after it only; \
+                "doors are shut in the tables raw and mangle, and iptables can reject only in the table filter; \
                      write `closed = \"drop\"`, {WAY_OUT}"
             )),
         );

@@ -1,7 +1,7 @@
 //! `toctoc heal`
 
 use super::refill::OF_THE_PAST;
-use super::{Answer, complain};
+use super::{Answer, complain, own_namespace};
 use crate::firewall::Firewall;
 use crate::firewall::heal::{Healed, Outcome, heal};
 use crate::firewall::tokens::clocks;
@@ -12,6 +12,10 @@ const SHOWN: usize = 3;
 
 /// Says nothing when nothing is wrong: a timer runs it every half minute.
 pub(super) fn run() -> Answer {
+    if !own_namespace::is_root() {
+        complain("heal needs root (try with sudo)");
+        return Answer::CouldNot;
+    }
     let healing = match heal(&Firewall::default(), clocks()) {
         Ok(healing) => healing,
         Err(failure) => {
@@ -36,7 +40,7 @@ fn told(healed: &Healed) -> Answer {
         found.push(format!("and {} more", healed.found.len() - SHOWN));
     }
     complain(&format!(
-        "somebody changed our rules: {}\n\
+        "toctoc's rules were missing or changed: {}\n\
          restored {path} as it was applied last; a door may have been open to strangers for up to {}",
         found.join("; "),
         show(std::time::Duration::from_secs(healed.unseen.as_secs() + 1))

@@ -54,7 +54,6 @@ pub(super) enum Command {
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
     Refill(refill::Arguments),
     /// Restore what was applied, if somebody has changed it (a timer does, every half minute).
-    #[command(hide = true)]
     Heal,
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
     Status(status::Arguments),

@@ -284,6 +284,9 @@ pub(super) fn text(status: &Status) -> String {
                 "  ... and {more} more: it may hold another policy than this file"
             );
         }
+        text.push_str(
+            "  `toctoc heal` restores what was applied last; `toctoc apply` applies the file\n",
+        );
     }
     if status.backend == "iptables" {
         let room = status.max_sources;
@@ -501,9 +504,14 @@ fn state(status: &Status, door: &DoorStatus) -> String {
     // Who is in here and at another host is one.
     let sources: BTreeSet<&str> = door.grants.iter().map(|g| g.source.as_str()).collect();
     let state = match sources.len() {
+        0 if status.rules_differ => "MAY BE OPEN to all: its rules were changed".to_string(),
         0 if !status.drift.is_empty() => "no grants".to_string(),
         0 if status.open_on.is_empty() && !status.gaps.is_empty() => "not known".to_string(),
         0 => format!("closed to all{}", on(status)),
+        holders if status.rules_differ => {
+            let holders = count(holders, "source");
+            format!("open to {holders}, MAYBE TO ALL: its rules were changed")
+        }
         holders => format!("open to {}", count(holders, "source")),
     };
     let past = match status.open_on.as_slice() {

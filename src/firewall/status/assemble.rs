@@ -45,6 +45,7 @@ pub(super) fn status(
         guarded,
         other,
         drifts,
+        rules_differ,
         doors,
         grants,
         elsewhere,
@@ -57,6 +58,7 @@ pub(super) fn status(
         wait,
     } = observed;
     let waiting = wait.map(|wait| wait.to_string());
+    let crowded = no_room(policy, &grants);
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
         let others = elsewhere.iter().filter(|grant| grant.door == name.id());
@@ -124,7 +126,12 @@ pub(super) fn status(
         gaps: guard.gaps,
         noted: Noted::default(),
         fleet: None,
-        warnings: guard.notes.into_iter().chain(waiting).collect(),
+        warnings: guard
+            .notes
+            .into_iter()
+            .chain(waiting)
+            .chain(crowded)
+            .collect(),
         doors: doors.collect(),
         allowed: policy.firewall.as_ref().map(|firewall| {
             let ports = firewall.allow.iter();
@@ -156,8 +163,25 @@ pub(super) fn status(
         wrong,
         shut_out,
         drift: drifts.iter().map(Drift::to_string).collect(),
+        rules_differ,
         max_sources: policy.max_sources,
     }
+}
+
+/// Says so where nobody new gets in, for want of room. (A list of iptables drops its oldest entry instead.)
+fn no_room(policy: &Policy, grants: &[Grant]) -> Option<String> {
+    let most = policy.max_sources;
+    let is_full = |is_v4: bool| {
+        let of_family = grants.iter().filter(|grant| grant.source.addr().is_ipv4() == is_v4);
+        of_family.count() >= most as usize
+    };
+    let is_full = policy.backend == Backend::Nftables && (is_full(true) || is_full(false));
+    is_full.then(|| {
+        format!(
+            "NO ROOM for more grants: all {most} (`max_sources`) are given, and right knocks open nothing; \
+             `toctoc close` ends grants, a larger `max_sources` makes room"
+        )
+    })
 }
 
 /// How long it is until a key expires.

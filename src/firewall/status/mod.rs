@@ -26,6 +26,9 @@ pub struct Status {
     pub applied: bool,
     /// What differs, one sentence each.
     pub drift: Vec<String>,
+    /// Whether rules are among what differs: a door may be open then although something guards it.
+    #[serde(default)]
+    pub rules_differ: bool,
     pub doors: Vec<DoorStatus>,
     /// With `[firewall]`, the ports that are open to everyone; everything else is dropped.
     pub allowed: Option<Vec<String>>,

@@ -31,6 +31,8 @@ pub(super) struct Observed {
     /// What of the policy's doors the other backend guards, in their order, if it has rules at all.
     pub(super) other: Option<Vec<bool>>,
     pub(super) drifts: Vec<Drift>,
+    /// Whether rules are among what differs.
+    pub(super) rules_differ: bool,
     pub(super) doors: Vec<String>,
     pub(super) grants: Vec<Grant>,
     /// Those of other hosts.
@@ -132,12 +134,14 @@ fn observe_nftables(
         };
         return Ok(nothing);
     };
+    let is_stopped = journal.as_ref().is_some_and(|journal| journal.clean);
+    let mut rules_differ = false;
     let drifts = if listing.dormant {
-        let what = "is dormant and guards no door (`toctoc apply` wakes it)";
-        vec![Drift::new("table inet toctoc", what)]
+        vec![Drift::new("table inet toctoc", "is dormant and guards no door")]
     } else {
         let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut drifts = compare(&expected, &listing);
+        rules_differ = !drifts.is_empty() && !is_stopped;
         if drifts.is_empty() {
             note(firewall, &script, before);
         }
@@ -149,9 +153,15 @@ fn observe_nftables(
         }
         drifts
     };
+    let guarded = match rules_differ {
+        true => whole(policy, |port| listing.guards_port(port)),
+        false => Vec::new(),
+    };
     Ok(Observed {
         applied: !listing.dormant,
+        guarded,
         drifts,
+        rules_differ,
         used_up: used_up(journal.as_ref(), &listing).filter(|_| !is_broken),
         wait: journal.and_then(|journal| wait(journal, policy, now)),
         ..nftables(policy, &listing)
@@ -231,7 +241,7 @@ fn revived(journal: Option<&Journal>, policy: &Policy, listing: &Listing) -> Opt
 
 /// Grants of the past count again.
 fn copied() -> Drift {
-    let what = "was loaded from a saved ruleset (`toctoc apply` ends what that granted)";
+    let what = "was loaded from a saved ruleset: what that granted is of the past";
     Drift::new("table inet toctoc", what)
 }
 
@@ -257,6 +267,7 @@ fn observe_iptables(
         let drifts = apply_iptables::differences(programs, policy, automaton, *family, saved)?;
         observed.drifts.extend(drifts);
     }
+    observed.rules_differ = !observed.drifts.is_empty();
     Ok(observed)
 }
 

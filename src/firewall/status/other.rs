@@ -81,6 +81,6 @@ pub(super) fn of_the_other(backend: Backend, applied: bool) -> Drift {
 pub fn table_missing() -> Drift {
     Drift::new(
         "table inet toctoc",
-        "is missing and guards no door (`toctoc apply` brings it back)",
+        "is missing and guards no door",
     )
 }

@@ -13,8 +13,8 @@ pub fn compare(family: Family, expected: &Saved, actual: &Saved) -> Vec<Drift> {
     };
     let mut drifts = Vec::new();
     if actual.is_empty() && !expected.is_empty() {
-        let what = "are missing and guard no door (`toctoc apply` brings them back)";
-        return vec![Drift::new(format!("{program}: our chains"), what)];
+        let part = format!("{program}: our chains");
+        return vec![Drift::new(part, "are missing and guard no door")];
     }
     let nothing = SavedTable::default();
     let names = expected.tables.keys().chain(actual.tables.keys());
