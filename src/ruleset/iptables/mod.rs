@@ -40,6 +40,7 @@
 
 mod change;
 mod compare;
+mod hook;
 mod lists;
 pub mod names;
 mod observe;
@@ -59,7 +60,7 @@ pub use script::Script;
 /// The comment of rules for lists that the policy itself does not make.
 const KEPT: &str = "kept";
 
-/// The comment of rules that let in who has passed a door.
+/// The comment of rules that let in packets which have passed a door.
 const DOOR: &str = "door";
 
 /// The comment of the rule that counts a key's openings.

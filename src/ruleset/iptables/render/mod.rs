@@ -16,7 +16,7 @@ use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::{KeyIndex, Knock, Protocol};
 use crate::policy::{Key, Opening, Policy, show};
 use crate::ruleset::Family;
-pub use doors::{At, kept_ends, kept_rule};
+pub use doors::{kept_ends, kept_rule};
 
 /// Compiles a policy for one family. `automaton` is that of the same policy; `kept` are lists of
 /// grants that the policy itself does not make: by hand, carried over, of a time that has changed.
@@ -79,7 +79,7 @@ struct Plan<'p> {
     own: Vec<GrantList>,
     /// Where each state is kept. A state that could only be echoed without effect has no place.
     spots: BTreeMap<State, Spot>,
-    /// What each knock does to those who are not midway.
+    /// The step of each knock from a source that is not midway.
     first: BTreeMap<Knock, Step>,
     /// The knock that led to each state: its echo.
     echoes: BTreeMap<State, Knock>,
@@ -203,10 +203,13 @@ fn header(policy: &Policy, family: Family) -> Vec<String> {
         "A packet goes: toctoc -> toctoc-ports -> toctoc-door-NAME, or toctoc-tcp-PORT ->".to_string(),
         "toctoc-knock-KEY-N (stands there now), toctoc-opens-KEY (may pass now) or toctoc-forget."
             .to_string(),
+        "Before delivery (mangle INPUT): toctoc-inner -> toctoc-inner-tcp -> toctoc-inner-door-NAME:"
+            .to_string(),
+        "the door again.".to_string(),
         String::new(),
         "The lists are in /proc/net/xt_recent. A source is on at most one list of progress: where it"
             .to_string(),
-        "stands in a sequence. Doors are let open by the lists named after them.".to_string(),
+        "stands in a sequence. A door is open to the sources on the lists that bear its name.".to_string(),
     ]
 }
 
