@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 pub use read::Others;
 
-use super::links::{Link, Links, addresses, unheard};
+use super::links::{Link, Links, addresses, addresses_without_knocks};
 use crate::knock::Protocol;
 use crate::policy::ways::{To, Way};
 use crate::policy::{Interfaces, Policy};
@@ -31,14 +31,20 @@ pub fn about_this_host(policy: &Policy) -> Vec<String> {
 
 /// The same, where the rules of others were read.
 pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
-    let unheard = unheard();
     let mut found = Vec::new();
-    if !unheard.is_empty() {
-        let shown: Vec<String> = unheard.iter().take(4).map(IpAddr::to_string).collect();
-        found.push(format!(
-            "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
-            shown.join(", ")
-        ));
+    match addresses_without_knocks() {
+        Ok(deaf) if deaf.is_empty() => {}
+        Ok(deaf) => {
+            let shown: Vec<String> = deaf.iter().take(4).map(IpAddr::to_string).collect();
+            found.push(format!(
+                "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
+                shown.join(", ")
+            ));
+        }
+        Err(error) => found.push(format!(
+            "the kernel does not tell this host's addresses ({error}): whether knocks are heard at all of them is not \
+             known"
+        )),
     }
     let links = Links::read().unwrap_or_default();
     let interfaces = comes_by(policy, &links);
