@@ -10,6 +10,7 @@ mod saved;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 
 pub use read::Others;
@@ -32,24 +33,29 @@ pub fn about_this_host(policy: &Policy) -> Vec<String> {
 /// The same, where the rules of others were read.
 pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
     let mut found = Vec::new();
-    match addresses_without_knocks() {
-        Ok(deaf) if deaf.is_empty() => {}
-        Ok(deaf) => {
-            let shown: Vec<String> = deaf.iter().take(4).map(IpAddr::to_string).collect();
-            found.push(format!(
-                "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
-                shown.join(", ")
-            ));
-        }
-        Err(error) => found.push(format!(
-            "the kernel does not tell this host's addresses ({error}): whether knocks are heard at all of them is not \
-             known"
-        )),
-    }
+    found.extend(without_knocks(addresses_without_knocks()));
     let links = Links::read().unwrap_or_default();
     let interfaces = comes_by(policy, &links);
     found.extend(drops(policy, &others.tables, &interfaces, &families()));
     found
+}
+
+/// The sentence about addresses of this host at which knocks are not heard.
+fn without_knocks(addresses: io::Result<Vec<IpAddr>>) -> Option<String> {
+    match addresses {
+        Ok(addresses) if addresses.is_empty() => None,
+        Ok(addresses) => {
+            let shown: Vec<String> = addresses.iter().take(4).map(IpAddr::to_string).collect();
+            Some(format!(
+                "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
+                shown.join(", ")
+            ))
+        }
+        Err(error) => Some(format!(
+            "the kernel does not tell this host's addresses ({error}): whether knocks are heard at all of them is not \
+             known"
+        )),
+    }
 }
 
 /// The families that somebody outside could use.

@@ -135,3 +135,20 @@ fn another_name_of_an_interface_is_that_interface() {
     let plain = policy(&["eth0", "ppp0"], "");
     assert_eq!(*there.resolve(&plain), plain);
 }
+
+#[test]
+fn guarded_interfaces_are_told_in_one_form() {
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    let words = |on: &[&str], not_on: &[&str]| guarded_on(&names(on), &names(not_on));
+    assert_eq!(words(&[], &["docker0"]), None);
+    assert_eq!(words(&["eth0"], &[]).unwrap(), "guarded on eth0 only");
+    assert_eq!(
+        words(&["eth0", "eth1"], &["docker0"]).unwrap(),
+        "guarded on eth0, eth1 only, not on docker0"
+    );
+}
