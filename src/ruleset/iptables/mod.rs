@@ -29,7 +29,7 @@
 //!
 //! To forget a source, it must be taken off the list it is on. Which one that is, is not known: each
 //! key's states share a list of their own (the *group*), and all groups share one, so that most
-//! sources are done with at the first look-up. A full list drops whoever was seen longest ago, and it
+//! sources are done with at the first look-up. A full list drops the source that was put there longest ago. It
 //! could drop a source from the one and not the other; therefore a source stands somewhere only if it
 //! is on all three: were a group's list only a short cut, who floods it could no longer be forgotten,
 //! and might guess a sequence knock by knock.

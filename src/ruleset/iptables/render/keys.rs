@@ -247,7 +247,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Who has just opened stands on a spot that knows only the echo of the last knock.
+    /// The spots of sources that have just opened: there, only the echo of the last knock is known.
     fn just_opened(&self, table: &mut Table, protocol: Protocol) {
         let keys = self
             .policy

@@ -87,7 +87,7 @@ struct Plan<'p> {
     ways: BTreeMap<State, Vec<(State, Knock)>>,
     /// How each key's sequence is completed: from where.
     ends: BTreeMap<KeyIndex, Vec<State>>,
-    /// For each key, the spot of those who have just opened with it, if it is worth keeping.
+    /// For each key, the spot of sources that have just opened with it, if it is worth keeping.
     after: Vec<Option<State>>,
 }
 
@@ -120,7 +120,7 @@ impl<'p> Plan<'p> {
             let Some(place) = automaton.place(state) else {
                 continue;
             };
-            // Who has just opened must not begin anew with an echo of the last knock; where no
+            // A source that has just opened must not begin anew with an echo of the last knock; where no
             // sequence begins with it, there is nothing to remember.
             let idle = matches!(place, Place::Done(knock) if !plan.first.contains_key(knock));
             if let Some(spot) = Spot::of(policy, place).filter(|_| !idle) {
@@ -158,8 +158,7 @@ impl<'p> Plan<'p> {
         table
     }
 
-    /// All knocks of one protocol, in order, and whether those who are midway can do anything with
-    /// them.
+    /// All knocks of one protocol, in order, and whether sources midway can do anything with them.
     fn knocks(&self, protocol: Protocol) -> BTreeMap<Knock, bool> {
         let mut knocks: BTreeMap<Knock, bool> =
             self.first.keys().map(|&knock| (knock, false)).collect();
