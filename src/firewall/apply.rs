@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::apply_nftables::MARGIN;
-use super::heal::{is_removed, note_applied};
+use super::heal::{concerns_running, note_applied};
 use super::links::resolved;
 use super::lock::Lock;
 use super::look::Look;
@@ -275,7 +275,7 @@ pub fn remove(
         !table && !Iptables::has_rules().unwrap_or(true)
     };
     let mut removed = remove_locked(firewall, backend, clocks)?;
-    let is_running = |record: &Record| is_removed(record, backend);
+    let is_running = |record: &Record| concerns_running(record, backend);
     if record.as_ref().is_ok_and(is_running) || nothing_left() {
         Sighting::forget();
         let noted = Record::note_removed(&firewall.state);

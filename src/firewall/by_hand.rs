@@ -25,7 +25,7 @@ struct Running {
 
 /// What an opening did.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Opening {
+pub struct GivenByHand {
     /// The source, or its network where grants are by prefix.
     pub network: IpNet,
     /// Grants that ended for want of room.
@@ -62,12 +62,12 @@ pub fn open(
     door: &Name,
     source: IpNet,
     open_for: Duration,
-) -> Result<Opening, Failure> {
+) -> Result<GivenByHand, Failure> {
     let _lock = Lock::take()?;
     let mut running = running(firewall, None)?;
     known(&running, door)?;
     let caller = caller::connection().map(|connection| connection.from.ip());
-    let mut done: Option<Opening> = None;
+    let mut done: Option<GivenByHand> = None;
     let request = Request {
         door,
         source,
@@ -84,7 +84,7 @@ pub fn open(
             None => failure,
         })?;
         let before = done.map(|opening| opening.ended).unwrap_or_default();
-        done = Some(Opening {
+        done = Some(GivenByHand {
             ended: [before, opened.ended].concat(),
             ..opened
         });
@@ -114,7 +114,7 @@ fn open_nftables(
     nft: &Nft,
     mut listing: Listing,
     request: &Request<'_>,
-) -> Result<Opening, Failure> {
+) -> Result<GivenByHand, Failure> {
     for number in 0..TRIES {
         let room = match number < TRIES_BEFORE_ONE_ENDS {
             true => Room::Listed,
@@ -132,7 +132,7 @@ fn open_nftables(
         if nft.edit_as_listed(&opening.edits.awake())? == Edited::Done {
             let doors: Vec<String> = listing.doors().iter().map(|d| d.to_string()).collect();
             let ended = opening.ended.iter().map(|grant| End::of(grant, &doors));
-            return Ok(Opening {
+            return Ok(GivenByHand {
                 network: opening.network,
                 ended: ended.collect(),
             });

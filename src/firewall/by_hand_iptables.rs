@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::by_hand::{End, Opening, Request};
+use super::by_hand::{End, GivenByHand, Request};
 use super::{Failure, Firewall, Iptables, list_size};
 use crate::policy::Name;
 use crate::ruleset::iptables::{self, GrantList, Holder, Leaving, Saved};
@@ -17,7 +17,7 @@ pub(super) fn open(
     firewall: &Firewall,
     running: &[(Family, Saved)],
     request: &Request<'_>,
-) -> Result<Opening, Failure> {
+) -> Result<GivenByHand, Failure> {
     let Request {
         door,
         source,
@@ -76,7 +76,7 @@ pub(super) fn open(
     }
     let doors: Vec<String> = iptables::doors(saved);
     let ended = leaving.ended.iter().map(|grant| End::of(grant, &doors));
-    Ok(Opening {
+    Ok(GivenByHand {
         network,
         ended: ended.collect(),
     })

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::apply::{Applied, apply_locked};
-use super::links::Find;
+use super::links::NamedInterface;
 use super::lock::Lock;
 use super::look::Look;
 use super::record::{Origin, Record};
@@ -82,7 +82,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
 
 /// What is known without reading any rule: whether all is as it was seen last.
 fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failure> {
-    if !Find::are_still(&last.interfaces) {
+    if !NamedInterface::names_unchanged(&last.interfaces) {
         return Ok(None);
     }
     let again = |look: &Look| look.again(firewall, last.backend);
@@ -189,8 +189,8 @@ pub(super) fn note_applied(origin: &Origin, policy: &Policy, applied: &mut Appli
     Sighting::note(origin, policy, verdict);
 }
 
-/// The record of a removal: of the backend that was running, or of all there is.
-pub(super) fn is_removed(record: &Record, removed: Option<Backend>) -> bool {
+/// Returns whether a removal of `backend` (`None`: both) removes what the record calls running.
+pub(super) fn concerns_running(record: &Record, backend: Option<Backend>) -> bool {
     let running = record.running.as_ref();
-    removed.is_none_or(|removed| running.is_some_and(|origin| origin.backend == removed.name()))
+    backend.is_none_or(|backend| running.is_some_and(|origin| origin.backend == backend.name()))
 }

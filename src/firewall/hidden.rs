@@ -5,11 +5,11 @@ use super::{Failure, Iptables};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::names::is_ours;
 
-/// Makes sure that a table which `program` does not show, with these words, holds no chain of ours: nft shows
-/// the names of chains of any table.
+/// Fails unless `table` is free of our chains, by what nft shows of it. `program` did not show the table and printed
+/// `words` instead.
 ///
 /// # Errors
-/// When chains of ours are in it, or that cannot be seen. The error says what is known.
+/// When chains of ours are in it, or nft does not show it either. The error says what is known.
 pub fn holds_nothing_of_ours(
     family: Family,
     table: &str,
@@ -32,11 +32,11 @@ pub fn holds_nothing_of_ours(
     )))
 }
 
-/// Makes sure that rules of ours are shown wherever the kernel keeps their lists. `shown` are the families
+/// Fails if the kernel keeps lists of ours for a family in which no rules of ours were shown. `shown` are the families
 /// in which some were.
 ///
 /// # Errors
-/// When they are not.
+/// When rules of ours are loaded that were not shown.
 pub fn none_is_missing(shown: &[Family]) -> Result<(), Failure> {
     for family in Iptables::families() {
         if !shown.contains(&family) && Iptables::has_rules_of(family)? {
@@ -51,7 +51,7 @@ pub fn none_is_missing(shown: &[Family]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to say of such a table.
+/// The message about such a table.
 pub fn not_shown(family: Family, table: &str, program: &str, words: &str) -> String {
     let (name, words) = (name(family), words.trim_start_matches(['#', ' ']));
     format!(
@@ -69,7 +69,7 @@ fn title(family: Family) -> &'static str {
     }
 }
 
-/// The chains of a table, as nft names them; `None` when it does not.
+/// The names of the chains of a table, from nft. `None` when nft fails.
 fn chains(family: Family, table: &str) -> Option<Vec<String>> {
     let ended = run(&["nft", "-t", "list", "table", name(family), table], "").ok()?;
     let lines = ended.stdout.lines().map(str::trim);

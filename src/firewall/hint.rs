@@ -88,7 +88,7 @@ mod tests {
 
     /// A mistake in what we wrote is not blamed on the kernel.
     #[test]
-    fn only_the_kernels_own_no_is_the_kernels() {
+    fn syntax_errors_are_not_blamed_on_the_kernel() {
         for (said, kernel) in [
             (
                 "/dev/stdin:3:9-17: Error: Could not process rule: Operation not supported",

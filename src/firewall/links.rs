@@ -21,7 +21,7 @@ pub struct Link {
     /// The name that rules see.
     pub name: String,
     /// Alternative names (`ip link property add dev eth0 altname enp2s0`).
-    pub others: Vec<String>,
+    pub alternative_names: Vec<String>,
     pub is_up: bool,
     pub is_loopback: bool,
     /// `bridge`, `bond`, `vrf`, `veth`, ...; empty for hardware.
@@ -31,9 +31,9 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether it is called so, by its first or another name.
+    /// Whether this is its first name or an alternative one.
     pub fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.others.iter().any(|other| other == name)
+        self.name == name || self.alternative_names.iter().any(|other| other == name)
     }
 }
 
@@ -68,7 +68,7 @@ impl Links {
         self.0.iter().find(|link| link.index == index)
     }
 
-    /// The name that rules see for one that a policy writes; the same when there is no such interface now.
+    /// The name in the rules for one that a policy writes. The same name when there is no such interface now.
     pub fn real_name<'n>(&'n self, written: &'n str) -> &'n str {
         self.named(written).map_or(written, |link| &link.name)
     }
@@ -94,7 +94,7 @@ impl Links {
     }
 }
 
-/// The policy with the names that rules see now. Where the kernel does not tell, names are taken as they are written.
+/// The policy with the names that rules see now. Where the kernel cannot be asked, names stay as they are written.
 pub fn resolved(policy: &Policy) -> Cow<'_, Policy> {
     match policy.interfaces {
         Interfaces::AllButLoopback => Cow::Borrowed(policy),
@@ -102,10 +102,10 @@ pub fn resolved(policy: &Policy) -> Cow<'_, Policy> {
     }
 }
 
-/// An interface that a policy names, as it was found when rules were made for it.
+/// An interface that a policy names, as it was when rules were made for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Find {
+pub struct NamedInterface {
     pub written: String,
     /// The name in the rules.
     pub real: String,
@@ -113,15 +113,18 @@ pub struct Find {
     pub index: Option<u32>,
 }
 
-impl Find {
-    /// What a policy names, as it is now. What is not there now keeps the number that it had `before`.
-    pub fn all(policy: &Policy, before: &[Find]) -> Vec<Find> {
+impl NamedInterface {
+    /// Looks up the interfaces that a policy names. One that is not there now keeps the number that it had `before`.
+    pub fn look_up(policy: &Policy, before: &[NamedInterface]) -> Vec<NamedInterface> {
         let Interfaces::Only(written) = &policy.interfaces else {
             return Vec::new();
         };
         let links = Links::read().unwrap_or_default();
-        let had = |written: &String| before.iter().find(|find| find.written == *written)?.index;
-        let find = |written: &String| Find {
+        let had = |written: &String| {
+            let mut before = before.iter();
+            before.find(|named| named.written == *written)?.index
+        };
+        let look_up = |written: &String| NamedInterface {
             written: written.clone(),
             real: links.real_name(written).to_string(),
             index: links
@@ -129,19 +132,19 @@ impl Find {
                 .map(|link| link.index)
                 .or_else(|| had(written)),
         };
-        written.iter().map(find).collect()
+        written.iter().map(look_up).collect()
     }
 
-    /// Whether rules would be made for the same names now. Where the kernel does not tell, nothing has changed.
-    pub fn are_still(finds: &[Find]) -> bool {
-        if finds.is_empty() {
+    /// Whether rules would be made for the same names now. `true` where the kernel cannot be asked.
+    pub fn names_unchanged(interfaces: &[NamedInterface]) -> bool {
+        if interfaces.is_empty() {
             return true;
         }
         let Ok(links) = Links::read() else {
             return true;
         };
-        let mut finds = finds.iter();
-        finds.all(|find| links.real_name(&find.written) == find.real)
+        let mut interfaces = interfaces.iter();
+        interfaces.all(|named| links.real_name(&named.written) == named.real)
     }
 }
 
@@ -175,18 +178,18 @@ pub fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
     Ok(found)
 }
 
-/// Addresses of this host that `fib daddr type local` does not know, since they are in no routing table `local`:
-/// knocks are not heard there. Empty where the kernel does not tell.
-pub fn unheard() -> Vec<IpAddr> {
-    let (Ok(addresses), Ok(links), Ok(known)) = (addresses(), Links::read(), local_addresses())
-    else {
-        return Vec::new();
-    };
+/// Addresses of this host that the routing table `local` lacks. `fib daddr type local` does not know them, so knocks
+/// are not heard there.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn addresses_without_knocks() -> io::Result<Vec<IpAddr>> {
+    let (addresses, links, known) = (addresses()?, Links::read()?, local_addresses()?);
     let is_up = |index: u32| links.numbered(index).is_some_and(|link| link.is_up);
     let unknown = addresses
         .into_iter()
         .filter(|(address, index)| is_up(*index) && !known.contains(address));
-    unknown.map(|(address, _)| address).collect()
+    Ok(unknown.map(|(address, _)| address).collect())
 }
 
 /// The single addresses of the routing table `local`.
@@ -273,19 +276,19 @@ fn link(message: &Message<'_>) -> Option<Link> {
     const INFO: u16 = 18;
     const KIND: u16 = 1;
     const PROPERTIES: u16 = 52;
-    const OTHER_NAME: u16 = 53;
+    const ALTERNATIVE_NAME: u16 = 53;
     // `struct ifinfomsg`
     let (index, flags) = (word(message, 4)?, word(message, 8)?);
     let attributes = message.body().get(16..)?;
     let info = find(attributes, INFO).unwrap_or_default();
     let kind = find(info, KIND).and_then(utf8).unwrap_or_default();
     let properties = Attributes(find(attributes, PROPERTIES).unwrap_or_default());
-    let others = properties.filter(|(kind, _)| *kind == OTHER_NAME);
+    let names = properties.filter(|(kind, _)| *kind == ALTERNATIVE_NAME);
     let master = find(attributes, MASTER).and_then(|bytes| bytes.try_into().ok());
     Some(Link {
         index,
         name: utf8(find(attributes, NAME)?)?.to_string(),
-        others: others
+        alternative_names: names
             .filter_map(|(_, name)| Some(utf8(name)?.to_string()))
             .collect(),
         is_up: flags & UP != 0,

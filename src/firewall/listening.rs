@@ -121,7 +121,13 @@ pub fn surroundings(now: i64, others: &Others) -> Surroundings {
     let open = all.iter().filter(|listener| !listener.loopback);
     let links = Links::read().unwrap_or_default();
     let outside = links.0.iter().filter(|link| !link.is_loopback);
-    let names = outside.map(|link| [std::slice::from_ref(&link.name), &link.others[..]].concat());
+    let names = outside.map(|link| {
+        [
+            std::slice::from_ref(&link.name),
+            &link.alternative_names[..],
+        ]
+        .concat()
+    });
     Surroundings {
         listening: Some(open.map(|listener| listener.port).collect()),
         interfaces: names.collect(),

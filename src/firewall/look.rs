@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::line::Line;
 use super::netlink::{
     Attributes, GET_CHAINS, GET_ELEMENTS, GET_GENERATION, GET_RULES, GET_SETS, GET_TABLE,
     NEW_GENERATION, NEW_TABLE, find, messages, number, text,
 };
+use super::nf_tables::Socket;
 use super::seal::{own_name, this_table};
 use super::{Failure, Firewall, Iptables};
 use crate::policy::Backend;
@@ -80,9 +80,9 @@ impl Look {
         backend: Backend,
     ) -> Result<Option<Look>, Failure> {
         if backend == Backend::Nftables && self.generation.is_some() {
-            let line = Line::open().map_err(failed)?;
+            let socket = Socket::open().map_err(failed)?;
             let same = this_table().map_err(failed)? == self.table
-                && self.generation == generation(&line).map_err(failed)?;
+                && self.generation == generation(&socket).map_err(failed)?;
             if same {
                 return Ok(Some(self.clone()));
             }
@@ -92,7 +92,7 @@ impl Look {
         Ok(same.then_some(now))
     }
 
-    /// Whether there is a table of ours that can guard anything.
+    /// Whether our table of nftables exists, dormant or not.
     pub(super) fn has_table(&self) -> bool {
         self.table.is_some()
     }
@@ -103,16 +103,16 @@ fn failed(error: io::Error) -> Failure {
 }
 
 fn nftables() -> io::Result<Look> {
-    let line = Line::open()?;
+    let socket = Socket::open()?;
     // Before everything else: whoever changes something in between is seen the next time.
-    let generation = generation(&line)?;
+    let generation = generation(&socket)?;
     let table = this_table()?;
     let mut digest = DefaultHasher::new();
     if table.is_some() {
-        table_flags(&line)?.hash(&mut digest);
-        chains(&line)?.hash(&mut digest);
-        rules(&line, &mut digest)?;
-        sets(&line, &mut digest)?;
+        table_flags(&socket)?.hash(&mut digest);
+        chains(&socket)?.hash(&mut digest);
+        rules(&socket, &mut digest)?;
+        sets(&socket, &mut digest)?;
     }
     Ok(Look {
         table,
@@ -121,10 +121,10 @@ fn nftables() -> io::Result<Look> {
     })
 }
 
-fn generation(line: &Line) -> io::Result<Option<u64>> {
+fn generation(socket: &Socket) -> io::Result<Option<u64>> {
     /// `NFTA_GEN_ID`
     const ID: u16 = 1;
-    let answer = line.ask(GET_GENERATION, &[])?;
+    let answer = socket.ask(GET_GENERATION, &[])?;
     let mut told = messages(&answer).filter(|message| message.kind == NEW_GENERATION);
     let told = told.next().map(|message| message.attributes());
     Ok(told.and_then(|told| find(told, ID)).and_then(number))
@@ -133,11 +133,11 @@ fn generation(line: &Line) -> io::Result<Option<u64>> {
 /// The first attribute of tables is their name; that of all else is the table.
 const OF_TABLE: u16 = 1;
 
-/// Whether it is switched off.
-fn table_flags(line: &Line) -> io::Result<Option<u64>> {
+/// The table's flags (`NFT_TABLE_F_*`).
+fn table_flags(socket: &Socket) -> io::Result<Option<u64>> {
     /// `NFTA_TABLE_FLAGS`
     const FLAGS: u16 = 2;
-    let answer = line.ask(GET_TABLE, &[(OF_TABLE, own_name())])?;
+    let answer = socket.ask(GET_TABLE, &[(OF_TABLE, own_name())])?;
     let mut told = messages(&answer).filter(|message| message.kind == NEW_TABLE);
     let told = told.next().map(|message| message.attributes());
     Ok(told.and_then(|told| find(told, FLAGS)).and_then(number))
@@ -153,11 +153,11 @@ fn is_own(message: &[u8]) -> bool {
     find(message, OF_TABLE).map(text) == Some(own_name().as_bytes())
 }
 
-fn chains(line: &Line) -> io::Result<Vec<Vec<Option<Vec<u8>>>>> {
+fn chains(socket: &Socket) -> io::Result<Vec<Vec<Option<Vec<u8>>>>> {
     /// `NFTA_CHAIN_HANDLE`, `_NAME`, `_HOOK`, `_POLICY`, `_TYPE`
     const WHAT: [u16; 5] = [2, 3, 4, 5, 7];
     let mut chains = Vec::new();
-    line.list(GET_CHAINS, &[], |message| {
+    socket.list(GET_CHAINS, &[], |message| {
         if is_own(message) {
             chains.push(some_of(message, &WHAT));
         }
@@ -165,10 +165,10 @@ fn chains(line: &Line) -> io::Result<Vec<Vec<Option<Vec<u8>>>>> {
     Ok(chains)
 }
 
-fn rules(line: &Line, digest: &mut DefaultHasher) -> io::Result<()> {
+fn rules(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
     /// `NFTA_RULE_CHAIN`, `_HANDLE`
     const WHAT: [u16; 2] = [2, 3];
-    line.list(GET_RULES, &[(OF_TABLE, own_name())], |message| {
+    socket.list(GET_RULES, &[(OF_TABLE, own_name())], |message| {
         if is_own(message) {
             WHAT.map(|kind| find(message, kind)).hash(digest);
         }
@@ -176,13 +176,13 @@ fn rules(line: &Line, digest: &mut DefaultHasher) -> io::Result<()> {
 }
 
 /// The declarations of all sets, and the elements of those that nobody but an apply fills.
-fn sets(line: &Line, digest: &mut DefaultHasher) -> io::Result<()> {
+fn sets(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
     /// `NFTA_SET_NAME`, `_FLAGS`, `_TIMEOUT`, `_HANDLE`
     const WHAT: [u16; 4] = [2, 3, 11, 16];
     /// `NFT_SET_TIMEOUT`
     const TIMES_OUT: u64 = 0x10;
     let mut fixed = Vec::new();
-    line.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
+    socket.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
         let name = find(message, WHAT[0]).map(text).unwrap_or_default();
         let name = String::from_utf8_lossy(name).into_owned();
         WHAT.map(|kind| find(message, kind)).hash(digest);
@@ -210,7 +210,7 @@ fn elements(set: &str) -> io::Result<u64> {
     const WHAT: [u16; 4] = [1, 2, 3, 10];
     let (mut sum, mut seen) = (0_u64, 0);
     let of = [(OF_TABLE, own_name()), (OF_SET, set)];
-    Line::open()?.list_until(GET_ELEMENTS, &of, |message| {
+    Socket::open()?.list_until(GET_ELEMENTS, &of, |message| {
         let elements = find(message, ELEMENTS).unwrap_or_default();
         for (_, element) in Attributes(elements) {
             let mut one = DefaultHasher::new();

@@ -13,7 +13,6 @@ pub mod heal;
 mod hidden;
 mod hint;
 mod iptables;
-mod line;
 pub mod links;
 pub mod listening;
 mod lock;

@@ -1,4 +1,4 @@
-//! What `status` tells of the record.
+//! The part of the record that `status` shows.
 
 use std::path::Path;
 
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Moment, Record};
 
-/// What stands beside the kernel's state.
+/// The record about the policy, its file and its trial.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Noted {
     /// The file was changed since it was applied: all else here is about what was applied.
     pub file_changed: bool,
-    /// The policy that runs is on trial: in so many seconds it goes back to what was before.
+    /// Seconds until the trial of the running policy ends and the policy before it returns. `None`: no trial.
     pub trial_ends_in: Option<f64>,
     /// The file is what was on trial last, and it was not confirmed.
     pub not_confirmed: bool,
     /// Why it could not go back after a trial, if so. It is tried again while `trial_ends_in` is 0.
     pub could_not_go_back: Option<String>,
+    /// Attempts to go back: how many, and seconds since the last.
+    #[serde(default)]
+    pub tried: Option<(u32, f64)>,
     /// Why the file cannot be used, if so: all else here is about what was applied, and so is the next boot.
     #[serde(default)]
     pub file_unusable: Option<String>,
-    /// What runs, where that is another file than the one that is applied at boot, and no file was asked about.
+    /// The file that runs, if it is not the one that is applied at boot and no file was asked about.
     #[serde(default)]
-    pub running: Option<Running>,
-    /// How often it was tried, and how many seconds ago the last time.
-    #[serde(default)]
-    pub tried: Option<(u32, f64)>,
+    pub running: Option<OtherFile>,
 }
 
-/// The policy that runs, and what the next boot does.
+/// A policy that runs, from another file than the one that the next boot applies.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Running {
+pub struct OtherFile {
     pub path: String,
     /// The file that `toctoc.service` applies.
     pub at_boot: String,
@@ -41,12 +41,12 @@ pub struct Running {
 }
 
 impl Noted {
-    /// Whether a trial is over and what was before is not there again.
+    /// Whether a trial is over and the policy before it is not back.
     pub fn is_stuck(&self) -> bool {
         self.trial_ends_in == Some(0.0)
     }
 
-    /// What a record says at a moment of the policy at `path`, where the file holds `text`.
+    /// The record at a moment, about the policy at `path` whose file holds `text`.
     pub fn of(record: &Record, now: &Moment, path: &Path, text: &str) -> Noted {
         let running = record.running.as_ref().filter(|origin| origin.is_at(path));
         let refused = record.refused.as_ref();

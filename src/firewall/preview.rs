@@ -72,7 +72,8 @@ fn applied(record: Result<Record, String>) -> Running {
     }
 }
 
-/// Whether a grant's door and key are in a policy, and the one opens the other.
+/// Whether an apply of `policy` keeps a grant: its door exists and its key still opens it. A grant by hand, or of
+/// unknown origin, needs only its door.
 fn stays(policy: &Policy, grant: &Grant) -> bool {
     let Some(door) = policy
         .doors

@@ -88,7 +88,7 @@ pub struct Stuck {
 impl Stuck {
     /// How long ago it was tried last.
     pub fn ago(&self, now: &Moment) -> Duration {
-        now.after(&self.last)
+        now.since(&self.last)
     }
 }
 
@@ -149,9 +149,9 @@ impl Moment {
         }
     }
 
-    /// How long ago this was; nothing when the machine has been started again.
+    /// Time since this moment; zero if the machine has restarted.
     pub fn ago(&self) -> Duration {
-        Moment::now().after(self)
+        Moment::now().since(self)
     }
 
     /// Whether the machine has not been started again since.
@@ -159,10 +159,10 @@ impl Moment {
         !self.boot.is_empty() && self.boot == Moment::now().boot
     }
 
-    /// How long it is until this one; nothing when the machine has been started again.
-    fn after(&self, now: &Moment) -> Duration {
-        match self.boot == now.boot {
-            true => Duration::from_millis(self.milliseconds.saturating_sub(now.milliseconds)),
+    /// Time from `earlier` to this moment; zero if negative or across a restart.
+    fn since(&self, earlier: &Moment) -> Duration {
+        match self.boot == earlier.boot {
+            true => Duration::from_millis(self.milliseconds.saturating_sub(earlier.milliseconds)),
             false => Duration::ZERO,
         }
     }
@@ -196,7 +196,7 @@ impl EndedGrant {
     }
 
     fn grant(&self, now: &Moment) -> Option<Grant> {
-        let expires_in = self.ends.after(now);
+        let expires_in = self.ends.since(now);
         let grant = Grant {
             source: self.source.parse().ok()?,
             door: self.door,
@@ -344,7 +344,7 @@ impl Trial {
 
     /// How long it lasts still.
     pub fn left(&self, now: &Moment) -> Duration {
-        self.ends.after(now)
+        self.ends.since(now)
     }
 
     /// Whether it was begun before the machine was started.

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::line::Line;
 use super::netlink::{Attributes, GET_ELEMENTS, GET_RULES, GET_SETS, find, number, text};
+use super::nf_tables::Socket;
 use super::table_number::table_number;
 use super::{Failure, Nft};
 use crate::ruleset::nftables::{Edit, Edits, Element, Part, SEAL, TABLE, grants_something};
@@ -88,7 +88,8 @@ pub(super) enum Sealed {
     NoTable,
     /// The kernel does not say. Nobody loses a grant for that.
     Unknown,
-    /// It is new, or of a release that knew no seals.
+    /// Its seal is missing or out of date, and nothing shows that it is a copy: a new table, one of an earlier release,
+    /// or one whose doubled rules an apply has removed.
     Not,
     /// It is the table that was sealed.
     Whole,
@@ -152,7 +153,9 @@ fn room() -> String {
 fn sealing() -> Result<Edits, Failure> {
     let table = this_table().ok().flatten();
     let table = table.ok_or_else(|| Failure::unchanged("there is no table to seal"))?;
-    let layers = Line::open().and_then(|line| layers(&line)).unwrap_or(1);
+    let layers = Socket::open()
+        .and_then(|socket| layers(&socket))
+        .unwrap_or(1);
     let seal = Seal {
         table,
         at: clock(),
@@ -193,11 +196,11 @@ pub(super) fn own_name() -> &'static str {
 }
 
 fn look(table: u64) -> io::Result<Sealed> {
-    let line = Line::open()?;
-    let layers = layers(&line)?;
+    let socket = Socket::open()?;
+    let layers = layers(&socket)?;
     let mut seals = Vec::new();
     let of = [(OF_TABLE, own_name()), (OF, SEAL)];
-    let listed = line.list(GET_ELEMENTS, &of, |message| {
+    let listed = socket.list(GET_ELEMENTS, &of, |message| {
         let elements = find(message, ELEMENTS).unwrap_or_default();
         for (_, element) in Attributes(elements) {
             let key = find(element, KEY).and_then(|key| find(key, VALUE));
@@ -228,10 +231,10 @@ fn none_there(error: io::Error) -> io::Result<()> {
 }
 
 /// How often the first chain has its first rule.
-fn layers(line: &Line) -> io::Result<u16> {
+fn layers(socket: &Socket) -> io::Result<u16> {
     let mut rules: Vec<Vec<u8>> = Vec::new();
     let of = [(OF_TABLE, own_name()), (OF, FIRST_CHAIN)];
-    let listed = line.list(GET_RULES, &of, |message| {
+    let listed = socket.list(GET_RULES, &of, |message| {
         let chain = find(message, OF).map(text);
         if chain == Some(FIRST_CHAIN.as_bytes()) {
             rules.push(find(message, EXPRESSIONS).unwrap_or_default().to_vec());
@@ -249,7 +252,7 @@ fn sets() -> io::Result<Vec<(String, &'static str)>> {
     const FLAGS: u16 = 3;
     const MAP: u64 = 8;
     let mut sets = Vec::new();
-    Line::open()?.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
+    Socket::open()?.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
         let name = find(message, OF).map(text).unwrap_or_default();
         let flags = find(message, FLAGS).and_then(number).unwrap_or(0);
         let kind = if flags & MAP == 0 { "set" } else { "map" };

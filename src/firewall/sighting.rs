@@ -8,13 +8,13 @@ use std::io::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::links::Find;
+use super::links::NamedInterface;
 use super::lock;
 use super::look::Look;
 use super::record::{Moment, Origin};
 use crate::policy::{Backend, Policy};
 
-/// Whoever reads or writes one holds the lock.
+/// A sighting. Writers hold the lock. Readers need none: the file is replaced whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sighting {
@@ -25,14 +25,14 @@ pub(super) struct Sighting {
     pub backend: Backend,
     /// The interfaces that the policy names, as the rules have them.
     #[serde(default)]
-    pub interfaces: Vec<Find>,
+    pub interfaces: Vec<NamedInterface>,
     pub verdict: Verdict,
 }
 
-/// What was seen then.
+/// The finding of that look.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Verdict {
-    /// It was just applied.
+    /// The policy was just applied; nobody has looked since.
     Applied,
     /// All was as it was applied.
     Well(Look),
@@ -50,7 +50,7 @@ impl Sighting {
             at: Moment::now(),
             applied: digest(origin),
             backend: policy.backend,
-            interfaces: Find::all(policy, &before.unwrap_or_default()),
+            interfaces: NamedInterface::look_up(policy, &before.unwrap_or_default()),
             verdict,
         };
         sighting.write();

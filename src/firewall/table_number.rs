@@ -5,8 +5,8 @@
 
 use std::io;
 
-use super::line::Line;
 use super::netlink::{ERROR, GET_TABLE, NEW_TABLE, find, messages};
+use super::nf_tables::Socket;
 
 /// `NFTA_TABLE_NAME` and `NFTA_TABLE_HANDLE`.
 const NAME: u16 = 1;
@@ -18,11 +18,16 @@ const HANDLE: u16 = 4;
 /// # Errors
 /// When that is not permitted, or this is a kernel without nftables.
 pub fn table_number(name: &str) -> io::Result<Option<u64>> {
-    number(&Line::open()?.ask(GET_TABLE, &[(NAME, name)])?)
+    number(&Socket::open()?.ask(GET_TABLE, &[(NAME, name)])?)
 }
 
 fn number(answer: &[u8]) -> io::Result<Option<u64>> {
-    let strange = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is none");
+    let strange = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the kernel's answer could not be understood",
+        )
+    };
     let message = messages(answer).next().ok_or_else(strange)?;
     match message.kind {
         ERROR => {

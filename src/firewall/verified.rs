@@ -1,8 +1,8 @@
-//! What of our table was last seen to be as a policy says, as a fingerprint beside the record: to see that nothing has
-//! changed since takes milliseconds, and to compare everything anew takes seconds with ten thousand keys.
+//! A fingerprint of our table, taken when it was found to match the policy. If it is the same now, `status` does not
+//! compare again: that saves seconds with ten thousand keys.
 //!
-//! It counts for the same table of the same start of the machine, the same script, and the same programs; and for
-//! nothing where any of that cannot be told.
+//! It counts only for the same table, start of the machine, script, toctoc and nft. Where any of these is not known, it
+//! counts for nothing.
 
 use std::fmt::{self, Write as _};
 
@@ -17,7 +17,7 @@ use crate::ruleset::nftables::Script;
 /// The version of the file, and of how a fingerprint is made.
 const VERSION: u32 = 1;
 
-/// What was seen, and of what it is true.
+/// A fingerprint, and what it counts for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verified {
@@ -32,7 +32,8 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Something that was seen now, of a script with this [digest]. `None` when it cannot be told of what it is true.
+    /// A fingerprint that was taken now, of a table that matches the script with this [digest]. `None` when the table or
+    /// the version of nft is not known.
     pub fn now(nft: &Nft, script: String, fingerprint: String) -> Option<Verified> {
         Some(Verified {
             version: VERSION,
@@ -44,14 +45,14 @@ impl Verified {
         })
     }
 
-    /// Notes it. Without it the next comparison takes longer, and says the same.
+    /// Writes it. If that fails, the next `status` takes longer and says the same.
     pub fn note(&self, state: &StateFile) {
         if let Ok(text) = serde_json::to_string(self) {
             let _unnoted = state.put(&file(), &text);
         }
     }
 
-    /// Whether our table is as it was when it was seen to be what this script says. `false` says nothing.
+    /// `true`: our table is unchanged since it matched this script. `false`: not known; compare.
     pub fn holds(nft: &Nft, state: &StateFile, script: &Script) -> bool {
         let noted = || {
             let text = state.text(&file()).ok()??;

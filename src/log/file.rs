@@ -47,7 +47,7 @@ impl Doubts {
         }
     }
 
-    /// "3 lines look like openings and are not believed (4, 5 and 9): any user can write to this file"
+    /// "3 lines look like openings and are not believed (line 4, 5, 9): any user can write such lines there (...)"
     pub fn words(&self) -> Vec<String> {
         let one = |(doubt, lines): &(Doubt, Vec<u64>)| {
             let shown: Vec<String> = lines.iter().take(TOLD).map(u64::to_string).collect();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_proves_is_by_its_name() {
+    fn kern_log_is_unproven_and_other_files_are_refused() {
         let syslog = format!("Nov 30 02:00:00 host kernel: {OPENING}\n");
         let journal = format!("2026-11-30T02:00:00+0000 host kernel: {OPENING}\n");
         for name in ["/var/log/kern.log", "kern.log.1"] {

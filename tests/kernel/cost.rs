@@ -530,7 +530,7 @@ fn a_fingerprint_notices_every_change() {
 
 /// What packets, guests, administrators' grants and refills do is no change.
 #[test]
-fn a_fingerprint_does_not_mind_what_happens_every_day() {
+fn grants_and_counts_do_not_change_the_fingerprint() {
     let world = with_all();
     world.listen(22);
     let right = fingerprint(&world);

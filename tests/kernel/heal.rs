@@ -215,7 +215,7 @@ fn sighting(world: &World) -> PathBuf {
 
 /// After a start of the machine nothing is applied by a healing: that is up to the unit that applies. And what
 /// could not be noted is not undone.
-fn what_is_not_known_is_left_alone() {
+fn a_healing_does_nothing_without_a_sighting() {
     let world = World::with(YVES);
     world.listen(22);
     fs::remove_file(sighting(&world)).unwrap();
@@ -255,7 +255,7 @@ on_every_firewall!(
     what_others_do_for_themselves_heals_nothing,
     only_what_was_applied_comes_back,
     a_healing_ends_no_trial,
-    what_is_not_known_is_left_alone,
+    a_healing_does_nothing_without_a_sighting,
 );
 
 /// Where nothing is wrong no program is started, with many keys too.

@@ -11,11 +11,11 @@ use super::{
     Answer, POLICY, PolicyPath, applied_policy, complain, could_not_read, count, host, now, say,
 };
 use crate::firewall::Firewall;
-use crate::firewall::noted::{Noted, Running};
+use crate::firewall::noted::{Noted, OtherFile};
 use crate::firewall::others::about_this_host;
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
-    DoorStatus, FleetStatus, GrantStatus, ScratchStatus, Status, TokenStatus, observe,
+    DoorStatus, FleetStatus, GrantStatus, ScratchStatus, Status, TokenStatus, guarded_on, observe,
     running_backend,
 };
 use crate::firewall::unit::{UNIT, is_enabled};
@@ -187,7 +187,7 @@ fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted),
 }
 
 /// Which file is meant; and, if none was named and another runs than is applied at boot, that.
-fn asked(record: &Record, arguments: &Arguments) -> (Option<Running>, PolicyPath) {
+fn asked(record: &Record, arguments: &Arguments) -> (Option<OtherFile>, PolicyPath) {
     let backend = arguments.backend;
     let of = |path: PathBuf| PolicyPath { path, backend };
     if let Some(path) = &arguments.path {
@@ -198,7 +198,7 @@ fn asked(record: &Record, arguments: &Arguments) -> (Option<Running>, PolicyPath
         .running
         .as_ref()
         .filter(|origin| !origin.is_at(Path::new(POLICY)) && same(&origin.backend));
-    let running = elsewhere.map(|origin| Running {
+    let running = elsewhere.map(|origin| OtherFile {
         path: origin.path.display().to_string(),
         at_boot: POLICY.to_string(),
         at_boot_exists: Path::new(POLICY).exists(),
@@ -293,10 +293,9 @@ pub(super) fn text(status: &Status) -> String {
         let _ = writeln!(text, "a list of this kernel holds {room} sources");
     }
     if let (Some(on), false) = (&status.guarded_on, status.not_guarded_on.is_empty())
-        && !on.is_empty()
+        && let Some(words) = guarded_on(on, &status.not_guarded_on)
     {
-        let not_on = status.not_guarded_on.join(", ");
-        let _ = writeln!(text, "guarded on {} only, not on {not_on}", on.join(", "));
+        let _ = writeln!(text, "{words}");
     }
     for gap in &status.gaps {
         let _ = writeln!(text, "STRANGERS ENTER: {gap}");
@@ -428,8 +427,8 @@ fn about_the_file(noted: &Noted) -> String {
     text
 }
 
-fn about_what_runs(running: &Running) -> String {
-    let Running { path, at_boot, .. } = running;
+fn about_what_runs(running: &OtherFile) -> String {
+    let OtherFile { path, at_boot, .. } = running;
     let then = match (running.at_boot_exists, running.enabled) {
         (true, true) => format!("at boot {UNIT} applies another file, {at_boot}"),
         (true, false) => format!(

@@ -3,14 +3,15 @@
 
 mod fingerprint;
 pub mod read;
+mod socket;
 mod write;
 
 use std::io;
 
 pub use fingerprint::Parts;
 use read::Reading;
+pub use socket::Socket;
 
-use super::line::Line;
 use super::netlink::{
     GET_CHAINS, GET_ELEMENTS, GET_OBJECTS, GET_RULES, GET_SETS, GET_TABLE, Message, find,
     listing_request, messages, number, request, request_with,
@@ -51,32 +52,32 @@ fn name() -> &'static str {
 /// # Errors
 /// When the kernel does not say.
 pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
-    again(|line| {
-        if !is_there(line)? {
+    again(|socket| {
+        if !is_there(socket)? {
             return Ok(None);
         }
         let mut reading = Reading::default();
         take(
-            line,
+            socket,
             &mut reading,
             &request(GET_TABLE, &[(OF_TABLE, name())]),
             Answer::One,
         )?;
         for kind in [GET_CHAINS, GET_SETS] {
-            take(line, &mut reading, &about_ours(kind), Answer::List)?;
+            take(socket, &mut reading, &about_ours(kind), Answer::List)?;
         }
         let mut sets = reading.listing.kept_sets();
         match extent {
             Extent::Grants => reading.listing.expect_counters(),
             Extent::Glance => {
-                take(line, &mut reading, &about_ours(GET_OBJECTS), Answer::List)?;
+                take(socket, &mut reading, &about_ours(GET_OBJECTS), Answer::List)?;
                 let progress = ["progress4", "progress6"].into_iter();
                 let there = progress.filter(|map| reading.listing.has_map(map));
                 sets.extend(there.map(str::to_string).collect::<Vec<_>>());
             }
         }
         for set in &sets {
-            take(line, &mut reading, &elements_of(set), Answer::List)?;
+            take(socket, &mut reading, &elements_of(set), Answer::List)?;
         }
         Ok(Some(reading.listing))
     })
@@ -87,14 +88,14 @@ pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
 /// # Errors
 /// As for [`read`].
 pub fn set(name: &str) -> io::Result<Option<Listing>> {
-    again(|line| {
+    again(|socket| {
         let mut reading = Reading::default();
         let question = request(GET_SETS, &[(OF_TABLE, self::name()), (OF_SET, name)]);
-        match take(line, &mut reading, &question, Answer::One) {
+        match take(socket, &mut reading, &question, Answer::One) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             taken => taken?,
         }
-        take(line, &mut reading, &elements_of(name), Answer::List)?;
+        take(socket, &mut reading, &elements_of(name), Answer::List)?;
         Ok(Some(reading.listing))
     })
 }
@@ -106,7 +107,7 @@ pub fn set(name: &str) -> io::Result<Option<Listing>> {
 /// As for [`read`].
 pub fn count(set: &str) -> io::Result<Option<u64>> {
     let question = request(GET_SETS, &[(OF_TABLE, name()), (OF_SET, set)]);
-    Line::open()?.ask_for(&question, |message| {
+    Socket::open()?.ask_for(&question, |message| {
         Some(find(message.attributes(), COUNT).and_then(number))
     })
 }
@@ -117,16 +118,16 @@ pub fn count(set: &str) -> io::Result<Option<u64>> {
 /// # Errors
 /// As for [`read`].
 pub fn look_up(set: &str, keys: &[Vec<Part>]) -> io::Result<Option<Listing>> {
-    let line = Line::open()?;
+    let socket = Socket::open()?;
     let mut reading = Reading::default();
     let question = request(GET_SETS, &[(OF_TABLE, name()), (OF_SET, set)]);
-    match take(&line, &mut reading, &question, Answer::One) {
+    match take(&socket, &mut reading, &question, Answer::One) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         taken => taken?,
     }
     for key in keys {
         let question = request_with(GET_ELEMENTS, &write::question(set, key));
-        match take(&line, &mut reading, &question, Answer::One) {
+        match take(&socket, &mut reading, &question, Answer::One) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             taken => taken?,
         }
@@ -150,14 +151,14 @@ pub fn told(datagram: &[u8]) -> Result<(Listing, Parts), ListingError> {
 /// Changes elements: all of it, or nothing.
 ///
 /// # Errors
-/// As for [`Line::commit`].
+/// As for [`Socket::commit`].
 pub fn commit(edits: &Edits) -> io::Result<()> {
-    Line::open()?.commit(&write::transaction(edits))
+    Socket::open()?.commit(&write::transaction(edits))
 }
 
 /// The number of the last change of any table in this network namespace. `None` when the kernel does not say.
 pub fn generation() -> Option<u64> {
-    Line::open().and_then(|line| line.generation()).ok()
+    Socket::open().and_then(|socket| socket.generation()).ok()
 }
 
 /// What a [fingerprint](Parts) is made of, and the [generation] in which all of it was so. `None` when there is no table
@@ -166,24 +167,24 @@ pub fn generation() -> Option<u64> {
 /// # Errors
 /// When the kernel does not say, or it changed too often meanwhile.
 pub fn parts() -> io::Result<Option<(Parts, u64)>> {
-    again(|line| {
-        let generation = line.generation()?;
-        if !is_there(line)? {
+    again(|socket| {
+        let generation = socket.generation()?;
+        if !is_there(socket)? {
             return Ok(None);
         }
         let mut parts = Parts::default();
         let question = request(GET_TABLE, &[(OF_TABLE, name())]);
-        line.ask_for(&question, |message| {
+        socket.ask_for(&question, |message| {
             parts.take(message);
             Some(())
         })?;
         for kind in [GET_CHAINS, GET_RULES, GET_SETS, GET_OBJECTS] {
-            line.list_at_once(&about_ours(kind), |message| parts.take(message))?;
+            socket.list_at_once(&about_ours(kind), |message| parts.take(message))?;
         }
         for set in parts.fixed_sets() {
-            line.list_at_once(&elements_of(&set), |message| parts.take(message))?;
+            socket.list_at_once(&elements_of(&set), |message| parts.take(message))?;
         }
-        match line.generation()? == generation {
+        match socket.generation()? == generation {
             true => Ok(Some((parts, generation))),
             false => Err(io::ErrorKind::Interrupted.into()),
         }
@@ -191,10 +192,10 @@ pub fn parts() -> io::Result<Option<(Parts, u64)>> {
 }
 
 /// Tries again what a change of somebody else has interrupted.
-fn again<T>(mut tell: impl FnMut(&Line) -> io::Result<T>) -> io::Result<T> {
+fn again<T>(mut tell: impl FnMut(&Socket) -> io::Result<T>) -> io::Result<T> {
     let mut told = Err(io::ErrorKind::Interrupted.into());
     for _ in 0..TRIES {
-        told = tell(&Line::open()?);
+        told = tell(&Socket::open()?);
         if !matches!(&told, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
             break;
         }
@@ -202,9 +203,9 @@ fn again<T>(mut tell: impl FnMut(&Line) -> io::Result<T>) -> io::Result<T> {
     told
 }
 
-fn is_there(line: &Line) -> io::Result<bool> {
+fn is_there(socket: &Socket) -> io::Result<bool> {
     let question = request(GET_TABLE, &[(OF_TABLE, name())]);
-    match line.ask_for(&question, |_| Some(())) {
+    match socket.ask_for(&question, |_| Some(())) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         asked => asked.map(|()| true),
     }
@@ -216,7 +217,7 @@ enum Answer {
     List,
 }
 
-fn take(line: &Line, reading: &mut Reading, question: &[u8], answer: Answer) -> io::Result<()> {
+fn take(socket: &Socket, reading: &mut Reading, question: &[u8], answer: Answer) -> io::Result<()> {
     let mut odd: Result<(), ListingError> = Ok(());
     let mut each = |message: Message<'_>| {
         if odd.is_ok() {
@@ -224,11 +225,11 @@ fn take(line: &Line, reading: &mut Reading, question: &[u8], answer: Answer) -> 
         }
     };
     match answer {
-        Answer::One => line.ask_for(question, |message| {
+        Answer::One => socket.ask_for(question, |message| {
             each(message);
             Some(())
         })?,
-        Answer::List => line.list_at_once(question, each)?,
+        Answer::List => socket.list_at_once(question, each)?,
     }
     odd.map_err(|odd| io::Error::new(io::ErrorKind::InvalidData, odd))
 }

@@ -10,16 +10,17 @@ mod saved;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 
 pub use read::Others;
 
-use super::links::{Link, Links, addresses, unheard};
+use super::links::{Link, Links, addresses, addresses_without_knocks};
 use crate::knock::Protocol;
 use crate::policy::ways::{To, Way};
 use crate::policy::{Interfaces, Policy};
 use crate::ruleset::Family;
-use rules::{Field, Packet, Sense, Table, Test, Then, Value, Verdict, Work};
+use rules::{Fate, Field, Packet, Sense, Table, Test, Then, Value, Work};
 
 /// So many ports of each door are looked at.
 const MANY: usize = 64;
@@ -31,19 +32,30 @@ pub fn about_this_host(policy: &Policy) -> Vec<String> {
 
 /// The same, where the rules of others were read.
 pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
-    let unheard = unheard();
     let mut found = Vec::new();
-    if !unheard.is_empty() {
-        let shown: Vec<String> = unheard.iter().take(4).map(IpAddr::to_string).collect();
-        found.push(format!(
-            "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
-            shown.join(", ")
-        ));
-    }
+    found.extend(without_knocks(addresses_without_knocks()));
     let links = Links::read().unwrap_or_default();
     let interfaces = comes_by(policy, &links);
     found.extend(drops(policy, &others.tables, &interfaces, &families()));
     found
+}
+
+/// The sentence about addresses of this host at which knocks are not heard.
+fn without_knocks(addresses: io::Result<Vec<IpAddr>>) -> Option<String> {
+    match addresses {
+        Ok(addresses) if addresses.is_empty() => None,
+        Ok(addresses) => {
+            let shown: Vec<String> = addresses.iter().take(4).map(IpAddr::to_string).collect();
+            Some(format!(
+                "knocks are not heard at {}: not in the routing table `local` (policy routing, or a VRF)",
+                shown.join(", ")
+            ))
+        }
+        Err(error) => Some(format!(
+            "the kernel does not tell this host's addresses ({error}): whether knocks are heard at all of them is not \
+             known"
+        )),
+    }
 }
 
 /// The families that somebody outside could use.
@@ -78,7 +90,7 @@ fn drops(
     interfaces: &[&str],
     families: &[Family],
 ) -> Vec<String> {
-    let mut found: BTreeMap<(String, Verdict, &str), Vec<String>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, Fate, &str), Vec<String>> = BTreeMap::new();
     for table in tables {
         for base in table.bases.iter().filter(|base| base.work == Work::Filter) {
             let who = format!("{}, chain {}", table.title, base.chain);
@@ -88,10 +100,10 @@ fn drops(
                 .flat_map(|door| door.ports.iter().take(MANY))
             {
                 // What passes by one interface is a choice.
-                let verdict = |family| {
-                    let verdicts = interfaces.iter().map(|interface| {
+                let fate = |family| {
+                    let fates = interfaces.iter().map(|interface| {
                         let (port, interface) = (*port, *interface);
-                        table.verdict(
+                        table.fate(
                             base,
                             &Packet {
                                 family,
@@ -100,40 +112,38 @@ fn drops(
                             },
                         )
                     });
-                    verdicts.min().unwrap_or(Verdict::Passes)
+                    fates.min().unwrap_or(Fate::Passes)
                 };
-                let verdicts: Vec<(Family, Verdict)> = families
+                let fates: Vec<(Family, Fate)> = families
                     .iter()
                     .filter(|family| table.family.is_none_or(|of| of == **family))
-                    .map(|family| (*family, verdict(*family)))
+                    .map(|family| (*family, fate(*family)))
                     .collect();
-                let same = verdicts
-                    .iter()
-                    .all(|(_, verdict)| *verdict == verdicts[0].1);
+                let same = fates.iter().all(|(_, fate)| *fate == fates[0].1);
                 let told: &[_] = if same {
-                    &verdicts[..verdicts.len().min(1)]
+                    &fates[..fates.len().min(1)]
                 } else {
-                    &verdicts
+                    &fates
                 };
-                for (family, verdict) in told.iter().filter(|(_, v)| *v != Verdict::Passes) {
+                for (family, fate) in told.iter().filter(|(_, v)| *v != Fate::Passes) {
                     let over = match (same && table.family.is_none(), family) {
                         (true, _) => "",
                         (false, Family::V4) => " over IPv4",
                         (false, Family::V6) => " over IPv6",
                     };
-                    let ports = found.entry((who.clone(), *verdict, over)).or_default();
+                    let ports = found.entry((who.clone(), *fate, over)).or_default();
                     ports.push(port.to_string());
                 }
             }
         }
     }
-    let told = |((who, verdict, over), ports): (&(String, Verdict, &str), &Vec<String>)| {
+    let told = |((who, fate, over), ports): (&(String, Fate, &str), &Vec<String>)| {
         let mut shown = ports[..ports.len().min(4)].join(" ");
         if ports.len() > 4 {
             shown.push_str(&format!(" and {} more", ports.len() - 4));
         }
-        match verdict {
-            Verdict::Drops => format!(
+        match fate {
+            Fate::Drops => format!(
                 "another firewall ({who}) drops {shown}{over}, whatever is knocked: let it in there (toctoc only \
                  takes away)"
             ),

@@ -1,4 +1,5 @@
-//! Rules of others, as the kernel has them. Only read. Where nobody else has a base chain, no program is started.
+//! Rules of other programs, read-only. No program is started where others have neither a base chain of nf_tables for
+//! packets to this host nor a table of legacy iptables.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::super::exec::run_within;
-use super::super::line::Line;
 use super::super::netlink::{GET_CHAINS, GET_TABLE, Message, find, listing_request, number, utf8};
+use super::super::nf_tables::Socket;
 use super::super::seal::own_name;
 use super::rules::Table;
 use super::{nft_json, saved};
@@ -125,7 +126,7 @@ impl Bases {
         const TO_THIS_HOST: [u64; 2] = [0, 1];
         let mut bases = Bases::default();
         let asleep = asleep()?;
-        Line::open()?.list_at_once(&of_all_families(GET_CHAINS), |message| {
+        Socket::open()?.list_at_once(&of_all_families(GET_CHAINS), |message| {
             let word = |kind| find(message.attributes(), kind).and_then(utf8);
             let (Some(family), Some(table), Some(chain)) =
                 (family(&message), word(OF_TABLE), word(NAME))
@@ -174,7 +175,7 @@ fn asleep() -> io::Result<BTreeSet<(&'static str, String)>> {
     const FLAGS: u16 = 2;
     const DORMANT: u64 = 1;
     let mut found = BTreeSet::new();
-    Line::open()?.list_at_once(&of_all_families(GET_TABLE), |message| {
+    Socket::open()?.list_at_once(&of_all_families(GET_TABLE), |message| {
         let flags = find(message.attributes(), FLAGS).and_then(number);
         let name = find(message.attributes(), NAME).and_then(utf8);
         if let (Some(family), Some(name), true) =

@@ -184,9 +184,9 @@ enum Doubt {
     No,
 }
 
-/// What a base chain does with a packet.
+/// The fate of a packet at a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum Fate {
     Passes,
     /// It passes only where rules hold that are for some sources, or are not understood.
     MayDrop,
@@ -194,10 +194,10 @@ pub enum Verdict {
 }
 
 impl Table {
-    /// What a chain of the kernel's makes of a packet.
-    pub fn verdict(&self, base: &Base, packet: &Packet<'_>) -> Verdict {
+    /// Returns what a base chain does with a packet.
+    pub fn fate(&self, base: &Base, packet: &Packet<'_>) -> Fate {
         if self.family.is_some_and(|family| family != packet.family) {
-            return Verdict::Passes;
+            return Fate::Passes;
         }
         let ends = |doubt| {
             let mut known = HashMap::new();
@@ -205,9 +205,9 @@ impl Table {
             ends.accept || (ends.goes_on && !base.drops)
         };
         match (ends(Doubt::Either), ends(Doubt::No)) {
-            (false, _) => Verdict::Drops,
-            (true, false) => Verdict::MayDrop,
-            (true, true) => Verdict::Passes,
+            (false, _) => Fate::Drops,
+            (true, false) => Fate::MayDrop,
+            (true, true) => Fate::Passes,
         }
     }
 

@@ -313,3 +313,13 @@ fn odd_texts_are_no_rules() {
     };
     assert!(drops(&policy(), &[endless], &["eth0"], &Family::BOTH).is_empty());
 }
+
+#[test]
+fn addresses_that_cannot_be_read_are_not_taken_for_none() {
+    assert_eq!(without_knocks(Ok(Vec::new())), None);
+    let deaf = without_knocks(Ok(vec!["192.0.2.9".parse().unwrap()])).unwrap();
+    assert!(deaf.starts_with("knocks are not heard at 192.0.2.9:"));
+    let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+    let unread = without_knocks(Err(refused)).unwrap();
+    assert!(unread.ends_with("is not known"), "{unread}");
+}

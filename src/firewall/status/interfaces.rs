@@ -1,7 +1,7 @@
 //! Where the doors are guarded, and where a stranger enters although the policy names the interface. The judgement is
 //! pure; [`Guard::of`] reads what it takes.
 
-use super::super::links::{Find, Link, Links};
+use super::super::links::{Link, Links, NamedInterface};
 use super::super::sighting::Sighting;
 use crate::policy::{Interfaces, Policy};
 
@@ -52,21 +52,29 @@ impl Guard {
         self.is_nowhere() && !self.open_on.is_empty()
     }
 
-    /// "guarded on eth0; not on docker0"
+    /// The interfaces in words, as [`guarded_on`]. `None` for all but loopback too.
     pub fn words(&self) -> Option<String> {
-        let on = self.on.as_ref().filter(|on| !on.is_empty())?.join(", ");
-        Some(match self.not_on.as_slice() {
-            [] => format!("guarded on {on} only"),
-            others => format!("guarded on {on} only, not on {}", others.join(", ")),
-        })
+        guarded_on(self.on.as_ref()?, &self.not_on)
     }
+}
+
+/// "guarded on eth0 only", "guarded on eth0, eth1 only, not on docker0". `None` when no interface is guarded.
+pub fn guarded_on(on: &[String], not_on: &[String]) -> Option<String> {
+    if on.is_empty() {
+        return None;
+    }
+    let on = on.join(", ");
+    Some(match not_on {
+        [] => format!("guarded on {on} only"),
+        not_on => format!("guarded on {on} only, not on {}", not_on.join(", ")),
+    })
 }
 
 /// Kinds of interfaces at which the packets of their parts arrive.
 const TAKES_OVER: [&str; 5] = ["bridge", "bond", "team", "vrf", "openvswitch"];
 
-/// Judges by the interfaces that are there. `seen` is how those of the policy were found when it was applied.
-pub fn judge(policy: &Policy, links: &Links, seen: &[Find]) -> Guard {
+/// Judges by the interfaces that are there. `seen` are those of the policy, as they were when it was applied.
+pub fn judge(policy: &Policy, links: &Links, seen: &[NamedInterface]) -> Guard {
     let Interfaces::Only(names) = &policy.interfaces else {
         return Guard::default();
     };
@@ -83,8 +91,8 @@ pub fn judge(policy: &Policy, links: &Links, seen: &[Find]) -> Guard {
             Some(link) if on.contains(&link.name) => {}
             Some(link) => on.push(link.name.clone()),
             None => {
-                let index = seen.iter().find(|find| find.written == *name);
-                let index = index.and_then(|find| find.index);
+                let index = seen.iter().find(|named| named.written == *name);
+                let index = index.and_then(|named| named.index);
                 judge.missing(name, index.and_then(|index| links.numbered(index)));
             }
         }

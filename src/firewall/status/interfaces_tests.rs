@@ -20,7 +20,7 @@ fn links(words: &[&str]) -> Links {
             is_loopback: name == "lo",
             is_up: true,
             master: words.next().map(|number| number.parse().unwrap()),
-            others: Vec::new(),
+            alternative_names: Vec::new(),
             name,
             kind,
         }
@@ -96,7 +96,7 @@ fn packets_of_a_part_arrive_at_the_whole() {
 
 #[test]
 fn a_new_name_of_an_interface_that_was_guarded_is_told() {
-    let seen = [Find {
+    let seen = [NamedInterface {
         written: "eth1".to_string(),
         real: "eth1".to_string(),
         index: Some(2),
@@ -119,7 +119,7 @@ fn a_new_name_of_an_interface_that_was_guarded_is_told() {
 #[test]
 fn another_name_of_an_interface_is_that_interface() {
     let mut there = links(&["lo", "eth0"]);
-    there.0[1].others = vec![
+    there.0[1].alternative_names = vec![
         "enp2s0".to_string(),
         "an-altname-of-many-letters".to_string(),
     ];
@@ -134,4 +134,21 @@ fn another_name_of_an_interface_is_that_interface() {
     );
     let plain = policy(&["eth0", "ppp0"], "");
     assert_eq!(*there.resolve(&plain), plain);
+}
+
+#[test]
+fn guarded_interfaces_are_told_in_one_form() {
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    let words = |on: &[&str], not_on: &[&str]| guarded_on(&names(on), &names(not_on));
+    assert_eq!(words(&[], &["docker0"]), None);
+    assert_eq!(words(&["eth0"], &[]).unwrap(), "guarded on eth0 only");
+    assert_eq!(
+        words(&["eth0", "eth1"], &["docker0"]).unwrap(),
+        "guarded on eth0, eth1 only, not on docker0"
+    );
 }

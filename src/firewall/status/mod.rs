@@ -6,7 +6,7 @@ mod observe;
 mod other;
 mod tokens;
 
-pub use interfaces::Guard;
+pub use interfaces::{Guard, guarded_on};
 pub use observe::{glance, observe};
 pub use other::{running_backend, table_missing};
 
@@ -14,15 +14,15 @@ use super::noted::Noted;
 use crate::fleet::report::Report;
 use serde::{Deserialize, Serialize};
 
-/// All there is to see, in the words of the policy. Serialized as it stands for `--json`.
+/// The state of the firewall in the words of the policy. `--json` prints it as it stands.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// `nftables` or `iptables`, as the policy says.
     pub backend: String,
     /// Whether the kernel holds what the file of the policy says.
     pub matches_policy: bool,
-    /// Whether a ruleset of ours is in the kernel at all, this backend's or the other's. If not, every
-    /// door is open to everyone.
+    /// Whether rules of ours are in force, of either backend: a table of nftables that is not dormant, or rules of
+    /// iptables that guard a door. If `false`, every door is open to everyone.
     pub applied: bool,
     /// What differs, one sentence each.
     pub drift: Vec<String>,
@@ -53,8 +53,7 @@ pub struct Status {
     /// Why strangers can get past the doors although the kernel holds what the policy says; one sentence each.
     #[serde(default)]
     pub gaps: Vec<String>,
-    /// Where nothing is guarded although the policy names it, and why tokens do not open yet; one
-    /// sentence each.
+    /// Everything else an administrator should know, one sentence each. None of it changes the exit status.
     pub warnings: Vec<String>,
     /// What is noted of the policy, its file and its trial.
     pub noted: Noted,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::OPENED;
+use super::hook::Hook;
 use super::names::{self, GrantList};
-use super::render::At;
 use super::saved::{Saved, option};
 use super::script::Script;
 use crate::ruleset::Family;
@@ -144,8 +144,8 @@ fn opened(running: &Saved, chain: &str) -> Option<(u64, u64)> {
 fn mention(list: &GrantList) -> String {
     let mask = list.family.mask(list.prefix);
     let all = names::guests(list.family, list.prefix, &list.door);
-    let known = |name: String| format!("-m recent --name {name} --mask {mask} --rcheck");
-    let (all, list) = (known(all), known(list.to_string()));
+    let present = |name: String| format!("-m recent --name {name} --mask {mask} --rcheck");
+    let (all, list) = (present(all), present(list.to_string()));
     format!("-A {} {all} {list}", names::chain(HOLD))
 }
 
@@ -216,12 +216,12 @@ pub fn lists_of(running: &Saved) -> BTreeSet<GrantList> {
 pub fn add_list(running: &Saved, list: &GrantList) -> Option<String> {
     let own = [
         (
-            names::door_chain(&list.door),
-            super::render::kept_rule(list, At::WayIn),
+            Hook::Prerouting.door_chain(&list.door),
+            super::render::kept_rule(list, Hook::Prerouting),
         ),
         (
-            names::inner_chain(&list.door),
-            super::render::kept_rule(list, At::Arrival),
+            Hook::Input.door_chain(&list.door),
+            super::render::kept_rule(list, Hook::Input),
         ),
         (
             names::renew_chain(&list.door),
@@ -266,7 +266,7 @@ pub fn prefix_of(running: &Saved) -> Option<u8> {
 
 /// Whether the rules in the kernel guard a door.
 pub fn has_door(running: &Saved, door: &crate::policy::Name) -> bool {
-    let chain = names::door_chain(door);
+    let chain = Hook::Prerouting.door_chain(door);
     running
         .tables
         .values()

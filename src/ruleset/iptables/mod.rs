@@ -29,7 +29,7 @@
 //!
 //! To forget a source, it must be taken off the list it is on. Which one that is, is not known: each
 //! key's states share a list of their own (the *group*), and all groups share one, so that most
-//! sources are done with at the first look-up. A full list drops whoever was seen longest ago, and it
+//! sources are done with at the first look-up. A full list drops the source that was put there longest ago. It
 //! could drop a source from the one and not the other; therefore a source stands somewhere only if it
 //! is on all three: were a group's list only a short cut, who floods it could no longer be forgotten,
 //! and might guess a sequence knock by knock.
@@ -40,6 +40,7 @@
 
 mod change;
 mod compare;
+mod hook;
 mod lists;
 pub mod names;
 mod observe;
@@ -59,7 +60,7 @@ pub use script::Script;
 /// The comment of rules for lists that the policy itself does not make.
 const KEPT: &str = "kept";
 
-/// The comment of rules that let in who has passed a door.
+/// The comment of rules that let in packets which have passed a door.
 const DOOR: &str = "door";
 
 /// The comment of the rule that counts a key's openings.

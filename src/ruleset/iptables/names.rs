@@ -3,7 +3,7 @@
 //!
 //! | list | holds sources that |
 //! |---|---|
-//! | `toctoc4:ssh:yves:60s` | opened the door ssh with the key yves, for 60 s since they were seen |
+//! | `toctoc4:ssh:yves:60s` | opened the door ssh with the key yves; a grant of 60 s from the last opening |
 //! | `toctoc4:ssh:_hand:3600s` | were let in by an administrator |
 //! | `toctoc4:ssh:anna:60s:once` | may start one connection |
 //! | `toctoc4:_door-ssh` | are in any of those lists of the door ssh |
@@ -11,9 +11,9 @@
 //! | `toctoc4:yves` | are in any of `toctoc4:yves:1` and so on |
 //! | `toctoc4:_after:50-tcp` | have just completed a sequence that ends with this knock |
 //! | `toctoc4:_midway` | are in any of these |
-//! | `toctoc4:_admitted` | have just used a grant for one connection, with a packet that has not arrived yet |
-//! | `toctoc6-p64:_crowd` | have let in somebody new, networks of 64 bits |
-//! | `toctoc4:_told-yves` | have opened with this key, where no list of grants says how often |
+//! | `toctoc4:_admitted` | have sent a `once` packet that has passed PREROUTING and is not delivered yet |
+//! | `toctoc6-p64:_crowd` | became guests, as networks of 64 bits |
+//! | `toctoc4:_told-yves` | opened with this key lately, where no list of grants says how often; limits log lines |
 //!
 //! IPv6 lists begin with `toctoc6`; grants by prefix have its length: `toctoc4-p24:ssh:yves:60s`. No
 //! name of a door or key begins with `_`.
@@ -40,9 +40,9 @@ pub struct GrantList {
     pub prefix: u8,
     pub door: Name,
     pub holder: Holder,
-    /// How long a source is let in after it was seen last, in seconds.
+    /// The time of a grant from the last opening, in seconds.
     pub seconds: u64,
-    /// Each grant is for one connection.
+    /// Whether each grant is for one connection.
     pub once: bool,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for GrantList {
     }
 }
 
-/// The list of all who may hold a grant for a door.
+/// The list of all sources that may hold a grant for a door.
 pub fn guests(family: Family, prefix: u8, door: &Name) -> String {
     format!("{}:_door-{door}", root(family, prefix))
 }
@@ -103,22 +103,22 @@ pub fn parse_guests(name: &str) -> Option<(u8, Name)> {
 /// The length of a network that is one source in IPv6, where room is shared.
 pub const ONE_HOST: u8 = 64;
 
-/// The list of the IPv6 networks that were let in.
+/// The list of the IPv6 networks whose sources became guests.
 pub fn crowd() -> String {
     format!("{}:_crowd", root(Family::V6, ONE_HOST))
 }
 
-/// The list of those of whom the log has told lately that they opened with this key.
+/// The list of sources that opened with this key lately. It limits log lines.
 pub fn told(family: Family, key: &Name) -> String {
     format!("{}:_told-{key}", root(family, family.longest_prefix()))
 }
 
-/// The list of all who are midway.
+/// The list of all sources midway.
 pub fn midway(family: Family) -> String {
     format!("{}:_midway", root(family, family.longest_prefix()))
 }
 
-/// The list of sources whose packet has used a grant for one connection, and has not arrived yet.
+/// The list of sources whose `once` packet has passed PREROUTING and is not delivered yet.
 pub fn admitted(family: Family) -> String {
     format!("{}:_admitted", root(family, family.longest_prefix()))
 }
@@ -215,15 +215,6 @@ pub fn chain(what: &str) -> String {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     format!("{}~{hash:08x}", &name[..LONGEST - 9])
-}
-
-pub fn door_chain(door: &Name) -> String {
-    chain(&format!("door-{door}"))
-}
-
-/// The chain in which a door is asked again, where a packet arrives.
-pub fn inner_chain(door: &Name) -> String {
-    chain(&format!("inner-door-{door}"))
 }
 
 /// The chain that ends grants which the policy itself does not give, when a knock gives a new one.

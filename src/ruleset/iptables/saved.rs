@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::names::{CHAIN, chain as chain_of, is_ours, table_of};
+use super::hook::Hook;
+use super::names::{chain as chain_of, is_ours};
 use crate::knock::Knock;
 
 /// Our chains of one family, and the rules of others that lead to them.
@@ -134,27 +135,11 @@ impl Saved {
         self.tables.is_empty()
     }
 
-    /// Whether packets to this port come to a door of ours: on their way in, or where they arrive.
+    /// Whether packets to this port come to a door of ours, at either hook.
     pub fn guards_port(&self, port: Knock) -> bool {
-        let way_in = Hook {
-            table: table_of(port.protocol),
-            built_in: "PREROUTING",
-            first: CHAIN.to_string(),
-            ports: chain_of("ports"),
-            door: "door",
-            shut: chain_of("shut"),
-        };
-        let arrival = Hook {
-            table: "mangle",
-            built_in: "INPUT",
-            first: chain_of("inner"),
-            ports: chain_of(&format!("inner-{}", port.protocol)),
-            door: "inner-door",
-            shut: chain_of("inner-shut"),
-        };
-        [way_in, arrival].iter().any(|hook| {
-            let table = self.tables.get(hook.table);
-            table.is_some_and(|table| hook.guards(table, port))
+        Hook::BOTH.into_iter().any(|hook| {
+            let table = self.tables.get(hook.table(port.protocol));
+            table.is_some_and(|table| table.guards(hook, port))
         })
     }
 
@@ -187,40 +172,28 @@ impl Saved {
     }
 }
 
-/// A place where doors are asked.
-struct Hook {
-    table: &'static str,
-    built_in: &'static str,
-    first: String,
-    /// The beginning of the names of the chains that tell ports apart.
-    ports: String,
-    /// The beginning of the names of doors' chains.
-    door: &'static str,
-    shut: String,
-}
-
-impl Hook {
-    /// Whether packets to this port come to a door here, and all chains on their way hold something.
-    fn guards(&self, table: &SavedTable, port: Knock) -> bool {
-        let comes = |(from, _): &(String, String)| from == self.built_in;
+impl SavedTable {
+    /// Whether packets to this port come to a door at this hook, and all chains on their way hold something.
+    fn guards(&self, hook: Hook, port: Knock) -> bool {
+        let comes = |(from, _): &(String, String)| from == hook.built_in();
         let holds = |chain: &str| {
-            table
-                .chains
+            self.chains
                 .get(chain)
                 .is_some_and(|rules| !rules.is_empty())
         };
-        let doors = chain_of(&format!("{}-", self.door));
+        let ports = chain_of(&hook.ports(port.protocol));
+        let doors = hook.door_chains();
         let is_door = |rule: &SavedRule| {
             option(&rule.rule, "-p") == Some(port.protocol.name())
                 && option(&rule.rule, "--dport") == Some(&port.port.to_string())
                 && option(&rule.rule, "-g")
                     .is_some_and(|chain| chain.starts_with(&doors) && holds(chain))
         };
-        let chains = table.chains.iter();
-        let mut chains = chains.filter(|(chain, _)| chain.starts_with(&self.ports));
-        table.jumps.iter().any(comes)
-            && !table.passed_by.iter().any(comes)
-            && [&self.first, &self.ports, &self.shut]
+        let chains = self.chains.iter();
+        let mut chains = chains.filter(|(chain, _)| chain.starts_with(&ports));
+        self.jumps.iter().any(comes)
+            && !self.passed_by.iter().any(comes)
+            && [&hook.first_chain(), &ports, &hook.shut_chain()]
                 .into_iter()
                 .all(|chain| holds(chain))
             && chains.any(|(_, rules)| rules.iter().any(is_door))

@@ -273,7 +273,7 @@ fn a_way_back_lets_nobody_in_whom_another_host_has_ended() {
 
 /// Where nobody listened during the trial, nothing is noted; the engine knows, and that he is in since before.
 #[test]
-fn who_was_let_in_again_by_a_way_back_is_as_long_in_as_before() {
+fn a_rollback_prolongs_no_grant() {
     let mut fleet = Fleet::with(2, &lasting());
     a_trial_that_ends_two(&fleet);
     fleet.kill_agent(0);

@@ -16,8 +16,8 @@ impl Plan<'_> {
         let mut table = Table::new("filter");
         let (from, pass) = (chain("incoming"), "-j RETURN");
         table.jumps.push(("INPUT", from.clone()));
-        table.note("The host's firewall: what is not let in here is dropped. Who is let in here goes on to");
-        table.note("the other rules of this table, which may still drop it.");
+        table.note("The host's firewall: what does not return from here is dropped. Packets that return go on to");
+        table.note("the other rules of this table, which may still drop them.");
         table.rule(
             &from,
             format!("-m conntrack --ctstate ESTABLISHED,RELATED {pass}"),
@@ -66,7 +66,7 @@ impl Plan<'_> {
                 );
             }
         }
-        table.note("Who comes as far as a door's port has passed the door.");
+        table.note("A new connection that reaches this rule has passed its door.");
         for interface in self.guarded() {
             let doors = self.policy.doors.iter();
             for ports in doors.flat_map(|door| ports(&door.ports)) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Plan;
 use super::doors::kept_ends;
-use super::recent::{granted, known, masked, often, remove, seldom, set, unknown};
+use super::recent::{absent, granted, masked, often, present, remove, seldom, set};
 use crate::automaton::{State, Step};
 use crate::knock::{KeyIndex, Knock, Protocol};
 use crate::policy::{Key, Log, show};
@@ -49,11 +49,12 @@ impl Plan<'_> {
         self.longer_grants(table, protocol);
     }
 
-    /// Who is not midway takes the short way.
+    /// The rules for sources that are not midway.
     fn newcomers(&self, table: &mut Table, protocol: Protocol) {
         let knocks = self.knocks(protocol);
         if knocks.values().any(|&midway| midway) {
-            table.part("Who is not midway can only begin; RETURN: nobody begins with this knock.");
+            table
+                .part("Sources not midway: this knock begins a sequence, or (RETURN) begins none.");
         }
         let (midway, within) = (self.midway(), self.within());
         for (knock, _) in knocks.into_iter().filter(|&(_, midway)| midway) {
@@ -186,7 +187,7 @@ impl Plan<'_> {
         let longest = self.own.iter().map(|list| list.seconds).max();
         let share = (self.policy.max_sources / 2).clamp(1, MOST_STAMPS);
         let crowd = masked(crowd(), self.family, ONE_HOST);
-        let new = unknown(&self.guests(&list.door));
+        let new = absent(&self.guests(&list.door));
         let held = often(&crowd, longest.unwrap_or_default(), share);
         table.rule(from, format!("{new} {held} {leave}"));
         table.rule(from, format!("{new} {}", set(&crowd)));
@@ -246,7 +247,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Who has just opened stands on a spot that knows only the echo of the last knock.
+    /// The spots of sources that have just opened: there, only the echo of the last knock is known.
     fn just_opened(&self, table: &mut Table, protocol: Protocol) {
         let keys = self
             .policy
@@ -265,7 +266,7 @@ impl Plan<'_> {
     pub(super) fn everything_else(&self, table: &mut Table, protocol: Protocol) {
         table.part("Any other knock loses what there was, and may be a first one.");
         let (forget, wrong) = (chain("forget"), chain("wrong"));
-        let lost = format!("{} -j {forget}", known(&self.midway()));
+        let lost = format!("{} -j {forget}", present(&self.midway()));
         for (knock, _) in self.knocks(protocol) {
             let from = port_chain(knock);
             table.rule(&from, lost.clone());

@@ -16,7 +16,7 @@ use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::{KeyIndex, Knock, Protocol};
 use crate::policy::{Key, Opening, Policy, show};
 use crate::ruleset::Family;
-pub use doors::{At, kept_ends, kept_rule};
+pub use doors::{kept_ends, kept_rule};
 
 /// Compiles a policy for one family. `automaton` is that of the same policy; `kept` are lists of
 /// grants that the policy itself does not make: by hand, carried over, of a time that has changed.
@@ -79,7 +79,7 @@ struct Plan<'p> {
     own: Vec<GrantList>,
     /// Where each state is kept. A state that could only be echoed without effect has no place.
     spots: BTreeMap<State, Spot>,
-    /// What each knock does to those who are not midway.
+    /// The step of each knock from a source that is not midway.
     first: BTreeMap<Knock, Step>,
     /// The knock that led to each state: its echo.
     echoes: BTreeMap<State, Knock>,
@@ -87,7 +87,7 @@ struct Plan<'p> {
     ways: BTreeMap<State, Vec<(State, Knock)>>,
     /// How each key's sequence is completed: from where.
     ends: BTreeMap<KeyIndex, Vec<State>>,
-    /// For each key, the spot of those who have just opened with it, if it is worth keeping.
+    /// For each key, the spot of sources that have just opened with it, if it is worth keeping.
     after: Vec<Option<State>>,
 }
 
@@ -120,7 +120,7 @@ impl<'p> Plan<'p> {
             let Some(place) = automaton.place(state) else {
                 continue;
             };
-            // Who has just opened must not begin anew with an echo of the last knock; where no
+            // A source that has just opened must not begin anew with an echo of the last knock; where no
             // sequence begins with it, there is nothing to remember.
             let idle = matches!(place, Place::Done(knock) if !plan.first.contains_key(knock));
             if let Some(spot) = Spot::of(policy, place).filter(|_| !idle) {
@@ -158,8 +158,7 @@ impl<'p> Plan<'p> {
         table
     }
 
-    /// All knocks of one protocol, in order, and whether those who are midway can do anything with
-    /// them.
+    /// All knocks of one protocol, in order, and whether sources midway can do anything with them.
     fn knocks(&self, protocol: Protocol) -> BTreeMap<Knock, bool> {
         let mut knocks: BTreeMap<Knock, bool> =
             self.first.keys().map(|&knock| (knock, false)).collect();
@@ -203,10 +202,13 @@ fn header(policy: &Policy, family: Family) -> Vec<String> {
         "A packet goes: toctoc -> toctoc-ports -> toctoc-door-NAME, or toctoc-tcp-PORT ->".to_string(),
         "toctoc-knock-KEY-N (stands there now), toctoc-opens-KEY (may pass now) or toctoc-forget."
             .to_string(),
+        "Before delivery (mangle INPUT): toctoc-inner -> toctoc-inner-tcp -> toctoc-inner-door-NAME:"
+            .to_string(),
+        "the door again.".to_string(),
         String::new(),
         "The lists are in /proc/net/xt_recent. A source is on at most one list of progress: where it"
             .to_string(),
-        "stands in a sequence. Doors are let open by the lists named after them.".to_string(),
+        "stands in a sequence. A door is open to the sources on the lists that bear its name.".to_string(),
     ]
 }
 

@@ -17,27 +17,27 @@ pub(super) fn remove(list: &str) -> String {
     format!("-m recent --name {list} --remove")
 }
 
-/// The source was put on a list, at most so many seconds ago.
+/// The source was put on a list at most `seconds` s ago.
 pub(super) fn seen(list: &str, seconds: u64) -> String {
     format!("-m recent --name {list} --rcheck --seconds {seconds}")
 }
 
-/// The source was put on a list for the first time of late, or not often. Whoever goes on faster is not told of again
-/// until a pause.
+/// Matches unless the source has at least 11 stamps on the list in the last 10 s. A source that keeps opening faster
+/// stays unlogged until it pauses.
 pub(super) fn seldom(list: &str) -> String {
     const SECONDS: u64 = 10;
     const TIMES: u32 = 10;
     let more = TIMES + 1;
-    format!("{} --seconds {SECONDS} --hitcount {more}", unknown(list))
+    format!("{} --seconds {SECONDS} --hitcount {more}", absent(list))
 }
 
-/// The source is on a list, since whenever.
-pub(super) fn known(list: &str) -> String {
+/// The source is on a list, however old its entry is.
+pub(super) fn present(list: &str) -> String {
     format!("-m recent --name {list} --rcheck")
 }
 
 /// The source is not on a list.
-pub(super) fn unknown(list: &str) -> String {
+pub(super) fn absent(list: &str) -> String {
     format!("-m recent --name {list} ! --rcheck")
 }
 
@@ -54,7 +54,7 @@ pub(super) fn masked(name: String, family: Family, prefix: u8) -> String {
     }
 }
 
-/// The source was put on a list so often within this time.
+/// The source was put on a list at least `times` times in the last `seconds` s.
 pub(super) fn often(list: &str, seconds: u64, times: u32) -> String {
     format!("{} --hitcount {times}", seen(list, seconds))
 }
@@ -78,7 +78,7 @@ impl Plan<'_> {
             .map(|spot| spot.group_list(self.family))
             .collect();
         let lists = [self.midway()].into_iter().chain(doors).chain(groups);
-        lists.map(|list| known(&list)).collect()
+        lists.map(|list| present(&list)).collect()
     }
 
     /// The source stands on this spot. What forgets a source takes it off its group, so that counts

@@ -1,16 +1,18 @@
-//! What is a knock, and what it is looked up in.
+//! The first rules: which packets are knocks, and the dispatch by port.
 
 use super::Plan;
 use super::ports::{Tree, dispatch};
 use crate::knock::Protocol;
 use crate::policy::Interfaces;
 use crate::ruleset::Family;
+use crate::ruleset::iptables::hook::Hook;
 use crate::ruleset::iptables::names::{self, CHAIN, chain};
 use crate::ruleset::iptables::script::Table;
 
 impl Plan<'_> {
     pub(super) fn way_in(&self, table: &mut Table, protocol: Protocol) {
-        table.jumps.push(("PREROUTING", CHAIN.to_string()));
+        let hook = Hook::Prerouting;
+        table.jumps.push((hook.built_in(), hook.first_chain()));
         match protocol {
             Protocol::Tcp => self.way_in_tcp(table),
             Protocol::Udp => self.way_in_udp(table),
@@ -18,7 +20,7 @@ impl Plan<'_> {
         table.part("Which port? What is not here is a wrong knock.");
         let doors = self.policy.doors.iter().flat_map(|door| {
             let ports = door.ports.iter();
-            ports.map(|&port| (port, format!("-g {}", names::door_chain(&door.name))))
+            ports.map(|&port| (port, format!("-g {}", hook.door_chain(&door.name))))
         });
         let ignored = self.policy.ignore.iter();
         let ignored =
@@ -30,7 +32,7 @@ impl Plan<'_> {
         targets.sort();
         let tree = Tree {
             protocol,
-            name: "ports".to_string(),
+            name: hook.ports(protocol),
             other: Some(chain("wrong")),
         };
         dispatch(table, &tree, &chain("ports"), &targets);
@@ -38,9 +40,9 @@ impl Plan<'_> {
 
     fn way_in_tcp(&self, table: &mut Table) {
         table.note(
-            "First packets of TCP connections to this host, before connection tracking and before",
+            "First packets of TCP connections to this host, before connection tracking and translation. \
+             All other TCP returns right away.",
         );
-        table.note("any port is translated. All other TCP leaves at the first rule.");
         table.rule(CHAIN, "-p tcp ! --syn -j RETURN");
         let ports = chain("ports");
         for interface in self.guarded() {
@@ -110,7 +112,7 @@ impl Plan<'_> {
             }
         }
         for (port, door) in udp_doors {
-            let door = names::door_chain(&door.name);
+            let door = Hook::Prerouting.door_chain(&door.name);
             table.rule(
                 &chain("wide"),
                 format!("-p udp --dport {} -g {door}", port.port),

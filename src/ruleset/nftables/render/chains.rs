@@ -35,15 +35,15 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "knocks-tcp",
         &[
-            "First packets of TCP connections to this host, before connection tracking and before",
-            "any port is translated. All other TCP leaves at the first rule.",
+            "First packets of TCP connections to this host, before connection tracking and translation.",
+            "All other TCP is accepted right away.",
         ],
     )
     .base(Base::Raw);
     once::begun_at(&mut chain, policy);
     chain.rule(format!("{NO_SYN} accept"));
     chain.rule(format!("{SYN} {arriving} meta priority 0:0 goto glance"));
-    chain.note("Who needs the priority of a packet that is not for us shall find it as it came.");
+    chain.note("Forwarded packets keep their priority.");
     chain.rule(format!("{SYN} {here} goto judge"));
     chain.note(
         "A first fragment too short to hold the flags would be put together behind our back.",
@@ -75,12 +75,14 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
     chain
 }
 
-/// Most new connections come from nobody in particular and go where nobody knocks. They shall not pay
-/// for the question whom they are for (`fib`), which costs as much as three look-ups.
+/// The fast exit. Most new connections come from a source without progress, and go to a port where nothing begins:
+/// they skip `fib`, which costs as much as three look-ups.
 pub(super) fn glance() -> Chain {
     let mut chain = Chain::new(
         "glance",
-        &["From somebody who is not midway, to a port where nothing begins: nothing to judge."],
+        &[
+            "Fast exit: the source has no progress, and the port is neither a door nor a first knock.",
+        ],
     );
     chain.rule("th dport @heard fib daddr type local goto judge");
     recall(&mut chain);

@@ -11,7 +11,7 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
     let mut chain = Chain::new(
         "incoming",
         &[
-            "The host's firewall: what is not let in here is dropped. Who is let in here may still be",
+            "The host's firewall: what is not accepted here is dropped. Accepted packets may still be",
             "dropped by another table.",
         ],
     )

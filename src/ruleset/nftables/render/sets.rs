@@ -39,7 +39,7 @@ pub(super) fn kept_sets(policy: &Policy) -> Vec<Set> {
     };
     add(
         Kept::Opened,
-        &["Who opened: source . door . key, for as long as the grant was given."],
+        &["Openings: source . door . key, for as long as the grant was given."],
         "classid . classid",
     );
     add(
@@ -195,7 +195,7 @@ pub(super) fn logged_name(family: Family) -> String {
 }
 
 pub(super) fn claim(policy: &Policy) -> Vec<Set> {
-    let comment = "Who is about to use up a grant: nobody else may, in that moment.";
+    let comment = "Claims: of two packets that use the same grant at once, only the first passes.";
     Family::BOTH
         .map(|family| Set {
             comment: first_only(family, comment),

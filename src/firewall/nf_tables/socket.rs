@@ -1,12 +1,11 @@
-//! The line to nf_tables.
+//! The socket to nf_tables.
 
 use std::io;
 use std::ops::ControlFlow;
 
-use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::netlink::{
+use super::super::netlink::{
     DONE, ERROR, GET_GENERATION, Message, NEW_GENERATION, find, listing_request, messages, number,
     request,
 };
@@ -21,16 +20,16 @@ const ANSWERS: usize = 4 << 20;
 /// `NFTA_GEN_ID`
 const GENERATION: u16 = 1;
 
-/// In the network namespace of the thread that opened it.
-pub struct Line(Socket);
+/// A socket to nf_tables, in the network namespace of the thread that opened it.
+pub struct Socket(netlink_sys::Socket);
 
-impl Line {
+impl Socket {
     /// # Errors
     /// When the kernel has no netlink, or it is not permitted.
-    pub fn open() -> io::Result<Line> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    pub fn open() -> io::Result<Socket> {
+        let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
-        Ok(Line(socket))
+        Ok(Socket(socket))
     }
 
     /// The answer to one question.
@@ -74,10 +73,10 @@ impl Line {
         })
     }
 
-    /// The same, until `each` breaks it off: then there is no other question on this line.
+    /// The same, until `each` breaks it off. Do not use this socket afterwards.
     ///
     /// # Errors
-    /// As for [`list`](Line::list).
+    /// As for [`list`](Socket::list).
     pub fn list_until(
         &self,
         kind: u16,
@@ -108,10 +107,10 @@ impl Line {
         }
     }
 
-    /// Commits a [`batch`](super::netlink::batch): all of it or nothing. There is no other question on this line then.
+    /// Commits a [`batch`](super::super::netlink::batch): all of it or nothing. Do not use this socket afterwards.
     ///
     /// # Errors
-    /// What the kernel says. Nothing was changed then, unless it is `InvalidData`: nobody knows.
+    /// `InvalidData`: whether anything was changed is unknown. Any other error: nothing was changed.
     pub fn commit(&self, batch: &[u8]) -> io::Result<()> {
         let room = batch.len() + ROOM;
         let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&self.0, room);
@@ -218,5 +217,8 @@ fn refusal(message: &Message<'_>) -> io::Result<()> {
 }
 
 fn strange() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is none")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the kernel's answer could not be understood",
+    )
 }
