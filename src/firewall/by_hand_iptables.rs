@@ -62,10 +62,12 @@ pub(super) fn open(
         Iptables::remove(name, *gone).map_err(Failure::after_a_part)?;
     }
     let known = Iptables::add(&guests, network.addr());
-    known.map_err(|failure| match leaving.off.is_empty() && new_list.is_none() {
-        true => failure,
-        false => failure.after_a_part(),
-    })?;
+    known.map_err(
+        |failure| match leaving.off.is_empty() && new_list.is_none() {
+            true => failure,
+            false => failure.after_a_part(),
+        },
+    )?;
     Iptables::add(&list.to_string(), network.addr()).map_err(Failure::after_a_part)?;
     // The last opening counts, whether it is longer or shorter.
     for held in Iptables::lists().map_err(Failure::after_a_part)?.held() {

@@ -70,7 +70,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
         });
     }
     let of_the_past = firewall.nft.end_the_past()?;
-    let outcome = match running(firewall, last.as_ref()) {
+    let outcome = match running(firewall, last.as_ref())? {
         Some(origin) => keep(firewall, origin, last, of_the_past, clocks)?,
         None => Outcome::NothingToKeep,
     };
@@ -99,15 +99,20 @@ fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failu
 
 /// What is to be kept: what is noted as running, if it was applied since this start of the machine, or if
 /// something of ours is there (an earlier release noted no sightings).
-fn running(firewall: &Firewall, last: Option<&Sighting>) -> Option<Origin> {
-    let origin = firewall.record().ok()?.running?;
+fn running(firewall: &Firewall, last: Option<&Sighting>) -> Result<Option<Origin>, Failure> {
+    let record = firewall
+        .record()
+        .map_err(|why| Failure::unchanged(format!("what was applied last is not known: {why}")))?;
+    let Some(origin) = record.running else {
+        return Ok(None);
+    };
     let there =
         || firewall.nft.is_there().unwrap_or(false) || Iptables::has_rules().unwrap_or(false);
     let is_kept = match last {
         Some(last) => last.is_of(&origin),
         None => there(),
     };
-    is_kept.then_some(origin)
+    Ok(is_kept.then_some(origin))
 }
 
 fn keep(

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::exec::{Ended, run};
-use super::{Failure, Left, hidden, hint};
+use super::{Failure, Left, hidden, hint, others};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::names::{is_our_list, midway};
 use crate::ruleset::iptables::{Clock, Entry, Lists, Saved, Script, parse_list};
@@ -99,13 +99,22 @@ impl Iptables {
 
     fn saved(self, family: Family, ended: &Ended) -> Result<Saved, Failure> {
         let program = self.program(family, "save");
-        let saved = match ended.succeeded() {
+        let mut saved = match ended.succeeded() {
             true => parse(ended)?,
             false if lacks_names(&ended.stderr) => return self.save_by_name(family),
             false => return Err(Failure::unchanged(said(&program, ended))),
         };
         for (table, words) in &saved.hidden {
             hidden::holds_nothing_of_ours(family, table, &program, words)?;
+        }
+        let of = match family {
+            Family::V4 => "ip",
+            Family::V6 => "ip6",
+        };
+        // Where nf_tables is not there, no table of it is switched off.
+        let asleep = others::asleep().unwrap_or_default();
+        for (name, table) in &mut saved.tables {
+            table.is_dormant = asleep.contains(&(of, name.clone()));
         }
         Ok(saved)
     }

@@ -11,6 +11,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use serde::{Deserialize, Serialize};
 
 use super::netlink::{Attributes, DONE, ERROR, Message, attribute, find, messages, utf8};
+use super::sighting::Sighting;
 use crate::policy::{Interfaces, Policy};
 
 /// An interface.
@@ -68,18 +69,30 @@ impl Links {
         self.0.iter().find(|link| link.index == index)
     }
 
-    /// The name in the rules for one that a policy writes. The same name when there is no such interface now.
-    pub fn real_name<'n>(&'n self, written: &'n str) -> &'n str {
-        self.named(written).map_or(written, |link| &link.name)
+    /// The interface that a policy means by a name. An alternative name that is gone means the interface that had it
+    /// when rules were made, as long as that has the name in the rules.
+    pub fn meant(&self, written: &str, before: &[NamedInterface]) -> Option<&Link> {
+        let had = || {
+            let before = before.iter().find(|named| named.written == written)?;
+            let link = self.named(&before.real)?;
+            (Some(link.index) == before.index).then_some(link)
+        };
+        self.named(written).or_else(had)
     }
 
-    /// The policy with names that rules see.
-    pub fn resolve<'p>(&self, policy: &'p Policy) -> Cow<'p, Policy> {
+    /// The name in the rules for one that a policy writes. The same name when there is no such interface now.
+    fn real_name<'n>(&'n self, written: &'n str, before: &[NamedInterface]) -> &'n str {
+        self.meant(written, before)
+            .map_or(written, |link| &link.name)
+    }
+
+    /// The policy with names that rules see. `before` are its interfaces, as they were when rules were made.
+    pub fn resolve<'p>(&self, policy: &'p Policy, before: &[NamedInterface]) -> Cow<'p, Policy> {
         let Interfaces::Only(written) = &policy.interfaces else {
             return Cow::Borrowed(policy);
         };
         let mut names: Vec<String> = Vec::new();
-        for name in written.iter().map(|name| self.real_name(name)) {
+        for name in written.iter().map(|name| self.real_name(name, before)) {
             if !names.iter().any(|seen| seen == name) {
                 names.push(name.to_string());
             }
@@ -98,7 +111,11 @@ impl Links {
 pub fn resolved(policy: &Policy) -> Cow<'_, Policy> {
     match policy.interfaces {
         Interfaces::AllButLoopback => Cow::Borrowed(policy),
-        Interfaces::Only(_) => Links::read().unwrap_or_default().resolve(policy),
+        Interfaces::Only(_) => {
+            let before = Sighting::last().map(|last| last.interfaces);
+            let links = Links::read().unwrap_or_default();
+            links.resolve(policy, &before.unwrap_or_default())
+        }
     }
 }
 
@@ -126,9 +143,9 @@ impl NamedInterface {
         };
         let look_up = |written: &String| NamedInterface {
             written: written.clone(),
-            real: links.real_name(written).to_string(),
+            real: links.real_name(written, before).to_string(),
             index: links
-                .named(written)
+                .meant(written, before)
                 .map(|link| link.index)
                 .or_else(|| had(written)),
         };
@@ -143,8 +160,8 @@ impl NamedInterface {
         let Ok(links) = Links::read() else {
             return true;
         };
-        let mut interfaces = interfaces.iter();
-        interfaces.all(|named| links.real_name(&named.written) == named.real)
+        let mut each = interfaces.iter();
+        each.all(|named| links.real_name(&named.written, interfaces) == named.real)
     }
 }
 

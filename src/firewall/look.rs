@@ -1,6 +1,5 @@
 //! A quick look at what closes the doors: whether it is what it was. It takes some milliseconds, since nothing
-//! is read but names and numbers. What rules say is not looked at: the kernel gives each rule a number, and
-//! never the same one to another rule of a table.
+//! is compared: chains, rules and sets go into one number as the kernel tells them.
 //!
 //! What the kernel fills (grants, progress, counts) and tokens are not part of it.
 
@@ -166,8 +165,8 @@ fn chains(socket: &Socket) -> io::Result<Vec<Vec<Option<Vec<u8>>>>> {
 }
 
 fn rules(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
-    /// `NFTA_RULE_CHAIN`, `_HANDLE`
-    const WHAT: [u16; 2] = [2, 3];
+    /// `NFTA_RULE_CHAIN`, `_HANDLE`, `_EXPRESSIONS`. A rule that replaces another one may keep its number.
+    const WHAT: [u16; 3] = [2, 3, 4];
     socket.list(GET_RULES, &[(OF_TABLE, own_name())], |message| {
         if is_own(message) {
             WHAT.map(|kind| find(message, kind)).hash(digest);
@@ -188,7 +187,7 @@ fn sets(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
         WHAT.map(|kind| find(message, kind)).hash(digest);
         let flags = find(message, WHAT[1]).and_then(number).unwrap_or(0);
         // Large sets of ports have the flag, and no element that times out.
-        if flags & TIMES_OUT == 0 || ["heard", "ports"].contains(&name.as_str()) {
+        if flags & TIMES_OUT == 0 || OF_DOORS.contains(&name.as_str()) {
             fixed.push(name);
         }
     })?;
@@ -198,11 +197,14 @@ fn sets(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
     Ok(())
 }
 
-/// So many elements of a set are looked at. The kernel takes seconds to list fifty thousand, and so large are
-/// only the maps of the automaton: no door opens because some of it is missing.
+/// The sets without which a door is open.
+const OF_DOORS: [&str; 2] = ["heard", "ports"];
+
+/// So many elements of the maps of the automaton are looked at: the kernel takes seconds to list fifty thousand, and
+/// no door opens because some of them are missing. Of ports, all are.
 const MOST: usize = 4096;
 
-/// A number for the first elements of a set, whatever order they are listed in.
+/// A number for the elements of a set, whatever order they are listed in.
 fn elements(set: &str) -> io::Result<u64> {
     /// `NFTA_SET_ELEM_LIST_SET`, `_ELEMENTS`; `NFTA_SET_ELEM_KEY`, `_DATA`, `_FLAGS`, `_KEY_END`
     const OF_SET: u16 = 2;
@@ -218,7 +220,7 @@ fn elements(set: &str) -> io::Result<u64> {
             sum = sum.wrapping_add(one.finish());
             seen += 1;
         }
-        match seen < MOST {
+        match seen < MOST || OF_DOORS.contains(&set) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }

@@ -14,6 +14,7 @@ use std::io;
 use std::net::IpAddr;
 
 pub use read::Others;
+pub(super) use read::asleep;
 
 use super::links::{Link, Links, addresses, addresses_without_knocks};
 use crate::knock::Protocol;

@@ -169,7 +169,7 @@ fn family(message: &Message<'_>) -> Option<&'static str> {
 }
 
 /// Tables that are switched off (`flags dormant`). What nft prints of flags is not to be believed before 1.0.7.
-fn asleep() -> io::Result<BTreeSet<(&'static str, String)>> {
+pub(in super::super) fn asleep() -> io::Result<BTreeSet<(&'static str, String)>> {
     /// `NFTA_TABLE_NAME`, `_FLAGS` with `NFT_TABLE_F_DORMANT`
     const NAME: u16 = 1;
     const FLAGS: u16 = 2;

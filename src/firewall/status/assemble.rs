@@ -172,7 +172,9 @@ pub(super) fn status(
 fn no_room(policy: &Policy, grants: &[Grant]) -> Option<String> {
     let most = policy.max_sources;
     let is_full = |is_v4: bool| {
-        let of_family = grants.iter().filter(|grant| grant.source.addr().is_ipv4() == is_v4);
+        let of_family = grants
+            .iter()
+            .filter(|grant| grant.source.addr().is_ipv4() == is_v4);
         of_family.count() >= most as usize
     };
     let is_full = policy.backend == Backend::Nftables && (is_full(true) || is_full(false));

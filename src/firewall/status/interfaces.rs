@@ -86,7 +86,14 @@ pub fn judge(policy: &Policy, links: &Links, seen: &[NamedInterface]) -> Guard {
     };
     let mut on = Vec::new();
     for name in names {
-        match links.named(name) {
+        let meant = links.meant(name, seen);
+        if let (Some(link), None) = (meant, links.named(name)) {
+            let real = &link.name;
+            judge.guard.notes.push(format!(
+                "there is no interface {name} now: {real}, which had that name, is guarded; name {real} in the policy"
+            ));
+        }
+        match meant {
             Some(link) if judge.is_taken_over(link) => {}
             Some(link) if on.contains(&link.name) => {}
             Some(link) => on.push(link.name.clone()),

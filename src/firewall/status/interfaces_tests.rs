@@ -127,7 +127,7 @@ fn another_name_of_an_interface_is_that_interface() {
     let guard = judge(&named, &there, &[]);
     assert_eq!(guard.on, Some(vec!["eth0".to_string()]));
     assert!(guard.gaps.is_empty() && guard.missing.is_empty());
-    let resolved = there.resolve(&named);
+    let resolved = there.resolve(&named, &[]);
     assert_eq!(
         resolved.interfaces,
         Interfaces::Only(vec!["eth0".to_string()])

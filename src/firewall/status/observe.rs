@@ -137,7 +137,10 @@ fn observe_nftables(
     let is_stopped = journal.as_ref().is_some_and(|journal| journal.clean);
     let mut rules_differ = false;
     let drifts = if listing.dormant {
-        vec![Drift::new("table inet toctoc", "is dormant and guards no door")]
+        vec![Drift::new(
+            "table inet toctoc",
+            "is dormant and guards no door",
+        )]
     } else {
         let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut drifts = compare(&expected, &listing);

@@ -79,8 +79,5 @@ pub(super) fn of_the_other(backend: Backend, applied: bool) -> Drift {
 
 /// The difference between everything and nothing.
 pub fn table_missing() -> Drift {
-    Drift::new(
-        "table inet toctoc",
-        "is missing and guards no door",
-    )
+    Drift::new("table inet toctoc", "is missing and guards no door")
 }

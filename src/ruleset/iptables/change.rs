@@ -9,7 +9,6 @@ use super::hook::Hook;
 use super::names::{self, GrantList};
 use super::saved::{Saved, option};
 use super::script::Script;
-use crate::ruleset::Family;
 
 /// Our chains of one family as they shall be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,9 +75,7 @@ impl Wanted {
             let ours = word.starts_with("toctoc4") || word.starts_with("toctoc6");
             let of_doors = names::parse_guests(word).is_some()
                 || GrantList::parse(word).is_some()
-                || Family::BOTH
-                    .iter()
-                    .any(|&family| word == names::admitted(family));
+                || names::is_admitted(word);
             ours && !of_doors
         };
         for (_, rules) in self.0.values_mut().flat_map(|table| &mut table.chains) {

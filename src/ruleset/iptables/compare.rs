@@ -27,6 +27,10 @@ pub fn compare(family: Family, expected: &Saved, actual: &Saved) -> Vec<Drift> {
 }
 
 fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<Drift>) {
+    if found.is_dormant {
+        let what = "is dormant: nothing in it is asked (somebody has switched it off with nft)";
+        drifts.push(Drift::new(format!("{part} table"), what));
+    }
     for jump in &wanted.jumps {
         let (chain, rule) = jump;
         match found.jumps.iter().filter(|other| *other == jump).count() {

@@ -11,7 +11,7 @@
 //! | `toctoc4:yves` | are in any of `toctoc4:yves:1` and so on |
 //! | `toctoc4:_after:50-tcp` | have just completed a sequence that ends with this knock |
 //! | `toctoc4:_midway` | are in any of these |
-//! | `toctoc4:_admitted` | have sent a `once` packet that has passed PREROUTING and is not delivered yet |
+//! | `toctoc4:_admitted-ssh` | have sent a `once` packet that has passed PREROUTING and is not delivered yet |
 //! | `toctoc6-p64:_crowd` | became guests, as networks of 64 bits |
 //! | `toctoc4:_told-yves` | opened with this key lately, where no list of grants says how often; limits log lines |
 //!
@@ -119,9 +119,19 @@ pub fn midway(family: Family) -> String {
 }
 
 /// The list of sources whose `once` packet has passed PREROUTING and is not delivered yet.
-pub fn admitted(family: Family) -> String {
-    format!("{}:_admitted", root(family, family.longest_prefix()))
+/// to this door.
+pub fn admitted(family: Family, door: &Name) -> String {
+    let root = root(family, family.longest_prefix());
+    format!("{root}{ADMITTED}{door}")
 }
+
+/// Whether a list is one of those.
+pub fn is_admitted(list: &str) -> bool {
+    let parts = list.split_once(ADMITTED);
+    parts.is_some_and(|(start, _)| parse_root(start).is_some())
+}
+
+const ADMITTED: &str = ":_admitted-";
 
 /// A list of progress: the group it belongs to, and its own part of the name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

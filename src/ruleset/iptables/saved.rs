@@ -1,6 +1,6 @@
 //! What `iptables-save -c` prints, as far as it is ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::hook::Hook;
@@ -21,8 +21,10 @@ pub struct SavedTable {
     pub chains: BTreeMap<String, Vec<SavedRule>>,
     /// Rules in chains that are not ours: the chain, and the rule that jumps to us.
     pub jumps: Vec<(String, String)>,
-    /// Of those chains, the ones in which a rule before that jump accepts, with that rule.
+    /// Of those chains, the ones in which a rule before that jump accepts, or leads to one that does, with that rule.
     pub passed_by: Vec<(String, String)>,
+    /// Whether the table is switched off (`flags dormant`): nothing in it is asked.
+    pub is_dormant: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,8 +70,7 @@ impl Saved {
     pub fn parse(text: &str) -> Result<Saved, SavedError> {
         let mut saved = Saved::default();
         let mut table: Option<String> = None;
-        // The first rule that accepts, in each chain that is not ours.
-        let mut before: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
+        let mut others = Others::default();
         let mut lines = text.lines();
         while let Some(first) = lines.next() {
             // A comment of somebody may have line breaks in its quotes.
@@ -98,15 +99,18 @@ impl Saved {
             }
             let name = table.as_ref().ok_or_else(wrong)?;
             if let Some(chain) = line.strip_prefix(':') {
-                let chain = chain.split(' ').next().unwrap_or_default();
+                let mut words = chain.split(' ');
+                let chain = words.next().unwrap_or_default();
                 if is_ours(chain) {
                     let table = saved.tables.entry(name.clone()).or_default();
                     table.chains.entry(chain.to_string()).or_default();
+                } else {
+                    let is_called = words.next() != Some("-");
+                    others.declare(name, chain, is_called);
                 }
                 continue;
             }
             let (packets, bytes, chain, rule) = parse_rule(line).ok_or_else(wrong)?;
-            let before = before.entry((name.clone(), chain.to_string())).or_default();
             if is_ours(chain) {
                 let table = saved.tables.entry(name.clone()).or_default();
                 let rules = table.chains.entry(chain.to_string()).or_default();
@@ -115,15 +119,22 @@ impl Saved {
                     packets,
                     bytes,
                 });
-            } else if leads_to_us(rule) {
-                let table = saved.tables.entry(name.clone()).or_default();
-                table.jumps.push((chain.to_string(), rule.to_string()));
-                if let Some(accepting) = before.take() {
-                    table.passed_by.push((chain.to_string(), accepting));
+            } else {
+                if leads_to_us(rule) && others.is_called(name, chain) {
+                    let table = saved.tables.entry(name.clone()).or_default();
+                    table.jumps.push((chain.to_string(), rule.to_string()));
                 }
-            } else if accepts(rule) && before.is_none() {
-                *before = Some(rule.to_string());
+                others.add(name, chain, rule);
             }
+        }
+        for (name, table) in &mut saved.tables {
+            let jumps = table.jumps.iter();
+            let from: BTreeSet<&String> = jumps.map(|(from, _)| from).collect();
+            let passed = from.into_iter().filter_map(|from| {
+                let accepting = others.passes_by(name, from)?;
+                Some((from.clone(), accepting.to_string()))
+            });
+            table.passed_by = passed.collect();
         }
         match table {
             None => Ok(saved),
@@ -191,7 +202,8 @@ impl SavedTable {
         };
         let chains = self.chains.iter();
         let mut chains = chains.filter(|(chain, _)| chain.starts_with(&ports));
-        self.jumps.iter().any(comes)
+        !self.is_dormant
+            && self.jumps.iter().any(comes)
             && !self.passed_by.iter().any(comes)
             && [&hook.first_chain(), &ports, &hook.shut_chain()]
                 .into_iter()
@@ -232,11 +244,70 @@ fn is_open(line: &str) -> bool {
     open && !line.starts_with('#')
 }
 
-/// Whether a packet that matches never comes to the rules behind.
-fn accepts(rule: &str) -> bool {
-    ["-j ACCEPT", "-j RETURN"]
-        .iter()
-        .any(|end| rule.ends_with(end))
+/// The chains of others, by table: the rules that let a packet go elsewhere, and the jumps to us, in their order.
+#[derive(Default)]
+struct Others {
+    chains: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Chains with the name of a built-in one that the kernel does not call (nft can make such).
+    uncalled: BTreeSet<(String, String)>,
+}
+
+impl Others {
+    fn declare(&mut self, table: &str, chain: &str, is_called: bool) {
+        let chains = self.chains.entry(table.to_string()).or_default();
+        chains.entry(chain.to_string()).or_default();
+        let is_built_in =
+            ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(&chain);
+        if is_built_in && !is_called {
+            self.uncalled.insert((table.to_string(), chain.to_string()));
+        }
+    }
+
+    fn is_called(&self, table: &str, chain: &str) -> bool {
+        let named = (table.to_string(), chain.to_string());
+        !self.uncalled.contains(&named)
+    }
+
+    fn add(&mut self, table: &str, chain: &str, rule: &str) {
+        if option(rule, "-j").or_else(|| option(rule, "-g")).is_some() {
+            let chains = self.chains.entry(table.to_string()).or_default();
+            let rules = chains.entry(chain.to_string()).or_default();
+            rules.push(rule.to_string());
+        }
+    }
+
+    /// The first rule of a built-in chain behind which a packet may never come to the jump to us.
+    fn passes_by(&self, table: &str, chain: &str) -> Option<&str> {
+        let rules = self.chains.get(table)?.get(chain)?;
+        let mut before = rules.iter().take_while(|rule| !leads_to_us(rule));
+        let found = before.find(|rule| {
+            let accepts = ["ACCEPT", "RETURN"].map(Some).contains(&option(rule, "-j"));
+            // A chain that is gone to comes back to nobody.
+            accepts
+                || option(rule, "-g").is_some()
+                || self.accepts_below(table, rule, &mut BTreeSet::new())
+        });
+        found.map(String::as_str)
+    }
+
+    /// Whether a rule leads to a chain in which something is accepted.
+    fn accepts_below<'o>(
+        &'o self,
+        table: &str,
+        rule: &'o str,
+        seen: &mut BTreeSet<&'o str>,
+    ) -> bool {
+        let Some(to) = option(rule, "-j").or_else(|| option(rule, "-g")) else {
+            return false;
+        };
+        let rules = self.chains.get(table).and_then(|chains| chains.get(to));
+        let Some(rules) = rules.filter(|_| seen.insert(to)) else {
+            return false;
+        };
+        rules.iter().any(|rule| {
+            option(rule, "-j") == Some("ACCEPT") || self.accepts_below(table, rule, seen)
+        })
+    }
 }
 
 fn leads_to_us(rule: &str) -> bool {

@@ -183,8 +183,7 @@ fn damages_are_named() {
         let same = said.is_empty();
         assert_eq!(actual.same_rules(&expected), same, "{said:?}");
     }
-    let gone =
-        "ip6tables: our chains are missing and guard no door";
+    let gone = "ip6tables: our chains are missing and guard no door";
     let nothing = Saved::default();
     assert_eq!(sentences(&compare(Family::V6, &expected, &nothing)), [gone]);
     assert_eq!(compare(Family::V6, &nothing, &nothing), []);

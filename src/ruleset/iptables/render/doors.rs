@@ -51,7 +51,7 @@ impl Plan<'_> {
         let kept = self.kept.iter().copied();
         let kept: Vec<_> = kept.filter(|list| list.door == door.name).collect();
         if hook == Hook::Input && (!once.is_empty() || kept.iter().any(|list| list.once)) {
-            let admitted = admitted(self.family);
+            let admitted = admitted(self.family, &door.name);
             let lately = seen(&admitted, ON_ITS_WAY);
             table.rule(&from, format!("{lately} {} -j RETURN", remove(&admitted)));
         }
@@ -99,7 +99,7 @@ pub fn kept_ends(list: &GrantList) -> String {
 fn admits(list: &GrantList, hook: Hook, comment: &str) -> String {
     let name = granted(list);
     let seen = seen(&name, list.seconds);
-    let (remove, passes) = (remove(&name), set(&admitted(list.family)));
+    let (remove, passes) = (remove(&name), set(&admitted(list.family, &list.door)));
     match (list.once, hook) {
         (false, _) => format!("{seen} {comment}-j RETURN"),
         (true, Hook::Prerouting) => format!("{seen} {remove} {passes} {comment}-j RETURN"),

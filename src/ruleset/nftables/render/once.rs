@@ -82,8 +82,10 @@ pub(super) fn chains() -> Vec<Chain> {
         &["The connection has begun, or was given up: its first packet comes no more."],
     );
     for family in Family::BOTH {
-        let (flow, admitted) = (flow(family), admitted_name(family));
-        begun.rule(format!("delete @{admitted} {{ {flow} }}"));
+        let (flow, admitted, passed) = (flow(family), admitted_name(family), passed_name(family));
+        begun.rule(format!(
+            "delete @{admitted} {{ {flow} }} delete @{passed} {{ {flow} }}"
+        ));
     }
     vec![again, admit, pass, begun]
 }
