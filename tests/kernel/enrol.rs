@@ -173,6 +173,35 @@ fn scratch_sequences_are_shown_and_open_once_each() {
     }
 }
 
+/// What `key new` draws, `check` finds nothing wrong with: short sequences and scratch ones too.
+#[test]
+fn a_new_key_is_one_that_check_does_not_warn_of() {
+    let world = world();
+    let new = |name: &str, more: &[&str]| {
+        let own = [
+            "new",
+            name,
+            "--opens",
+            "ssh",
+            "--opens",
+            "web",
+            "--host",
+            "192.0.2.1",
+        ];
+        let (code, _, error) = world.key(&[&own[..], more].concat());
+        assert_eq!(code, Some(0), "{error}");
+    };
+    // Of 15 drawn without a look, one in 400 times none would be in order.
+    for number in 0..15 {
+        new(&format!("short{number}"), &["--sequence", "3"]);
+    }
+    new("paper", &["--scratch", "100"]);
+    let path = world.path().display().to_string();
+    let output = world.toctoc(&["check", "--deny", "warnings", &path]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
 /// One after the other: each key that was said to be added is in the policy.
 #[test]
 fn keys_that_are_made_at_once_are_all_there() {
