@@ -44,7 +44,7 @@ pub fn add_key(
         .as_table_like_mut()
         .ok_or("`key` is no section in it")?;
     if keys.contains_key(name.as_str()) {
-        return Err(format!("there is a key `{name}` already"));
+        return Err(format!("there is a key {name} already"));
     }
     let mut key = Table::new();
     key.decor_mut().set_prefix("\n");

@@ -59,6 +59,13 @@ fn a_new_sequence_opens_and_a_revoked_one_does_not() {
     ]);
     assert_eq!(code, Some(0), "{error}");
     assert!(said.contains("added key bob to "), "{said}");
+    // The next step is one that can be typed.
+    for step in [
+        "there: toctoc profile import FILE bob\n",
+        "remove it here when it is there: it holds the secret\n",
+    ] {
+        assert!(said.contains(step), "{said}");
+    }
     let text = std::fs::read_to_string(world.path()).unwrap();
     assert!(text.starts_with(TWO), "{text}");
     world.yes(&["apply"]);
@@ -196,8 +203,7 @@ fn a_new_key_is_one_that_check_does_not_warn_of() {
         new(&format!("short{number}"), &["--sequence", "3"]);
     }
     new("paper", &["--scratch", "100"]);
-    let path = world.path().display().to_string();
-    let output = world.toctoc(&["check", "--deny", "warnings", &path]);
+    let output = world.toctoc(&["check", "--deny", "warnings"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
 }

@@ -77,9 +77,7 @@ impl Drop for World {
         let server = self.lab.server.pid().to_string();
         let of_server = ["--ns", server.as_str(), "--nslist", "net"];
         let mut end = Command::new("pkill");
-        end.args(["-KILL", "-f"])
-            .args(of_server)
-            .arg("rollback --trial");
+        end.args(["-KILL", "-f"]).args(of_server).arg("rollback --trial");
         let _nobody_waits = end.status();
     }
 }
