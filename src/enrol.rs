@@ -17,8 +17,11 @@ use crate::client::Profile;
 use crate::client::profile::{GAP, Way};
 use crate::firewall::listening::listeners;
 use crate::knock::{Knock, Protocol};
-use crate::policy::choose::{free_ports, pick};
-use crate::policy::edit::{NewKey, add_key, has_key, remove_key, secret_files};
+use crate::policy::choose::{draw, free_ports};
+use crate::policy::edit::{
+    NewKey, add_key, garbled_at, has_key, line_of_key, remove_key, secret_files,
+};
+use crate::policy::lint::is_wise;
 use crate::policy::load::{Beside, LoadError, load, load_text, load_text_and_beside};
 use crate::policy::{Host, KeyKind, Name, Policy};
 use crate::private_file::write_new;
@@ -243,7 +246,7 @@ fn sequences(
     let mut refused = None;
     for _ in 0..TRIES {
         let found: Result<Vec<Vec<Knock>>, String> = (0..number)
-            .map(|_| random_knocks(free.clone(), length))
+            .map(|_| random_knocks(&free, length, is_wise))
             .collect();
         let found = found?;
         let new = match found.as_slice() {
@@ -267,12 +270,16 @@ fn free_port(policy: &Policy) -> Result<NonZeroU16, String> {
     // Answers to what this host sends come to the ports above, and would be dropped.
     let mut free = free_ports(policy, &taken_here());
     free.retain(|knock| knock.port.get() < FIRST_EPHEMERAL);
-    let knocks = random_knocks(free, 1)?;
+    let knocks = random_knocks(&free, 1, |_| true)?;
     let knock = knocks.first().ok_or("no port is free for tokens")?;
     Ok(knock.port)
 }
 
-fn random_knocks(free: Vec<Knock>, count: usize) -> Result<Vec<Knock>, String> {
+fn random_knocks(
+    free: &[Knock],
+    count: usize,
+    is_wise: impl Fn(&[Knock]) -> bool,
+) -> Result<Vec<Knock>, String> {
     let mut failed = None;
     let random = || {
         getrandom::u64().unwrap_or_else(|error| {
@@ -280,11 +287,14 @@ fn random_knocks(free: Vec<Knock>, count: usize) -> Result<Vec<Knock>, String> {
             0
         })
     };
-    let knocks = pick(free, count, random);
-    match failed {
-        Some(error) => Err(format!("no random numbers: {error}")),
-        None if knocks.len() < count => Err(format!("there are not {count} free ports")),
-        None => Ok(knocks),
+    let drawn = draw(free, count, random, is_wise);
+    match (failed, drawn) {
+        (Some(error), _) => Err(format!("no random numbers: {error}")),
+        (None, Some(knocks)) => Ok(knocks),
+        (None, None) => Err(format!(
+            "of the {} free ports no sequence of {count} was found that nobody would try first",
+            free.len()
+        )),
     }
 }
 
@@ -292,50 +302,122 @@ fn random_knocks(free: Vec<Knock>, count: usize) -> Result<Vec<Knock>, String> {
 #[derive(Debug)]
 pub struct Removal {
     path: PathBuf,
-    /// The text of the file as it is.
-    pub before: String,
-    /// The same without the key; `None` when the file does not have it, or is not TOML.
-    pub after: Option<String>,
-    /// The file as it is, with the files that it names, or its mistakes. They do not keep a key in.
-    pub policy: Result<(Policy, Beside), LoadError>,
+    pub file: PolicyFile,
+    /// The file as it is, with the files that it names, where it is a policy. Mistakes do not keep a key in.
+    pub policy: Option<(Policy, Beside)>,
     /// The file of the key's secret, where nothing else needs it.
     pub secret: Option<PathBuf>,
-    _alone: File,
+    /// Where there is a file to change.
+    _alone: Option<File>,
+}
+
+/// What the file of a policy says of a key that is on its way out.
+#[derive(Debug)]
+pub enum PolicyFile {
+    /// There is no such file.
+    Gone,
+    /// It cannot be read: a sentence.
+    Unreadable(String),
+    /// It is not TOML.
+    Garbled {
+        text: String,
+        /// The line of the mistake.
+        line: usize,
+        /// The line in which the key seems to begin.
+        key: Option<usize>,
+    },
+    /// It does not have the key.
+    Without { text: String, mistakes: Mistakes },
+    /// It has the key: the text as it is, and without the key. The mistakes are those of the latter.
+    With {
+        before: String,
+        after: String,
+        mistakes: Mistakes,
+    },
+}
+
+/// Whether a file has mistakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistakes {
+    No,
+    Some,
+}
+
+impl PolicyFile {
+    /// The text as it is, and as it is to be, where it could be read.
+    pub fn texts(&self) -> Option<(&str, &str)> {
+        match self {
+            PolicyFile::Gone | PolicyFile::Unreadable(_) => None,
+            PolicyFile::Garbled { text, .. } | PolicyFile::Without { text, .. } => {
+                Some((text, text))
+            }
+            PolicyFile::With { before, after, .. } => Some((before, after)),
+        }
+    }
 }
 
 impl Removal {
-    /// Reads the file. Nothing is changed.
+    /// Reads the file. Nothing is changed. A file that is gone or cannot be read does not keep a key in.
     ///
     /// # Errors
-    /// When it cannot be read, or would not be accepted without the key although it is with it.
+    /// When the file would not be accepted without the key although it is with it, or cannot be locked.
     pub fn read(path: &Path, host: &Host<'_>, name: &Name) -> Result<Removal, EnrolError> {
-        let alone = alone(path)?;
-        let before = read(path)?;
-        let policy = load_text_and_beside(path, &before, host);
-        let after = match has_key(&before, name) {
-            true => Some(remove_key(&before, name)?),
-            false => None,
-        };
-        let mut secret = None;
-        if let Some(after) = &after {
-            if policy.is_ok() {
-                load_text(path, after, host).map_err(EnrolError::Policy)?;
-            }
-            // Only a file that `new_key` has made, and no other key needs: another is the administrator's.
-            let made = format!("{name}.secret");
-            let own = (format!("key `{name}`"), made.clone());
-            let named = secret_files(&before)?.contains(&own);
-            let kept = secret_files(after)?.iter().any(|(_, file)| *file == made);
-            let path = path.with_file_name(made);
-            secret = (named && !kept && path.is_file()).then_some(path);
-        }
-        Ok(Removal {
+        let as_found = |file, alone| Removal {
             path: path.to_path_buf(),
+            file,
+            policy: None,
+            secret: None,
+            _alone: alone,
+        };
+        if let Err(error) = fs::metadata(path) {
+            return Ok(match error.kind() {
+                io::ErrorKind::NotFound => as_found(PolicyFile::Gone, None),
+                _ => as_found(unreadable(path, &error), None),
+            });
+        }
+        let alone = Some(alone(path)?);
+        let before = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return Ok(as_found(unreadable(path, &error), alone)),
+        };
+        if let Some(line) = garbled_at(&before) {
+            let key = line_of_key(&before, name);
+            let text = before;
+            return Ok(as_found(PolicyFile::Garbled { text, line, key }, alone));
+        }
+        let policy = load_text_and_beside(path, &before, host).ok();
+        if !has_key(&before, name) {
+            let mistakes = match policy {
+                Some(_) => Mistakes::No,
+                None => Mistakes::Some,
+            };
+            let text = before;
+            return Ok(Removal {
+                policy,
+                ..as_found(PolicyFile::Without { text, mistakes }, alone)
+            });
+        }
+        let after = remove_key(&before, name)?;
+        let mistakes = match load_text(path, &after, host) {
+            Ok(_) => Mistakes::No,
+            Err(_) if policy.is_none() => Mistakes::Some,
+            Err(error) => return Err(EnrolError::Policy(error)),
+        };
+        // Only a file that `new_key` has made, and no other key needs: another is the administrator's.
+        let made = format!("{name}.secret");
+        let own = (format!("key `{name}`"), made.clone());
+        let named = secret_files(&before)?.contains(&own);
+        let kept = secret_files(&after)?.iter().any(|(_, file)| *file == made);
+        let secret = path.with_file_name(made);
+        let file = PolicyFile::With {
             before,
             after,
+            mistakes,
+        };
+        Ok(Removal {
             policy,
-            secret,
-            _alone: alone,
+            secret: (named && !kept && secret.is_file()).then_some(secret),
+            ..as_found(file, alone)
         })
     }
 
@@ -344,11 +426,15 @@ impl Removal {
     /// # Errors
     /// A sentence, when it cannot be written. It is as it was then.
     pub fn write(&self) -> Result<(), String> {
-        match &self.after {
-            Some(after) => replace(&self.path, after),
-            None => Ok(()),
+        match &self.file {
+            PolicyFile::With { after, .. } => replace(&self.path, after),
+            _ => Ok(()),
         }
     }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> PolicyFile {
+    PolicyFile::Unreadable(format!("{} cannot be read: {error}", path.display()))
 }
 
 /// The names and kinds of the keys of a policy, with the doors that each opens. `used_up` are the scratch

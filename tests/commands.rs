@@ -19,7 +19,8 @@ const EXAMPLE: &str = "examples/one-server.toml";
 
 #[test]
 fn yes_is_0_no_is_1_could_not_is_2() {
-    assert_eq!(toctoc(&["check", EXAMPLE]).status.code(), Some(0));
+    let check = toctoc(&["check", "--elsewhere", EXAMPLE]);
+    assert_eq!(check.status.code(), Some(0));
     let broken = "tests/golden/broken/port-zero.toml";
     for command in ["check", "render", "draw", "apply", "status", "explain"] {
         let output = toctoc(&[command, broken]);
@@ -82,11 +83,13 @@ fn a_policy_that_others_can_read_is_warned_of() {
     let check = |mode: u32| {
         fs::set_permissions(&policy, fs::Permissions::from_mode(mode)).unwrap();
         let output = toctoc(&["check", policy.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(0));
+        // Who can change it makes the policy: `apply` refuses that.
+        let refused = mode & 0o022 != 0;
+        assert_eq!(output.status.code(), Some(i32::from(refused)));
         assert!(text(&output.stdout).contains("no errors"));
         text(&output.stderr)
     };
-    for (mode, shown) in [(0o644, "0644"), (0o640, "0640"), (0o602, "0602")] {
+    for (mode, shown) in [(0o644, "0644"), (0o640, "0640"), (0o604, "0604")] {
         let said = check(mode);
         let told = format!("can be read or changed by others (mode {shown})");
         assert!(said.contains(&told) && said.contains("chmod 600"), "{said}");
@@ -357,9 +360,83 @@ fn a_policy_that_others_can_change_is_refused() {
             }
         }
         assert_eq!(fs::read_to_string(&policy).unwrap(), before);
-        // It may be read.
+        // It may be read, for another host too.
         let check = toctoc(&["check", "--elsewhere", path]);
         assert_eq!(check.status.code(), Some(0));
         assert_eq!(text(&check.stderr).contains("refuses this policy"), refused);
+        for more in [&[][..], &["--json"]] {
+            let check = toctoc(&[&["check", path], more].concat());
+            let (told, said) = (text(&check.stderr), text(&check.stdout));
+            assert_eq!(
+                check.status.code(),
+                Some(i32::from(refused)),
+                "{told}{said}"
+            );
+            // Once, not twice in two wordings.
+            assert_eq!(
+                told.matches("chmod").count(),
+                usize::from(refused),
+                "{told}"
+            );
+            assert!(!said.contains("no errors\n") || !refused, "{said}");
+            assert_eq!(
+                said.contains("\"refused\": null"),
+                !refused && !more.is_empty()
+            );
+        }
+    }
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&home, Some(65_534), None).unwrap();
+        let check = toctoc(&["check", path]);
+        assert_eq!(check.status.code(), Some(1));
+        let told = text(&check.stderr);
+        assert!(told.contains("belongs to another user (65534)"), "{told}");
+        let dry = toctoc(&["apply", "--dry-run", path]);
+        assert_eq!(dry.status.code(), Some(1));
+        let told = text(&dry.stderr);
+        assert!(
+            told.starts_with("toctoc: apply would refuse this: "),
+            "{told}"
+        );
+    }
+}
+
+/// Root of nothing: in a user namespace that maps nobody.
+#[test]
+fn a_trial_is_for_root() {
+    for command in ["confirm", "rollback"] {
+        let mut run = Command::new("unshare");
+        run.args(["--user", "--", env!("CARGO_BIN_EXE_toctoc"), command]);
+        let output = run.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let (said, told) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(said, "");
+        assert_eq!(
+            told,
+            format!("toctoc: {command} needs root (try with sudo)\n")
+        );
+    }
+}
+
+/// The key that is there is the first thing to know of; its profile is only a consequence.
+#[test]
+fn a_name_that_is_taken_is_told_before_its_profile() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.toml");
+    fs::copy(EXAMPLE, &policy).unwrap();
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(directory.path().join("yves.profile.toml"), "").unwrap();
+    let path = policy.to_str().unwrap();
+    for kind in [&["--sequence", "5"][..], &["--scratch", "2"], &["--token"]] {
+        let own = ["key", "new", "yves", "--host", "192.0.2.1", path];
+        let output = toctoc(&[&own[..], kind].concat());
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("there is a key yves already"), "{told}");
+        assert!(
+            told.contains("nothing was changed") && !told.contains("profile"),
+            "{told}"
+        );
     }
 }

@@ -266,6 +266,42 @@ fn ports_in_order_are_a_pattern_from_the_first_to_the_last() {
     }
 }
 
+/// Each sequence of a scratch key opens: the second may be the one that is guessed.
+#[test]
+fn each_scratch_sequence_is_judged() {
+    let good = "[43210, 2387, 9920, 18357]";
+    let text = |second: &str| {
+        format!(
+            "[door.ssh]\nports = [22]\n\n[key.paper]\nopens = [\"ssh\"]\nscratch = [{good}, {second}, \
+             [43211, 2388, 9921, 18358]]\n"
+        )
+    };
+    for (second, wanted) in [
+        ("[12001, 14003, 23001, 33003]", "sequence-patterned"),
+        ("[33003, 23001, 14003, 12001]", "sequence-patterned"),
+        ("[4589, 2387, 920, 18357, 50]", "sequence-published"),
+        ("[12001, 301, 777]", "sequence-weak"),
+        ("[80, 14003, 12001, 33003]", "first-knock-public"),
+        ("[14003, 22022, 12001, 33003]", "knock-listening"),
+    ] {
+        let text = text(second);
+        assert_eq!(names(&text, &around(&["22", "22022"])), [wanted], "{text}");
+        let own = text.replace("opens =", &format!("silence = ['{wanted}']\nopens ="));
+        assert_eq!(names(&own, &around(&["22", "22022"])), [""; 0], "{own}");
+    }
+    let report = warnings(&text("[1201, 1400, 2300, 3300]"), &around(&["22"]));
+    let said = report.to_string();
+    assert!(
+        said.contains("scratch sequence 2 of `paper` goes up or down all the way")
+            && said.contains("key new NAME --scratch"),
+        "{said}"
+    );
+    assert_eq!(
+        names(&text("[14003, 12001, 23001, 33003]"), &around(&["22"])),
+        [""; 0]
+    );
+}
+
 #[test]
 fn an_interface_is_unguarded_if_the_host_has_it() {
     let only = |list: &str| format!("interfaces = [{list}]\n{GOOD}");

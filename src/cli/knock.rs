@@ -187,10 +187,19 @@ fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
 
 pub(super) fn no_profile(target: &str) -> String {
     format!(
-        "there is no profile {target} ({}), nor one for a host of that name; for a host, name the ports \
+        "there is no profile {target} ({}), nor one for a host of that name; {}; for a host, name the ports \
          to knock at: `toctoc knock {target} 4431 2387 920`",
-        store::path(target).display()
+        store::path(target).display(),
+        there_are()
     )
+}
+
+/// The profiles that there are.
+pub(super) fn there_are() -> String {
+    match store::names().as_slice() {
+        [] => "there are none yet".to_string(),
+        names => format!("there are: {}", names.join(", ")),
+    }
 }
 
 /// How long to look whether a door is open before knocking at it: two round trips and a little, as far

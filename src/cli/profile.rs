@@ -10,7 +10,7 @@ use clap_complete::ArgValueCandidates;
 use zeroize::Zeroizing;
 
 use super::completions::{profiles, tools};
-use super::knock::{door, knock, no_profile};
+use super::knock::{door, knock, no_profile, there_are};
 use super::qr::{code, show_in_terminal};
 use super::{Answer, complain, count, now, say};
 use crate::client::Profile;
@@ -217,7 +217,7 @@ fn removed(name: &str) -> Result<String, String> {
         return Err(format!("`{name}` is no name of a profile"));
     }
     if store::path(name).symlink_metadata().is_err() {
-        return Err(format!("there is no profile {name}"));
+        return Err(format!("there is no profile {name}; {}", there_are()));
     }
     store::remove(name).map(|path| format!("removed {}\n", path.display()))
 }

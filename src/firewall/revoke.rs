@@ -19,8 +19,8 @@ use crate::single_use::journal::Clocks;
 #[derive(Debug, Clone, Copy)]
 pub struct Edit<'t> {
     pub path: &'t Path,
-    pub before: &'t str,
-    pub after: &'t str,
+    /// The text as it is and as it is to be; `None` where the file is gone or cannot be read.
+    pub texts: Option<(&'t str, &'t str)>,
     /// What the file says before, where it is a policy, and the files that it names.
     pub policy: Option<&'t (Policy, Beside)>,
 }
@@ -34,8 +34,8 @@ pub enum InForce {
     OtherFile(PathBuf),
     /// What runs does not have the key.
     WithoutKey,
-    /// The key was taken out: this runs now.
-    Without(Box<Policy>, Applied),
+    /// The key was taken out, and this was done. No key opens these doors any more, and this one did.
+    Without(Applied, Vec<Name>),
 }
 
 /// Why a key was not revoked. Nothing was changed, but for what the failure says.
@@ -56,6 +56,8 @@ impl From<Failure> for NotRevoked {
 #[derive(Debug)]
 pub struct Revoked {
     pub in_force: InForce,
+    /// Whether the key was in what runs, or in anything that is noted. It is not any more.
+    pub was_there: bool,
     /// Whether a trial is under way, which goes on.
     pub in_trial: bool,
     /// Why it could not be noted, if so: a sentence.
@@ -82,6 +84,7 @@ pub fn revoke(
         record.running = Some(unnoted(firewall, edit, clocks)?);
     }
     let in_trial = record.trial.is_some();
+    let mut was_there = false;
     // What a trial goes back to must not bring the key back.
     let before = record
         .trial
@@ -92,6 +95,7 @@ pub fn revoke(
     {
         let with = before.policy().ok();
         *before = before.without_key(name).map_err(Failure::unchanged)?;
+        was_there = true;
         if let Ok(rest) = before.policy()
             && !may(&rest, with.as_ref())
         {
@@ -104,7 +108,8 @@ pub fn revoke(
                 true => InForce::OtherFile(origin.path.clone()),
                 false => InForce::Nothing,
             };
-            return Ok(noted(firewall, record, edit, None, in_force, in_trial));
+            let revoked = Revoked::new(in_force, was_there, in_trial);
+            return Ok(noted(firewall, record, edit, None, revoked));
         }
         running => running.clone(),
     };
@@ -113,7 +118,8 @@ pub fn revoke(
             true => InForce::WithoutKey,
             false => InForce::Nothing,
         };
-        return Ok(noted(firewall, record, edit, None, in_force, in_trial));
+        let revoked = Revoked::new(in_force, was_there, in_trial);
+        return Ok(noted(firewall, record, edit, None, revoked));
     };
     let rest = origin.without_key(name).map_err(Failure::unchanged)?;
     if !is_guarded {
@@ -122,14 +128,8 @@ pub fn revoke(
         if let Some(last) = last {
             last.note_rest(&rest);
         }
-        return Ok(noted(
-            firewall,
-            record,
-            edit,
-            Some(rest),
-            InForce::Nothing,
-            in_trial,
-        ));
+        let revoked = Revoked::new(InForce::Nothing, true, in_trial);
+        return Ok(noted(firewall, record, edit, Some(rest), revoked));
     }
     let with = origin.policy().ok();
     let policy = rest.policy().map_err(|error| {
@@ -145,22 +145,32 @@ pub fn revoke(
         Err(failure) => {
             if failure.left == Left::Changed {
                 Sighting::note(&rest, &policy, Verdict::Applied);
-                record.note_edit(edit.before, edit.before, Some(rest));
+                let text = match edit.texts {
+                    Some((before, _)) => before.to_string(),
+                    None => origin.text.clone(),
+                };
+                record.note_edit(&text, &text, Some(rest));
                 let _unnoted = record.write(&firewall.state);
             }
             return Err(failure.into());
         }
     };
     note_applied(&rest, &policy, &mut applied);
-    let in_force = InForce::Without(Box::new(policy), applied);
-    Ok(noted(
-        firewall,
-        record,
-        edit,
-        Some(rest),
-        in_force,
-        in_trial,
-    ))
+    let shut = with.map_or(Vec::new(), |with| shut_by(&with, &policy, clocks.now));
+    let revoked = Revoked::new(InForce::Without(applied, shut), true, in_trial);
+    Ok(noted(firewall, record, edit, Some(rest), revoked))
+}
+
+/// The doors that a key opens under the one policy, and none under the other.
+fn shut_by(with: &Policy, without: &Policy, now: i64) -> Vec<Name> {
+    let opens = |policy: &Policy, name: &Name| {
+        let live = policy.keys.iter().filter(|key| !key.expired(now));
+        let mut doors = live.flat_map(|key| &key.opens).map(|opens| opens.door);
+        doors.any(|door| policy.door(door).name == *name)
+    };
+    let doors = with.doors.iter().map(|door| &door.name);
+    let shut = doors.filter(|name| opens(with, name) && !opens(without, name));
+    shut.cloned().collect()
 }
 
 /// Notes that `toctoc key` has changed the text of a policy's file: what was on trial or refused is so still.
@@ -193,6 +203,9 @@ fn unnoted(firewall: &Firewall, edit: Edit<'_>, clocks: Clocks) -> Result<Origin
             "what runs was applied where that was not noted, and {why}"
         ))
     };
+    let (before, _) = edit
+        .texts
+        .ok_or_else(|| failed("its file is gone or cannot be read"))?;
     let (policy, files) = edit.policy.ok_or_else(|| failed("its file has mistakes"))?;
     let backend = running_backend(firewall)?;
     if backend.is_some_and(|backend| backend != policy.backend) {
@@ -201,11 +214,22 @@ fn unnoted(firewall: &Firewall, edit: Edit<'_>, clocks: Clocks) -> Result<Origin
     match observe(firewall, policy, clocks.now)?.drift.first() {
         None => Ok(Origin::new(
             edit.path,
-            edit.before.to_string(),
+            before.to_string(),
             files.clone(),
             policy.backend,
         )),
         Some(drift) => Err(failed(&format!("it is not what the file says ({drift})"))),
+    }
+}
+
+impl Revoked {
+    fn new(in_force: InForce, was_there: bool, in_trial: bool) -> Revoked {
+        Revoked {
+            in_force,
+            was_there,
+            in_trial,
+            unnoted: None,
+        }
     }
 }
 
@@ -214,18 +238,48 @@ fn noted(
     mut record: Record,
     edit: Edit<'_>,
     running: Option<Origin>,
-    in_force: InForce,
-    in_trial: bool,
+    revoked: Revoked,
 ) -> Revoked {
-    record.note_edit(edit.before, edit.after, running);
+    match edit.texts {
+        Some((before, after)) => record.note_edit(before, after, running),
+        None => {
+            // The file as it was applied, should it come back: no more confirmed than it was.
+            let applied = record.running.as_ref().map(|origin| origin.text.clone());
+            let applied = applied.unwrap_or_default();
+            record.note_edit(&applied, &applied, running);
+        }
+    }
     // Where nothing was ever applied, there is nothing to note.
     let unnoted = match record.running.is_some() || record.refused.is_some() {
         true => record.write(&firewall.state).err(),
         false => None,
     };
-    Revoked {
-        in_force,
-        in_trial,
-        unnoted,
+    Revoked { unnoted, ..revoked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::read;
+
+    /// A door that never had a key, or has another, or whose key had expired, is none that was shut.
+    #[test]
+    fn only_doors_that_lose_their_last_key_are_shut_by_it() {
+        let now = 1_795_392_000;
+        let doors = "[door.ssh]\nports = [22]\n[door.web]\nports = [443]\n[door.db]\nports = [5432]\n\
+                     [door.old]\nports = [23]\n";
+        let yves = "[key.yves]\nopens = ['ssh', 'db']\nsequence = [4431, 2387, 920]\n";
+        let anna = "[key.anna]\nopens = ['ssh']\nsequence = [5531, 2387, 920]\n";
+        let over = "[key.eve]\nopens = ['old', 'ssh']\nexpires = 2020-01-01T00:00:00Z\n\
+                    sequence = [6531, 2387, 920]\n";
+        let policy = |keys: &[&str]| read("p", &format!("{doors}{}", keys.concat())).unwrap();
+        let shut = |with: &[&str], without: &[&str]| -> Vec<String> {
+            let shut = shut_by(&policy(with), &policy(without), now);
+            shut.iter().map(Name::to_string).collect()
+        };
+        assert_eq!(shut(&[yves, anna, over], &[anna, over]), ["db"]);
+        assert_eq!(shut(&[yves, over], &[over]), ["ssh", "db"]);
+        assert_eq!(shut(&[yves, anna, over], &[yves, over]), [""; 0]);
+        assert_eq!(shut(&[yves, over], &[yves]), [""; 0]);
     }
 }

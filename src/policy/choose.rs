@@ -39,9 +39,69 @@ pub fn pick(mut ports: Vec<Knock>, count: usize, mut random: impl FnMut() -> u64
     picked
 }
 
+/// A sequence that is not wise is drawn again. Three ports in a row go up or down once in three times.
+const DRAWS: usize = 1000;
+
+/// Draws a wise sequence of `count` different ones of `ports`, each such sequence as likely as any other. `None`
+/// when there are not so many ports, or hardly any sequence of them is wise.
+pub fn draw(
+    ports: &[Knock],
+    count: usize,
+    mut random: impl FnMut() -> u64,
+    is_wise: impl Fn(&[Knock]) -> bool,
+) -> Option<Vec<Knock>> {
+    let mut draws = (0..DRAWS).map(|_| pick(ports.to_vec(), count, &mut random));
+    draws.find(|knocks| knocks.len() == count && is_wise(knocks))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::policy::lint::is_wise;
+
+    /// Numbers that look random.
+    fn numbers() -> impl FnMut() -> u64 {
+        let mut number = 0x2545_f491_4f6c_dd1d_u64;
+        move || {
+            number ^= number << 13;
+            number ^= number >> 7;
+            number ^= number << 17;
+            number
+        }
+    }
+
+    /// Of few ports and knocks, as `key new` draws the shortest sequences and those of scratch keys: no drawn one
+    /// has a warning, and all others are as likely as before.
+    #[test]
+    fn only_wise_sequences_are_drawn_and_each_is_as_likely() {
+        let ports = [41_001, 41_002, 41_003].map(|port| Knock::new(Protocol::Tcp, port).unwrap());
+        let mut random = numbers();
+        let mut seen = HashMap::new();
+        for _ in 0..4000 {
+            let drawn = draw(&ports, 3, &mut random, is_wise).unwrap();
+            *seen.entry(drawn).or_insert(0) += 1;
+        }
+        // Six orders, without the one that goes up and the one that goes down.
+        assert_eq!(seen.len(), 4);
+        assert!(
+            seen.values().all(|often| (850..1150).contains(often)),
+            "{seen:?}"
+        );
+        assert!(seen.keys().all(|drawn| is_wise(drawn)));
+        let free = free_ports(
+            &crate::policy::read("p", "[door.a]\nports = [22]\n").unwrap(),
+            &HashSet::new(),
+        );
+        for count in [3, 4, 5, 32].repeat(20) {
+            let drawn = draw(&free, count, &mut random, is_wise).unwrap();
+            assert!(is_wise(&drawn) && drawn.len() == count, "{drawn:?}");
+        }
+        // It ends where there is none.
+        assert_eq!(draw(&ports, 4, numbers(), is_wise), None);
+        assert_eq!(draw(&ports[..2], 2, numbers(), is_wise), None);
+    }
 
     #[test]
     fn only_free_ports_are_chosen_and_none_twice() {
@@ -53,14 +113,7 @@ mod tests {
         for used in [22, 443, 1023, 5000, 6001, 7002, 8080, 12_345, 40_123] {
             assert!(free.iter().all(|knock| knock.port.get() != used), "{used}");
         }
-        let mut number = 0x2545_f491_4f6c_dd1d_u64;
-        let random = || {
-            number ^= number << 13;
-            number ^= number >> 7;
-            number ^= number << 17;
-            number
-        };
-        let mut picked = pick(free, 1000, random);
+        let mut picked = pick(free, 1000, numbers());
         picked.sort();
         picked.dedup();
         assert_eq!(picked.len(), 1000);

@@ -44,7 +44,7 @@ pub fn add_key(
         .as_table_like_mut()
         .ok_or("`key` is no section in it")?;
     if keys.contains_key(name.as_str()) {
-        return Err(format!("there is a key `{name}` already"));
+        return Err(format!("there is a key {name} already"));
     }
     let mut key = Table::new();
     key.decor_mut().set_prefix("\n");
@@ -84,6 +84,38 @@ pub fn has_key(text: &str, name: &Name) -> bool {
     let keys = document.as_ref().and_then(|document| document.get("key"));
     let keys = keys.and_then(Item::as_table_like);
     keys.is_some_and(|keys| keys.contains_key(name.as_str()))
+}
+
+/// The line of the mistake that keeps a text from being TOML, the first of all lines being 1; `None` if it is TOML.
+pub fn garbled_at(text: &str) -> Option<usize> {
+    let bare = text.trim_start_matches('\u{feff}');
+    let error = bare.parse::<DocumentMut>().err()?;
+    let at = error.span().map_or(0, |span| span.start);
+    let before = bare.get(..at).unwrap_or(bare);
+    Some(before.matches('\n').count() + 1)
+}
+
+/// The line in which a key seems to begin, in a text that need not be TOML: `[key.carol]`, `[key."carol"]`,
+/// `key.carol.opens = ...`, `carol = {` below `[key]`.
+pub fn line_of_key(text: &str, name: &Name) -> Option<usize> {
+    let bare = |line: &str| -> String {
+        let kept = |c: &char| !c.is_whitespace() && !['"', '\'', '\u{feff}'].contains(c);
+        line.chars().filter(kept).collect()
+    };
+    let begins = |line: &str, start: String| {
+        let rest = line.strip_prefix(&start);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([']', '.', '=']))
+    };
+    let mut in_keys = false;
+    let line = text.lines().map(bare).position(|line| {
+        if line.starts_with('[') {
+            in_keys = line.starts_with("[key]");
+        }
+        begins(&line, format!("[key.{name}"))
+            || begins(&line, format!("key.{name}"))
+            || (in_keys && begins(&line, name.to_string()))
+    });
+    line.map(|line| line + 1)
 }
 
 /// Takes a key out, with the comments right above it; those above an empty line stay. Returns the rest.
@@ -294,6 +326,38 @@ mod tests {
             let without_yves = remove_key(&format!("{yves}{rest}"), &name("yves")).unwrap();
             assert_eq!(without_yves, format!("# The house.\n{rest}"));
         }
+    }
+
+    /// A text that is not TOML is searched line by line.
+    #[test]
+    fn a_key_is_found_in_a_garbled_text_and_no_other() {
+        let text = |key: &str| format!("[door.ssh\nports = [22]\n\n{key}\nopens = [\"ssh\"]\n");
+        for key in [
+            "[key.carol]",
+            "[ key . \"carol\" ] # hers",
+            "\t['key'.carol]",
+            "[key.carol",
+            "key.carol.token = 'c'",
+            "key.carol = {",
+            "[key]\ncarol.token = 'c'",
+        ] {
+            let line = 4 + key.matches('\n').count();
+            assert_eq!(line_of_key(&text(key), &name("carol")), Some(line), "{key}");
+            assert_eq!(garbled_at(&text(key)), Some(1), "{key}");
+        }
+        for other in [
+            "[key.carola]",
+            "[key.carol-2]",
+            "# [key.carol]",
+            "[door.carol]",
+            "carol = 1",
+        ] {
+            assert_eq!(line_of_key(&text(other), &name("carol")), None, "{other}");
+        }
+        let windows = "\u{feff}[key.carol]\r\nopens = [\"ssh\"\r\n[door.web\r\n";
+        assert_eq!(line_of_key(windows, &name("carol")), Some(1));
+        assert_eq!(garbled_at(windows), Some(3));
+        assert_eq!(garbled_at(POLICY), None);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Each warning has a name, which the setting `silence` takes: at the top of the file for all, in a
 //! door or key for that one.
 
+use std::fmt;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
@@ -109,6 +111,7 @@ pub struct Surroundings {
 
 /// The way to a sequence that nobody knows.
 const DRAWN: &str = "`toctoc key new NAME --sequence 5` draws ports that nobody knows.";
+const DRAWN_SCRATCH: &str = "`toctoc key new NAME --scratch 10` draws ports that nobody knows.";
 
 /// A first knock that everybody knows.
 const SCANNED_FIRST: usize = 20;
@@ -250,39 +253,24 @@ impl Linter<'_> {
                 self.warn("key-expires-soon", own, Diagnostic::new(at, text));
             }
         }
-        for (written, _) in entry.sequences() {
+        for (number, (written, _)) in (1..).zip(entry.sequences()) {
             let knocks: Vec<Knock> = written.value.iter().map(|knock| knock.value).collect();
-            if is_published(&knocks) {
-                // What else it is does not matter any more.
-                let text = format!("the sequence of `{}` is published", key.name);
-                let warning = Diagnostic::new(written.at.clone(), text);
-                self.warn("sequence-published", own, warning.help(DRAWN));
-                continue;
+            let flaw = Flaw::of(&knocks);
+            if flaw != Some(Flaw::Published) {
+                self.sequence(entry, &knocks, &written.value);
             }
-            self.sequence(entry, &knocks, &written.value);
-            let strength = Strength::of_sequence(&knocks);
-            let time = time_to_guess(strength, A_MILLION);
-            if time < MONTH {
-                let text = format!(
-                    "the sequence of `{}` has {strength}: found within {} at a million packets per second",
-                    key.name,
-                    about(time)
-                );
-                let warning = Diagnostic::new(written.at.clone(), text);
-                self.warn(
-                    "sequence-weak",
-                    own,
-                    warning.help("Take four ports or more."),
-                );
-            } else if let Some(why) = pattern(&knocks) {
-                let text = format!("the sequence of `{}` {why}", key.name);
-                let warning = Diagnostic::new(written.at.clone(), text);
-                self.warn("sequence-patterned", own, warning.help(DRAWN));
-            }
-            // One scratch sequence speaks for all.
-            if matches!(key.kind, KeyKind::Scratch(_)) {
-                break;
-            }
+            let Some(flaw) = flaw else { continue };
+            let which = match key.kind {
+                KeyKind::Scratch(_) => format!("scratch sequence {number} of `{}`", key.name),
+                _ => format!("the sequence of `{}`", key.name),
+            };
+            let help = match (&flaw, &key.kind) {
+                (Flaw::Weak(_), _) => "Take four ports or more.",
+                (_, KeyKind::Scratch(_)) => DRAWN_SCRATCH,
+                _ => DRAWN,
+            };
+            let warning = Diagnostic::new(written.at.clone(), format!("{which} {flaw}"));
+            self.warn(flaw.rule(), own, warning.help(help));
         }
     }
 
@@ -359,16 +347,63 @@ fn place_of(
     }
 }
 
-/// What is remarkable about a sequence, if anything is.
-fn pattern(knocks: &[Knock]) -> Option<&'static str> {
-    let ports: Vec<u16> = knocks.iter().map(|knock| knock.port.get()).collect();
-    let steps: Vec<i32> = ports
-        .windows(2)
-        .map(|pair| i32::from(pair[1]) - i32::from(pair[0]))
-        .collect();
-    let ascends = steps.iter().all(|step| *step > 0);
-    let descends = steps.iter().all(|step| *step < 0);
-    (ascends || descends).then_some("goes up or down all the way")
+/// What is wrong with the ports of a sequence, whatever the host: the first of these that is true.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Flaw {
+    /// What else it is does not matter any more.
+    Published,
+    Weak(Strength),
+    /// The ports only go up, or only down.
+    Ordered,
+}
+
+impl Flaw {
+    fn of(knocks: &[Knock]) -> Option<Flaw> {
+        let strength = Strength::of_sequence(knocks);
+        if is_published(knocks) {
+            Some(Flaw::Published)
+        } else if time_to_guess(strength, A_MILLION) < MONTH {
+            Some(Flaw::Weak(strength))
+        } else {
+            is_ordered(knocks).then_some(Flaw::Ordered)
+        }
+    }
+
+    /// The name of its warning.
+    fn rule(self) -> &'static str {
+        match self {
+            Flaw::Published => "sequence-published",
+            Flaw::Weak(_) => "sequence-weak",
+            Flaw::Ordered => "sequence-patterned",
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Published => f.write_str("is published"),
+            Flaw::Weak(strength) => {
+                let time = about(time_to_guess(*strength, A_MILLION));
+                write!(
+                    f,
+                    "has {strength}: found within {time} at a million packets per second"
+                )
+            }
+            Flaw::Ordered => f.write_str("goes up or down all the way"),
+        }
+    }
+}
+
+/// Whether no warning applies to the ports of a sequence, whatever the host.
+pub fn is_wise(knocks: &[Knock]) -> bool {
+    Flaw::of(knocks).is_none()
+}
+
+fn is_ordered(knocks: &[Knock]) -> bool {
+    let ports = || knocks.iter().map(|knock| knock.port);
+    let goes = |by: fn(&NonZeroU16, &NonZeroU16) -> bool| ports().is_sorted_by(by);
+    goes(|one, next| one < next) || goes(|one, next| one > next)
 }
 
 /// A time in the largest unit that fits.

@@ -113,15 +113,18 @@ fn where_no_interface_is_there_apply_refuses() {
         on("\"eth8\"") + "[firewall]\ndefault = \"drop\"\n",
     ] {
         std::fs::write(world.path(), text).unwrap();
-        for more in [&["apply"][..], &["apply", "--confirm", "60s"]] {
+        for more in [
+            &["apply"][..],
+            &["apply", "--confirm", "60s"],
+            &["apply", "--dry-run"],
+        ] {
             let output = world.toctoc(more);
-            let said = String::from_utf8(output.stderr).unwrap();
+            let said = [&output.stderr[..], &output.stdout].concat();
+            let said = String::from_utf8(said).unwrap();
             assert_eq!(output.status.code(), Some(1), "{said}");
-            for part in [
-                "no interface eth8",
-                "no door would be guarded",
-                "was not changed",
-            ] {
+            let would = said.starts_with("toctoc: apply would refuse this: ");
+            assert_eq!(would, more.contains(&"--dry-run"), "{said}");
+            for part in ["no interface eth8", "no door would be guarded", "changed"] {
                 assert!(said.contains(part), "{said}");
             }
             assert_eq!(world.all_rules(), before);

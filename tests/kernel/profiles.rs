@@ -131,6 +131,9 @@ fn profiles_are_kept_shown_without_secrets_and_taken_away() {
         ),
         (&["profile", "remove", "../x"], "is no name of a profile"),
         (&["profile", "show", "phone"], "there is no profile phone"),
+        (&["profile", "remove", "phone"], "; there are: "),
+        (&["profile", "show", "phone"], "; there are: "),
+        (&["knock", "phone"], "server.example"),
         (
             &["profile", "add", "a b", "--host", "x", "--sequence", "5"],
             "is no name",

@@ -99,9 +99,110 @@ fn a_key_goes_although_the_file_has_mistakes() {
     assert!(!opens(&world, &SEQUENCE) && opens(&world, &ANNA));
     fs::write(world.path(), format!("{}\n[door.web\n", two())).unwrap();
     let output = key(&world, &["revoke", "anna"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(self::said(&output).contains("see that it is not there"));
+    let said = self::said(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let text = fs::read_to_string(world.path()).unwrap();
+    let line = |wanted: &str| 1 + text.lines().position(|line| line == wanted).unwrap();
+    for wanted in [
+        format!("because of its mistakes (line {}", line("[door.web")),
+        format!("`[key.anna]` seems to stand in line {}", line("[key.anna]")),
+        "delete it there before you apply".to_string(),
+    ] {
+        assert!(said.contains(&wanted), "`{wanted}` in {said}");
+    }
     assert!(!opens(&world, &ANNA));
+    // A file that is TOML does not have it, mistakes or not.
+    fs::write(world.path(), two()).unwrap();
+    world.yes(&["apply"]);
+    fs::write(world.path(), format!("{YVES}[door.web]\nport = 1\n")).unwrap();
+    let said = yes(&world, &["revoke", "anna"]);
+    assert!(
+        said.contains("did not have key anna any more") && said.contains("has mistakes"),
+        "{said}"
+    );
+    assert!(!opens(&world, &ANNA) && opens(&world, &SEQUENCE));
+}
+
+/// A file that is gone, or that nobody can read, keeps no key in; what is noted has it no more either.
+fn a_key_goes_although_the_file_is_gone() {
+    let world = World::with(&two());
+    world.listen(22);
+    let elsewhere = world.path().with_file_name("elsewhere");
+    fs::rename(world.path(), &elsewhere).unwrap();
+    let said = yes(&world, &["revoke", "anna"]);
+    assert!(
+        said.contains(
+            "the policy file is gone: see that the key is not in it when you put it back"
+        ),
+        "{said}"
+    );
+    assert!(!world.path().exists());
+    assert!(!opens(&world, &ANNA) && opens(&world, &SEQUENCE));
+    // A healing and a start without the file bring back what was noted.
+    world.toctoc(&["apply", "--boot"]);
+    assert!(!opens(&world, &ANNA) && opens(&world, &SEQUENCE));
+    // Nobody has it any more, or ever had.
+    for nobody in ["anna", "nobody"] {
+        let output = key(&world, &["revoke", nobody]);
+        let said = self::said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("is not there"), "{said}");
+    }
+    // What is no text, and what is no file.
+    fs::rename(&elsewhere, world.path()).unwrap();
+    world.yes(&["apply"]);
+    fs::write(world.path(), [0xff, 0xfe]).unwrap();
+    let output = key(&world, &["revoke", "anna"]);
+    let said = self::said(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("see that key anna is not in it"), "{said}");
+    assert!(!opens(&world, &ANNA) && opens(&world, &SEQUENCE));
+    fs::remove_file(world.path()).unwrap();
+    fs::create_dir(world.path()).unwrap();
+    let output = key(&world, &["revoke", "yves"]);
+    assert_eq!(output.status.code(), Some(2), "{}", self::said(&output));
+    assert!(!opens(&world, &SEQUENCE));
+    // Of what is noted alone, where no rules are loaded.
+    fs::remove_dir(world.path()).unwrap();
+    fs::write(world.path(), two()).unwrap();
+    world.yes(&["apply"]);
+    let (record, noted) = (world.record(), fs::read_to_string(world.record()).unwrap());
+    world.yes(&["remove"]);
+    fs::write(&record, noted).unwrap();
+    fs::remove_file(world.path()).unwrap();
+    let said = yes(&world, &["revoke", "anna"]);
+    assert!(said.contains("out of what is noted"), "{said}");
+    world.toctoc(&["apply", "--boot"]);
+    assert!(!opens(&world, &ANNA) && opens(&world, &SEQUENCE));
+}
+
+/// The file of a policy on trial goes and comes back: the trial is no more confirmed than before.
+fn a_revocation_without_the_file_confirms_no_trial() {
+    let world = World::with(YVES);
+    world.listen(22);
+    fs::write(world.path(), two()).unwrap();
+    world.yes(&["apply", "--confirm", "1h"]);
+    fs::remove_file(world.path()).unwrap();
+    let said = yes(&world, &["revoke", "yves"]);
+    assert!(said.contains("the trial goes on"), "{said}");
+    assert!(!opens(&world, &SEQUENCE) && opens(&world, &ANNA));
+    fs::write(world.path(), two()).unwrap();
+    world.yes(&["rollback"]);
+    assert!(!opens(&world, &SEQUENCE) && !opens(&world, &ANNA));
+    let output = world.toctoc(&["apply", "--boot"]);
+    let said = self::said(&output);
+    assert!(said.contains("not confirmed"), "{said}");
+    assert!(!opens(&world, &SEQUENCE) && !opens(&world, &ANNA));
+}
+
+/// Doors that never had a key, or have another, are not this key's affair.
+fn only_doors_that_lose_their_last_key_are_told() {
+    let world = World::with(&format!("{}{HALF}", two()));
+    let said = yes(&world, &["revoke", "yves"]);
+    assert!(!said.contains("no key opens"), "{said}");
+    let said = yes(&world, &["revoke", "anna"]);
+    assert!(said.contains("no key opens ssh any more"), "{said}");
+    assert!(!said.contains("no key opens web"), "{said}");
 }
 
 /// A trial goes on, and its end brings no key back.
@@ -300,6 +401,9 @@ fn nobody_revokes_his_own_way_back() {
 on_every_firewall!(
     a_revoked_key_takes_nothing_else_along,
     a_key_goes_although_the_file_has_mistakes,
+    a_key_goes_although_the_file_is_gone,
+    a_revocation_without_the_file_confirms_no_trial,
+    only_doors_that_lose_their_last_key_are_told,
     a_revoked_key_confirms_no_trial,
     a_new_key_confirms_no_trial,
     a_new_key_makes_no_half_written_door_go_live,
@@ -307,6 +411,27 @@ on_every_firewall!(
     a_start_does_without_a_file_that_others_can_change,
     nobody_revokes_his_own_way_back,
 );
+
+/// The mistake goes with the key: the secret of a key that is revoked is not missed.
+#[test]
+fn a_mistake_of_the_revoked_key_is_none_after_it() {
+    let world = World::bare();
+    fs::write(world.path(), two()).unwrap();
+    yes(&world, &["new", "tok", "--host", "192.0.2.1"]);
+    world.yes(&["apply"]);
+    fs::remove_file(world.path().with_file_name("tok.secret")).unwrap();
+    let said = yes(&world, &["revoke", "tok"]);
+    assert!(!said.contains("mistakes"), "{said}");
+    world.yes(&["check"]);
+    // The twin: another key's secret is missed still.
+    fs::remove_file(world.path().with_file_name("tok.profile.toml")).unwrap();
+    yes(&world, &["new", "tok", "--host", "192.0.2.1"]);
+    yes(&world, &["new", "tik", "--host", "192.0.2.1"]);
+    world.yes(&["apply"]);
+    fs::remove_file(world.path().with_file_name("tok.secret")).unwrap();
+    let said = yes(&world, &["revoke", "tik"]);
+    assert!(said.contains("has mistakes besides"), "{said}");
+}
 
 /// Tokens of keys that run go on, and those of keys that only the file has are not loaded.
 #[test]

@@ -113,8 +113,43 @@ fn a_policy_that_is_confirmed_stays() {
     }
     assert!(!opens(&world, &SEQUENCE));
     assert!(opens(&world, &OTHER));
-    let again = world.toctoc(&["confirm"]);
-    assert_eq!(again.status.code(), Some(1));
+    for again in ["confirm", "rollback"] {
+        let again = world.toctoc(&[again]);
+        assert_eq!(again.status.code(), Some(1));
+        assert_eq!(text(&again.stdout), "");
+        assert_eq!(text(&again.stderr), "toctoc: nothing is on trial\n");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What stays is what was tried, not what the file says by now.
+fn a_file_that_was_changed_on_trial_is_not_said_to_stay() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let confirm = |change: &dyn Fn()| {
+        on_trial(&world, ZOE, "1h");
+        change();
+        let said = world.yes(&["confirm"]);
+        assert!(said.starts_with("confirmed: "), "{said}");
+        assert!(!opens(&world, &SEQUENCE) && opens(&world, &OTHER));
+        said
+    };
+    let said = confirm(&|| write(&world, YVES));
+    for part in [
+        "what was tried stays; the file was changed since (toctoc apply --dry-run",
+        &world.path().display().to_string(),
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let said = confirm(&|| write(&world, "["));
+    assert!(said.contains("the file was changed since"), "{said}");
+    let said = confirm(&|| fs::remove_file(world.path()).unwrap());
+    assert!(said.contains("the file is gone since"), "{said}");
+    let said = confirm(&|| ());
+    assert!(said.contains("policy.toml stays"), "{said}");
 }
 
 /// Where nothing was, nothing is again, and whoever comes late is told.
@@ -378,7 +413,16 @@ fn nobody_shuts_himself_out() {
         assert!(text.contains(why), "{text}");
         assert!(text.contains("was not changed"), "{text}");
         assert!(!world.all_rules().contains("toctoc"));
+        let output = run(policy, &["--dry-run"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(
+            told.starts_with("toctoc: apply would refuse this: ") && told.contains(why),
+            "{told}"
+        );
     }
+    let output = run(YVES, &["--dry-run"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let output = run(no_key, &["--confirm", "1h"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     world.yes(&["rollback"]);
@@ -516,6 +560,7 @@ on_every_firewall!(
     a_late_confirmation_is_none,
     a_policy_that_is_not_confirmed_goes,
     a_policy_that_is_confirmed_stays,
+    a_file_that_was_changed_on_trial_is_not_said_to_stay,
     the_first_policy_goes_back_to_nothing,
     the_end_of_a_session_is_not_that_of_its_trial,
     a_killed_watchdog_is_missed,

@@ -23,6 +23,7 @@ use crate::firewall::watchdog::{arm, disarm};
 use crate::firewall::{Failure, Firewall, Left, list_size, trial};
 use crate::knock::{Knock, Protocol, display_source};
 use crate::policy::differences::differences;
+use crate::policy::writers::others_can_change;
 use crate::policy::{Door, DoorIndex, KeyKind, Policy, Shut, show};
 
 #[derive(Args)]
@@ -114,7 +115,16 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
 
 /// Says what an apply would change.
 fn dry_run(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
+    const REFUSED: &str = "apply would refuse this:";
+    if let Some(why) = others_can_change(&path.path) {
+        complain(&format!("{REFUSED} {why}"));
+        return Err(unchanged(Answer::No));
+    }
     let (policy, _) = policy_and_origin(path).map_err(unchanged)?;
+    let refusal = guards_nothing(&Guard::of(&policy)).or_else(|| shut_out(firewall, &policy));
+    if let Some(why) = &refusal {
+        complain(&format!("{REFUSED} {why}"));
+    }
     let there = preview(firewall, &policy, clocks()).map_err(failed)?;
     let mut text = match &there.running {
         Running::Nothing => "nothing of toctoc runs here yet\n".to_string(),
@@ -151,12 +161,12 @@ fn dry_run(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
         let _ = writeln!(text, "{kept} would be kept, {} ended", there.ended.len());
     }
     text.push_str("nothing was changed (dry run)\n");
-    report(&text);
-    let why = guards_nothing(&Guard::of(&policy)).or_else(|| shut_out(firewall, &policy));
-    if let Some(why) = why {
-        complain(&why);
-    }
-    Ok(Answer::Yes)
+    let written = report(&text);
+    Ok(match (refusal, written) {
+        (Some(_), _) => Answer::No,
+        (None, true) => Answer::Yes,
+        (None, false) => Answer::CouldNot,
+    })
 }
 
 /// At the start of the machine nobody can confirm anything.

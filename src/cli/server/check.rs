@@ -16,6 +16,7 @@ use crate::policy::diagnostic::Style;
 use crate::policy::lint::{Surroundings, about};
 use crate::policy::load::{LoadError, load_and_lint};
 use crate::policy::strength::{A_MILLION, Strength, time_to_guess};
+use crate::policy::writers::others_can_change;
 use crate::policy::{Policy, Report};
 use crate::rehearsal::{Rehearsed, Stopped, rehearse};
 
@@ -76,6 +77,8 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         .as_ref()
         .map(|others| others::about(&policy, others))
         .unwrap_or_default();
+    // For another host, it is not applied from here.
+    let refused = others.as_ref().and_then(|_| others_can_change(&path.path));
     let denied = arguments.deny.is_some() && !warnings.diagnostics().is_empty();
     let rehearsed = match arguments
         .rehearse
@@ -101,6 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
                 "warnings": warnings,
                 "keys": strength,
                 "rehearsal": rehearsed,
+                "refused": refused,
                 "gaps": guard.gaps,
                 "host": guard.notes.iter().chain(&told).collect::<Vec<_>>(),
             })
@@ -110,7 +114,11 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             let shown = warnings.render(Style::Coloured);
             let _ = writeln!(anstream::stderr(), "{shown}");
         }
-        say(&summary(path, &policy));
+        let verdict = match refused {
+            Some(_) => "no errors in it, and refused all the same",
+            None => "no errors",
+        };
+        say(&summary(path, &policy, verdict));
         if let Some(rehearsed) = &rehearsed {
             tell(rehearsed);
         }
@@ -130,6 +138,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         }
     }
     match denied
+        || refused.is_some()
         || !guard.gaps.is_empty()
         || rehearsed.is_some_and(|rehearsed| !rehearsed.wrong.is_empty())
     {
@@ -171,9 +180,9 @@ fn not_rehearsed(stopped: &Stopped) -> String {
     }
 }
 
-fn summary(path: &PolicyPath, policy: &Policy) -> String {
+fn summary(path: &PolicyPath, policy: &Policy, verdict: &str) -> String {
     let mut text = format!(
-        "{}: {}, {}, no errors\n",
+        "{}: {}, {}, {verdict}\n",
         path.path.display(),
         count(policy.doors.len(), "door"),
         count(policy.keys.len(), "key")

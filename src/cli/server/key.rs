@@ -18,6 +18,8 @@ use crate::firewall::Firewall;
 use crate::firewall::record::Record;
 use crate::firewall::revoke::note_edit;
 use crate::firewall::tokens::{clocks, note_new, used_up};
+use crate::policy::edit::has_key;
+use crate::policy::load::read_text;
 use crate::policy::{LONGEST_SEQUENCE, Name};
 use crate::private_file::write_new;
 
@@ -119,6 +121,14 @@ fn make(new: &New) -> Answer {
         complain("nothing was changed");
         return answer;
     }
+    // Else the profile of that key would be told of first.
+    if read_text(path).is_ok_and(|text| has_key(&text, &new.name)) {
+        let (shown, name) = (path.display(), &new.name);
+        complain(&format!(
+            "{shown}: there is a key {name} already (`toctoc key revoke {name}` takes it away)\nnothing was changed"
+        ));
+        return Answer::CouldNot;
+    }
     let kind = match (new.sequence, new.scratch) {
         (Some(length), _) => Kind::Sequence(length),
         (_, Some(number)) => Kind::Scratch(number),
@@ -180,8 +190,10 @@ fn make(new: &New) -> Answer {
         written = write_new(&profile_path, profile.text().as_bytes());
         if written.is_ok() {
             say(&format!(
-                "the client's profile is {}; there: toctoc profile import FILE\n",
-                profile_path.display()
+                "the client's profile is {}; there: toctoc profile import FILE {}\n\
+                 remove it here when it is there: it holds the secret\n",
+                profile_path.display(),
+                new.name
             ));
         }
     }
@@ -191,13 +203,21 @@ fn make(new: &New) -> Answer {
             write_new(path, picture.as_bytes())
         });
         if written.is_ok() {
-            say(&format!("its QR code is {}\n", path.display()));
+            say(&format!(
+                "its QR code is {}; there: `toctoc profile import - {}` reads its text\n\
+                 remove it here when it is there: it holds the secret\n",
+                path.display(),
+                new.name
+            ));
         }
     }
     if new.qr && written.is_ok() {
         written = code(profile).map(|code| {
             say(&show_in_terminal(&code));
-            say("it is shown this once; the client: `toctoc profile import -` reads its text\n");
+            say(&format!(
+                "it is shown this once; the client: `toctoc profile import - {}` reads its text\n",
+                new.name
+            ));
         });
     }
     if new.host.is_none() {

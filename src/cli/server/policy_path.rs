@@ -78,11 +78,12 @@ pub(super) fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static>
     }
 }
 
-/// Warns when others can read or change a policy that holds sequences.
+/// Warns when others can change a policy, or read one that holds sequences.
 pub(super) fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
     let others = others_can_change(&path.path);
     let others = others.map(|why| format!("`toctoc apply` refuses this policy: {why}"));
-    for warning in exposed(&path.path, policy).into_iter().chain(others) {
+    // Whoever can change it is told of first: the same step mends both, or the other is told of next.
+    if let Some(warning) = others.or_else(|| exposed(&path.path, policy)) {
         complain(&warning);
     }
 }

@@ -9,7 +9,7 @@ use super::apply::way_back;
 use super::completions::keys as key_names;
 use super::key::{failed, name};
 use super::{Answer, PolicyPath, complain, count, host, say, trusted};
-use crate::enrol::Removal;
+use crate::enrol::{Mistakes, PolicyFile, Removal};
 use crate::firewall::Firewall;
 use crate::firewall::by_hand::note_revoked;
 use crate::firewall::revoke::{Edit, InForce, NotRevoked, Revoked, revoke};
@@ -49,9 +49,8 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
     let removal = Removal::read(&path.path, &host(path, backend), name).map_err(failed)?;
     let edit = Edit {
         path: &path.path,
-        before: &removal.before,
-        after: removal.after.as_ref().unwrap_or(&removal.before),
-        policy: removal.policy.as_ref().ok(),
+        texts: removal.file.texts(),
+        policy: removal.policy.as_ref(),
     };
     let may = |without: &Policy, with: Option<&Policy>| {
         let shut = |policy: &Policy| way_back(&firewall, policy).err();
@@ -79,12 +78,12 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
         }
     })?;
     let is_out = matches!(revoked.in_force, InForce::Without(..));
-    if removal.after.is_none() && !is_out {
-        complain(&nowhere(path, name, &removal));
-        return Err(Answer::No);
+    let is_in_file = matches!(removal.file, PolicyFile::With { .. });
+    if !is_in_file && !revoked.was_there {
+        return Err(nowhere(path, name, &removal.file));
     }
     let mut answer = about_the_file(path, name, &removal);
-    if answer == Answer::Yes {
+    if is_in_file && answer == Answer::Yes {
         forget(removal.secret.as_deref());
     }
     about_what_runs(name, &revoked);
@@ -102,71 +101,115 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
         ));
         answer = Answer::CouldNot;
     }
-    let profile = path.path.with_file_name(format!("{name}.profile.toml"));
-    if profile.symlink_metadata().is_ok() {
-        say(&format!(
-            "its profile is still there: rm {}\n",
-            profile.display()
-        ));
+    for (what, ending) in [("profile", "profile.toml"), ("secret", "secret")] {
+        let file = path.path.with_file_name(format!("{name}.{ending}"));
+        let is_left = match ending {
+            // Beside a file that can be read, it is another key's, or the administrator's.
+            "secret" => removal.file.texts().is_none(),
+            _ => true,
+        };
+        if is_left && file.symlink_metadata().is_ok() {
+            let shown = file.display();
+            say(&format!("its {what} is still there: rm {shown}\n"));
+        }
     }
     Ok(answer)
 }
 
-fn nowhere(path: &PolicyPath, name: &Name, removal: &Removal) -> String {
-    match &removal.policy {
-        Ok(_) => format!(
-            "there is no key `{name}`, neither in {} nor in what runs",
-            path.path.display()
+/// Says that the key was not found.
+fn nowhere(path: &PolicyPath, name: &Name, file: &PolicyFile) -> Answer {
+    let shown = path.path.display();
+    let not_found = |why: &str| format!("no key `{name}` is in what runs, and {why}");
+    let (message, answer) = match file {
+        PolicyFile::Gone => (
+            not_found(&format!("{shown} is not there")),
+            Answer::CouldNot,
         ),
-        Err(error) => format!(
-            "no key `{name}` is in what runs, and in {} it was not found: {error}",
-            path.path.display()
+        PolicyFile::Unreadable(why) => (not_found(why), Answer::CouldNot),
+        PolicyFile::Garbled { line, key, .. } => (
+            not_found(&garbled(path, name, *line, *key)),
+            Answer::CouldNot,
         ),
-    }
+        PolicyFile::Without { .. } | PolicyFile::With { .. } => (
+            format!("there is no key `{name}`, neither in {shown} nor in what runs"),
+            Answer::No,
+        ),
+    };
+    complain(&message);
+    answer
+}
+
+/// What to do with a file that nobody can take a key out of.
+fn garbled(path: &PolicyPath, name: &Name, line: usize, key: Option<usize>) -> String {
+    let shown = path.path.display();
+    let holds = match key {
+        Some(at) => format!("`[key.{name}]` seems to stand in line {at}"),
+        None => format!("it may still hold `[key.{name}]`"),
+    };
+    format!(
+        "{shown} cannot be read because of its mistakes (line {line}; `toctoc check`), and {holds}: delete it there \
+         before you apply"
+    )
 }
 
 /// Writes the file, and says what became of it.
 fn about_the_file(path: &PolicyPath, name: &Name, removal: &Removal) -> Answer {
     let shown = path.path.display();
-    if removal.after.is_none() {
-        complain(&match &removal.policy {
-            Ok(_) => format!("{shown} did not have key {name} any more"),
-            Err(_) => format!(
-                "key {name} was not found in {shown}, which has mistakes (`toctoc check`): see that it is not \
-                 there before you apply it"
-            ),
-        });
-        return match removal.policy {
-            Ok(_) => Answer::Yes,
-            Err(_) => Answer::CouldNot,
-        };
+    let has_mistakes = |mistakes: Mistakes, which: &str| {
+        if mistakes == Mistakes::Some {
+            complain(&format!("{shown} has {which} (`toctoc check`)"));
+        }
+        Answer::Yes
+    };
+    match &removal.file {
+        PolicyFile::Gone => {
+            complain(&format!(
+                "the policy file is gone: see that the key is not in it when you put it back ({shown})"
+            ));
+            Answer::Yes
+        }
+        PolicyFile::Unreadable(why) => {
+            complain(&format!(
+                "{why}\nsee that key {name} is not in it before you apply it"
+            ));
+            Answer::CouldNot
+        }
+        PolicyFile::Garbled { line, key, .. } => {
+            complain(&garbled(path, name, *line, *key));
+            Answer::CouldNot
+        }
+        PolicyFile::Without { mistakes, .. } => {
+            complain(&format!("{shown} did not have key {name} any more"));
+            has_mistakes(*mistakes, "mistakes")
+        }
+        PolicyFile::With { mistakes, .. } => {
+            if let Err(why) = removal.write() {
+                complain(&format!(
+                    "{why}\nkey {name} is in {shown} still, and the next apply or start of the machine brings it \
+                     back"
+                ));
+                return Answer::CouldNot;
+            }
+            say(&format!("took key {name} out of {shown}\n"));
+            has_mistakes(*mistakes, "mistakes besides, which are as they were")
+        }
     }
-    if let Err(why) = removal.write() {
-        complain(&format!(
-            "{why}\nkey {name} is in {shown} still, and the next apply or start of the machine brings it back"
-        ));
-        return Answer::CouldNot;
-    }
-    say(&format!("took key {name} out of {shown}\n"));
-    if removal.policy.is_err() {
-        complain(&format!(
-            "{shown} has mistakes besides, which are as they were (`toctoc check`)"
-        ));
-    }
-    Answer::Yes
 }
 
 fn about_what_runs(name: &Name, revoked: &Revoked) {
     match &revoked.in_force {
+        InForce::Nothing if revoked.was_there => {
+            say("no rules of toctoc are loaded here; took it out of what is noted for them\n");
+        }
         InForce::Nothing => {
-            say("no rules of toctoc are loaded here, so nothing else had to be done\n")
+            say("no rules of toctoc are loaded here, so nothing else had to be done\n");
         }
         InForce::OtherFile(other) => complain(&format!(
             "what runs was applied from {}, and was not touched",
             other.display()
         )),
         InForce::WithoutKey => say("what runs did not have it, and was not touched\n"),
-        InForce::Without(policy, applied) => {
+        InForce::Without(applied, shut) => {
             let ended = count(applied.removed, "live grant");
             say(&format!(
                 "took it out of what runs, and nothing else: {ended} ended, open sessions stay\n"
@@ -179,14 +222,10 @@ fn about_what_runs(name: &Name, revoked: &Revoked) {
                     "the trial goes on; what it goes back to has no key {name} either\n"
                 ));
             }
-            for door in policy.door_indices() {
-                let mut opens = policy.keys.iter().flat_map(|key| &key.opens);
-                if !opens.any(|opening| opening.door == door) {
-                    say(&format!(
-                        "no key opens {} any more: `toctoc open` does\n",
-                        policy.door(door).name
-                    ));
-                }
+            for door in shut {
+                say(&format!(
+                    "no key opens {door} any more: `toctoc open` does\n"
+                ));
             }
         }
     }

@@ -1,13 +1,16 @@
 //! `toctoc confirm` and `toctoc rollback`
 
+use std::path::Path;
+
 use clap::Args;
 
-use super::{Answer, complain, count, reported, say};
-use crate::firewall::record::Record;
+use super::{Answer, POLICY, complain, count, own_namespace, reported};
+use crate::firewall::record::{Origin, Record};
 use crate::firewall::tokens::clocks;
 use crate::firewall::trial::{Back, Confirmed, confirm, roll_back};
 use crate::firewall::watchdog::{disarm, end_trial};
 use crate::firewall::{Failure, Firewall};
+use crate::policy::load::{LoadError, read_text};
 
 #[derive(Args)]
 pub(in crate::cli) struct Rollback {
@@ -20,20 +23,42 @@ pub(in crate::cli) struct Rollback {
 }
 
 pub(super) fn stay() -> Answer {
+    if !own_namespace::is_root() {
+        complain("confirm needs root (try with sudo)");
+        return Answer::CouldNot;
+    }
     match confirm(&Firewall::default()) {
         Ok(Confirmed::Stays(origin, trial)) => {
             disarm(trial.id);
-            let what = origin.map_or_else(
-                || "the policy".to_string(),
-                |origin| origin.path.display().to_string(),
-            );
-            reported(&format!("confirmed: {what} stays\n"))
+            let stays = origin.map_or("the policy stays".to_string(), |origin| stays(&origin));
+            reported(&format!("confirmed: {stays}\n"))
         }
         Ok(Confirmed::Nothing(record)) => {
             complain(&nothing(&record));
             Answer::No
         }
         Err(failure) => failed(&failure),
+    }
+}
+
+/// What stays is what was tried, whatever the file says by now.
+fn stays(tried: &Origin) -> String {
+    let shown = tried.path.display();
+    match read_text(&tried.path) {
+        Ok(text) if text == tried.text => format!("{shown} stays"),
+        Err(LoadError::Missing(_)) => {
+            format!("what was tried stays; the file is gone since ({shown})")
+        }
+        Err(LoadError::Unreadable(why)) => format!("what was tried stays; {why}"),
+        Ok(_) | Err(LoadError::Wrong(_)) => {
+            let named = match tried.path == Path::new(POLICY) {
+                true => String::new(),
+                false => format!(" {shown}"),
+            };
+            format!(
+                "what was tried stays; the file was changed since (toctoc apply --dry-run{named} shows what differs)"
+            )
+        }
     }
 }
 
@@ -54,6 +79,10 @@ fn nothing(record: &Record) -> String {
 }
 
 pub(super) fn go_back(arguments: &Rollback) -> Answer {
+    if !own_namespace::is_root() {
+        complain("rollback needs root (try with sudo)");
+        return Answer::CouldNot;
+    }
     let firewall = Firewall::default();
     let back = match arguments.trial {
         Some(id) => end_trial(&firewall, id, arguments.apart),
@@ -75,7 +104,7 @@ pub(super) fn go_back(arguments: &Rollback) -> Answer {
         }
         Ok(None) if arguments.trial.is_some() => Answer::Yes,
         Ok(None) => {
-            say("nothing is on trial\n");
+            complain("nothing is on trial");
             Answer::No
         }
         Err(failure) => failed(&failure),
