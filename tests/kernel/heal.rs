@@ -73,6 +73,8 @@ fn harms(world: &World) -> &'static [&'static str] {
             "nft add element inet toctoc ports '{ udp . 22 : accept }'",
             "nft flush map inet toctoc steps",
             "nft 'add table inet toctoc { flags dormant; }'",
+            "h=$(nft -a list chain inet toctoc shut | sed -n 's/.* drop # handle //p'); \
+             nft replace rule inet toctoc shut handle $h accept",
             "printf 'flush ruleset\ntable ip theirs {\n}\n' | nft -f -",
         ],
         _ => &[
@@ -83,6 +85,11 @@ fn harms(world: &World) -> &'static [&'static str] {
             "iptables -t raw -F toctoc-door-ssh",
             "ip6tables -t raw -F toctoc-door-ssh",
             "iptables -t raw -I PREROUTING -j ACCEPT",
+            "for t in raw:PREROUTING mangle:INPUT; do iptables -t ${t%:*} -N theirs; \
+             iptables -t ${t%:*} -A theirs -p tcp --dport 22 -j ACCEPT; \
+             iptables -t ${t%:*} -I ${t#*:} -j theirs; done",
+            "for t in raw:PREROUTING mangle:INPUT; do iptables -t ${t%:*} -N empty; \
+             iptables -t ${t%:*} -I ${t#*:} -g empty; done",
             "printf '*raw\\nCOMMIT\\n' | iptables-restore",
             "iptables -t raw -D PREROUTING -j toctoc",
         ],

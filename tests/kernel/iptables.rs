@@ -270,6 +270,34 @@ fn a_rule_that_accepts_before_ours_is_named() {
     );
 }
 
+/// Chains that are switched off, or that the kernel does not call, guard nothing: that is said. (Of iptables-nft alone.)
+fn tables_that_are_switched_off_are_named() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let tables = world.server(&["nft", "list", "tables"]);
+    if !tables.contains("table ip raw") {
+        assert!(world.kind == crate::world::Kind::IptablesLegacy);
+        return;
+    }
+    for table in ["raw", "mangle"] {
+        world.server(&["nft", "add", "table", "ip", table, "{ flags dormant; }"]);
+    }
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    for _ in 0..2 {
+        let output = world.toctoc(&["status"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("OPEN TO EVERYONE"), "{said}");
+        assert!(said.contains("iptables raw: table is dormant"), "{said}");
+    }
+    let output = world.toctoc(&["apply"]);
+    assert_eq!(output.status.code(), Some(1));
+    world.server(&["nft", "delete", "table", "ip", "raw"]);
+    world.server(&["nft", "delete", "table", "ip", "mangle"]);
+    world.yes(&["apply"]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
 /// Whatever somebody else has: chains that were emptied, lists named like ours, comments with line
 /// breaks.
 fn odd_neighbours_do_no_harm() {
@@ -341,6 +369,7 @@ on_each_iptables!(
     what_others_have_is_never_touched,
     a_rule_that_accepts_before_ours_is_named,
     odd_neighbours_do_no_harm,
+    tables_that_are_switched_off_are_named,
     a_door_of_many_ports_is_applied,
     a_hundred_keys_are_applied_and_work,
 );

@@ -17,6 +17,8 @@ on_every_firewall!(
     a_door_is_closed_behind_ports_that_are_translated_to_it,
     a_grant_for_one_connection_is_used_up_behind_a_translated_port,
     a_udp_door_is_closed_where_addresses_and_ports_are_others,
+    a_used_grant_passes_its_own_door_alone,
+    a_connection_that_has_begun_lets_no_second_one_in,
 );
 
 /// Whether the client's own address reaches a port at another address of the server.
@@ -102,6 +104,53 @@ fn a_grant_for_one_connection_is_used_up_behind_a_translated_port() {
             assert_eq!(world.connect(CLIENT[0], port), Door::Silent, "{port}");
         }
     }
+}
+
+/// A grant of one door passes nobody on to another, whatever others translate.
+fn a_used_grant_passes_its_own_door_alone() {
+    let door = |name: &str, port: u16, first: u16| {
+        format!(
+            "[door.{name}]\nports = [{port}]\n[key.{name}]\nopens = [\"{name}\"]\nonce = true\n\
+             sequence = [{first}, 2387, 920]\n"
+        )
+    };
+    let world = World::with(&format!("{}{}", door("a", 22, 4431), door("b", 23, 4432)));
+    world.listen(22);
+    world.listen(23);
+    world.nft(
+        "table ip beside { chain c { type nat hook prerouting priority -100; \
+         tcp dport 22 redirect to :23\n}\n}",
+    );
+    world.knock(CLIENT[0], &[4431, 2387, 920]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
+    world.nft("delete table ip beside");
+    world.knock(CLIENT[0], &[4431, 2387, 920]);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+    assert_eq!(world.connect(CLIENT[0], 23), Door::Silent);
+}
+
+/// The same two ports again, through a translated port, after the connection had begun.
+fn a_connection_that_has_begun_lets_no_second_one_in() {
+    let world = World::with(&YVES.replace("50]", "50]\nonce = true"));
+    world.nft(
+        "table ip beside { chain c { type nat hook prerouting priority -100; \
+         tcp dport 2022 redirect to :22\n}\n}\n\
+         table inet seen { counter seen { }\n chain c { type filter hook input priority 10; \
+         tcp dport 22 tcp flags syn counter name seen\n}\n}",
+    );
+    let source = CLIENT[0].parse().unwrap();
+    let seen = || world.server(&["nft", "list", "counter", "inet", "seen", "seen"]);
+    let packets = |many: u64| format!("packets {many} ");
+    world.knock(CLIENT[0], &crate::world::SEQUENCE);
+    world.inject(|injector| injector.tcp(source, 40_007, 2022, crate::inject::SYN));
+    assert!(seen().contains(&packets(1)), "{}", seen());
+    world.inject(|injector| {
+        injector.tcp(source, 40_007, 2022, ACK);
+        injector.tcp(source, 40_007, 2022, RST);
+        injector.tcp(source, 40_007, 2022, crate::inject::SYN);
+        injector.tcp(source, 40_007, 2022, crate::inject::SYN);
+    });
+    assert!(seen().contains(&packets(1)), "{}", seen());
 }
 
 /// UDP to an address that is local in another table of routes, and to a port that is translated.
