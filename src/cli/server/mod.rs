@@ -53,7 +53,7 @@ pub(super) enum Command {
     Key(key::Arguments),
     /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
     Refill(refill::Arguments),
-    /// Restore what was applied, if somebody has changed it (a timer does, every half minute).
+    /// Restore what was applied, if somebody has changed it (a timer does so).
     Heal,
     /// Show doors, grants and progress, and whether the kernel holds what the policy says.
     Status(status::Arguments),

@@ -133,7 +133,7 @@ fn another_name_of_an_interface_is_that_interface() {
         Interfaces::Only(vec!["eth0".to_string()])
     );
     let plain = policy(&["eth0", "ppp0"], "");
-    assert_eq!(*there.resolve(&plain), plain);
+    assert_eq!(*there.resolve(&plain, &[]), plain);
 }
 
 #[test]
