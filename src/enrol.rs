@@ -48,7 +48,7 @@ pub struct Enrolled {
     /// The sequences of a scratch key.
     pub scratch: Vec<Vec<Knock>>,
     pub door: Option<NonZeroU16>,
-    /// How the client reaches this host.
+    /// The way in which the client reaches this host.
     pub server: String,
     /// The text of the file before, and with the key.
     pub before: String,

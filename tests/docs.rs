@@ -20,7 +20,7 @@ fn source(file: &str) -> Option<String> {
         .find_map(|place| fs::read_to_string(place).ok())
 }
 
-/// Whether a file has a test of that name: a function with `#[test]`, or one that a macro makes a test on
+/// Returns whether a file has a test of that name: a function with `#[test]`, or one that a macro makes a test on
 /// each firewall.
 fn is_test(source: &str, name: &str) -> bool {
     let head = format!("fn {name}()");

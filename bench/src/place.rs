@@ -113,7 +113,7 @@ impl Place {
         self.on_server(&["toctoc", "apply", &file])
     }
 
-    /// Whether a connection from the client's own address gets through, after half a second at the most.
+    /// Returns whether a connection from the client's own address gets through, after half a second at the most.
     pub fn connects(&self, port: u16) -> io::Result<bool> {
         let server: IpAddr = SERVER[0].parse().map_err(io::Error::other)?;
         let to = SocketAddr::new(server, port);

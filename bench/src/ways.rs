@@ -19,7 +19,7 @@ pub struct Way<'a> {
     pub door: &'a Listener,
     /// What the client runs in this run.
     pub client: Box<dyn Fn(usize) -> Vec<String> + 'a>,
-    /// Whether that program connects too; else we do it in its place, as soon as the door lets us.
+    /// `true` if that program connects too; else we do it in its place, as soon as the door lets us.
     pub connects: bool,
     pub close: Box<dyn Fn() -> io::Result<()> + 'a>,
 }

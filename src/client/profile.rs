@@ -263,7 +263,7 @@ pub fn parse_gap(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a pause: write 0, 10ms or 1s, at most 60s"))
 }
 
-/// Whether a text can be the name or address of a host. It is put into commands for a shell and into
+/// Returns whether a text can be the name or address of a host. It is put into commands for a shell and into
 /// ssh's configuration, and may come from a QR code.
 pub fn is_host(text: &str) -> bool {
     let name = |text: &str| {

@@ -65,7 +65,7 @@ pub(super) fn udp_towards(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(any)
 }
 
-/// Whether an address is one of this machine: packets to it never leave it. The port of `host` is not used.
+/// Returns whether an address is one of this machine: packets to it never leave it. The port of `host` is not used.
 pub fn is_this_machine(host: SocketAddr) -> bool {
     let to = host.ip().to_canonical();
     if to.is_loopback() || to.is_unspecified() {

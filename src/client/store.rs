@@ -19,7 +19,7 @@ pub const LARGEST: u64 = 64 << 10;
 /// The longest name of a profile, in bytes.
 const LONGEST_NAME: usize = 100;
 
-/// Whether a text can be the name of a profile: a part of a file name, a word of ssh's configuration.
+/// Returns whether a text can be the name of a profile: a part of a file name, a word of ssh's configuration.
 pub fn is_name(text: &str) -> bool {
     let body = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     let starts = text

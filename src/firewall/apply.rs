@@ -40,7 +40,7 @@ pub struct Applied {
     pub drifts: Vec<Drift>,
     /// What became of the tokens, if a key has any.
     pub refilled: Option<Refilled>,
-    /// What was seen before and after it was compared with the policy.
+    /// The look before and after it was compared with the policy.
     pub(super) look: Option<Look>,
 }
 
@@ -250,7 +250,7 @@ impl Chains {
 /// What a removal did.
 #[derive(Debug)]
 pub struct Removed {
-    /// Whether there was anything to remove.
+    /// `true` if there was anything to remove.
     pub any: bool,
     /// Why it could not be saved what was used up, if so: a sentence.
     pub unsaved: Option<String>,

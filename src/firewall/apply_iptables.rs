@@ -322,7 +322,7 @@ pub fn remove(iptables: Iptables, chains: &[(Family, Saved)]) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether the policy lets this list's holder have this door.
+/// Returns whether the policy lets this list's holder have this door.
 fn may(policy: &Policy, list: &GrantList) -> bool {
     let door = |index| &policy.door(index).name;
     match &list.holder {

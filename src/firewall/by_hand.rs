@@ -23,7 +23,7 @@ struct Running {
     iptables: Vec<(Family, Saved)>,
 }
 
-/// What an opening did.
+/// The result of an opening.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GivenByHand {
     /// The source, or its network where grants are by prefix.
@@ -37,7 +37,7 @@ pub struct GivenByHand {
 pub struct End {
     pub source: IpNet,
     pub door: String,
-    /// What was left of it, to the second below.
+    /// The time that was left of it, to the second below.
     pub left: Duration,
 }
 
@@ -92,7 +92,7 @@ pub fn open(
     done.ok_or_else(nothing_applied)
 }
 
-/// What an administrator asks for.
+/// The request of an administrator.
 pub(super) struct Request<'r> {
     pub door: &'r Name,
     pub source: IpNet,

@@ -64,7 +64,7 @@ fn is_there(connection: Connection) -> bool {
     })
 }
 
-/// Whether such a file has an established connection between these ports.
+/// Returns whether such a file has an established connection between these ports.
 fn has(text: &str, connection: Connection) -> bool {
     let wanted = [connection.to.port(), connection.from.port()];
     let line = |line: &str| {

@@ -112,7 +112,7 @@ impl Events {
         }
     }
 
-    /// Whether something was lost since this was asked last, because nobody listened in time.
+    /// Returns whether something was lost since this was asked last, because nobody listened in time.
     pub fn has_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }

@@ -20,7 +20,7 @@ use crate::single_use::journal::Clocks;
 /// More keys than this take seconds to list.
 const MANY: usize = 250;
 
-/// What a healing found and did.
+/// The result of a healing.
 #[derive(Debug)]
 pub struct Healing {
     pub outcome: Outcome,
@@ -42,13 +42,13 @@ pub enum Outcome {
 /// Something was missing or changed.
 #[derive(Debug)]
 pub struct Healed {
-    /// What was restored.
+    /// The policy that was restored.
     pub origin: Origin,
     pub policy: Policy,
     pub applied: Applied,
-    /// What was found, a sentence each.
+    /// The faults that were found, a sentence each.
     pub found: Vec<String>,
-    /// How long ago all was well.
+    /// Time since all was well.
     pub unseen: Duration,
 }
 
@@ -80,7 +80,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     })
 }
 
-/// What is known without reading any rule: whether all is as it was seen last.
+/// Decides without reading any rule, by what was seen last. `None`: the rules must be read.
 fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failure> {
     if !NamedInterface::names_unchanged(&last.interfaces) {
         return Ok(None);
@@ -97,7 +97,7 @@ fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failu
     })
 }
 
-/// What is to be kept: what is noted as running, if it was applied since this start of the machine, or if
+/// The policy to keep: the one that is noted as running, if it was applied since this start of the machine, or if
 /// something of ours is there (an earlier release noted no sightings).
 fn running(firewall: &Firewall, last: Option<&Sighting>) -> Result<Option<Origin>, Failure> {
     let record = firewall

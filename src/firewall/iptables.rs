@@ -45,7 +45,7 @@ impl Iptables {
     pub const BY_NAME: [Iptables; 2] =
         [Iptables { suffix: "-legacy" }, Iptables { suffix: "-nft" }];
 
-    /// Whether this is another name for that variant.
+    /// Returns whether this is another name for that variant.
     ///
     /// # Errors
     /// When the program is missing.
@@ -182,7 +182,7 @@ impl Iptables {
         )))
     }
 
-    /// Whether the program would take this text. Changes nothing.
+    /// Returns whether the program would take this text. Changes nothing.
     ///
     /// # Errors
     /// What it says against it.
@@ -226,7 +226,7 @@ impl Iptables {
         open_lists().len()
     }
 
-    /// Whether rules of ours are in the kernel, whatever variant has loaded them: all of them mention
+    /// Returns whether rules of ours are in the kernel, whatever variant has loaded them: all of them mention
     /// lists, and one list always.
     ///
     /// # Errors
@@ -378,7 +378,7 @@ fn start(command: &[&str], stdin: &str) -> Result<Ended, Failure> {
     })
 }
 
-/// Whether iptables-legacy says that it may not read `/proc/net/ip_tables_names` (or the like of IPv6).
+/// Returns whether iptables-legacy says that it may not read `/proc/net/ip_tables_names` (or the like of IPv6).
 fn lacks_names(stderr: &str) -> bool {
     stderr.contains("_tables_names") && stderr.contains("Permission denied")
 }

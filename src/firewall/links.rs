@@ -32,7 +32,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether this is its first name or an alternative one.
+    /// Returns whether this is its first name or an alternative one.
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.alternative_names.iter().any(|other| other == name)
     }
@@ -152,7 +152,7 @@ impl NamedInterface {
         written.iter().map(look_up).collect()
     }
 
-    /// Whether rules would be made for the same names now. `true` where the kernel cannot be asked.
+    /// Returns whether rules would be made for the same names now. `true` where the kernel cannot be asked.
     pub fn names_unchanged(interfaces: &[NamedInterface]) -> bool {
         if interfaces.is_empty() {
             return true;

@@ -1,4 +1,4 @@
-//! What listens on this host: `/proc/net/tcp` and the like, and the files that processes have open.
+//! Programs that listen on this host: `/proc/net/tcp` and the like, and the files that processes have open.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;

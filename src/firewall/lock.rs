@@ -100,7 +100,7 @@ fn remove_others(own: &Path) {
     }
 }
 
-/// Whether this is the file that is there.
+/// Returns whether this is the file that is there.
 fn is_at(file: &File, path: &Path) -> bool {
     let number = |found: fs::Metadata| (found.dev(), found.ino());
     let (own, there) = (file.metadata(), fs::symlink_metadata(path));

@@ -1,7 +1,7 @@
 //! A quick look at what closes the doors: whether it is what it was. It takes some milliseconds, since nothing
 //! is compared: chains, rules and sets go into one number as the kernel tells them.
 //!
-//! What the kernel fills (grants, progress, counts) and tokens are not part of it.
+//! Elements that the kernel fills (grants, progress, counts) and tokens are not part of it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -63,7 +63,7 @@ impl Look {
         nftables().ok()
     }
 
-    /// Whether our table of nftables looks the same now.
+    /// Returns whether our table of nftables looks the same now.
     pub(super) fn is_still(&self) -> bool {
         let now = Look::of_nftables();
         now.is_some_and(|now| (now.table, now.digest) == (self.table, self.digest))
@@ -91,7 +91,7 @@ impl Look {
         Ok(same.then_some(now))
     }
 
-    /// Whether our table of nftables exists, dormant or not.
+    /// Returns whether our table of nftables exists, dormant or not.
     pub(super) fn has_table(&self) -> bool {
         self.table.is_some()
     }

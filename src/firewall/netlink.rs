@@ -21,7 +21,7 @@ pub const GET_GENERATION: u16 = NEW_TABLE | 16;
 pub const NEW_OBJECT: u16 = NEW_TABLE | 18;
 pub const GET_OBJECTS: u16 = NEW_TABLE | 19;
 
-/// What stands around a transaction; which part of netfilter it is for.
+/// The messages around a transaction; which part of netfilter it is for.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 const NF_TABLES: u16 = 10;
@@ -132,7 +132,7 @@ impl<'b> Message<'b> {
         self.body
     }
 
-    /// Whether something was changed while this listing was told.
+    /// Returns whether something was changed while this listing was told.
     pub fn is_interrupted(&self) -> bool {
         self.flags & INTERRUPTED != 0
     }

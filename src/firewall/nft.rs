@@ -38,7 +38,7 @@ const LARGE: usize = 500;
 /// The room for tokens that does.
 const MANY_TOKENS: u32 = 8192;
 
-/// What became of edits that were made from a listing.
+/// The outcome of edits that were made from a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
     Done,
@@ -138,7 +138,7 @@ impl Nft {
         }
     }
 
-    /// Whether there is a table of ours, as [`list_if_there`](Nft::list_if_there) finds it; only names are
+    /// Returns whether there is a table of ours, as [`list_if_there`](Nft::list_if_there) finds it; only names are
     /// read. For `list tables`, nft up to 1.0.6 reads all elements and all rules.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Nft {
         self.run(&[&self.program, "--version"], "").map(|_| ())
     }
 
-    /// Whether a script makes a table so large that only an outline of it is listed in a moment.
+    /// Returns whether a script makes a table so large that only an outline of it is listed in a moment.
     pub fn is_large(&self, script: &Script) -> bool {
         script.chains.len() >= LARGE || script.token_room() > MANY_TOKENS
     }
@@ -364,7 +364,7 @@ impl Nft {
         Ok(number.map(|number| format!("{} {number}", start.trim())))
     }
 
-    /// Whether our table has a map of this name. Its elements are not read.
+    /// Returns whether our table has a map of this name. Its elements are not read.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
@@ -379,7 +379,7 @@ impl Nft {
         }
     }
 
-    /// Whether the kernel has all these tokens.
+    /// Returns whether the kernel has all these tokens.
     pub fn holds_tokens(&self, tokens: &[Token]) -> bool {
         let keys: Vec<Vec<Part>> = tokens.iter().map(|&t| vec![Part::Token(t)]).collect();
         match nf_tables::look_up(TOKENS, &keys) {
@@ -389,13 +389,13 @@ impl Nft {
         }
     }
 
-    /// Whether the kernel would take a text as one transaction. It is not loaded.
+    /// Returns whether the kernel would take a text as one transaction. It is not loaded.
     fn would_load(&self, text: &str) -> bool {
         let ended = self.run(&[&self.program, "--check", "-f", "-"], text);
         ended.is_ok_and(|ended| ended.succeeded())
     }
 
-    /// What this nft calls itself. `None` when it does not work.
+    /// The version that this nft prints. `None` when it does not work.
     pub fn version(&self) -> Option<String> {
         let ended = self.run(&[&self.program, "--version"], "").ok()?;
         ended.succeeded().then(|| ended.stdout.trim().to_string())
@@ -540,12 +540,12 @@ fn listing(ended: &Ended) -> Result<Listing, Failure> {
     Listing::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
 }
 
-/// Whether nft says that the kernel has no nftables. That it may not ask the kernel is something else.
+/// Returns whether nft says that the kernel has no nftables. That it may not ask the kernel is something else.
 fn lacks_nftables(said: &str) -> bool {
     said.contains("not supported") && !said.contains("Address family not supported")
 }
 
-/// Whether nft, of whatever release, says that there is no such table. It quotes the command in the
+/// Returns whether nft, of whatever release, says that there is no such table. It quotes the command in the
 /// line below its error; other files that it misses look different.
 fn says_no_table(stderr: &str) -> bool {
     let lines: Vec<&str> = stderr.lines().collect();

@@ -34,14 +34,14 @@ pub struct OtherFile {
     pub path: String,
     /// The file that `toctoc.service` applies.
     pub at_boot: String,
-    /// Whether there is such a file.
+    /// `true` if there is such a file.
     pub at_boot_exists: bool,
-    /// Whether that unit is enabled.
+    /// `true` if that unit is enabled.
     pub enabled: bool,
 }
 
 impl Noted {
-    /// Whether a trial is over and the policy before it is not back.
+    /// Returns whether a trial is over and the policy before it is not back.
     pub fn is_stuck(&self) -> bool {
         self.trial_ends_in == Some(0.0)
     }

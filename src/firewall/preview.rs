@@ -1,4 +1,4 @@
-//! What an apply would find and do. Nothing is changed.
+//! A preview of an apply. Nothing is changed.
 
 use super::record::Record;
 use super::status::observe;
@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::ruleset::Grant;
 use crate::single_use::journal::Clocks;
 
-/// What runs, as it was applied.
+/// The running policy, as it was applied.
 #[derive(Debug)]
 pub enum Running {
     Nothing,
@@ -22,7 +22,7 @@ pub struct Preview {
     pub running: Running,
     /// Where the kernel is not as it was applied.
     pub drifts: Vec<String>,
-    /// How many live grants would stay.
+    /// The number of live grants that would stay.
     pub kept: usize,
     /// Those that would not: "192.0.2.7 to ssh, by yves".
     pub ended: Vec<String>,
@@ -72,7 +72,7 @@ fn applied(record: Result<Record, String>) -> Running {
     }
 }
 
-/// Whether an apply of `policy` keeps a grant: its door exists and its key still opens it. A grant by hand, or of
+/// Returns whether an apply of `policy` keeps a grant: its door exists and its key still opens it. A grant by hand, or of
 /// unknown origin, needs only its door.
 fn stays(policy: &Policy, grant: &Grant) -> bool {
     let Some(door) = policy

@@ -21,18 +21,18 @@ pub struct Edit<'t> {
     pub path: &'t Path,
     /// The text as it is and as it is to be; `None` where the file is gone or cannot be read.
     pub texts: Option<(&'t str, &'t str)>,
-    /// What the file says before, where it is a policy, and the files that it names.
+    /// The file as it was before, where it is a policy, and the files that it names.
     pub policy: Option<&'t (Policy, Beside)>,
 }
 
-/// What became of the firewall that runs.
+/// The outcome for the running firewall.
 #[derive(Debug)]
 pub enum InForce {
     /// No rules of ours are in the kernel.
     Nothing,
-    /// What runs was read from another file.
+    /// The running policy was read from another file.
     OtherFile(PathBuf),
-    /// What runs does not have the key.
+    /// The running policy does not have the key.
     WithoutKey,
     /// The key was taken out, and this was done. No key opens these doors any more, and this one did.
     Without(Applied, Vec<Name>),
@@ -52,13 +52,13 @@ impl From<Failure> for NotRevoked {
     }
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug)]
 pub struct Revoked {
     pub in_force: InForce,
     /// Whether the key was in what runs, or in anything that is noted. It is not any more.
     pub was_there: bool,
-    /// Whether a trial is under way, which goes on.
+    /// `true` if a trial is under way, which goes on.
     pub in_trial: bool,
     /// Why it could not be noted, if so: a sentence.
     pub unnoted: Option<String>,

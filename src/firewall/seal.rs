@@ -41,14 +41,14 @@ const KEY: u16 = 1;
 const VALUE: u16 = 1;
 const EXPIRATION: u16 = 5;
 
-/// What an element of the set says.
+/// The meaning of an element of the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seal {
     /// Which table it was put on.
     table: u64,
     /// The kernel's clock then, without suspends: its countdowns stand still meanwhile.
     at: Duration,
-    /// How often the first chain had its first rule: once more with each ruleset that was loaded on top.
+    /// The number of times that the first chain had its first rule: once more with each ruleset that was loaded on top.
     layers: u16,
 }
 
@@ -73,7 +73,7 @@ impl Seal {
         Ipv6Addr::from(u128::from(self.table) << 64 | layers | at)
     }
 
-    /// Whether this is the seal of a table, with so much time left of its countdown at a moment.
+    /// Returns whether this is the seal of a table, with so much time left of its countdown at a moment.
     fn is_of(self, table: u64, left: Duration, now: Duration) -> bool {
         let counted = LASTING.saturating_sub(left);
         let passed = now.checked_sub(self.at);
@@ -81,7 +81,7 @@ impl Seal {
     }
 }
 
-/// How our table is sealed.
+/// The state of our table's seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sealed {
     /// There is no table of ours.
@@ -98,7 +98,7 @@ pub(super) enum Sealed {
 }
 
 impl Nft {
-    /// How our table is sealed. Takes a moment, whatever there is in the table.
+    /// Reads the seal of our table. It takes a moment, whatever there is in the table.
     pub(super) fn sealed(&self) -> Sealed {
         match this_table() {
             Ok(None) => Sealed::NoTable,
@@ -230,7 +230,7 @@ fn none_there(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// How often the first chain has its first rule.
+/// The number of times that the first chain has its first rule.
 fn layers(socket: &Socket) -> io::Result<u16> {
     let mut rules: Vec<Vec<u8>> = Vec::new();
     let of = [(OF_TABLE, own_name()), (OF, FIRST_CHAIN)];

@@ -43,7 +43,7 @@ pub(super) enum Verdict {
 }
 
 impl Sighting {
-    /// What is seen now of what was applied. Where it cannot be noted, nothing is healed.
+    /// Notes the state of what was applied, as it is seen now. Where it cannot be noted, nothing is healed.
     pub(super) fn note(origin: &Origin, policy: &Policy, verdict: Verdict) {
         let before = Sighting::last().map(|last| last.interfaces);
         let sighting = Sighting {
@@ -110,7 +110,7 @@ impl Sighting {
         same_start.then_some(sighting)
     }
 
-    /// Whether it is about this.
+    /// Returns whether it is about this.
     pub(super) fn is_of(&self, origin: &Origin) -> bool {
         self.applied == digest(origin)
     }

@@ -15,7 +15,7 @@ const DIRECTORIES: [&str; 4] = [
     "/usr/lib/systemd/system",
 ];
 
-/// Whether the unit is started at boot.
+/// Returns whether the unit is started at boot.
 pub fn is_enabled() -> bool {
     is_enabled_in(&DIRECTORIES.map(Path::new))
 }
@@ -28,7 +28,7 @@ fn is_enabled_in(directories: &[&Path]) -> bool {
     !directories.iter().any(masks) && directories.iter().any(|directory| wants(directory))
 }
 
-/// Whether something that systemd starts wants the unit.
+/// Returns whether something that systemd starts wants the unit.
 fn wants(directory: &Path) -> bool {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut wanting = entries.map(|entry| entry.path()).filter(|path| {

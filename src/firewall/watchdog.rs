@@ -73,7 +73,7 @@ pub fn arm(state: &StateFile, id: u64, lasting: Duration) -> Result<Watchdog, Fa
     }
 }
 
-/// Whether systemd rules this host, and this network namespace.
+/// Returns whether systemd rules this host, and this network namespace.
 fn has_systemd() -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
     let same = namespace("1").is_some_and(|of_init| Some(of_init) == namespace("self"));

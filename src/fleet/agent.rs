@@ -88,7 +88,7 @@ pub(super) struct Agent<'s> {
     /// Where it is written down what there is, and when that was done last.
     report: Option<File>,
     reported: Moment,
-    /// Whether it is to be said at once that this host is there.
+    /// `true` if it is to be said at once that this host is there.
     pub(super) unsaid: bool,
     /// More was heard than is taken in at once.
     more: bool,
@@ -381,7 +381,7 @@ impl Agent<'_> {
         }
     }
 
-    /// Whether what this host said does not come back to it. An engine that hangs breaks the connection; one that
+    /// Returns whether what this host said does not come back to it. An engine that hangs breaks the connection; one that
     /// sends its answers a byte at a time, or keeps words back, does not.
     pub(super) fn is_unheard(&self, now: Moment) -> bool {
         self.unheard

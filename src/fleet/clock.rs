@@ -98,7 +98,7 @@ impl Clock {
         self.known.map(|known| now.saturating_add(known.least))
     }
 
-    /// Whether nobody can have said it yet `at` that time: it was said by another clock.
+    /// Returns whether nobody can have said it yet `at` that time: it was said by another clock.
     pub fn is_to_come(&self, at: i64, now: Moment) -> bool {
         self.known.is_some_and(|known| {
             let latest = now.saturating_add(known.most);

@@ -186,7 +186,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether a grant began before an administrator ended such grants.
+    /// Returns whether a grant began before an administrator ended such grants.
     fn was_ended(&self, place: &Place, given: &Given) -> bool {
         let (door, source) = place;
         let mut around = networks_around(*source)
@@ -319,7 +319,7 @@ impl Ledger {
 }
 
 impl Ended {
-    /// Whether this, which was known before, says as much. What the kernel has of this host's own ends is not less than
+    /// Returns whether this, which was known before, says as much. What the kernel has of this host's own ends is not less than
     /// what the engine has kept of them, which may seem later; and it is told to the others.
     fn covers(&self, other: Ended) -> bool {
         match (self.by, other.by) {
@@ -331,7 +331,7 @@ impl Ended {
         }
     }
 
-    /// Whether the kernel is to remember it, if this was known `before`. Told again it may seem a little later.
+    /// Returns whether the kernel is to remember it, if this was known `before`. Told again it may seem a little later.
     fn is_news_of_others(&self, before: Option<Moment>) -> bool {
         self.by != By::Here && before.is_none_or(|before| self.at > before.saturating_add(SAME))
     }

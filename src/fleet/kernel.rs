@@ -86,7 +86,7 @@ pub struct Told {
     pub lost: bool,
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Done {
     /// What is to be done again: it failed, or took so long that it lasts too long.

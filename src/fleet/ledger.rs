@@ -353,7 +353,7 @@ impl Ledger {
         self.rewrite_all();
     }
 
-    /// Whether there is anything to be done in the kernel.
+    /// Returns whether there is anything to be done in the kernel.
     pub fn has_work(&self) -> bool {
         !self.changed.is_empty() || !self.work.is_empty() || !self.revoking.is_empty()
     }

@@ -175,7 +175,7 @@ impl Message {
     }
 }
 
-/// Whether a packet can come from there. An IPv4 address has one form.
+/// Returns whether a packet can come from there. An IPv4 address has one form.
 fn is_of_a_host(source: IpAddr) -> bool {
     let mapped = matches!(source, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     !source.is_unspecified() && !source.is_multicast() && !mapped

@@ -29,7 +29,7 @@ pub struct Report {
     pub name: String,
     /// Where the engine is.
     pub engine: String,
-    /// Whether it is connected, and if not, why.
+    /// `true` if it is connected; `why` says why not.
     pub connected: bool,
     pub why: Option<String>,
     /// How long a message is under way, there and back, in milliseconds.
@@ -153,7 +153,7 @@ pub struct Told {
     pub report: Report,
     /// In seconds.
     pub age: f64,
-    /// Whether it is still there.
+    /// `true` if it is still there.
     pub runs: bool,
 }
 

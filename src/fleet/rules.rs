@@ -139,7 +139,7 @@ impl Rules {
         by_key.copied().or(by_anybody).unwrap_or(0)
     }
 
-    /// Whether the fleet has to do with a door at all.
+    /// Returns whether the fleet has to do with a door at all.
     pub fn concerns(&self, door: &Name) -> bool {
         self.share.contains(door) || self.accept.contains(door)
     }
@@ -167,7 +167,7 @@ impl Rules {
         keys.filter_map(|(name, key)| Some((name, key.secret.as_ref()?)))
     }
 
-    /// Whether the sequences of a key are each good once.
+    /// Returns whether the sequences of a key are each good once.
     pub fn is_scratch(&self, key: &Name) -> bool {
         self.keys.get(key).is_some_and(|key| key.scratch)
     }

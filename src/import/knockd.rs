@@ -186,7 +186,7 @@ fn sequence(written: &str) -> Result<Vec<Knock>, KnockError> {
     written.split(',').map(knock).collect()
 }
 
-/// Whether a command removes a rule rather than adding one.
+/// Returns whether a command removes a rule rather than adding one.
 fn takes_away(command: &str) -> bool {
     let words: Vec<&str> = command.split_whitespace().collect();
     let firewall = words.iter().any(|word| {

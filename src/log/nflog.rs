@@ -79,7 +79,7 @@ impl Group {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.socket, bytes);
     }
 
-    /// Whether some were lost since this was asked last, because nobody listened in time.
+    /// Returns whether some were lost since this was asked last, because nobody listened in time.
     pub fn has_lost(&mut self) -> bool {
         std::mem::take(&mut self.has_lost)
     }

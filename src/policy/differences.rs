@@ -1,4 +1,4 @@
-//! What changes from one policy to another, in the policy's words. Secrets are not shown: a sequence that is
+//! The differences between two policies, in the policy's words. Secrets are not shown: a sequence that is
 //! another one is only said to be so.
 
 use std::fmt::Debug;
@@ -103,7 +103,7 @@ fn of_key(before: &Policy, old: &Key, after: &Policy, new: &Key) -> Vec<String> 
     lines
 }
 
-/// What is set for the whole policy.
+/// Settings of the whole policy.
 fn of_all(before: &Policy, after: &Policy) -> Vec<String> {
     let mut lines = Vec::new();
     let mut setting = |name: &str, old: String, new: String| {

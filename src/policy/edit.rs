@@ -78,7 +78,7 @@ pub fn add_key(
     Ok(as_before(text, rest))
 }
 
-/// Whether a text has a key of this name; not if it is not TOML.
+/// Returns whether a text has a key of this name; not if it is not TOML.
 pub fn has_key(text: &str, name: &Name) -> bool {
     let document = parse(text).ok();
     let keys = document.as_ref().and_then(|document| document.get("key"));

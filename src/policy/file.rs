@@ -91,7 +91,7 @@ pub struct KeyEntry {
     pub name: Spanned<Name>,
     pub opens: Entry<Vec<Spanned<String>>>,
     pub sequence: Entry<Vec<Spanned<Knock>>>,
-    /// Whether each element of the list could be read: a list with holes proves nothing.
+    /// `true` if each element of the list could be read: a list with holes proves nothing.
     pub sequence_whole: bool,
     /// The sequences of a scratch key.
     pub scratch: Option<Spanned<Vec<WrittenSequence>>>,
@@ -173,7 +173,7 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> Diagnostic {
     }
 }
 
-/// What people forget where they write ports: commas and quotes.
+/// Marks that people forget where they write ports: commas and quotes.
 fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
     if message.starts_with("missing comma between array elements") {
         let diagnostic = Diagnostic::new(at.clone(), "a comma is missing before this");

@@ -101,7 +101,7 @@ pub struct Surroundings {
     pub listening: Option<Vec<Knock>>,
     /// The interfaces of the host, without loopback: all names of each, the first one first.
     pub interfaces: Vec<Vec<String>>,
-    /// What else programs listen at that listen at more than one port.
+    /// Other ports of programs that listen at more than one.
     pub programs: Vec<Program>,
     /// Ports that rules of others translate.
     pub translations: Vec<Way>,
@@ -395,7 +395,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Whether no warning applies to the ports of a sequence, whatever the host.
+/// Returns whether no warning applies to the ports of a sequence, whatever the host.
 pub fn is_wise(knocks: &[Knock]) -> bool {
     Flaw::of(knocks).is_none()
 }

@@ -310,7 +310,7 @@ fn private_text(path: &Path, longest: u64) -> Result<Zeroizing<String>, String> 
     Ok(text)
 }
 
-/// Whether the owner of a file is the user or root.
+/// Returns whether the owner of a file is the user or root.
 fn trusted(owner: u32, user: u32) -> bool {
     owner == user || owner == 0
 }

@@ -212,9 +212,9 @@ impl Backend {
 pub struct HostFirewall {
     /// Ports that are open to everyone. In the order of the file, no duplicates, none of a door.
     pub allow: Vec<Knock>,
-    /// Whether the host answers echo requests.
+    /// `true` if the host answers echo requests.
     pub ping: bool,
-    /// Whether packets on their way to other hosts are dropped too.
+    /// `true` if packets on their way to other hosts are dropped too.
     pub drop_forwarded: bool,
 }
 
@@ -304,7 +304,7 @@ impl Policy {
             .find(|&index| self.door(index).ports.contains(&port))
     }
 
-    /// Whether UDP datagrams are judged at all. They are when a door or a sequence has a UDP port;
+    /// Returns whether UDP datagrams are judged at all. They are when a door or a sequence has a UDP port;
     /// otherwise connection tracking, which judging them needs, stays out of the way and no
     /// datagram is a knock.
     pub fn judges_udp(&self) -> bool {
@@ -313,18 +313,18 @@ impl Policy {
             || self.sequences().any(|(_, knocks)| knocks.iter().any(udp))
     }
 
-    /// Whether grants of other hosts count for this door.
+    /// Returns whether grants of other hosts count for this door.
     pub fn accepts(&self, door: DoorIndex) -> bool {
         let fleet = self.fleet.as_ref();
         fleet.is_some_and(|fleet| fleet.accept.contains(&door))
     }
 
-    /// Whether some key has tokens.
+    /// Returns whether some key has tokens.
     pub fn has_tokens(&self) -> bool {
         self.token_keys().next().is_some()
     }
 
-    /// Whether some key has sequences that open once.
+    /// Returns whether some key has sequences that open once.
     pub fn has_scratch(&self) -> bool {
         let scratch = |key: &Key| matches!(key.kind, KeyKind::Scratch(_));
         self.keys.iter().any(scratch)
@@ -339,12 +339,12 @@ impl Policy {
         scratch.flatten().map(|knocks| scratch_id(knocks)).collect()
     }
 
-    /// Whether some key has what opens once: then it matters what was spent before.
+    /// Returns whether some key has what opens once: then it matters what was spent before.
     pub fn is_single_use(&self) -> bool {
         self.has_scratch() || self.has_tokens()
     }
 
-    /// Whether some key has `once`.
+    /// Returns whether some key has `once`.
     pub fn has_once(&self) -> bool {
         self.keys.iter().any(|key| key.once)
     }
@@ -360,7 +360,7 @@ impl Key {
         }
     }
 
-    /// How many scratch sequences are left, if that is what it opens with. `used_up` are the
+    /// The number of scratch sequences left, if that is what it opens with. `used_up` are the
     /// [ids](scratch_id) of those that open no more.
     pub fn scratch_left(&self, used_up: &BTreeSet<u32>) -> Option<usize> {
         let KeyKind::Scratch(all) = &self.kind else {
@@ -372,7 +372,7 @@ impl Key {
         Some(left.count())
     }
 
-    /// Whether the key has expired at `now`, in seconds since 1970.
+    /// Returns whether the key has expired at `now`, in seconds since 1970.
     pub fn expired(&self, now: i64) -> bool {
         self.expires.is_some_and(|end| now >= end)
     }

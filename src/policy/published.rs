@@ -35,7 +35,7 @@ const PUBLISHED: &[&[u16]] = &[
     &[123, 456, 789],
 ];
 
-/// Whether a sequence stands somewhere, whatever its protocols.
+/// Returns whether a sequence stands somewhere, whatever its protocols.
 pub fn is_published(knocks: &[Knock]) -> bool {
     let ports = || knocks.iter().map(|knock| knock.port.get());
     let mut all = PUBLISHED.iter();

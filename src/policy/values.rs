@@ -400,7 +400,7 @@ impl Reader {
         }
     }
 
-    /// Whether forwarded packets are dropped.
+    /// Returns whether forwarded packets are dropped.
     pub fn forward(&mut self, value: &Value<'_>) -> Option<bool> {
         match self.string(value, "forward = \"drop\"")? {
             "drop" => Some(true),

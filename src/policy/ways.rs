@@ -23,7 +23,7 @@ pub struct Way {
     pub by: String,
 }
 
-/// Whom a translated packet is for.
+/// The destination of a translated packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
     Here,
@@ -51,13 +51,13 @@ fn is_door(policy: &Policy, port: Knock) -> bool {
     policy.doors.iter().any(|door| door.ports.contains(&port))
 }
 
-/// Whether a stranger's packet to a port that is no door gets to a program.
+/// Returns whether a stranger's packet to a port that is no door gets to a program.
 fn is_open(policy: &Policy, port: Knock) -> bool {
     let drops = policy.firewall.as_ref();
     drops.is_none_or(|firewall| firewall.allow.contains(&port))
 }
 
-/// What else the programs listen at that listen at a door's port: a sentence for each program.
+/// Other ports of the programs that listen at a door's port: a sentence for each program.
 pub fn beside(policy: &Policy, programs: &[Program], port: Knock) -> Vec<String> {
     let listens = programs
         .iter()
@@ -85,7 +85,7 @@ pub fn beside(policy: &Policy, programs: &[Program], port: Knock) -> Vec<String>
     told.collect()
 }
 
-/// What is translated to a door's port, and what a door's port is translated to: a sentence each.
+/// Translations to a door's port and from it: a sentence each.
 pub fn translated(policy: &Policy, door: &str, ways: &[Way], port: Knock) -> Vec<String> {
     let mut found = Vec::new();
     for way in ways {
@@ -134,7 +134,7 @@ pub fn translated(policy: &Policy, door: &str, ways: &[Way], port: Knock) -> Vec
     found
 }
 
-/// Whether a translation is from that port alone.
+/// Returns whether a translation is from that port alone.
 fn is_only(way: &Way, port: Knock) -> bool {
     way.from == (port.port.get(), port.port.get())
 }

@@ -1,4 +1,4 @@
-//! Whoever can write to a policy's file, or to a directory on the way to it, makes the policy.
+//! Checks that nobody but root can change a policy's file, or a directory on the way to it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

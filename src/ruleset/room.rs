@@ -14,7 +14,7 @@ const ONE_HOST: u8 = 64;
 /// The grants that do not end for want of room.
 #[derive(Debug, Clone, Copy)]
 pub struct Spared {
-    /// What is granted just now.
+    /// The grant that is being given.
     pub network: IpNet,
     /// The address from which the administrator came.
     pub caller: Option<IpAddr>,
@@ -46,7 +46,7 @@ pub fn first_to_end<'g>(
     others.min_by_key(|grant| (is_endless(grant), Reverse(crowd(grant)), grant.expires_in))
 }
 
-/// What counts as one host: in IPv6 the network around an address, in IPv4 the address.
+/// The network that counts as one host: in IPv6 the network around an address, in IPv4 the address.
 fn host(source: IpNet) -> IpNet {
     match source {
         IpNet::V6(network) if network.prefix_len() > ONE_HOST => {

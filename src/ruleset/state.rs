@@ -52,7 +52,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Whether an administrator opened it, and no key.
+    /// Returns whether an administrator opened it, and no key.
     pub fn by_hand(&self) -> bool {
         self.key == BY_HAND
     }

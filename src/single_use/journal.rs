@@ -242,7 +242,7 @@ impl Journal {
         }
     }
 
-    /// Whether the kernel has counted the time of its tokens as clocks have since they were loaded: no
+    /// Returns whether the kernel has counted the time of its tokens as clocks have since they were loaded: no
     /// clock was set, and the machine did not sleep.
     pub fn counted_alike(&self, clocks: Clocks) -> bool {
         clocks.kernel_offset().abs_diff(self.kernel_clock) <= TOLERANCE

@@ -72,7 +72,7 @@ pub struct Tracker {
     told: BTreeMap<String, BTreeMap<IpAddr, (Instant, String)>>,
     /// What was seen lately, and not yet told.
     seen: Vec<Seen>,
-    /// Whether anything was seen yet: who is in already has not come now.
+    /// `true` if anything was seen yet: who is in already has not come now.
     begun: bool,
     counts: VecDeque<(Instant, Counts)>,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::world::{World, YVES};
 
-/// What apply, check and status say: each must have it, or none.
+/// The words of apply, check and status: each must have it, or none.
 fn say(world: &World, part: &str, there: bool) {
     for command in ["apply", "check", "status"] {
         let output = world.toctoc(&[command]);

@@ -36,7 +36,7 @@ fn start(world: &World) -> Output {
     world.toctoc(&["apply", "--boot"])
 }
 
-/// What can be wrong with the file of a policy.
+/// Faults that the file of a policy can have.
 fn spoil(path: &Path, how: &str) {
     match how {
         "errors" => fs::write(path, "[door.ssh]\nports = [0]\n").unwrap(),

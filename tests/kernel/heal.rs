@@ -55,7 +55,7 @@ fn shell(world: &World, script: &str) {
     world.server(&["sh", "-ec", script]);
 }
 
-/// What people and programs do, on each firewall.
+/// Harm that people and programs do, on each firewall.
 fn harms(world: &World) -> &'static [&'static str] {
     match world.kind {
         Kind::Nftables => &[

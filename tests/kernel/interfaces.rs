@@ -21,7 +21,7 @@ fn strangers_get(world: &World, door: Door) {
     world.until("strangers", || world.connect(STRANGER[0], 22) == door);
 }
 
-/// What `status` prints. It must end so.
+/// The output of `status`. It must end so.
 fn status(world: &World, code: i32) -> String {
     let output = world.toctoc(&["status"]);
     let said = String::from_utf8(output.stdout).unwrap();

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use toctoc::client::Door;
-use toctoc::lab::{CLIENT, SERVER};
+use toctoc::lab::CLIENT;
 
-use crate::person::{Person, said};
-use crate::sshd::Sshd;
+use crate::person::said;
 use crate::token_world::{ALICE, PORT, SECRET, good, guarded};
 use crate::world::{SEQUENCE, World, YVES};
 
@@ -368,72 +367,6 @@ fn status_is_about_what_was_applied() {
     assert_eq!(world.yes(&["status"]), applied);
 }
 
-/// Through a real ssh connection: who would not get in again is told before anything is changed.
-fn nobody_shuts_himself_out() {
-    let world = World::bare();
-    let sshd = Sshd::on(&world);
-    let person = Person::on(&world);
-    let config = person.home.path().join("config");
-    fs::write(&config, sshd.settings(10)).unwrap();
-    let run = |policy: &str, arguments: &[&str]| {
-        write(&world, policy);
-        let apply = world.toctoc_command(&[&["apply"], arguments].concat());
-        let mut words = vec!["env".to_string(), "-i".to_string()];
-        for name in ["PATH", "STATE_DIRECTORY", "XTABLES_LOCKFILE"] {
-            let set = apply.get_envs().find(|(n, _)| *n == name);
-            let set = set.and_then(|(_, value)| value);
-            words.extend(set.map(|value| format!("{name}={}", value.to_str().unwrap())));
-        }
-        words.push(apply.get_program().to_str().unwrap().to_string());
-        words.extend(
-            apply
-                .get_args()
-                .map(|word| word.to_str().unwrap().to_string()),
-        );
-        // Through `sh` and `env -i`, as through sudo: the program itself is told nothing.
-        let command = format!("sh -c '{}; exit $?'", words.join(" "));
-        person.run(&["ssh", "-F", config.to_str().unwrap(), SERVER[0], &command])
-    };
-    let no_key = "[door.ssh]\nports = [22]\n";
-    let dropping = "[door.web]\nports = [8443]\n[firewall]\ndefault = \"drop\"\nallow = [443]\n";
-    for (policy, why) in [
-        (no_key, "which is door ssh, and no key opens ssh"),
-        (dropping, "which `[firewall]` would drop"),
-    ] {
-        let output = run(policy, &[]);
-        assert_eq!(
-            output.status.code(),
-            Some(1),
-            "{} {}",
-            said(&output),
-            sshd.log()
-        );
-        let text = said(&output);
-        assert!(text.contains("comes from 192.0.2.7 to 22/tcp"), "{text}");
-        assert!(text.contains(why), "{text}");
-        assert!(text.contains("was not changed"), "{text}");
-        assert!(!world.all_rules().contains("toctoc"));
-        let output = run(policy, &["--dry-run"]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(
-            told.starts_with("toctoc: apply would refuse this: ") && told.contains(why),
-            "{told}"
-        );
-    }
-    let output = run(YVES, &["--dry-run"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let output = run(no_key, &["--confirm", "1h"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    world.yes(&["rollback"]);
-    assert!(!world.all_rules().contains("toctoc"));
-    let output = run(YVES, &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    world.yes(&["open", "ssh", CLIENT[0]]);
-    let output = run(no_key, &["--anyway"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-}
-
 /// The record is not the only thing that knows the way back.
 fn a_record_that_is_taken_away_ends_no_trial() {
     for damage in ["", "{"] {
@@ -571,7 +504,6 @@ on_every_firewall!(
     there_is_no_trial_without_a_way_back,
     a_start_brings_back_what_was_before_a_trial,
     status_is_about_what_was_applied,
-    nobody_shuts_himself_out,
 );
 
 /// A token that was spent during the trial, or before it, opens no more after it; one that was not does.

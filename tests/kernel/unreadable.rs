@@ -1,4 +1,4 @@
-//! What cannot be read is not absent: no command says "open", "removed" or "went back" of what it has not seen.
+//! Something that cannot be read is not absent: no command says "open", "removed" or "went back" of what it has not seen.
 
 use std::process::Output;
 use std::thread;

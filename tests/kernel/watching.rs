@@ -463,7 +463,7 @@ impl Screen {
         self.terminal.write_all(keys).unwrap();
     }
 
-    /// Whether it ends well, and gives the screen back.
+    /// Returns whether it ends well, and gives the screen back.
     fn ends(&mut self) -> bool {
         let ended = self.running.0.wait().unwrap().success();
         while let Ok(bytes) = self.screen.recv_timeout(Duration::from_millis(300)) {

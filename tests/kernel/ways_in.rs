@@ -21,7 +21,7 @@ on_every_firewall!(
     a_connection_that_has_begun_lets_no_second_one_in,
 );
 
-/// Whether the client's own address reaches a port at another address of the server.
+/// Returns whether the client's own address reaches a port at another address of the server.
 fn reaches(world: &World, to: &str, port: u16) -> bool {
     let to = SocketAddr::new(to.parse().unwrap(), port);
     let connected = world.lab.client.inside(|| {

@@ -464,7 +464,7 @@ pub fn listen(host: &Host, port: u16) {
     });
 }
 
-/// Whether a line makes it through a session and back.
+/// Returns whether a line makes it through a session and back.
 pub fn alive(session: &mut TcpStream) -> bool {
     session.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut back = [0; 5];

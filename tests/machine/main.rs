@@ -120,7 +120,7 @@ impl Machine {
         }
     }
 
-    /// Whether the kernel knows a port as a knock.
+    /// Returns whether the kernel knows a port as a knock.
     fn knows(&self, port: &str) -> bool {
         // Tokens have digits too.
         let step = format!(" tcp . {port} ");

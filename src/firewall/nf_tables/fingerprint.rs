@@ -149,7 +149,7 @@ impl Parts {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether these are as many chains, rules and elements as a script has: what a transaction has loaded whole, and
+    /// Returns whether these are as many chains, rules and elements as a script has: what a transaction has loaded whole, and
     /// nobody has touched since, is then what the script says.
     pub fn count_as(&self, script: &Script) -> bool {
         let chains = script.chains.len() == self.chains.len()
@@ -182,7 +182,7 @@ fn framed(digest: &mut Sha256, bytes: &[u8]) {
     digest.update(bytes);
 }
 
-/// What a message says and does not change by itself.
+/// The attributes of a message that do not change by themselves.
 fn lasting(message: Message<'_>) -> Vec<u8> {
     let passing = PASSING.iter().find(|(kind, _)| *kind == message.kind);
     let passing = passing.map_or(&[][..], |(_, kinds)| kinds);

@@ -30,10 +30,10 @@ const VALUE: u16 = 1;
 /// `NFTA_SET_COUNT`, which new kernels tell.
 const COUNT: u16 = 20;
 
-/// How often a list is asked for that changes meanwhile.
+/// Attempts to read a list that changes meanwhile.
 const TRIES: usize = 8;
 
-/// What of a table is read.
+/// The parts of a table that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Chains, sets, and what is in those that an apply keeps.
@@ -100,7 +100,7 @@ pub fn set(name: &str) -> io::Result<Option<Listing>> {
     })
 }
 
-/// How many elements a set has, those that are over but not yet forgotten included. `None` when this kernel does not
+/// The number of elements of a set, those that are over but not yet forgotten included. `None` when this kernel does not
 /// say.
 ///
 /// # Errors
@@ -135,7 +135,7 @@ pub fn look_up(set: &str, keys: &[Vec<Part>]) -> io::Result<Option<Listing>> {
     Ok(Some(reading.listing))
 }
 
-/// What the messages of a datagram say, as a listing and as what a fingerprint is made of.
+/// The messages of a datagram, as a listing and as what a fingerprint is made of.
 ///
 /// # Errors
 /// When something is called as nft can call nothing.
@@ -211,7 +211,7 @@ fn is_there(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// How an answer comes.
+/// The form of an answer.
 enum Answer {
     One,
     List,

@@ -1,4 +1,4 @@
-//! What the kernel says of our table, in the form in which nft lists it (`linux/netfilter/nf_tables.h`). Pure. What
+//! Our table as the kernel tells it, in the form in which nft lists it (`linux/netfilter/nf_tables.h`). Pure. What
 //! is cut or odd is passed over: an element that cannot be read is no grant.
 
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ const CLASSID: u32 = 23;
 /// So many bits of a number say one of several types.
 const TYPE_BITS: u32 = 6;
 
-/// What has been read of a table so far.
+/// The part of a table that has been read so far.
 #[derive(Debug, Default)]
 pub struct Reading {
     pub listing: Listing,

@@ -200,14 +200,14 @@ impl Socket {
     }
 }
 
-/// How a listing was told.
+/// The way in which a listing was told.
 enum Told {
     AtOnce,
     /// Something was changed meanwhile.
     Interrupted,
 }
 
-/// What an answer refuses, if it does.
+/// The refusal in an answer, if there is one.
 fn refusal(message: &Message<'_>) -> io::Result<()> {
     match message.error() {
         Some(0) => Ok(()),

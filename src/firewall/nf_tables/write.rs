@@ -48,7 +48,7 @@ pub fn transaction(edits: &Edits) -> Vec<u8> {
     batch(messages)
 }
 
-/// What asks for one element.
+/// The question for one element.
 pub fn question(set: &str, parts: &[Part]) -> Vec<u8> {
     about(set, &nested(ELEMENTS, &nested(ONE, &key(parts))))
 }

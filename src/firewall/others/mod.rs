@@ -26,7 +26,7 @@ use rules::{Fate, Field, Packet, Sense, Table, Test, Then, Value, Work};
 /// So many ports of each door are looked at.
 const MANY: usize = 64;
 
-/// What an administrator should know of this host, besides its interfaces: a sentence each.
+/// Facts that an administrator should know of this host, besides its interfaces: a sentence each.
 pub fn about_this_host(policy: &Policy) -> Vec<String> {
     about(policy, &Others::read())
 }
@@ -157,7 +157,7 @@ fn drops(
     found.iter().map(told).collect()
 }
 
-/// What others translate: ports to others of this host, or to elsewhere.
+/// Ports that others translate: ports to others of this host, or to elsewhere.
 pub fn translations(others: &Others) -> Vec<Way> {
     let own: Vec<IpAddr> = addresses()
         .unwrap_or_default()

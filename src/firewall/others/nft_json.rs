@@ -168,7 +168,7 @@ fn tests(left: &Json, right: &Json, sense: Sense) -> Vec<Test> {
     also.into_iter().chain([test]).collect()
 }
 
-/// What a packet must be to have a field at all.
+/// The kind of packet that has a field.
 fn belongs(left: &Json) -> Option<Test> {
     let protocol = left["payload"]["protocol"].as_str()?;
     let (field, value) = match protocol {

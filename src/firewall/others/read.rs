@@ -16,18 +16,18 @@ use super::rules::Table;
 use super::{nft_json, saved};
 use crate::ruleset::Family;
 
-/// How long a program may take. nft reads large sets of others where it is asked for a table, seconds long, and not
+/// The time that a program may take. nft reads large sets of others where it is asked for a table, seconds long, and not
 /// where it is asked for all without elements (`-t list ruleset`).
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// From so many chains on, our own table takes long to list.
 const LARGE: usize = 300;
 
-/// What others have.
+/// The rules of other programs.
 #[derive(Debug, Default)]
 pub struct Others {
     pub tables: Vec<Table>,
-    /// Whether something could not be read.
+    /// `true` if something could not be read.
     pub is_unread: bool,
 }
 
@@ -92,7 +92,7 @@ impl Others {
         saved::tables(&text, family)
     }
 
-    /// What a program prints. `None` where there is none, or it takes too long.
+    /// The output of a program. `None` where there is none, or it takes too long.
     fn read_program(&mut self, command: &[&str]) -> Option<String> {
         match run_within(command, PATIENCE) {
             Ok(Some(ended)) if ended.succeeded() => Some(ended.stdout),
@@ -104,14 +104,14 @@ impl Others {
     }
 }
 
-/// Who has chains that the kernel calls for packets to this host.
+/// Owners of the chains that the kernel calls for packets to this host.
 #[derive(Debug, Default)]
 struct Bases {
     /// The number of chains of ours.
     own: usize,
     /// The family and name of each table of others.
     tables: BTreeSet<(&'static str, String)>,
-    /// Whether one of these looks like a table of iptables.
+    /// `true` if one of these looks like a table of iptables.
     of_iptables: bool,
 }
 

@@ -22,11 +22,11 @@ pub struct Table {
 pub struct Base {
     pub chain: String,
     pub work: Work,
-    /// Whether its policy is to drop.
+    /// `true` if its policy is to drop.
     pub drops: bool,
 }
 
-/// What a base chain is for.
+/// The purpose of a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     Filter,
@@ -64,11 +64,11 @@ pub enum Field {
     Interface,
     /// `ipv4`, `ipv6`
     Family,
-    /// What connection tracking says: `new`
+    /// The state in connection tracking: `new`
     State,
-    /// What was done to the connection: nothing.
+    /// The change that was made to the connection: nothing.
     Status,
-    /// Whom the packet is for: `local`, `host`
+    /// The destination of the packet: `local`, `host`
     Destination,
     /// Of TCP: `syn`
     Flags,
@@ -150,7 +150,7 @@ impl Value {
     }
 }
 
-/// What may become of a packet. More than one where tests are not known.
+/// The possible fates of a packet. More than one where tests are not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Ends {
     accept: bool,
@@ -175,7 +175,7 @@ impl Ends {
     }
 }
 
-/// What rules with tests that are not known are taken for.
+/// The reading of rules with tests that are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
     /// They may hold, or not.

@@ -16,7 +16,7 @@ pub struct Guard {
     pub open_on: Vec<String>,
     /// Why they do, a sentence each.
     pub gaps: Vec<String>,
-    /// What else there is to know, a sentence each.
+    /// Other facts worth knowing, a sentence each.
     pub notes: Vec<String>,
     /// Interfaces that the policy names and this host does not have now.
     pub missing: Vec<String>,
@@ -42,12 +42,12 @@ impl Guard {
         }
     }
 
-    /// Whether no interface is guarded at all.
+    /// Returns whether no interface is guarded at all.
     pub fn is_nowhere(&self) -> bool {
         self.on.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Whether no interface is guarded, and strangers enter.
+    /// Returns whether no interface is guarded, and strangers enter.
     pub fn is_open(&self) -> bool {
         self.is_nowhere() && !self.open_on.is_empty()
     }
@@ -124,7 +124,7 @@ impl Judge<'_> {
         })
     }
 
-    /// What holds where the policy guards and no packet comes.
+    /// The words for a place that the policy guards and no packet comes to.
     fn so(&self) -> &'static str {
         match self.drops_all {
             false => "nothing is guarded there",
@@ -132,7 +132,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether the packets of an interface arrive at another one. `iifname` is that of the other then, since a bridge,
+    /// Returns whether the packets of an interface arrive at another one. `iifname` is that of the other then, since a bridge,
     /// a bond and a team change it before any rule of ours; a VRF does so before the input hook, after the first of two
     /// passes through prerouting (Documentation/networking/vrf.rst).
     fn is_taken_over(&mut self, link: &Link) -> bool {

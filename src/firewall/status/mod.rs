@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// `nftables` or `iptables`, as the policy says.
     pub backend: String,
-    /// Whether the kernel holds what the file of the policy says.
+    /// `true` if the kernel holds what the file of the policy says.
     pub matches_policy: bool,
     /// Whether rules of ours are in force, of either backend: a table of nftables that is not dormant, or rules of
     /// iptables that guard a door. If `false`, every door is open to everyone.
     pub applied: bool,
     /// What differs, one sentence each.
     pub drift: Vec<String>,
-    /// Whether rules are among what differs: a door may be open then although something guards it.
+    /// `true` if rules are among what differs: a door may be open then although something guards it.
     #[serde(default)]
     pub rules_differ: bool,
     pub doors: Vec<DoorStatus>,
@@ -65,7 +65,7 @@ pub struct Status {
 /// The fleet, as its agent has seen it last.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FleetStatus {
-    /// Whether `toctoc fleet` runs here.
+    /// `true` if `toctoc fleet` runs here.
     pub running: bool,
     /// How old the report is, in seconds; `null` when there is none.
     pub age: Option<f64>,
@@ -73,7 +73,7 @@ pub struct FleetStatus {
 }
 
 impl FleetStatus {
-    /// Whether this host takes part in it: its agent runs, goes by the policy that the kernel runs, and is connected.
+    /// Returns whether this host takes part in it: its agent runs, goes by the policy that the kernel runs, and is connected.
     pub fn takes_part(&self) -> bool {
         let report = self.report.as_ref();
         let well =
@@ -138,9 +138,9 @@ pub struct KeyStatus {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ScratchStatus {
-    /// How many open still.
+    /// The number of those that still open.
     pub left: usize,
-    /// How many the policy has.
+    /// The number in the policy.
     pub of: usize,
 }
 
@@ -155,7 +155,7 @@ pub struct TokenStatus {
 }
 
 impl Status {
-    /// Whether some key is about to run out of tokens.
+    /// Returns whether some key is about to run out of tokens.
     pub fn tokens_low(&self) -> bool {
         let mut tokens = self.keys.iter().filter_map(|key| key.tokens.as_ref());
         tokens.any(|tokens| tokens.low)

@@ -26,12 +26,12 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Observed {
     pub(super) applied: bool,
-    /// What of the policy's doors our rules guard, in their order. Empty where they guard all or none.
+    /// For each door of the policy, in their order, `true` if our rules guard it. Empty where they guard all or none.
     pub(super) guarded: Vec<bool>,
     /// What of the policy's doors the other backend guards, in their order, if it has rules at all.
     pub(super) other: Option<Vec<bool>>,
     pub(super) drifts: Vec<Drift>,
-    /// Whether rules are among what differs.
+    /// `true` if rules are among what differs.
     pub(super) rules_differ: bool,
     pub(super) doors: Vec<String>,
     pub(super) grants: Vec<Grant>,

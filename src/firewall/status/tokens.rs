@@ -20,10 +20,10 @@ const FEW: u64 = 8192;
 /// after these are reckoned, and tidied up every second or so.
 const FORGOTTEN_AFTER: i64 = 6;
 
-/// What was seen of the tokens of a policy.
+/// The tokens of a policy, as they were seen.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// How many each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
+    /// The number of each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
     pub tokens: HashMap<u32, (usize, Duration)>,
     /// Those that cannot come from a refill.
     pub drifts: Vec<Drift>,
@@ -49,7 +49,7 @@ pub(super) fn seen(policy: &Policy, journal: Option<&Journal>, now: i64) -> Opti
     })
 }
 
-/// How many a listing has of each secret, and how long the last of them lasts.
+/// The number in a listing of each secret, and how long the last of them lasts.
 pub(super) fn listed(listing: &Listing) -> HashMap<u32, (usize, Duration)> {
     let mut tokens: HashMap<u32, (usize, Duration)> = HashMap::new();
     for token in loaded(listing).unwrap_or_default().values() {

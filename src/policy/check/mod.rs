@@ -63,7 +63,7 @@ impl Checker<'_> {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Whether an error was reported inside this range, so that a follow-up would only repeat it.
+    /// Returns whether an error was reported inside this range, so that a follow-up would only repeat it.
     fn already_wrong(&self, at: &Range<usize>) -> bool {
         self.diagnostics
             .iter()

@@ -261,7 +261,7 @@ pub fn prefix_of(running: &Saved) -> Option<u8> {
     guests.map(|(prefix, _)| prefix).next()
 }
 
-/// Whether the rules in the kernel guard a door.
+/// Returns whether the rules in the kernel guard a door.
 pub fn has_door(running: &Saved, door: &crate::policy::Name) -> bool {
     let chain = Hook::Prerouting.door_chain(door);
     running

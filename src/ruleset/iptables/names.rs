@@ -42,7 +42,7 @@ pub struct GrantList {
     pub holder: Holder,
     /// The time of a grant from the last opening, in seconds.
     pub seconds: u64,
-    /// Whether each grant is for one connection.
+    /// `true` if each grant is for one connection.
     pub once: bool,
 }
 
@@ -125,7 +125,7 @@ pub fn admitted(family: Family, door: &Name) -> String {
     format!("{root}{ADMITTED}{door}")
 }
 
-/// Whether a list is one of those.
+/// Returns whether a list is one of those.
 pub fn is_admitted(list: &str) -> bool {
     let parts = list.split_once(ADMITTED);
     parts.is_some_and(|(start, _)| parse_root(start).is_some())
@@ -200,7 +200,7 @@ fn parse_root(text: &str) -> Option<(Family, u8)> {
     (prefix <= family.longest_prefix()).then_some((family, prefix))
 }
 
-/// Whether a list is one of ours.
+/// Returns whether a list is one of ours.
 pub fn is_our_list(name: &str) -> bool {
     let root = name.split(':').next().unwrap_or_default();
     root.len() < name.len() && parse_root(root).is_some()
@@ -209,7 +209,7 @@ pub fn is_our_list(name: &str) -> bool {
 /// The chain that everything begins with, and the beginning of every other chain's name.
 pub const CHAIN: &str = "toctoc";
 
-/// Whether a chain is one of ours.
+/// Returns whether a chain is one of ours.
 pub fn is_ours(chain: &str) -> bool {
     chain == CHAIN || chain.starts_with("toctoc-")
 }

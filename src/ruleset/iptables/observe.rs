@@ -29,7 +29,7 @@ pub struct Held {
     pub left: Duration,
 }
 
-/// What it takes to put one more source on a list.
+/// The room on a list for one more source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Free,
@@ -39,7 +39,7 @@ enum Room {
     Full,
 }
 
-/// Whoever leaves lists so that one more source finds room.
+/// Sources that leave lists so that one more finds room.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Leaving {
     /// Lists, and the sources that are taken off them.
@@ -49,7 +49,7 @@ pub struct Leaving {
 }
 
 impl Lists {
-    /// Whether a source is on a list, live grant or not.
+    /// Returns whether a source is on a list, live grant or not.
     pub fn has(&self, list: &str, source: IpAddr) -> bool {
         let entries = self.entries.get(list);
         entries.is_some_and(|entries| entries.iter().any(|entry| entry.source == source))
@@ -195,7 +195,7 @@ impl Lists {
     }
 }
 
-/// Whether this is the list of that name, or its guests are on that.
+/// Returns whether this is the list of that name, or its guests are on that.
 fn is_on(list: &GrantList, name: &str) -> bool {
     list.to_string() == name || names::guests(list.family, list.prefix, &list.door) == name
 }

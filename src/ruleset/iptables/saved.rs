@@ -23,7 +23,7 @@ pub struct SavedTable {
     pub jumps: Vec<(String, String)>,
     /// Of those chains, the ones in which a rule before that jump accepts, or leads to one that does, with that rule.
     pub passed_by: Vec<(String, String)>,
-    /// Whether the table is switched off (`flags dormant`): nothing in it is asked.
+    /// `true` if the table is switched off (`flags dormant`): nothing in it is asked.
     pub is_dormant: bool,
 }
 
@@ -146,7 +146,7 @@ impl Saved {
         self.tables.is_empty()
     }
 
-    /// Whether packets to this port come to a door of ours, at either hook.
+    /// Returns whether packets to this port come to a door of ours, at either hook.
     pub fn guards_port(&self, port: Knock) -> bool {
         Hook::BOTH.into_iter().any(|hook| {
             let table = self.tables.get(hook.table(port.protocol));
@@ -154,7 +154,7 @@ impl Saved {
         })
     }
 
-    /// Whether these are the same chains and rules, whatever they have counted.
+    /// Returns whether these are the same chains and rules, whatever they have counted.
     pub fn same_rules(&self, other: &Saved) -> bool {
         self.clone().uncounted() == other.clone().uncounted()
     }
@@ -184,7 +184,7 @@ impl Saved {
 }
 
 impl SavedTable {
-    /// Whether packets to this port come to a door at this hook, and all chains on their way hold something.
+    /// Returns whether packets to this port come to a door at this hook, and all chains on their way hold something.
     fn guards(&self, hook: Hook, port: Knock) -> bool {
         let comes = |(from, _): &(String, String)| from == hook.built_in();
         let holds = |chain: &str| {
@@ -228,7 +228,7 @@ fn parse_rule(line: &str) -> Option<(u64, u64, &str, &str)> {
     Some((packets.parse().ok()?, bytes.parse().ok()?, chain, rule))
 }
 
-/// Whether a quoted text goes on in the next line.
+/// Returns whether a quoted text goes on in the next line.
 fn is_open(line: &str) -> bool {
     let mut open = false;
     let mut bytes = line.bytes();
@@ -290,7 +290,7 @@ impl Others {
         found.map(String::as_str)
     }
 
-    /// Whether a rule leads to a chain in which something is accepted.
+    /// Returns whether a rule leads to a chain in which something is accepted.
     fn accepts_below<'o>(
         &'o self,
         table: &str,

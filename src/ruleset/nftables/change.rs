@@ -291,7 +291,7 @@ impl Rights {
         }
     }
 
-    /// Whether a grant of another host counts.
+    /// Returns whether a grant of another host counts.
     pub fn accept(&self, grant: &Grant) -> bool {
         self.accept.contains(&grant.door)
     }
@@ -300,7 +300,7 @@ impl Rights {
         self.own.contains(&(opened.door, opened.key))
     }
 
-    /// Whether there is such a door.
+    /// Returns whether there is such a door.
     pub fn know(&self, door: u32) -> bool {
         self.own.contains(&(door, BY_HAND))
     }

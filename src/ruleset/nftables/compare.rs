@@ -230,7 +230,7 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
     }
 }
 
-/// Whether the elements of a set are no matter of the policy: the kernel fills it, or a refill.
+/// Returns whether the elements of a set are no matter of the policy: the kernel fills it, or a refill.
 pub fn filled_by_kernel(name: &str) -> bool {
     parse_set_name(name).is_some()
         || FRESH.contains(&name)

@@ -35,11 +35,11 @@ pub struct Element {
     pub value: Option<Part>,
 }
 
-/// How long an element is given.
+/// The whole life of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lasting {
     pub timeout: Duration,
-    /// What is left of it, if that is less.
+    /// The rest of its life, if that is less.
     pub left: Option<Duration>,
 }
 

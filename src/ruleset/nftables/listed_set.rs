@@ -19,7 +19,7 @@ pub(super) struct ListedSet {
 }
 
 impl ListedSet {
-    /// Whether this is the set or map that `types` (`ipv4_addr . classid`), `size` and a timeout flag
+    /// Returns whether this is the set or map that `types` (`ipv4_addr . classid`), `size` and a timeout flag
     /// declare. Of what is taken from the packet (`@th,64,128`) each release of nft says something
     /// else, and only whether it is a map is looked at.
     pub fn is_declared(&self, types: &str, size: u32) -> bool {
@@ -32,7 +32,7 @@ impl ListedSet {
             && self.declares_only(&["type", "map", "size", "flags"])
     }
 
-    /// How many elements it has room for.
+    /// The number of elements it has room for.
     pub fn size(&self) -> Option<u64> {
         self.declaration.get("size").and_then(Value::as_u64)
     }
@@ -50,7 +50,7 @@ impl ListedSet {
         self.elements.iter().filter(no_time)
     }
 
-    /// Whether this is a set or map of `types` (`inet_proto . inet_service : verdict`) with nothing else said
+    /// Returns whether this is a set or map of `types` (`inet_proto . inet_service : verdict`) with nothing else said
     /// of it but, if `timeout`, that flag.
     pub fn is_plain(&self, types: &str, timeout: bool) -> bool {
         let own = match self.is_map {

@@ -185,7 +185,7 @@ pub const REVOKED_ELSEWHERE: &str = "revoked-elsewhere";
 /// is told by it.
 pub const SEAL: &str = "seal";
 
-/// Whether what is in a set lets somebody in, now or with a token or some more knocks.
+/// Returns whether what is in a set lets somebody in, now or with a token or some more knocks.
 pub fn grants_something(set: &str) -> bool {
     let kept = parse_set_name(set).map(|(kept, ..)| kept);
     let notes = [Kept::Closed, Kept::Ended];
@@ -206,7 +206,7 @@ const LEFT: [&str; 8] = [
     REVOKED_ELSEWHERE,
 ];
 
-/// Whether a set stays that the rules do not have. Notes for the other hosts of a fleet stay while there is none.
+/// Returns whether a set stays that the rules do not have. Notes for the other hosts of a fleet stay while there is none.
 pub fn is_left(name: &str, has_fleet: bool) -> bool {
     let is_note = matches!(parse_set_name(name), Some((Kept::Closed, ..)));
     LEFT.contains(&name) || (is_note && !has_fleet)

@@ -139,7 +139,7 @@ fn holds(grant: &Grant, opened: &Opened) -> bool {
     grant.door == opened.door && grant.source.contains(&opened.source)
 }
 
-/// Whether a set has no room for an element that it does not hold.
+/// Returns whether a set has no room for an element that it does not hold.
 fn lacks_room(running: &Listing, set: &str, key: &[Part], room: Room) -> bool {
     let Some(set) = running.sets.get(set) else {
         return false;

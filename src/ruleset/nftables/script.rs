@@ -199,7 +199,7 @@ impl Script {
         rooms.sum()
     }
 
-    /// Whether it is made of a policy with a fleet.
+    /// Returns whether it is made of a policy with a fleet.
     pub fn has_fleet(&self) -> bool {
         self.sets.iter().any(|set| set.name == TERMS)
     }

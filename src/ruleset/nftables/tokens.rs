@@ -33,7 +33,7 @@ pub fn loaded(listing: &Listing) -> Option<HashMap<Token, Loaded>> {
     Some(read.collect())
 }
 
-/// Whether all of these are among the tokens that the kernel would accept.
+/// Returns whether all of these are among the tokens that the kernel would accept.
 pub fn tokens_among(listing: &Listing, tokens: &[Token]) -> bool {
     let held = loaded(listing).unwrap_or_default();
     tokens.iter().all(|token| held.contains_key(token))

@@ -24,7 +24,7 @@ pub struct Sent {
     pub packet: Packet,
     /// The port it came from: another one for each packet of a source.
     pub from: u16,
-    /// Whether it came through all that we look at packets with.
+    /// `true` if it came through all that we look at packets with.
     pub passed: bool,
 }
 

@@ -373,7 +373,7 @@ impl Fleet {
         grants.collect()
     }
 
-    /// Whether a source has a grant for `ssh`, of this host or of another.
+    /// Returns whether a source has a grant for `ssh`, of this host or of another.
     pub fn is_in(&self, place: usize, source: &str) -> bool {
         self.grants(place, "ssh").iter().any(|(s, _)| s == source)
     }

@@ -334,7 +334,7 @@ impl Plan<'_> {
     }
 }
 
-/// How many times a list remembers for each source, in kernels before 6.0 (`XT_RECENT_MAX_NSTAMPS`).
+/// The number of times a list remembers for each source, in kernels before 6.0 (`XT_RECENT_MAX_NSTAMPS`).
 const MOST_STAMPS: u32 = 200;
 
 /// The chain that ends grants longer than this one.

@@ -1,4 +1,4 @@
-//! What completing a sequence does: one chain for each kind of rights, and one of two or three rules for
+//! The effect of a complete sequence: one chain for each kind of rights, and one of two or three rules for
 //! each key.
 
 use super::chains::forget;
@@ -26,7 +26,7 @@ pub(super) fn token_key_of(policy: &Policy, key: &Key, opens: &str) -> Chain {
     chain_of(policy, key, opens, "drop")
 }
 
-/// Whether a scratch sequence is used up. Of two sources that complete it at the same moment only one
+/// Returns whether a scratch sequence is used up. Of two sources that complete it at the same moment only one
 /// gets on.
 pub(super) fn scratch_of(key: &Key, number: usize, knocks: &[Knock], after: State) -> Chain {
     let about = format!("Sequence {} of {}: used up?", number + 1, key.name);
@@ -108,7 +108,7 @@ pub(super) fn told() -> Chain {
 
 const TOLD: &str = "told";
 
-/// How a chain ends that has granted what it should.
+/// The end of a chain that has granted what it should.
 fn granted(policy: &Policy) -> String {
     match policy.log {
         Log::Kernel => format!("goto {TOLD}"),
@@ -151,7 +151,7 @@ pub(super) struct Opens<'p>(pub Vec<Rights<'p>>);
 pub(super) struct Rights<'p> {
     opens: &'p [Opening],
     once: bool,
-    /// Whether the packet was a token, which never goes on.
+    /// `true` if the packet was a token, which never goes on.
     token: bool,
 }
 

@@ -173,7 +173,7 @@ pub(super) fn steady(policy: &Policy) -> Vec<Set> {
         .to_vec()
 }
 
-/// What limits the lines in the kernel's log. Where it is full, all openings are logged.
+/// The sets that limit the lines in the kernel's log. Where it is full, all openings are logged.
 pub(super) fn logged(policy: &Policy) -> Vec<Set> {
     let comment = "How often a source has opened of late with a key: the log does not tell of all.";
     Family::BOTH

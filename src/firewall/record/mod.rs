@@ -1,8 +1,10 @@
 //! What was applied last, what is on trial, and what was refused: `applied.json` beside the journal. It
 //! holds the text of the policy, so that there is a way back when its file has changed.
 
+mod moment;
+mod on_trial;
+
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -15,8 +17,10 @@ use super::{Failure, Firewall, StateFile, list_size};
 use crate::policy::edit::{remove_key, secret_files};
 use crate::policy::load::{Beside, LoadError, beside, load_text_again};
 use crate::policy::{Backend, Host, Name, Policy};
-use crate::ruleset::nftables::EndedElsewhere;
-use crate::ruleset::{Grant, Opened};
+
+pub use moment::Moment;
+use moment::this_start;
+pub use on_trial::{Stuck, Trial};
 
 /// The record of the kernel's first network namespace.
 const FILE: &str = "applied.json";
@@ -54,44 +58,6 @@ pub struct Origin {
     files: Beside,
 }
 
-/// A policy on trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trial {
-    /// Random.
-    pub id: u64,
-    /// What ran before, `None` when nothing of ours did.
-    pub before: Option<Origin>,
-    ends: Moment,
-    /// Grants that the policy on trial ended.
-    ended: Vec<EndedGrant>,
-    /// The digests of texts of the file that are the policy on trial but for keys that `toctoc key` has
-    /// added or removed: these are no less on trial.
-    #[serde(default)]
-    edits: Vec<String>,
-    /// Set when its time was over and it could not go back. It is tried again.
-    #[serde(default)]
-    pub stuck: Option<Stuck>,
-}
-
-/// A way back that was not found yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stuck {
-    /// A sentence.
-    pub why: String,
-    pub tries: u32,
-    /// When it was tried last.
-    last: Moment,
-}
-
-impl Stuck {
-    /// How long ago it was tried last.
-    pub fn ago(&self, now: &Moment) -> Duration {
-        now.since(&self.last)
-    }
-}
-
 /// A policy that was on trial and was not confirmed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +73,7 @@ pub struct Refused {
     edits: Vec<String>,
 }
 
-/// What to apply when the machine starts.
+/// The policy to apply when the machine starts.
 #[derive(Debug, PartialEq)]
 pub enum AtStart {
     /// What the file says.
@@ -116,127 +82,8 @@ pub enum AtStart {
     OnTrial(Origin),
     /// What ran before a trial that was not confirmed (`None`: nothing did).
     Before(Option<Origin>, Option<Refused>),
-    /// What was applied since the machine was started: it was only a reload, and the file was changed.
+    /// The policy that was applied since the machine was started: it was only a reload, and the file was changed.
     Applied(Origin, Option<Refused>),
-}
-
-/// A moment that no step of the clock moves.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Moment {
-    /// Which start of the machine.
-    boot: String,
-    /// Since then.
-    milliseconds: u64,
-}
-
-impl Moment {
-    pub fn now() -> Moment {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
-        Moment {
-            boot: this_start(),
-            milliseconds: seconds * 1000 + milliseconds,
-        }
-    }
-
-    /// This moment and some time.
-    pub fn plus(&self, time: Duration) -> Moment {
-        Moment {
-            milliseconds: self.milliseconds.saturating_add(milliseconds(time)),
-            ..self.clone()
-        }
-    }
-
-    /// Time since this moment; zero if the machine has restarted.
-    pub fn ago(&self) -> Duration {
-        Moment::now().since(self)
-    }
-
-    /// Whether the machine has not been started again since.
-    pub fn is_of_this_start(&self) -> bool {
-        !self.boot.is_empty() && self.boot == Moment::now().boot
-    }
-
-    /// Time from `earlier` to this moment; zero if negative or across a restart.
-    fn since(&self, earlier: &Moment) -> Duration {
-        match self.boot == earlier.boot {
-            true => Duration::from_millis(self.milliseconds.saturating_sub(earlier.milliseconds)),
-            false => Duration::ZERO,
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EndedGrant {
-    source: String,
-    opened_from: String,
-    door: u32,
-    key: u32,
-    ends: Moment,
-    /// For how long it was given, in milliseconds.
-    #[serde(default)]
-    given_for: u64,
-}
-
-impl EndedGrant {
-    /// `None` for what is not given again: grants for one connection, and those that nobody opened.
-    fn of(grant: &Grant, now: &Moment) -> Option<EndedGrant> {
-        let opened = grant.opened_by.filter(|_| !grant.once)?;
-        Some(EndedGrant {
-            source: grant.source.to_string(),
-            opened_from: opened.source.to_string(),
-            door: grant.door,
-            key: opened.key,
-            ends: now.plus(grant.expires_in),
-            given_for: milliseconds(opened.given_for.max(grant.expires_in)),
-        })
-    }
-
-    fn grant(&self, now: &Moment) -> Option<Grant> {
-        let expires_in = self.ends.since(now);
-        let grant = Grant {
-            source: self.source.parse().ok()?,
-            door: self.door,
-            once: false,
-            opened_by: Some(Opened {
-                source: self.opened_from.parse().ok()?,
-                door: self.door,
-                key: self.key,
-                expires_in,
-                given_for: Duration::from_millis(self.given_for),
-            }),
-            expires_in,
-        };
-        (!expires_in.is_zero()).then_some(grant)
-    }
-
-    /// Whether another host of the fleet has ended it since it was given.
-    fn is_over(&self, now: &Moment, elsewhere: &EndedElsewhere) -> bool {
-        let began = self.ends.milliseconds.saturating_sub(self.given_for);
-        let since = |ago: &Duration| began <= now.milliseconds.saturating_sub(milliseconds(*ago));
-        let own = self.source.parse::<IpNet>();
-        let touches = |source: &IpNet| {
-            let own = own.as_ref();
-            own.is_ok_and(|own| source.contains(own) || own.contains(source))
-        };
-        let mut places = elsewhere.places.iter();
-        let mut keys = elsewhere.keys.iter();
-        places.any(|(source, door, ago)| *door == self.door && touches(source) && since(ago))
-            || keys.any(|(key, ago)| *key == self.key && since(ago))
-    }
-}
-
-/// A name for this start of the machine.
-fn this_start() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    boot.trim().to_string()
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Origin {
@@ -296,111 +143,15 @@ impl Origin {
         })
     }
 
-    /// Whether this is what a file at `path` says that holds `text`.
+    /// Returns whether this is what a file at `path` says that holds `text`.
     pub fn is(&self, path: &Path, text: &str) -> bool {
         self.is_at(path) && self.text == text
     }
 
-    /// Whether it was read from `path`.
+    /// Returns whether it was read from `path`.
     pub fn is_at(&self, path: &Path) -> bool {
         std::path::absolute(path).is_ok_and(|path| path == self.path)
     }
-}
-
-impl Trial {
-    /// A trial from now on. `before` is what ran until now.
-    pub fn new(id: u64, before: Option<Origin>, lasting: Duration) -> Trial {
-        Trial {
-            id,
-            before,
-            ends: Moment::now().plus(lasting),
-            ended: Vec::new(),
-            edits: Vec::new(),
-            stuck: None,
-        }
-    }
-
-    /// Notes that it could not go back.
-    pub fn note_stuck(&mut self, why: &str, now: Moment) {
-        let tries = self.stuck.as_ref().map_or(0, |stuck| stuck.tries);
-        self.stuck = Some(Stuck {
-            why: why.to_string(),
-            tries: tries.saturating_add(1),
-            last: now,
-        });
-    }
-
-    /// The same for another policy, and a time of its own: it goes back to what was there before both.
-    pub fn again(self, id: u64, lasting: Duration) -> Trial {
-        let mut again = Trial {
-            id,
-            edits: Vec::new(),
-            stuck: None,
-            ..self
-        };
-        again.extend(lasting);
-        again
-    }
-
-    /// How long it lasts still.
-    pub fn left(&self, now: &Moment) -> Duration {
-        self.ends.since(now)
-    }
-
-    /// Whether it was begun before the machine was started.
-    pub fn is_of_another_start(&self, now: &Moment) -> bool {
-        self.ends.boot != now.boot
-    }
-
-    /// It lasts so long from now on.
-    pub fn extend(&mut self, lasting: Duration) {
-        self.ends = Moment::now().plus(lasting);
-    }
-
-    /// Notes grants that were there at `then` and are not any more. They do not come back twice.
-    pub fn note_ended(&mut self, before: &[Grant], then: &Moment, after: &[Grant]) {
-        let gone = before.iter().filter(|grant| !holds(after, grant));
-        self.ended
-            .extend(gone.filter_map(|grant| EndedGrant::of(grant, then)));
-    }
-
-    /// The ended grants that would still be live, that are not among `there`, and that no other host has ended.
-    pub fn returning(
-        &self,
-        now: &Moment,
-        there: &[Grant],
-        elsewhere: &EndedElsewhere,
-    ) -> Vec<Grant> {
-        let mut returning: Vec<Grant> = Vec::new();
-        let over = |ended: &&EndedGrant| ended.is_over(now, elsewhere);
-        let ended = self.ended.iter().filter(|ended| !over(ended));
-        for grant in ended.filter_map(|ended| ended.grant(now)) {
-            if !holds(there, &grant) && !holds(&returning, &grant) {
-                returning.push(grant);
-            }
-        }
-        returning
-    }
-
-    /// Somebody has closed doors: these do not come back.
-    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) {
-        self.ended.retain(|ended| {
-            let of_door = door.is_none_or(|door| door.id() == ended.door);
-            let of_source = match (source, ended.source.parse::<IpNet>()) {
-                (Some(source), Ok(own)) => source.contains(&own) || own.contains(&source),
-                _ => true,
-            };
-            !(of_door && of_source)
-        });
-    }
-}
-
-/// Whether the source of a grant has one for its door.
-fn holds(grants: &[Grant], wanted: &Grant) -> bool {
-    let same = |grant: &Grant| {
-        grant.source == wanted.source && grant.door == wanted.door && grant.once == wanted.once
-    };
-    grants.iter().any(same)
 }
 
 impl Record {
@@ -518,14 +269,14 @@ impl Record {
         self.refused = refused;
     }
 
-    /// Whether a policy of this text was on trial last, and not confirmed.
+    /// Returns whether a policy of this text was on trial last, and not confirmed.
     pub fn has_refused(&self, text: &str) -> bool {
         let refused = self.refused.as_ref();
         let digest = digest(text);
         refused.is_some_and(|refused| refused.digest == digest || refused.edits.contains(&digest))
     }
 
-    /// Whether a file of this text says what is on trial.
+    /// Returns whether a file of this text says what is on trial.
     fn is_on_trial(&self, text: &str) -> bool {
         let (Some(trial), Some(running)) = (&self.trial, &self.running) else {
             return false;
@@ -554,7 +305,7 @@ impl Record {
         }
     }
 
-    /// What to apply when the machine starts or the unit is reloaded, where the file of the policy says
+    /// The policy to apply when the machine starts or the unit is reloaded, where the file of the policy says
     /// `text`: a policy that was on trial and not confirmed does not come in this way, and what is in the
     /// file and was not applied comes in with a start of the machine only.
     pub fn at_start(mut self, text: &str, now: &Moment, clock: i64) -> AtStart {
@@ -643,70 +394,5 @@ pub(super) fn file() -> String {
     match is_first {
         true => FILE.to_string(),
         false => format!("applied-{own}.json"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A grant that was given for a minute, ten seconds before a trial ended it, and its time five seconds later.
-    fn case() -> (Trial, Moment) {
-        let (then, seconds) = (Moment::now(), Duration::from_secs);
-        let source: IpNet = "192.0.2.7/32".parse().unwrap();
-        let grant = Grant {
-            source,
-            door: 0x2_0002,
-            once: false,
-            opened_by: Some(Opened {
-                source: source.addr(),
-                door: 0x2_0002,
-                key: 0x9_0001,
-                expires_in: seconds(50),
-                given_for: seconds(60),
-            }),
-            expires_in: seconds(50),
-        };
-        let mut trial = Trial::new(1, None, seconds(600));
-        trial.note_ended(&[grant], &then, &[]);
-        (trial, then.plus(seconds(5)))
-    }
-
-    #[test]
-    fn who_comes_back_is_who_was_let_in_after_what_others_ended() {
-        let (trial, now) = case();
-        let ended = |source: &str, door: u32, key: u32, ago: u64| EndedElsewhere {
-            places: vec![(source.parse().unwrap(), door, Duration::from_secs(ago))],
-            keys: vec![(key, Duration::from_secs(ago))],
-        };
-        for (source, door, key, ago, comes_back) in [
-            // While he was in, and before he came.
-            ("192.0.2.7/32", 0x2_0002, 0, 0, false),
-            ("192.0.2.7/32", 0x2_0002, 0, 15, false),
-            ("192.0.2.7/32", 0x2_0002, 0, 16, true),
-            ("192.0.2.0/24", 0x2_0002, 0, 3, false),
-            ("0.0.0.0/0", 0x2_0002, 0, 3, false),
-            ("192.0.2.7/32", 0, 0x9_0001, 15, false),
-            ("192.0.2.7/32", 0, 0x9_0001, 16, true),
-            // Others, and elsewhere.
-            ("192.0.2.8/32", 0x2_0002, 0, 0, true),
-            ("192.0.2.7/32", 0x2_0003, 0x9_0002, 0, true),
-            ("::/0", 0x2_0002, 0, 0, true),
-        ] {
-            let back = trial.returning(&now, &[], &ended(source, door, key, ago));
-            assert_eq!(
-                back.len(),
-                usize::from(comes_back),
-                "{source} {door:x} {key:x} {ago}"
-            );
-            for grant in back {
-                assert_eq!(grant.expires_in, Duration::from_secs(45));
-                let given_for = grant.opened_by.map(|opened| opened.given_for);
-                assert_eq!(given_for, Some(Duration::from_secs(60)));
-            }
-        }
-        let late = now.plus(Duration::from_secs(60));
-        let none = EndedElsewhere::default();
-        assert!(trial.returning(&late, &[], &none).is_empty(), "it is over");
     }
 }
