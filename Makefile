@@ -37,6 +37,9 @@ WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 # Kernel tests mostly wait.
 THREADS = 6
 
+# All the others.
+SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
+
 PREFIX = /usr/local
 
 # Which program is installed, and where zsh looks for completions.
@@ -87,7 +90,9 @@ demo: demo-packages all
 
 test: packages
 	@$(if $(ROOT),,echo "not root, so left out (sudo make test runs them): $(NEED_ROOT)")
-	RUST_TEST_THREADS=$(THREADS) $(INSIDE) cargo test --quiet $(WITHOUT)
+	cargo test --quiet --doc
+	RUST_TEST_THREADS=$(THREADS) $(INSIDE) cargo test --quiet --lib --bins $(SUITES) $(WITHOUT)
+	RUST_TEST_THREADS=$(THREADS) $(INSIDE) scripts/kernel-tests $(addprefix --skip ,$(if $(ROOT),,$(NEED_ROOT)))
 
 verify: packages
 	@scripts/verify $(STEPS)

@@ -108,7 +108,7 @@ pub(super) struct Agent<'s> {
     /// Something was said by a clock that this host has not seen yet, and when all was read again because of that.
     pub(super) to_come: bool,
     read_again: Moment,
-    /// When this host said something that it has not heard itself yet.
+    /// The first time this host said something, or wanted to, that it has not heard itself yet.
     pub(super) unheard: Option<Moment>,
     pub(super) lag: Option<i64>,
     pub(super) why: Option<String>,
@@ -392,6 +392,10 @@ impl Agent<'_> {
         if now >= self.next_here {
             self.unsaid = true;
             self.next_here = now + self.ledger.beat(now);
+            // An answer that drips keeps it from being said at all. Reading has a limit of its own.
+            if self.listening && matches!(self.teller, Teller::Idle | Teller::Telling(_)) {
+                self.unheard.get_or_insert(now);
+            }
         }
         self.unlooked = true;
         if self.is_unheard(now) {

@@ -497,8 +497,22 @@ pub fn until(what: &str, holds: impl FnMut() -> bool) {
     until_or(what, holds, String::new);
 }
 
-pub fn until_or(what: &str, mut holds: impl FnMut() -> bool, else_say: impl Fn() -> String) {
-    let deadline = Instant::now() + 2 * PATIENCE;
+pub fn until_or(what: &str, holds: impl FnMut() -> bool, else_say: impl Fn() -> String) {
+    wait(2 * PATIENCE, what, holds, else_say);
+}
+
+/// For what has a limit of its own.
+pub fn until_within(patience: Duration, what: &str, holds: impl FnMut() -> bool) {
+    wait(patience, what, holds, String::new);
+}
+
+fn wait(
+    patience: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> bool,
+    else_say: impl Fn() -> String,
+) {
+    let deadline = Instant::now() + patience;
     while !holds() {
         assert!(
             Instant::now() < deadline,
