@@ -94,8 +94,12 @@ pub fn apply_from(
             return Err(failure);
         }
     };
-    note_applied(&origin, policy, &mut applied);
+    let seen = note_applied(&origin, policy, &mut applied);
     let noted = Record::note_applied(&firewall.state, Some(origin), refused);
+    if noted.is_err() && !seen {
+        // No healing shall take what was noted before for what runs.
+        Record::forget(&firewall.state);
+    }
     let recorded = Recorded {
         in_trial,
         unnoted: noted.err(),
@@ -280,7 +284,8 @@ pub fn remove(
         Sighting::forget();
         let noted = Record::note_removed(&firewall.state);
         let in_trial = record.is_ok_and(|record| record.trial.is_some());
-        removed.unnoted = noted.err().filter(|_| in_trial);
+        let known = noted.is_ok() || Sighting::note_removed();
+        removed.unnoted = noted.err().filter(|_| in_trial || !known);
     }
     Ok(removed)
 }

@@ -36,6 +36,8 @@ pub enum Outcome {
     Well,
     /// It was not, and an earlier healing has said that it cannot change that.
     Unhealed,
+    /// It is not known what should be there, so nothing was changed: a sentence.
+    Unknown(String),
     Healed(Box<Healed>),
 }
 
@@ -48,8 +50,8 @@ pub struct Healed {
     pub applied: Applied,
     /// The faults that were found, a sentence each.
     pub found: Vec<String>,
-    /// Time since all was well.
-    pub unseen: Duration,
+    /// Time since all was well, if that is known.
+    pub unseen: Option<Duration>,
 }
 
 /// Restores what was applied last, if something of it is missing or changed. Where nothing is, this takes
@@ -70,9 +72,17 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
         });
     }
     let of_the_past = firewall.nft.end_the_past()?;
-    let outcome = match running(firewall, last.as_ref())? {
-        Some(origin) => keep(firewall, origin, last, of_the_past, clocks)?,
-        None => Outcome::NothingToKeep,
+    let outcome = match noted(firewall, last.as_ref())? {
+        Noted::Running(origin, since) => keep(firewall, origin, since, last, of_the_past, clocks)?,
+        Noted::Otherwise(last) => {
+            last.again(Verdict::Strange(Look::take(firewall, last.backend)?));
+            Outcome::Unknown(
+                "the policy that runs could not be noted when it was applied, so it is not known what to restore: \
+                 nothing was changed; `toctoc apply` applies and notes it"
+                    .to_string(),
+            )
+        }
+        Noted::Nothing => Outcome::NothingToKeep,
     };
     Ok(Healing {
         outcome,
@@ -87,37 +97,60 @@ fn glance(firewall: &Firewall, last: &Sighting) -> Result<Option<Outcome>, Failu
     }
     let again = |look: &Look| look.again(firewall, last.backend);
     Ok(match &last.verdict {
-        Verdict::Applied => None,
+        Verdict::Applied | Verdict::Removed => None,
         Verdict::Well(look) => again(look)?.map(|look| {
             last.again(Verdict::Well(look));
             Outcome::Well
         }),
-        Verdict::Unhealed(look) => again(look)?.map(|_| Outcome::Unhealed),
-        Verdict::Strange(look) => again(look)?.map(|_| Outcome::NothingToKeep),
+        Verdict::Unhealed(look) | Verdict::Strange(look) => again(look)?.map(|_| Outcome::Unhealed),
     })
 }
 
-/// The policy to keep: the one that is noted as running, if it was applied since this start of the machine, or if
-/// something of ours is there (an earlier release noted no sightings).
-fn running(firewall: &Firewall, last: Option<&Sighting>) -> Result<Option<Origin>, Failure> {
+/// The findings in the record.
+enum Noted {
+    /// Nothing of ours is to be there, or a trial has still to end that left something else.
+    Nothing,
+    Running(Origin, Since),
+    /// Something else was applied than is noted; this was seen of it.
+    Otherwise(Box<Sighting>),
+}
+
+/// When the policy that is noted was applied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// Since this start of the machine: it is to be there.
+    Start,
+    /// Before, or by an earlier release, which did not note it: it may be that nobody wants it now.
+    Earlier,
+}
+
+fn noted(firewall: &Firewall, last: Option<&Sighting>) -> Result<Noted, Failure> {
     let record = firewall
         .record()
         .map_err(|why| Failure::unchanged(format!("what was applied last is not known: {why}")))?;
-    let Some(origin) = record.running else {
-        return Ok(None);
-    };
     let there =
         || firewall.nft.is_there().unwrap_or(false) || Iptables::has_rules().unwrap_or(false);
-    let is_kept = match last {
-        Some(last) => last.is_of(&origin),
-        None => there(),
-    };
-    Ok(is_kept.then_some(origin))
+    let is_of = |origin: &Origin| last.is_none_or(|last| last.is_of(origin));
+    let was_applied = |last: &Sighting| !matches!(last.verdict, Verdict::Strange(_));
+    let this_start = record.is_of_this_start() || last.is_some_and(was_applied);
+    Ok(match (record.running, last) {
+        // Without a sighting it could not be noted what was seen, or that note is gone.
+        (Some(origin), _) if is_of(&origin) => match this_start {
+            true => Noted::Running(origin, Since::Start),
+            false if there() => Noted::Running(origin, Since::Earlier),
+            false => Noted::Nothing,
+        },
+        (_, Some(last)) if !matches!(last.verdict, Verdict::Removed) && record.trial.is_none() => {
+            Noted::Otherwise(Box::new(last.clone()))
+        }
+        _ => Noted::Nothing,
+    })
 }
 
 fn keep(
     firewall: &Firewall,
     origin: Origin,
+    since: Since,
     last: Option<Sighting>,
     of_the_past: bool,
     clocks: Clocks,
@@ -160,16 +193,21 @@ fn keep(
         Sighting::note(&origin, &policy, verdict);
         return Ok(Outcome::Well);
     }
-    let Some(last) = last.filter(|last| !matches!(last.verdict, Verdict::Strange(_))) else {
+    if since == Since::Earlier {
         Sighting::note(&origin, &policy, Verdict::Strange(look));
-        return Ok(Outcome::NothingToKeep);
-    };
+        let path = origin.path.display();
+        return Ok(Outcome::Unknown(format!(
+            "there are rules of toctoc that differ from {path}, and nobody has applied it since this machine was \
+             started ({}): nothing was changed; `toctoc apply {path}` puts them right, `toctoc remove` takes them away",
+            found[0]
+        )));
+    }
     let mut applied = apply_locked(firewall, &policy, clocks, &[])?;
     if stopped {
         // It was stopped for a reboot: doors are shut, and nothing that opens once does.
         stop(&firewall.nft, &firewall.state, clocks)?;
     }
-    let unseen = last.at.ago();
+    let unseen = last.map(|last| last.at.ago());
     let verdict = match (applied.drifts.is_empty(), applied.look.take()) {
         (true, Some(look)) => Verdict::Well(look),
         (true, None) => Verdict::Applied,
@@ -185,13 +223,24 @@ fn keep(
     })))
 }
 
-/// Notes what was applied just now, for the next healing.
-pub(super) fn note_applied(origin: &Origin, policy: &Policy, applied: &mut Applied) {
+/// Notes what was applied just now, for the next healing. Returns whether that could be noted.
+pub(super) fn note_applied(origin: &Origin, policy: &Policy, applied: &mut Applied) -> bool {
     let verdict = match applied.look.take() {
         Some(look) if applied.drifts.is_empty() => Verdict::Well(look),
         _ => Verdict::Applied,
     };
-    Sighting::note(origin, policy, verdict);
+    Sighting::note(origin, policy, verdict)
+}
+
+/// Returns whether something else was applied, or all was removed, than is noted.
+pub fn is_unnoted(record: &Record) -> bool {
+    let is_of = |last: Sighting| {
+        record
+            .running
+            .as_ref()
+            .is_some_and(|origin| last.is_of(origin))
+    };
+    record.trial.is_none() && Sighting::last().is_some_and(|last| !is_of(last))
 }
 
 /// Returns whether a removal of `backend` (`None`: both) removes what the record calls running.

@@ -1,9 +1,89 @@
-//! Which network namespaces of this machine are still there. They are told by numbers, and one that is gone
-//! leaves its record behind.
+//! Network namespaces of this machine: which one this is, and which are still there. Their numbers are given again
+//! when one is gone, and it leaves its record behind.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
+
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use serde::{Deserialize, Serialize};
+
+use super::netlink::messages;
+
+/// A name for a network namespace that no other one has had or gets since the start of the machine: the cookie of the
+/// socket by which the kernel answers rtnetlink(7) there. (`SO_NETNS_COOKIE` takes a newer kernel, and code that Rust
+/// cannot check.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cookie(u64);
+
+impl Cookie {
+    /// The one of this thread's namespace. `None` where the kernel does not tell it (`CONFIG_NETLINK_DIAG`).
+    pub fn own() -> Option<Cookie> {
+        Cookie::ask().ok().flatten()
+    }
+
+    /// Asks for all sockets of rtnetlink in this namespace: the kernel's own one has no port (sock_diag(7),
+    /// linux/netlink_diag.h).
+    fn ask() -> io::Result<Option<Cookie>> {
+        const ALL: u16 = 0x301;
+        const BY_FAMILY: u16 = 20;
+        const DONE: u16 = 3;
+        const LENGTH: usize = 16 + 20;
+        let mut question = Vec::with_capacity(LENGTH);
+        question.extend((LENGTH as u32).to_ne_bytes());
+        question.extend(BY_FAMILY.to_ne_bytes());
+        question.extend(ALL.to_ne_bytes());
+        question.resize(16, 0);
+        // Of family `AF_NETLINK`, of protocol `NETLINK_ROUTE`.
+        question.extend([16, 0]);
+        question.resize(LENGTH, 0);
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.send(&question, 0)?;
+        let mut bytes = Vec::with_capacity(32 << 10);
+        loop {
+            bytes.clear();
+            socket.recv(&mut bytes, 0)?;
+            let mut any = false;
+            for message in messages(&bytes) {
+                any = true;
+                match message.kind {
+                    BY_FAMILY => {
+                        if let Some(cookie) = kernels_own(message.body()) {
+                            return Ok(Some(Cookie(cookie)));
+                        }
+                    }
+                    DONE => return Ok(None),
+                    _ => return Err(io::ErrorKind::Unsupported.into()),
+                }
+            }
+            if !any {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Returns whether this may be the network namespace with that cookie: it is, or one of the two is not known.
+pub fn is_here(cookie: Option<Cookie>) -> bool {
+    match (cookie, Cookie::own()) {
+        (Some(cookie), Some(own)) => cookie == own,
+        _ => true,
+    }
+}
+
+/// The cookie of a socket, if it is the kernel's own: `struct netlink_diag_msg` has the port at 4, and the cookie in two
+/// halves at 20.
+fn kernels_own(socket: &[u8]) -> Option<u64> {
+    let word = |place: usize| -> Option<u32> {
+        let bytes = socket.get(place..place + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    };
+    let cookie = u64::from(word(20)?) | u64::from(word(24)?) << 32;
+    (word(4)? == 0).then_some(cookie)
+}
 
 /// The number of the first namespace of processes, from which all are seen (`PROC_PID_INIT_INO`).
 const ALL_PROCESSES: u64 = 0xEFFF_FFFC;
@@ -62,6 +142,18 @@ fn number(kind: &str, link: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_socket_of_the_kernel_tells_its_cookie() {
+        let mut socket = [0; 28];
+        socket[20..28].copy_from_slice(&0x1_0000_0002_u64.to_ne_bytes());
+        assert_eq!(kernels_own(&socket), Some(0x1_0000_0002));
+        socket[4] = 7;
+        assert_eq!(kernels_own(&socket), None);
+        assert_eq!(kernels_own(&socket[..27]), None);
+        let own = Cookie::own();
+        assert!(own.is_some() && own == Cookie::own());
+    }
 
     #[test]
     fn a_namespace_is_told_by_its_number() {

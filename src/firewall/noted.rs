@@ -23,6 +23,9 @@ pub struct Noted {
     /// Why the file cannot be used, if so: all else here is about what was applied, and so is the next boot.
     #[serde(default)]
     pub file_unusable: Option<String>,
+    /// What was applied last could not be noted: which policy runs is not known.
+    #[serde(default)]
+    pub unnoted: bool,
     /// The file that runs, if it is not the one that is applied at boot and no file was asked about.
     #[serde(default)]
     pub running: Option<OtherFile>,
@@ -58,6 +61,7 @@ impl Noted {
             trial_ends_in: trial.map(|trial| trial.left(now).as_secs_f64()),
             not_confirmed: record.has_refused(text),
             file_unusable: None,
+            unnoted: false,
             running: None,
             could_not_go_back: stuck.map(|stuck| stuck.why.clone()).or(failed),
             tried: stuck.map(|stuck| (stuck.tries, stuck.ago(now).as_secs_f64())),

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::links::NamedInterface;
 use super::lock;
 use super::look::Look;
+use super::namespaces::{Cookie, is_here};
 use super::record::{Moment, Origin};
 use crate::policy::{Backend, Policy};
 
@@ -20,8 +21,11 @@ use crate::policy::{Backend, Policy};
 pub(super) struct Sighting {
     /// When it was seen last.
     pub at: Moment,
-    /// SHA-256 of what was applied, in hexadecimal.
-    applied: String,
+    /// The network namespace it is about.
+    #[serde(default)]
+    namespace: Option<Cookie>,
+    /// SHA-256 of what was applied, in hexadecimal. `None` if all was removed.
+    applied: Option<String>,
     pub backend: Backend,
     /// The interfaces that the policy names, as the rules have them.
     #[serde(default)]
@@ -38,32 +42,46 @@ pub(super) enum Verdict {
     Well(Look),
     /// It was not, and a healing could not change that.
     Unhealed(Look),
-    /// It is not known to have been as it was applied: an earlier release, or nobody, has made it.
+    /// It is not known to have been as it was applied, or what was applied is not noted; a healing has said so.
     Strange(Look),
+    /// All was removed, and the record could not be told.
+    Removed,
 }
 
 impl Sighting {
-    /// Notes the state of what was applied, as it is seen now. Where it cannot be noted, nothing is healed.
-    pub(super) fn note(origin: &Origin, policy: &Policy, verdict: Verdict) {
+    /// Notes the state of what was applied, as it is seen now. Returns whether that could be noted.
+    pub(super) fn note(origin: &Origin, policy: &Policy, verdict: Verdict) -> bool {
         let before = Sighting::last().map(|last| last.interfaces);
         let sighting = Sighting {
             at: Moment::now(),
-            applied: digest(origin),
+            namespace: Cookie::own(),
+            applied: Some(digest(origin)),
             backend: policy.backend,
             interfaces: NamedInterface::look_up(policy, &before.unwrap_or_default()),
             verdict,
         };
-        sighting.write();
+        sighting.write()
+    }
+
+    /// Notes that all was removed, for a record that could not be told. Returns whether that could be noted.
+    pub(super) fn note_removed() -> bool {
+        let sighting = Sighting {
+            at: Moment::now(),
+            namespace: Cookie::own(),
+            applied: None,
+            backend: Backend::Nftables,
+            interfaces: Vec::new(),
+            verdict: Verdict::Removed,
+        };
+        sighting.write()
     }
 
     /// The same was seen again.
     pub(super) fn again(&self, verdict: Verdict) {
         let sighting = Sighting {
             at: Moment::now(),
-            applied: self.applied.clone(),
-            backend: self.backend,
-            interfaces: self.interfaces.clone(),
             verdict,
+            ..self.clone()
         };
         sighting.write();
     }
@@ -71,7 +89,7 @@ impl Sighting {
     /// The same of what is in force instead, of which nothing else is known.
     pub(super) fn note_rest(&self, rest: &Origin) {
         let sighting = Sighting {
-            applied: digest(rest),
+            applied: Some(digest(rest)),
             ..self.clone()
         };
         sighting.again(Verdict::Applied);
@@ -102,25 +120,26 @@ impl Sighting {
         }
     }
 
-    /// The last one, if it is of this start of the machine.
+    /// The last one, if it is of this start of the machine, and of this network namespace.
     pub(super) fn last() -> Option<Sighting> {
         let text = fs::read_to_string(lock::beside("seen")?).ok()?;
         let sighting: Sighting = serde_json::from_str(&text).ok()?;
-        let same_start = sighting.at.is_of_this_start();
-        same_start.then_some(sighting)
+        let is_ours = is_here(sighting.namespace) && sighting.at.is_of_this_start();
+        is_ours.then_some(sighting)
     }
 
     /// Returns whether it is about this.
     pub(super) fn is_of(&self, origin: &Origin) -> bool {
-        self.applied == digest(origin)
+        self.applied == Some(digest(origin))
     }
 
-    fn write(&self) {
+    /// Returns whether it could be written. Where not, none is there: an old one would say what is no more.
+    fn write(&self) -> bool {
         let Some(path) = lock::beside("seen") else {
-            return;
+            return false;
         };
         let Ok(text) = serde_json::to_string(self) else {
-            return;
+            return false;
         };
         // The directory is ours alone. A file that is cut is no sighting.
         let new = path.with_extension("seen.new");
@@ -129,8 +148,10 @@ impl Sighting {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&new, &path));
         if written.is_err() {
+            let _ = fs::remove_file(&new);
             let _ = fs::remove_file(&path);
         }
+        written.is_ok()
     }
 }
 

@@ -38,7 +38,7 @@ pub fn begin(
     };
     let (grants, then) = (firewall.grants()?, Moment::now());
     let mut record = old.clone();
-    record.running = Some(origin.clone());
+    record.runs(Some(origin.clone()));
     record.refused = None;
     record.trial = Some(trial.clone());
     record
@@ -206,7 +206,7 @@ pub fn roll_back(
         }
     }
     record.refuse(&trial, clocks.now);
-    record.running = trial.before.clone();
+    record.runs(trial.before.clone());
     let unnoted = record.write(state).err();
     Ok(Some(Back {
         to: trial.before,

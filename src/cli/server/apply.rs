@@ -306,8 +306,12 @@ fn about(recorded: &Recorded) -> Answer {
             Answer::Yes
         }
         (Some(why), false) => {
-            complain(&format!("it could not be noted what was applied: {why}"));
-            Answer::Yes
+            complain(&format!(
+                "the policy is applied, but it could not be noted: {why}\n\
+                 until that is mended and it is applied again, `status` may take another policy for the one that runs, \
+                 and `heal` restores nothing"
+            ));
+            Answer::No
         }
         (Some(why), true) => {
             complain(&format!(

@@ -1,5 +1,7 @@
 //! `toctoc heal`
 
+use std::time::Duration;
+
 use super::refill::OF_THE_PAST;
 use super::{Answer, complain, own_namespace};
 use crate::firewall::Firewall;
@@ -29,6 +31,10 @@ pub(super) fn run() -> Answer {
     match healing.outcome {
         Outcome::NothingToKeep | Outcome::Well => Answer::Yes,
         Outcome::Unhealed => Answer::No,
+        Outcome::Unknown(why) => {
+            complain(&why);
+            Answer::No
+        }
         Outcome::Healed(healed) => told(&healed),
     }
 }
@@ -39,11 +45,14 @@ fn told(healed: &Healed) -> Answer {
     if healed.found.len() > SHOWN {
         found.push(format!("and {} more", healed.found.len() - SHOWN));
     }
+    let how_long = match healed.unseen {
+        Some(unseen) => format!("up to {}", show(Duration::from_secs(unseen.as_secs() + 1))),
+        None => "some time: it is not known when they were looked at last".to_string(),
+    };
     complain(&format!(
         "toctoc's rules were missing or changed: {}\n\
-         restored {path} as it was applied last; a door may have been open to strangers for up to {}",
+         restored {path} as it was applied last; a door may have been open to strangers for {how_long}",
         found.join("; "),
-        show(std::time::Duration::from_secs(healed.unseen.as_secs() + 1))
     ));
     for why in healed.origin.missing() {
         complain(&format!(

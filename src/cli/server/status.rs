@@ -11,6 +11,7 @@ use super::{
     Answer, POLICY, PolicyPath, applied_policy, complain, could_not_read, count, host, now, say,
 };
 use crate::firewall::Firewall;
+use crate::firewall::heal::is_unnoted;
 use crate::firewall::noted::{Noted, OtherFile};
 use crate::firewall::others::about_this_host;
 use crate::firewall::record::{Moment, Record};
@@ -75,6 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     if status.matches_policy
         && status.gaps.is_empty()
         && !status.noted.is_stuck()
+        && !status.noted.unnoted
         && !status.tokens_low()
         && !status.fleet.as_ref().is_some_and(alone)
     {
@@ -118,12 +120,16 @@ fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted),
     let record = firewall.record();
     let is_root = rustix::process::geteuid().is_root();
     let unknown = record.is_err();
-    let record = record.unwrap_or_else(|why| {
+    let mut record = record.unwrap_or_else(|why| {
         if is_root {
             complain(&why);
         }
         Record::default()
     });
+    let unnoted = is_unnoted(&record);
+    if unnoted {
+        record.running = None;
+    }
     let (running, path) = asked(&record, arguments);
     let unreadable = |error: &LoadError| matches!(error, LoadError::Unreadable(_));
     if !is_root && (unknown || read_text(&path.path).is_err_and(|error| unreadable(&error))) {
@@ -157,6 +163,7 @@ fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted),
     };
     let noted = Noted {
         running,
+        unnoted,
         ..Noted::of(&record, &Moment::now(), &path.path, &text)
     };
     let file = load_text(
@@ -399,6 +406,12 @@ fn about_the_file(noted: &Noted) -> String {
     }
     if let Some(running) = &noted.running {
         text.push_str(&about_what_runs(running));
+    }
+    if noted.unnoted {
+        text.push_str(
+            "what was applied or removed last could not be noted: which policy runs is NOT KNOWN, and this is what \
+             the file says (`toctoc apply` applies and notes it)\n",
+        );
     }
     if let Some(why) = &noted.file_unusable {
         let _ = writeln!(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::namespaces::living;
+use super::namespaces::{Cookie, is_here, living};
 use super::sighting::Sighting;
 use super::{Failure, Firewall, StateFile, list_size};
 use crate::policy::edit::{remove_key, secret_files};
@@ -33,9 +33,13 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Record {
     version: u32,
-    /// The start of the machine in which it was written; empty where an earlier release wrote it.
+    /// The start of the machine in which `running` was applied, or all was removed; empty where an earlier release wrote
+    /// it.
     #[serde(default)]
     boot: String,
+    /// The network namespace in which that was.
+    #[serde(default)]
+    namespace: Option<Cookie>,
     /// What runs, `None` when nothing of ours does.
     pub running: Option<Origin>,
     /// Set while `running` is on trial.
@@ -176,11 +180,25 @@ impl Record {
         let Some(text) = state.text(&file)? else {
             return Ok(None);
         };
-        serde_json::from_str(&text)
+        let record: Record = serde_json::from_str(&text)
             .ok()
             .filter(|record: &Record| record.version == VERSION)
-            .map(Some)
-            .ok_or_else(|| format!("{} is damaged", state.shown(&file)))
+            .ok_or_else(|| format!("{} is damaged", state.shown(&file)))?;
+        // The number of a namespace that is gone was given to this one.
+        let of_another = file != FILE && record.is_of_this_start() && !is_here(record.namespace);
+        Ok(Some(record).filter(|_| !of_another))
+    }
+
+    /// Returns whether what it calls running was applied since the machine was started.
+    pub(super) fn is_of_this_start(&self) -> bool {
+        !self.boot.is_empty() && self.boot == this_start()
+    }
+
+    /// Notes what runs from now on.
+    pub(super) fn runs(&mut self, running: Option<Origin>) {
+        self.running = running;
+        self.boot = this_start();
+        self.namespace = Cookie::own();
     }
 
     /// Writes it.
@@ -189,11 +207,7 @@ impl Record {
     /// A sentence.
     pub fn write(&self, state: &StateFile) -> Result<(), String> {
         let file = file();
-        let record = Record {
-            boot: this_start(),
-            ..self.clone()
-        };
-        let text = serde_json::to_string(&record)
+        let text = serde_json::to_string(self)
             .map(Zeroizing::new)
             .map_err(|error| format!("{} cannot be written: {error}", state.shown(&file)))?;
         state.put(&file, &text)?;
@@ -210,13 +224,18 @@ impl Record {
         running: Option<Origin>,
         refused: Option<Refused>,
     ) -> Result<(), String> {
-        let record = Record {
+        let mut record = Record {
             version: VERSION,
-            running,
             refused,
             ..Record::default()
         };
+        record.runs(running);
         record.write(state)
+    }
+
+    /// Forgets what was noted, as far as it can be.
+    pub(super) fn forget(state: &StateFile) {
+        state.remove(&file());
     }
 
     /// Notes that nothing of ours is there any more.
