@@ -207,6 +207,33 @@ fn another_name_that_comes_later_is_guarded_by_the_next_healing() {
 }
 
 /// A healing closes the doors to strangers, and the next one finds nothing to do.
+/// An interface that is called like the loopback interface is none: nftables guards it, and with iptables `status` says
+/// that strangers enter.
+fn an_interface_called_lo_is_not_called_closed() {
+    let world = World::with(YVES);
+    world.listen(22);
+    let server = &world.lab.server;
+    server.ip("link set lo down").unwrap();
+    server.ip("link set lo name loop0").unwrap();
+    server.ip("link set loop0 up").unwrap();
+    strangers_get(&world, Door::Silent);
+    rename(&world, "eth0", "lo");
+    match world.is_nftables() {
+        true => {
+            strangers_get(&world, Door::Silent);
+            status(&world, 0);
+            world.knock(CLIENT[0], &SEQUENCE);
+            world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
+        }
+        false => {
+            strangers_get(&world, Door::Open);
+            let said = status(&world, 1);
+            assert!(said.contains("OPEN TO EVERYONE on lo"), "{said}");
+            assert!(said.contains("is not the loopback interface"), "{said}");
+        }
+    }
+}
+
 fn heals(world: &World) {
     let healed = world.toctoc(&["heal"]);
     let said = String::from_utf8(healed.stderr).unwrap();
@@ -217,6 +244,7 @@ fn heals(world: &World) {
 }
 
 on_every_firewall!(
+    an_interface_called_lo_is_not_called_closed,
     a_door_on_a_renamed_interface_is_not_called_closed,
     a_door_on_a_part_of_a_bridge_is_not_called_closed,
     where_no_interface_is_there_apply_refuses,

@@ -519,6 +519,9 @@ fn state(status: &Status, door: &DoorStatus) -> String {
         0 if status.rules_differ => "MAY BE OPEN to all: its rules were changed".to_string(),
         0 if !status.drift.is_empty() => "no grants".to_string(),
         0 if status.open_on.is_empty() && !status.gaps.is_empty() => "not known".to_string(),
+        0 if status.guarded_on.is_none() && !status.open_on.is_empty() => {
+            "closed to all on other interfaces".to_string()
+        }
         0 => format!("closed to all{}", on(status)),
         holders if status.rules_differ => {
             let holders = count(holders, "source");

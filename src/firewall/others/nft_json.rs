@@ -55,6 +55,9 @@ pub fn tables(listing: &Json) -> Vec<Table> {
     tables.filter(|table| !table.bases.is_empty()).collect()
 }
 
+/// The priority of connection tracking (`NF_IP_PRI_CONNTRACK`).
+const TRACKING: i64 = -200;
+
 fn base(chain: &Json) -> Option<Base> {
     let work = match (chain["type"].as_str()?, chain["hook"].as_str()?) {
         ("filter", "input" | "prerouting") => Work::Filter,
@@ -64,6 +67,10 @@ fn base(chain: &Json) -> Option<Base> {
     Some(Base {
         chain: chain["name"].as_str()?.to_string(),
         work,
+        is_early: chain["hook"] == "prerouting"
+            && chain["prio"]
+                .as_i64()
+                .is_some_and(|priority| priority <= TRACKING),
         drops: chain["policy"] == "drop",
     })
 }

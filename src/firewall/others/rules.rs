@@ -22,6 +22,8 @@ pub struct Table {
 pub struct Base {
     pub chain: String,
     pub work: Work,
+    /// `true` if it is called before connection tracking: a first packet is of state `invalid` there, and not `new`.
+    pub is_early: bool,
     /// `true` if its policy is to drop.
     pub drops: bool,
 }
@@ -102,9 +104,17 @@ pub struct Packet<'n> {
     pub interface: &'n str,
 }
 
+/// The packet at a base chain.
+#[derive(Clone, Copy)]
+struct Arrival<'n> {
+    packet: &'n Packet<'n>,
+    /// The state in connection tracking.
+    state: &'static str,
+}
+
 impl Test {
     /// `None` when that is not known.
-    fn holds(&self, packet: &Packet<'_>) -> Option<bool> {
+    fn holds(&self, Arrival { packet, state }: Arrival<'_>) -> Option<bool> {
         let Test::Field(field, values, sense) = self else {
             return None;
         };
@@ -119,7 +129,7 @@ impl Test {
                 Family::V4 => "ipv4",
                 Family::V6 => "ipv6",
             }),
-            Field::State => any("new"),
+            Field::State => any(state),
             Field::Status => false,
             Field::Destination => any("local") || any("host"),
             Field::Flags => match protocol {
@@ -199,9 +209,14 @@ impl Table {
         if self.family.is_some_and(|family| family != packet.family) {
             return Fate::Passes;
         }
+        let state = match base.is_early {
+            true => "invalid",
+            false => "new",
+        };
         let ends = |doubt| {
             let mut known = HashMap::new();
-            let ends = self.ends(&base.chain, packet, doubt, &mut known, 0);
+            let arrival = Arrival { packet, state };
+            let ends = self.ends(&base.chain, arrival, doubt, &mut known, 0);
             ends.accept || (ends.goes_on && !base.drops)
         };
         match (ends(Doubt::Either), ends(Doubt::No)) {
@@ -214,7 +229,7 @@ impl Table {
     fn ends<'t>(
         &'t self,
         chain: &'t str,
-        packet: &Packet<'_>,
+        arrival: Arrival<'_>,
         doubt: Doubt,
         known: &mut HashMap<&'t str, Ends>,
         depth: usize,
@@ -228,7 +243,7 @@ impl Table {
         let mut all = Ends::default();
         let mut arrives = true;
         for rule in rules {
-            let tests: Vec<_> = rule.tests.iter().map(|test| test.holds(packet)).collect();
+            let tests: Vec<_> = rule.tests.iter().map(|test| test.holds(arrival)).collect();
             let is_certain = match tests.contains(&Some(false)) {
                 true => continue,
                 false => !tests.contains(&None),
@@ -260,9 +275,9 @@ impl Table {
                     false,
                 ),
                 Then::Unknown => (Ends::ANY, true),
-                Then::Goto(to) => (self.ends(to, packet, doubt, known, depth + 1), false),
+                Then::Goto(to) => (self.ends(to, arrival, doubt, known, depth + 1), false),
                 Then::Jump(to) => {
-                    let ends = self.ends(to, packet, doubt, known, depth + 1);
+                    let ends = self.ends(to, arrival, doubt, known, depth + 1);
                     let rest = Ends {
                         goes_on: false,
                         ..ends

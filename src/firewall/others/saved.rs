@@ -64,6 +64,7 @@ fn base(table: &str, chain: &str, drops: bool) -> Option<Base> {
     Some(Base {
         chain: chain.to_string(),
         work,
+        is_early: table == "raw",
         drops,
     })
 }

@@ -98,6 +98,43 @@ fn a_chain_that_drops_is_named() {
     }
 }
 
+/// Before connection tracking a first packet is not new.
+#[test]
+fn a_state_that_a_first_packet_does_not_have_is_no_drop() {
+    for (priority, state, drops) in [
+        (-300, "new", false),
+        (-300, "invalid", true),
+        (-200, "new", false),
+        (-150, "new", true),
+        (-150, "invalid", false),
+    ] {
+        let chain = json!({"family": "inet", "table": "filter", "name": "early", "type": "filter",
+                           "hook": "prerouting", "prio": priority, "policy": "accept"});
+        let expressions = json!([is(self::state(), "in", json!(state)), {"drop": null}]);
+        let rule =
+            json!({"family": "inet", "table": "filter", "chain": "early", "expr": expressions});
+        let all = json!({"nftables": [{"chain": chain}, {"rule": rule}]});
+        let told = super::drops(&policy(), &nft_json::tables(&all), &["eth0"], &[Family::V4]);
+        assert_eq!(!told.is_empty(), drops, "{priority} {state}: {told:?}");
+    }
+    for (table, state, drops) in [
+        ("raw", "NEW", false),
+        ("raw", "INVALID", true),
+        ("mangle", "NEW", true),
+    ] {
+        let text = format!(
+            "*{table}\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m conntrack --ctstate {state} -j DROP\nCOMMIT\n"
+        );
+        let told = super::drops(
+            &policy(),
+            &super::saved::tables(&text, Family::V4),
+            &["eth0"],
+            &[Family::V4],
+        );
+        assert_eq!(!told.is_empty(), drops, "{table} {state}: {told:?}");
+    }
+}
+
 #[test]
 fn a_chain_that_lets_the_door_be_is_not_named() {
     let accept = || json!({"accept": null});
@@ -298,6 +335,7 @@ fn odd_texts_are_no_rules() {
     let endless = Table {
         bases: vec![Base {
             chain: "a".to_string(),
+            is_early: false,
             work: Work::Filter,
             drops: true,
         }],

@@ -3,7 +3,7 @@
 
 use super::super::links::{Link, Links, NamedInterface};
 use super::super::sighting::Sighting;
-use crate::policy::{Interfaces, Policy};
+use crate::policy::{Backend, Interfaces, Policy};
 
 /// Where the doors of a policy are guarded on this host, now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub struct Guard {
 impl Guard {
     /// Looks at the interfaces of this host (its network namespace).
     pub fn of(policy: &Policy) -> Guard {
-        if policy.interfaces == Interfaces::AllButLoopback {
+        // With nftables rules tell the loopback interface by its kind.
+        if policy.interfaces == Interfaces::AllButLoopback && policy.backend == Backend::Nftables {
             return Guard::default();
         }
         match Links::read() {
@@ -70,13 +71,16 @@ pub fn guarded_on(on: &[String], not_on: &[String]) -> Option<String> {
     })
 }
 
+/// The name that the kernel gives to the loopback interface.
+const LOOPBACK: &str = "lo";
+
 /// Kinds of interfaces at which the packets of their parts arrive.
 const TAKES_OVER: [&str; 5] = ["bridge", "bond", "team", "vrf", "openvswitch"];
 
 /// Judges by the interfaces that are there. `seen` are those of the policy, as they were when it was applied.
 pub fn judge(policy: &Policy, links: &Links, seen: &[NamedInterface]) -> Guard {
     let Interfaces::Only(names) = &policy.interfaces else {
-        return Guard::default();
+        return judge_loopback(policy, links);
     };
     let mut judge = Judge {
         names,
@@ -105,6 +109,39 @@ pub fn judge(policy: &Policy, links: &Links, seen: &[NamedInterface]) -> Guard {
         }
     }
     judge.finish(on)
+}
+
+/// Judges by the name of the loopback interface, by which rules of iptables tell it.
+fn judge_loopback(policy: &Policy, links: &Links) -> Guard {
+    let mut guard = Guard::default();
+    if policy.backend == Backend::Nftables {
+        return guard;
+    }
+    let named = links.0.iter().find(|link| link.name == LOOPBACK);
+    if let Some(link) = named.filter(|link| !link.is_loopback) {
+        let told = format!(
+            "the interface called {LOOPBACK} is not the loopback interface, and iptables cannot tell: nothing is guarded \
+             there; give it another name, or use nftables"
+        );
+        match link.is_up {
+            true => {
+                guard.open_on.push(LOOPBACK.to_string());
+                guard.gaps.push(told);
+            }
+            false => guard.notes.push(told),
+        }
+    }
+    if let Some(link) = links
+        .0
+        .iter()
+        .find(|link| link.is_loopback && link.name != LOOPBACK)
+    {
+        guard.notes.push(format!(
+            "the loopback interface is called {}, and iptables cannot tell: this host must knock at itself",
+            link.name
+        ));
+    }
+    guard
 }
 
 struct Judge<'p> {

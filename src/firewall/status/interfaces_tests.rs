@@ -32,6 +32,30 @@ fn links(words: &[&str]) -> Links {
     Links(found)
 }
 
+/// Rules of nftables tell the loopback interface by its kind, those of iptables by its name.
+#[test]
+fn what_is_called_lo_need_not_be_the_loopback_interface() {
+    let text =
+        "[door.ssh]\nports = [22]\n[key.k]\nopens = [\"ssh\"]\nsequence = [4431, 2387, 9920]\n";
+    let mut policy = read_for("test", text, &Host::default()).unwrap();
+    let mut renamed = links(&["loop0", "lo"]);
+    renamed.0[0].is_loopback = true;
+    renamed.0[1].is_loopback = false;
+    for (backend, open) in [(Backend::Nftables, 0), (Backend::Iptables, 1)] {
+        policy.backend = backend;
+        let guard = judge(&policy, &renamed, &[]);
+        assert_eq!((guard.open_on.len(), guard.gaps.len()), (open, open));
+        assert_eq!(guard.notes.len(), open);
+        assert_eq!(
+            judge(&policy, &links(&["lo", "eth0"]), &[]),
+            Guard::default()
+        );
+    }
+    renamed.0[1].is_up = false;
+    let guard = judge(&policy, &renamed, &[]);
+    assert_eq!((guard.open_on.len(), guard.notes.len()), (0, 2));
+}
+
 fn judged(names: &[&str], words: &[&str]) -> Guard {
     judge(&policy(names, ""), &links(words), &[])
 }

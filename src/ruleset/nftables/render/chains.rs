@@ -18,7 +18,7 @@ pub(super) const NO_SYN: &str = "tcp flags & (fin | syn | rst | ack) != syn";
 /// The match for "arrives on a guarded interface".
 pub(super) fn guarded(interfaces: &Interfaces) -> String {
     match interfaces {
-        Interfaces::AllButLoopback => "iifname != \"lo\"".to_string(),
+        Interfaces::AllButLoopback => "iiftype != loopback".to_string(),
         Interfaces::Only(names) => match names.as_slice() {
             [name] => format!("iifname \"{name}\""),
             names => {

@@ -19,7 +19,7 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
     headers::asked(&mut chain);
     once::begun_at(&mut chain, policy);
     chain.rule("ct state { established, related } accept");
-    chain.rule("iifname \"lo\" accept");
+    chain.rule("iiftype loopback accept");
     chain.note("Sessions from before the kernel tracked connections: those have a socket.");
     chain.rule(format!("{NO_SYN} socket wildcard 0 accept"));
     chain.rule("ip frag-off & 0x1fff != 0 accept");
