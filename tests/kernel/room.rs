@@ -276,7 +276,7 @@ fn open_finds_room_on_a_full_list_of_its_own() {
 
 /// A network of 64 bits full of addresses that know the sequence lets in its share, and ends nobody's grant.
 fn one_ipv6_network_pushes_out_no_guest_of_a_list() {
-    let world = World::with(&format!("open_for = \"10m\"\n{YVES}"));
+    let world = World::with(&format!("open_for = \"10m\"\nwithin = \"1s\"\n{YVES}"));
     world.listen(22);
     let knock_all = |sources: Vec<Ipv6Addr>| {
         world.inject(|injector| {
@@ -305,7 +305,11 @@ fn one_ipv6_network_pushes_out_no_guest_of_a_list() {
         knock_all(vec![address(0x101, 1); 10]);
         world.knock(CLIENT[1], &[7]);
     }
-    knock_all((1..=3).map(|i| address(0x101, i)).collect());
+    // So many first knocks in a second were the share of its network for that second.
+    world.until("neighbours of it are in", || {
+        knock_all((1..=3).map(|i| address(0x101, i)).collect());
+        sources(&world).contains(&address(0x101, 3).to_string())
+    });
     let now = sources(&world);
     for source in [address(0x100, 1), address(0x101, 1), address(0x101, 3)] {
         assert!(now.contains(&source.to_string()), "{source} {now:?}");
@@ -314,7 +318,43 @@ fn one_ipv6_network_pushes_out_no_guest_of_a_list() {
     assert_eq!(world.connect(CLIENT[1], 22), Door::Open);
 }
 
+/// A network of 64 bits full of addresses that know the first knock takes its share of the room for sources midway, and
+/// those of others come to their end.
+fn one_ipv6_network_pushes_out_nobody_midway() {
+    let world = World::with(&format!("within = \"1m\"\n{YVES}"));
+    world.listen(22);
+    let address = |net: u16, i: u16| Ipv6Addr::new(0x2001, 0xdb8, 7, net, 0, 0, 0, i);
+    let (last, first) = SEQUENCE.split_last().unwrap();
+    let knock = |sources: &[Ipv6Addr], ports: &[u16]| {
+        world.inject(|injector| {
+            for source in sources {
+                for port in ports {
+                    injector.tcp((*source).into(), 7, *port, SYN);
+                }
+            }
+        });
+    };
+    let others: Vec<_> = (1..=20).map(|net| address(net, 1)).collect();
+    knock(&others, first);
+    let crowd: Vec<_> = (1..=300).map(|i| address(0xffff, i)).collect();
+    knock(&crowd, &first[..1]);
+    knock(&others, &[*last]);
+    let now = sources(&world);
+    assert_eq!(now.len(), others.len(), "{now:?}");
+    assert!(
+        others
+            .iter()
+            .all(|source| now.contains(&source.to_string()))
+    );
+    // The network has had its share, and one more of another network has not.
+    knock(&[address(0xffff, 999), address(0xfffe, 1)], &SEQUENCE);
+    let now = sources(&world);
+    assert!(now.contains(&address(0xfffe, 1).to_string()), "{now:?}");
+    assert!(!now.contains(&address(0xffff, 999).to_string()), "{now:?}");
+}
+
 on_each_iptables!(
+    one_ipv6_network_pushes_out_nobody_midway,
     one_ipv6_network_pushes_out_no_guest_of_a_list,
     open_finds_room_on_a_full_list,
     open_finds_room_on_a_full_list_of_its_own,

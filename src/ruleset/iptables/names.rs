@@ -13,6 +13,7 @@
 //! | `toctoc4:_midway` | are in any of these |
 //! | `toctoc4:_admitted-ssh` | have sent a `once` packet that has passed PREROUTING and is not delivered yet |
 //! | `toctoc6-p64:_crowd` | became guests, as networks of 64 bits |
+//! | `toctoc6-p64:_beginners` | made a first knock, as networks of 64 bits |
 //! | `toctoc4:_told-yves` | opened with this key lately, where no list of grants says how often; limits log lines |
 //!
 //! IPv6 lists begin with `toctoc6`; grants by prefix have its length: `toctoc4-p24:ssh:yves:60s`. No
@@ -106,6 +107,11 @@ pub const ONE_HOST: u8 = 64;
 /// The list of the IPv6 networks whose sources became guests.
 pub fn crowd() -> String {
     format!("{}:_crowd", root(Family::V6, ONE_HOST))
+}
+
+/// The list of the IPv6 networks whose sources made a first knock.
+pub fn beginners() -> String {
+    format!("{}:_beginners", root(Family::V6, ONE_HOST))
 }
 
 /// The list of sources that opened with this key lately. It limits log lines.

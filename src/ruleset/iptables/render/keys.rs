@@ -11,8 +11,8 @@ use crate::policy::{Key, Log, show};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::OPENED;
 use crate::ruleset::iptables::names::{
-    GrantList, Holder, ONE_HOST, Spot, chain, crowd, opens_chain, port_chain, renew_chain,
-    spot_chain, told,
+    GrantList, Holder, ONE_HOST, Spot, beginners, chain, crowd, opens_chain, port_chain,
+    renew_chain, spot_chain, told,
 };
 use crate::ruleset::iptables::script::Table;
 use crate::ruleset::log_prefix::{self, ROOM_IN_LOG, ROOM_IN_NFLOG};
@@ -99,6 +99,9 @@ impl Plan<'_> {
         }
         let echoed = format!("{} -m comment --comment echo -j RETURN", self.stands(spot));
         table.rule(&port_chain(echo), echoed);
+        if self.first.values().any(|&step| step == Step::To(to)) {
+            self.no_more_beginners_than_a_share(table, &here);
+        }
         self.stand_on(table, spot);
         for (from, _) in ways {
             table.rule(&here, remove(&from.list(self.family)));
@@ -106,6 +109,23 @@ impl Plan<'_> {
                 table.rule(&here, remove(&from.group_list(self.family)));
             }
         }
+    }
+
+    /// An IPv6 network makes so many first knocks in the time in which they count, and no more: a full list would drop
+    /// the sources of others midway.
+    fn no_more_beginners_than_a_share(&self, table: &mut Table, here: &str) {
+        if self.family == Family::V4 {
+            return;
+        }
+        let beginners = masked(beginners(), self.family, ONE_HOST);
+        let many = often(&beginners, self.within(), self.share());
+        table.rule(here, format!("{many} -j RETURN"));
+        table.rule(here, set(&beginners));
+    }
+
+    /// The part of a list that one IPv6 network may fill.
+    fn share(&self) -> u32 {
+        (self.policy.max_sources / 2).clamp(1, MOST_STAMPS)
     }
 
     fn stand_on(&self, table: &mut Table, spot: &Spot) {
@@ -185,10 +205,9 @@ impl Plan<'_> {
             return;
         }
         let longest = self.own.iter().map(|list| list.seconds).max();
-        let share = (self.policy.max_sources / 2).clamp(1, MOST_STAMPS);
         let crowd = masked(crowd(), self.family, ONE_HOST);
         let new = absent(&self.guests(&list.door));
-        let held = often(&crowd, longest.unwrap_or_default(), share);
+        let held = often(&crowd, longest.unwrap_or_default(), self.share());
         table.rule(from, format!("{new} {held} {leave}"));
         table.rule(from, format!("{new} {}", set(&crowd)));
     }
