@@ -2,7 +2,7 @@
 //! packets add, and what time takes away, it does not say.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,24 +11,15 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::netlink::{
-    Attributes, ELEMENTS_GONE, NEW_ELEMENTS, NEW_RULE, TABLE_GONE, find, messages,
+use super::netlink::{ELEMENTS_GONE, NEW_ELEMENTS, NEW_RULE, TABLE_GONE, find_text, messages};
+use super::nf_tables::attributes::{
+    about_ours, address, class, element, elements, elements_in, key_of, time_of,
 };
-use crate::ruleset::nftables::{NotedIn, TABLE};
+use crate::ruleset::Family;
+use crate::ruleset::nftables::NotedIn;
 
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
-
-/// `NFTA_SET_ELEM_LIST_TABLE`, `_SET` and `_ELEMENTS`; `NFTA_TABLE_NAME` and `NFTA_RULE_TABLE` are 1 too.
-const OF_TABLE: u16 = 1;
-const OF_SET: u16 = 2;
-const ELEMENTS: u16 = 3;
-
-/// `NFTA_SET_ELEM_KEY`, `_TIMEOUT` and `_EXPIRATION`; `NFTA_DATA_VALUE` in the first.
-const KEY: u16 = 1;
-const TIMEOUT: u16 = 4;
-const EXPIRATION: u16 = 5;
-const VALUE: u16 = 1;
 
 /// More than one message has.
 const ROOM: usize = 128 << 10;
@@ -151,63 +142,55 @@ const NO_BUFFER: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 /// The changes in the messages of one datagram.
 fn read(bytes: &[u8]) -> Vec<Change> {
     let mut changes = Vec::new();
-    let ours = TABLE.split_once(' ').map_or(TABLE, |(_, name)| name);
     for message in messages(bytes) {
-        let attributes = message.attributes();
-        if find(attributes, OF_TABLE).and_then(text) != Some(ours) {
+        let Some(told) = about_ours(&message) else {
             continue;
-        }
+        };
         match message.kind {
             NEW_RULE if changes.last() != Some(&Change::Applied) => {
                 changes.push(Change::Applied);
             }
             TABLE_GONE => changes.push(Change::Removed),
-            NEW_ELEMENTS => changes.extend(notes(attributes, note)),
-            ELEMENTS_GONE => changes.extend(notes(attributes, forgotten)),
+            NEW_ELEMENTS => changes.extend(notes(told, note)),
+            ELEMENTS_GONE => changes.extend(notes(told, forgotten)),
             _ => {}
         }
     }
     changes
 }
 
-fn notes(attributes: &[u8], note: impl Fn(NotedIn, &[u8]) -> Option<Note>) -> Vec<Change> {
-    let Some(set) = find(attributes, OF_SET).and_then(text) else {
+fn notes(told: &[u8], note: impl Fn(NotedIn, &[u8]) -> Option<Note>) -> Vec<Change> {
+    let Some(kind) = find_text(told, elements::SET).and_then(NotedIn::of) else {
         return Vec::new();
     };
-    let (Some(kind), Some(elements)) = (NotedIn::of(set), find(attributes, ELEMENTS)) else {
-        return Vec::new();
-    };
-    let elements = Attributes(elements).filter_map(|(_, element)| note(kind, element));
-    elements.map(Change::Noted).collect()
+    let notes = elements_in(told).filter_map(|one| note(kind, one));
+    notes.map(Change::Noted).collect()
 }
 
-fn note(kind: NotedIn, element: &[u8]) -> Option<Note> {
-    let value = find(find(element, KEY)?, VALUE)?;
+fn note(kind: NotedIn, told: &[u8]) -> Option<Note> {
+    let value = key_of(told)?;
     if kind == NotedIn::Revoked {
-        let key = number(value)?;
+        let (key, _) = class(value)?;
         return Some(Note::Revoked { key });
     }
     let (source, door, key) = place(kind, value)?;
     if matches!(kind, NotedIn::Closed { .. }) {
         return Some(Note::Closed { source, door });
     }
-    let time = |which| {
-        let bytes: [u8; 8] = find(element, which)?.try_into().ok()?;
-        Some(Duration::from_millis(u64::from_be_bytes(bytes)))
-    };
+    let left = time_of(told, element::EXPIRATION);
     Some(Note::Opened {
         source,
         door,
         key: key?,
-        lasting: time(EXPIRATION).or_else(|| time(TIMEOUT))?,
+        lasting: left.or_else(|| time_of(told, element::TIMEOUT))?,
     })
 }
 
-fn forgotten(kind: NotedIn, element: &[u8]) -> Option<Note> {
+fn forgotten(kind: NotedIn, told: &[u8]) -> Option<Note> {
     if !matches!(kind, NotedIn::Opened { .. }) {
         return None;
     }
-    let (source, door, key) = place(kind, find(find(element, KEY)?, VALUE)?)?;
+    let (source, door, key) = place(kind, key_of(told)?)?;
     Some(Note::Forgotten {
         source,
         door,
@@ -220,31 +203,16 @@ fn place(kind: NotedIn, key: &[u8]) -> Option<(IpAddr, u32, Option<u32>)> {
     let (NotedIn::Opened { v6 } | NotedIn::Closed { v6 }) = kind else {
         return None;
     };
-    let (source, rest) = match v6 {
-        false => {
-            let bytes: [u8; 4] = key.get(..4)?.try_into().ok()?;
-            (IpAddr::from(Ipv4Addr::from(bytes)), key.get(4..)?)
-        }
-        true => {
-            let bytes: [u8; 16] = key.get(..16)?.try_into().ok()?;
-            (IpAddr::from(Ipv6Addr::from(bytes)), key.get(16..)?)
-        }
-    };
-    Some((source, number(rest)?, rest.get(4..).and_then(number)))
-}
-
-fn number(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    std::str::from_utf8(bytes).ok()
+    let family = if v6 { Family::V6 } else { Family::V4 };
+    let (source, rest) = address(family, key)?;
+    let (door, rest) = class(rest)?;
+    Some((source, door, class(rest).map(|(key, _)| key)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::attribute;
+    use super::super::netlink::{attribute, nested, texts};
+    use super::super::nf_tables::attributes::OF_TABLE;
     use super::*;
 
     fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
@@ -255,14 +223,13 @@ mod tests {
         bytes
     }
 
-    fn element(set: &[u8], key: &[u8], time: u64) -> Vec<u8> {
-        let key = attribute(KEY | 0x8000, &attribute(VALUE, key));
-        let time = attribute(TIMEOUT, &time.to_be_bytes());
-        let element = attribute(1 | 0x8000, &[key, time].concat());
+    fn noted(set: &str, key: &[u8], time: u64) -> Vec<u8> {
+        let key = nested(element::KEY, &attribute(element::VALUE, key));
+        let time = attribute(element::TIMEOUT, &time.to_be_bytes());
+        let one = nested(elements::ONE, &[key, time].concat());
         let attributes = [
-            attribute(OF_TABLE, b"toctoc\0"),
-            attribute(OF_SET, set),
-            attribute(ELEMENTS | 0x8000, &element),
+            texts(&[(OF_TABLE, "toctoc"), (elements::SET, set)]),
+            nested(elements::LIST, &one),
         ];
         message(NEW_ELEMENTS, &attributes.concat())
     }
@@ -273,10 +240,10 @@ mod tests {
         let opened = [&[192, 0, 2, 7][..], &door, &key].concat();
         let closed = [&[192, 0, 2, 7][..], &door].concat();
         let datagram = [
-            element(b"opened4\0", &opened, 60_000),
-            element(b"grants4\0", &closed, 60_000),
-            element(b"closed4\0", &closed, 86_400_000),
-            element(b"revoked\0", &9_u32.to_ne_bytes(), 1),
+            noted("opened4", &opened, 60_000),
+            noted("grants4", &closed, 60_000),
+            noted("closed4", &closed, 86_400_000),
+            noted("revoked", &9_u32.to_ne_bytes(), 1),
             message(NEW_RULE, &attribute(OF_TABLE, b"toctoc\0")),
             message(NEW_RULE, &attribute(OF_TABLE, b"other\0")),
             message(TABLE_GONE, &attribute(OF_TABLE, b"other\0")),
@@ -305,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_odd_is_passed_over() {
-        let whole = element(b"closed6\0", &[0; 20], 1);
+        let whole = noted("closed6", &[0; 20], 1);
         assert_eq!(read(&whole).len(), 1);
         for length in 0..whole.len() {
             assert!(read(&whole[..length]).is_empty(), "{length}");
@@ -317,6 +284,6 @@ mod tests {
                 let _ = read(&odd);
             }
         }
-        assert!(read(&element(b"closed4\0", &[0; 3], 1)).is_empty());
+        assert!(read(&noted("closed4", &[0; 3], 1)).is_empty());
     }
 }

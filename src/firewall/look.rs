@@ -9,12 +9,10 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::netlink::{
-    Attributes, GET_CHAINS, GET_ELEMENTS, GET_GENERATION, GET_RULES, GET_SETS, GET_TABLE,
-    NEW_GENERATION, NEW_TABLE, find, messages, number, text,
-};
-use super::nf_tables::Socket;
-use super::seal::{own_name, this_table};
+use super::netlink::{GET_CHAINS, GET_RULES, GET_SETS, find, find_number, find_text};
+use super::nf_tables::attributes::{about_ours, chain, element, elements_in, rule, set, table};
+use super::nf_tables::{Socket, all_of, elements_of, the_table};
+use super::seal::this_table;
 use super::{Failure, Firewall, Iptables};
 use crate::policy::Backend;
 
@@ -81,7 +79,7 @@ impl Look {
         if backend == Backend::Nftables && self.generation.is_some() {
             let socket = Socket::open().map_err(failed)?;
             let same = this_table().map_err(failed)? == self.table
-                && self.generation == generation(&socket).map_err(failed)?;
+                && self.generation == socket.generation().ok();
             if same {
                 return Ok(Some(self.clone()));
             }
@@ -104,11 +102,11 @@ fn failed(error: io::Error) -> Failure {
 fn nftables() -> io::Result<Look> {
     let socket = Socket::open()?;
     // Before everything else: whoever changes something in between is seen the next time.
-    let generation = generation(&socket)?;
+    let generation = socket.generation().ok();
     let table = this_table()?;
     let mut digest = DefaultHasher::new();
     if table.is_some() {
-        table_flags(&socket)?.hash(&mut digest);
+        table_flags(&socket).hash(&mut digest);
         chains(&socket)?.hash(&mut digest);
         rules(&socket, &mut digest)?;
         sets(&socket, &mut digest)?;
@@ -120,74 +118,51 @@ fn nftables() -> io::Result<Look> {
     })
 }
 
-fn generation(socket: &Socket) -> io::Result<Option<u64>> {
-    /// `NFTA_GEN_ID`
-    const ID: u16 = 1;
-    let answer = socket.ask(GET_GENERATION, &[])?;
-    let mut told = messages(&answer).filter(|message| message.kind == NEW_GENERATION);
-    let told = told.next().map(|message| message.attributes());
-    Ok(told.and_then(|told| find(told, ID)).and_then(number))
-}
-
-/// The first attribute of tables is their name; that of all else is the table.
-const OF_TABLE: u16 = 1;
-
-/// The table's flags (`NFT_TABLE_F_*`).
-fn table_flags(socket: &Socket) -> io::Result<Option<u64>> {
-    /// `NFTA_TABLE_FLAGS`
-    const FLAGS: u16 = 2;
-    let answer = socket.ask(GET_TABLE, &[(OF_TABLE, own_name())])?;
-    let mut told = messages(&answer).filter(|message| message.kind == NEW_TABLE);
-    let told = told.next().map(|message| message.attributes());
-    Ok(told.and_then(|told| find(told, FLAGS)).and_then(number))
+/// The table's flags (`NFT_TABLE_F_*`). `None` when the table has gone meanwhile.
+fn table_flags(socket: &Socket) -> Option<u64> {
+    let flags = socket.ask_for(&the_table(), |message| {
+        find_number(about_ours(&message)?, table::FLAGS)
+    });
+    flags.ok()
 }
 
 /// The attributes of these kinds, as they are.
-fn some_of(message: &[u8], kinds: &[u16]) -> Vec<Option<Vec<u8>>> {
-    let found = kinds.iter().map(|&kind| find(message, kind));
-    found.map(|value| value.map(<[u8]>::to_vec)).collect()
-}
-
-fn is_own(message: &[u8]) -> bool {
-    find(message, OF_TABLE).map(text) == Some(own_name().as_bytes())
+fn some_of<const N: usize>(told: &[u8], kinds: [u16; N]) -> [Option<&[u8]>; N] {
+    kinds.map(|kind| find(told, kind))
 }
 
 fn chains(socket: &Socket) -> io::Result<Vec<Vec<Option<Vec<u8>>>>> {
-    /// `NFTA_CHAIN_HANDLE`, `_NAME`, `_HOOK`, `_POLICY`, `_TYPE`
-    const WHAT: [u16; 5] = [2, 3, 4, 5, 7];
     let mut chains = Vec::new();
-    socket.list(GET_CHAINS, &[], |message| {
-        if is_own(message) {
-            chains.push(some_of(message, &WHAT));
-        }
+    socket.list(&all_of(GET_CHAINS), |told| {
+        let kinds = [
+            chain::HANDLE,
+            chain::NAME,
+            chain::HOOK,
+            chain::POLICY,
+            chain::TYPE,
+        ];
+        let chain = some_of(told, kinds).map(|value| value.map(<[u8]>::to_vec));
+        chains.push(chain.to_vec());
     })?;
     Ok(chains)
 }
 
 fn rules(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
-    /// `NFTA_RULE_CHAIN`, `_HANDLE`, `_EXPRESSIONS`. A rule that replaces another one may keep its number.
-    const WHAT: [u16; 3] = [2, 3, 4];
-    socket.list(GET_RULES, &[(OF_TABLE, own_name())], |message| {
-        if is_own(message) {
-            WHAT.map(|kind| find(message, kind)).hash(digest);
-        }
-    })
+    // A rule that replaces another one may keep its number.
+    let kinds = [rule::CHAIN, rule::HANDLE, rule::EXPRESSIONS];
+    socket.list(&all_of(GET_RULES), |told| some_of(told, kinds).hash(digest))
 }
 
 /// The declarations of all sets, and the elements of those that nobody but an apply fills.
 fn sets(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
-    /// `NFTA_SET_NAME`, `_FLAGS`, `_TIMEOUT`, `_HANDLE`
-    const WHAT: [u16; 4] = [2, 3, 11, 16];
-    /// `NFT_SET_TIMEOUT`
-    const TIMES_OUT: u64 = 0x10;
+    let kinds = [set::NAME, set::FLAGS, set::TIMEOUT, set::HANDLE];
     let mut fixed = Vec::new();
-    socket.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
-        let name = find(message, WHAT[0]).map(text).unwrap_or_default();
-        let name = String::from_utf8_lossy(name).into_owned();
-        WHAT.map(|kind| find(message, kind)).hash(digest);
-        let flags = find(message, WHAT[1]).and_then(number).unwrap_or(0);
+    socket.list(&all_of(GET_SETS), |told| {
+        let name = find_text(told, set::NAME).unwrap_or_default().to_string();
+        some_of(told, kinds).hash(digest);
+        let flags = find_number(told, set::FLAGS).unwrap_or_default();
         // Large sets of ports have the flag, and no element that times out.
-        if flags & TIMES_OUT == 0 || OF_DOORS.contains(&name.as_str()) {
+        if flags & set::TIMES_OUT == 0 || OF_DOORS.contains(&name.as_str()) {
             fixed.push(name);
         }
     })?;
@@ -206,17 +181,17 @@ const MOST: usize = 4096;
 
 /// A number for the elements of a set, whatever order they are listed in.
 fn elements(set: &str) -> io::Result<u64> {
-    /// `NFTA_SET_ELEM_LIST_SET`, `_ELEMENTS`; `NFTA_SET_ELEM_KEY`, `_DATA`, `_FLAGS`, `_KEY_END`
-    const OF_SET: u16 = 2;
-    const ELEMENTS: u16 = 3;
-    const WHAT: [u16; 4] = [1, 2, 3, 10];
+    let kinds = [
+        element::KEY,
+        element::DATA,
+        element::FLAGS,
+        element::KEY_END,
+    ];
     let (mut sum, mut seen) = (0_u64, 0);
-    let of = [(OF_TABLE, own_name()), (OF_SET, set)];
-    Socket::open()?.list_until(GET_ELEMENTS, &of, |message| {
-        let elements = find(message, ELEMENTS).unwrap_or_default();
-        for (_, element) in Attributes(elements) {
+    Socket::open()?.list_until(&elements_of(set), |told| {
+        for element in elements_in(told) {
             let mut one = DefaultHasher::new();
-            WHAT.map(|kind| find(element, kind)).hash(&mut one);
+            some_of(element, kinds).hash(&mut one);
             sum = sum.wrapping_add(one.finish());
             seen += 1;
         }

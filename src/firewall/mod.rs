@@ -30,7 +30,6 @@ mod seal;
 mod sighting;
 mod state_file;
 pub mod status;
-mod table_number;
 pub mod tokens;
 pub mod trial;
 pub mod unit;

@@ -200,6 +200,16 @@ pub fn utf8(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(text(bytes)).ok()
 }
 
+/// The [number] in the first attribute of a kind.
+pub fn find_number(attributes: &[u8], kind: u16) -> Option<u64> {
+    find(attributes, kind).and_then(number)
+}
+
+/// The [name](utf8) in the first attribute of a kind.
+pub fn find_text(attributes: &[u8], kind: u16) -> Option<&str> {
+    find(attributes, kind).and_then(utf8)
+}
+
 fn short(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..at + 2)?;
     Some(u16::from_ne_bytes(bytes.try_into().ok()?))

@@ -4,10 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::exec::{Ended, run, run_within};
-use super::table_number::table_number;
 use super::{Failure, Left, hint, nf_tables};
 use crate::ruleset::nftables::{
-    Edits, Listing, Part, Script, TABLE, TOKENS, if_there, tokens_among,
+    Edits, Listing, Part, Script, TABLE, TABLE_NAME, TOKENS, if_there, tokens_among,
 };
 use crate::single_use::Token;
 
@@ -144,7 +143,7 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn is_there(&self) -> Result<bool, Failure> {
-        if let Ok(number) = table_number(table_words().1) {
+        if let Ok(number) = nf_tables::table_number() {
             return Ok(number.is_some());
         }
         let command = [&self.program, "-t", "list", "chains", "inet"];
@@ -352,10 +351,9 @@ impl Nft {
     /// was saved and loaded again has another. `None` when there is none.
     ///
     /// # Errors
-    /// As for [`table_number`].
+    /// As for [`table_number`](nf_tables::table_number).
     pub fn table(&self) -> Result<Option<String>, Failure> {
-        let (_, name) = table_words();
-        let number = table_number(name).map_err(|error| {
+        let number = nf_tables::table_number().map_err(|error| {
             Failure::unchanged(format!(
                 "the kernel does not say which table ours is: {error}"
             ))
@@ -556,7 +554,7 @@ fn says_no_table(stderr: &str) -> bool {
 }
 
 fn table_words() -> (&'static str, &'static str) {
-    TABLE.split_once(' ').unwrap_or(("inet", TABLE))
+    ("inet", TABLE_NAME)
 }
 
 #[cfg(test)]

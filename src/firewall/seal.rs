@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::netlink::{Attributes, GET_ELEMENTS, GET_RULES, GET_SETS, find, number, text};
-use super::nf_tables::Socket;
-use super::table_number::table_number;
+use super::netlink::{GET_RULES, GET_SETS, find, find_number, find_text, listing_request, number};
+use super::nf_tables::attributes::{OF_TABLE, element, elements_in, key_of, rule, set, time_of};
+use super::nf_tables::{Socket, all_of, elements_of, table_number};
 use super::{Failure, Nft};
-use crate::ruleset::nftables::{Edit, Edits, Element, Part, SEAL, TABLE, grants_something};
+use crate::ruleset::nftables::{
+    Edit, Edits, Element, Part, SEAL, TABLE, TABLE_NAME, grants_something,
+};
 
 /// The time that the kernel counts down. No machine runs as long.
 const LASTING: Duration = Duration::from_secs(3650 * 86_400);
@@ -29,17 +31,6 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// The chain that packets come to first. No other rule there is like its first.
 const FIRST_CHAIN: &str = "knocks-tcp";
-
-/// `NFTA_*_TABLE` of rules, sets and elements, and the second attribute of each: chain, name, set.
-const OF_TABLE: u16 = 1;
-const OF: u16 = 2;
-/// `NFTA_RULE_EXPRESSIONS`
-const EXPRESSIONS: u16 = 4;
-/// `NFTA_SET_ELEM_LIST_ELEMENTS`, `NFTA_SET_ELEM_KEY`, `NFTA_DATA_VALUE`, `NFTA_SET_ELEM_EXPIRATION`
-const ELEMENTS: u16 = 3;
-const KEY: u16 = 1;
-const VALUE: u16 = 1;
-const EXPIRATION: u16 = 5;
 
 /// The meaning of an element of the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +173,7 @@ fn clock() -> Duration {
 /// A number for our table: made of this start of the machine, the network namespace, and the number that
 /// the kernel gave to the table. `None` when there is no table.
 pub(super) fn this_table() -> io::Result<Option<u64>> {
-    let Some(table) = table_number(own_name())? else {
+    let Some(table) = table_number()? else {
         return Ok(None);
     };
     let start = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
@@ -191,22 +182,14 @@ pub(super) fn this_table() -> io::Result<Option<u64>> {
     Ok(digest.first_chunk().map(|first| u64::from_be_bytes(*first)))
 }
 
-pub(super) fn own_name() -> &'static str {
-    TABLE.split_once(' ').map_or(TABLE, |(_, name)| name)
-}
-
 fn look(table: u64) -> io::Result<Sealed> {
     let socket = Socket::open()?;
     let layers = layers(&socket)?;
     let mut seals = Vec::new();
-    let of = [(OF_TABLE, own_name()), (OF, SEAL)];
-    let listed = socket.list(GET_ELEMENTS, &of, |message| {
-        let elements = find(message, ELEMENTS).unwrap_or_default();
-        for (_, element) in Attributes(elements) {
-            let key = find(element, KEY).and_then(|key| find(key, VALUE));
-            let left = find(element, EXPIRATION).and_then(number);
-            let left = left.map_or(Duration::MAX, Duration::from_millis);
-            seals.push((key.and_then(Seal::read), left));
+    let listed = socket.list(&elements_of(SEAL), |told| {
+        for one in elements_in(told) {
+            let left = time_of(one, element::EXPIRATION).unwrap_or(Duration::MAX);
+            seals.push((key_of(one).and_then(Seal::read), left));
         }
     });
     listed.or_else(none_there)?;
@@ -233,11 +216,11 @@ fn none_there(error: io::Error) -> io::Result<()> {
 /// The number of times that the first chain has its first rule.
 fn layers(socket: &Socket) -> io::Result<u16> {
     let mut rules: Vec<Vec<u8>> = Vec::new();
-    let of = [(OF_TABLE, own_name()), (OF, FIRST_CHAIN)];
-    let listed = socket.list(GET_RULES, &of, |message| {
-        let chain = find(message, OF).map(text);
-        if chain == Some(FIRST_CHAIN.as_bytes()) {
-            rules.push(find(message, EXPRESSIONS).unwrap_or_default().to_vec());
+    let of = [(OF_TABLE, TABLE_NAME), (rule::CHAIN, FIRST_CHAIN)];
+    let listed = socket.list(&listing_request(GET_RULES, &of), |told| {
+        if find_text(told, rule::CHAIN) == Some(FIRST_CHAIN) {
+            let rule = find(told, rule::EXPRESSIONS).unwrap_or_default();
+            rules.push(rule.to_vec());
         }
     });
     listed.or_else(none_there)?;
@@ -248,15 +231,12 @@ fn layers(socket: &Socket) -> io::Result<u16> {
 
 /// The sets and maps of our table, with what nft calls each.
 fn sets() -> io::Result<Vec<(String, &'static str)>> {
-    /// `NFTA_SET_FLAGS` and `NFT_SET_MAP`
-    const FLAGS: u16 = 3;
-    const MAP: u64 = 8;
     let mut sets = Vec::new();
-    Socket::open()?.list(GET_SETS, &[(OF_TABLE, own_name())], |message| {
-        let name = find(message, OF).map(text).unwrap_or_default();
-        let flags = find(message, FLAGS).and_then(number).unwrap_or(0);
-        let kind = if flags & MAP == 0 { "set" } else { "map" };
-        sets.push((String::from_utf8_lossy(name).into_owned(), kind));
+    Socket::open()?.list(&all_of(GET_SETS), |told| {
+        let name = find_text(told, set::NAME).unwrap_or_default();
+        let flags = find_number(told, set::FLAGS).unwrap_or_default();
+        let kind = if flags & set::MAP == 0 { "set" } else { "map" };
+        sets.push((name.to_string(), kind));
     })?;
     Ok(sets)
 }

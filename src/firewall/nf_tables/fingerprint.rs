@@ -8,42 +8,22 @@ use sha2::{Digest, Sha256};
 
 use super::super::netlink::{
     Attributes, Message, NEW_CHAIN, NEW_ELEMENTS, NEW_OBJECT, NEW_RULE, NEW_SET, NEW_TABLE, find,
-    number, utf8,
+    find_number, find_text,
 };
-use super::{OF_SET, OF_TABLE, name};
+use super::attributes::{
+    about_ours, chain, element, elements, elements_in, expression, object, rule, set, table,
+};
 use crate::ruleset::nftables::{SEAL, Script, SetKind, filled_by_kernel, is_left};
 
 /// What a message of each kind says from one moment to the next, and changes with nothing that matters: numbers that the
 /// kernel gave, counts, and the addresses of its own functions.
 const PASSING: [(u16, &[u16]); 5] = [
-    // `NFTA_TABLE_USE`, `_HANDLE`
-    (NEW_TABLE, &[3, 4]),
-    // `NFTA_CHAIN_HANDLE`, `_USE`, `_COUNTERS`
-    (NEW_CHAIN, &[2, 6, 8]),
-    // `NFTA_RULE_HANDLE`, `_POSITION`
-    (NEW_RULE, &[3, 6]),
-    // `NFTA_SET_HANDLE`, `_TYPE`, `_COUNT`
-    (NEW_SET, &[16, 19, 20]),
-    // `NFTA_OBJ_USE`, `_HANDLE`
-    (NEW_OBJECT, &[5, 6]),
+    (NEW_TABLE, &[table::USE, table::HANDLE]),
+    (NEW_CHAIN, &[chain::HANDLE, chain::USE, chain::COUNTERS]),
+    (NEW_RULE, &[rule::HANDLE, rule::POSITION]),
+    (NEW_SET, &[set::HANDLE, set::TYPE, set::COUNT]),
+    (NEW_OBJECT, &[object::USE, object::HANDLE]),
 ];
-
-/// `NFTA_CHAIN_NAME`, `NFTA_RULE_CHAIN` and `_EXPRESSIONS`, `NFTA_OBJ_NAME`, `_TYPE` and `_DATA`.
-const CHAIN_NAME: u16 = 3;
-const OF_CHAIN: u16 = 2;
-const EXPRESSIONS: u16 = 4;
-const OBJECT_NAME: u16 = 2;
-const OBJECT_TYPE: u16 = 3;
-const OBJECT_DATA: u16 = 4;
-const COUNTER: u64 = 1;
-
-/// `NFTA_EXPR_NAME` and `_DATA`
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-
-/// `NFTA_SET_ELEM_LIST_ELEMENTS`, and in each `NFTA_SET_ELEM_EXPIRATION`.
-const ELEMENTS: u16 = 3;
-const EXPIRATION: u16 = 5;
 
 /// The parts of a table as they come, in whatever order.
 #[derive(Debug, Default)]
@@ -61,20 +41,19 @@ pub struct Parts {
 impl Parts {
     /// Takes in a message. Those about other tables are passed over.
     pub fn take(&mut self, message: Message<'_>) {
-        let attributes = message.attributes();
-        if find(attributes, OF_TABLE).and_then(utf8) != Some(name()) {
+        let Some(told) = about_ours(&message) else {
             return;
-        }
-        let called = |kind| find(attributes, kind).and_then(utf8).map(str::to_string);
+        };
+        let called = |kind| find_text(told, kind).map(str::to_string);
         match message.kind {
             NEW_TABLE => self.table = lasting(message),
             NEW_CHAIN => {
-                if let Some(name) = called(CHAIN_NAME) {
+                if let Some(name) = called(chain::NAME) {
                     self.chains.insert(name, lasting(message));
                 }
             }
             NEW_RULE => {
-                if let Some(chain) = called(OF_CHAIN) {
+                if let Some(chain) = called(rule::CHAIN) {
                     let (count, digest) = self.rules.entry(chain).or_default();
                     *count += 1;
                     framed(digest, &lasting(message));
@@ -82,17 +61,16 @@ impl Parts {
             }
             NEW_SET => {
                 // Whether grants are of the past is another question, and no rule asks for it.
-                if let Some(name) = called(OF_SET).filter(|name| name != SEAL) {
+                if let Some(name) = called(set::NAME).filter(|name| name != SEAL) {
                     self.sets.insert(name, lasting(message));
                 }
             }
             NEW_ELEMENTS => {
-                if let Some(set) = called(OF_SET) {
-                    let list = find(attributes, ELEMENTS).unwrap_or_default();
-                    let digests = Attributes(list).map(|(_, element)| {
+                if let Some(set) = called(elements::SET) {
+                    let digests = elements_in(told).map(|one| {
                         let mut digest = Sha256::new();
-                        for (kind, value) in Attributes(element) {
-                            if kind != EXPIRATION {
+                        for (kind, value) in Attributes(one) {
+                            if kind != element::EXPIRATION {
                                 digest.update(kind.to_ne_bytes());
                                 framed(&mut digest, value);
                             }
@@ -103,7 +81,7 @@ impl Parts {
                 }
             }
             NEW_OBJECT => {
-                if let Some(name) = called(OBJECT_NAME) {
+                if let Some(name) = called(object::NAME) {
                     self.objects.insert(name, lasting(message));
                 }
             }
@@ -189,7 +167,7 @@ fn lasting(message: Message<'_>) -> Vec<u8> {
     let attributes = message.attributes();
     // Of other objects, what they hold is what they do.
     let is_counter = message.kind == NEW_OBJECT
-        && find(attributes, OBJECT_TYPE).and_then(number) == Some(COUNTER);
+        && find_number(attributes, object::TYPE) == Some(object::COUNTER);
     let mut bytes = Vec::new();
     let mut keep = |kind: u16, value: &[u8]| {
         bytes.extend(kind.to_ne_bytes());
@@ -199,12 +177,12 @@ fn lasting(message: Message<'_>) -> Vec<u8> {
     for (kind, value) in Attributes(attributes) {
         match kind {
             _ if passing.contains(&kind) => {}
-            OBJECT_DATA if is_counter => {}
-            EXPRESSIONS if message.kind == NEW_RULE => {
-                for (kind, expression) in Attributes(value) {
-                    keep(kind, find(expression, EXPRESSION_NAME).unwrap_or_default());
-                    if find(expression, EXPRESSION_NAME).and_then(utf8) != Some("counter") {
-                        keep(kind, find(expression, EXPRESSION_DATA).unwrap_or_default());
+            object::DATA if is_counter => {}
+            rule::EXPRESSIONS if message.kind == NEW_RULE => {
+                for (kind, one) in Attributes(value) {
+                    keep(kind, find(one, expression::NAME).unwrap_or_default());
+                    if find_text(one, expression::NAME) != Some("counter") {
+                        keep(kind, find(one, expression::DATA).unwrap_or_default());
                     }
                 }
             }

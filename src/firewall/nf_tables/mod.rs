@@ -1,6 +1,7 @@
 //! Our table by way of netlink, without nft: where nft would read all tables of all programs first, or all elements of a
 //! large map. Each of these may fail on a kernel that does not know a message; nft is asked then.
 
+pub mod attributes;
 mod fingerprint;
 pub mod read;
 mod socket;
@@ -13,22 +14,11 @@ use read::Reading;
 pub use socket::Socket;
 
 use super::netlink::{
-    GET_CHAINS, GET_ELEMENTS, GET_OBJECTS, GET_RULES, GET_SETS, GET_TABLE, Message, find,
-    listing_request, messages, number, request, request_with,
+    GET_CHAINS, GET_ELEMENTS, GET_OBJECTS, GET_RULES, GET_SETS, GET_TABLE, Message, NEW_TABLE,
+    find_number, listing_request, messages, request, request_with,
 };
-use crate::ruleset::nftables::{Edits, Listing, ListingError, Part, TABLE};
-
-/// `NFTA_SET_ELEM_LIST_TABLE` and `_SET`; `NFTA_TABLE_NAME`, `NFTA_SET_TABLE`, `NFTA_RULE_TABLE` and so on are 1 too,
-/// `NFTA_SET_NAME` is 2.
-const OF_TABLE: u16 = 1;
-const OF_SET: u16 = 2;
-
-/// `NFTA_SET_ELEM_KEY`; `NFTA_DATA_VALUE` in it.
-const KEY: u16 = 1;
-const VALUE: u16 = 1;
-
-/// `NFTA_SET_COUNT`, which new kernels tell.
-const COUNT: u16 = 20;
+use crate::ruleset::nftables::{Edits, Listing, ListingError, Part, TABLE_NAME};
+use attributes::{OF_TABLE, elements, set, table};
 
 /// Attempts to read a list that changes meanwhile.
 const TRIES: usize = 8;
@@ -42,11 +32,6 @@ pub enum Extent {
     Glance,
 }
 
-/// Our table's name, without its family.
-fn name() -> &'static str {
-    TABLE.split_once(' ').map_or(TABLE, |(_, name)| name)
-}
-
 /// Our table to some extent. `None` when there is none.
 ///
 /// # Errors
@@ -57,20 +42,15 @@ pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
             return Ok(None);
         }
         let mut reading = Reading::default();
-        take(
-            socket,
-            &mut reading,
-            &request(GET_TABLE, &[(OF_TABLE, name())]),
-            Answer::One,
-        )?;
+        take(socket, &mut reading, &the_table(), Answer::One)?;
         for kind in [GET_CHAINS, GET_SETS] {
-            take(socket, &mut reading, &about_ours(kind), Answer::List)?;
+            take(socket, &mut reading, &all_of(kind), Answer::List)?;
         }
         let mut sets = reading.listing.kept_sets();
         match extent {
             Extent::Grants => reading.listing.expect_counters(),
             Extent::Glance => {
-                take(socket, &mut reading, &about_ours(GET_OBJECTS), Answer::List)?;
+                take(socket, &mut reading, &all_of(GET_OBJECTS), Answer::List)?;
                 let progress = ["progress4", "progress6"].into_iter();
                 let there = progress.filter(|map| reading.listing.has_map(map));
                 sets.extend(there.map(str::to_string).collect::<Vec<_>>());
@@ -90,7 +70,7 @@ pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
 pub fn set(name: &str) -> io::Result<Option<Listing>> {
     again(|socket| {
         let mut reading = Reading::default();
-        let question = request(GET_SETS, &[(OF_TABLE, self::name()), (OF_SET, name)]);
+        let question = about_set(name);
         match take(socket, &mut reading, &question, Answer::One) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             taken => taken?,
@@ -106,9 +86,8 @@ pub fn set(name: &str) -> io::Result<Option<Listing>> {
 /// # Errors
 /// As for [`read`].
 pub fn count(set: &str) -> io::Result<Option<u64>> {
-    let question = request(GET_SETS, &[(OF_TABLE, name()), (OF_SET, set)]);
-    Socket::open()?.ask_for(&question, |message| {
-        Some(find(message.attributes(), COUNT).and_then(number))
+    Socket::open()?.ask_for(&about_set(set), |message| {
+        Some(find_number(message.attributes(), set::COUNT))
     })
 }
 
@@ -120,8 +99,7 @@ pub fn count(set: &str) -> io::Result<Option<u64>> {
 pub fn look_up(set: &str, keys: &[Vec<Part>]) -> io::Result<Option<Listing>> {
     let socket = Socket::open()?;
     let mut reading = Reading::default();
-    let question = request(GET_SETS, &[(OF_TABLE, name()), (OF_SET, set)]);
-    match take(&socket, &mut reading, &question, Answer::One) {
+    match take(&socket, &mut reading, &about_set(set), Answer::One) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         taken => taken?,
     }
@@ -173,13 +151,12 @@ pub fn parts() -> io::Result<Option<(Parts, u64)>> {
             return Ok(None);
         }
         let mut parts = Parts::default();
-        let question = request(GET_TABLE, &[(OF_TABLE, name())]);
-        socket.ask_for(&question, |message| {
+        socket.ask_for(&the_table(), |message| {
             parts.take(message);
             Some(())
         })?;
         for kind in [GET_CHAINS, GET_RULES, GET_SETS, GET_OBJECTS] {
-            socket.list_at_once(&about_ours(kind), |message| parts.take(message))?;
+            socket.list_at_once(&all_of(kind), |message| parts.take(message))?;
         }
         for set in parts.fixed_sets() {
             socket.list_at_once(&elements_of(&set), |message| parts.take(message))?;
@@ -204,11 +181,37 @@ fn again<T>(mut tell: impl FnMut(&Socket) -> io::Result<T>) -> io::Result<T> {
 }
 
 fn is_there(socket: &Socket) -> io::Result<bool> {
-    let question = request(GET_TABLE, &[(OF_TABLE, name())]);
-    match socket.ask_for(&question, |_| Some(())) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        asked => asked.map(|()| true),
+    number_by(socket).map(|number| number.is_some())
+}
+
+/// The number that the kernel gave to our table, in the network namespace of this thread. `None` when there is no table.
+/// nft tells it too, but up to 1.0.6 it reads all elements of all maps for `list tables`: seconds with 144,000 tokens.
+///
+/// # Errors
+/// When that is not permitted, or this is a kernel without nftables.
+pub fn table_number() -> io::Result<Option<u64>> {
+    number_by(&Socket::open()?)
+}
+
+fn number_by(socket: &Socket) -> io::Result<Option<u64>> {
+    match socket.ask_for(&the_table(), table_number_in) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        asked => asked.map(Some),
     }
+}
+
+fn table_number_in(message: Message<'_>) -> Option<u64> {
+    let told = (message.kind == NEW_TABLE).then_some(message.attributes())?;
+    find_number(told, table::HANDLE)
+}
+
+/// The question for our table.
+pub(super) fn the_table() -> Vec<u8> {
+    request(GET_TABLE, &[(OF_TABLE, TABLE_NAME)])
+}
+
+fn about_set(set: &str) -> Vec<u8> {
+    request(GET_SETS, &[(OF_TABLE, TABLE_NAME), (set::NAME, set)])
 }
 
 /// The form of an answer.
@@ -234,10 +237,51 @@ fn take(socket: &Socket, reading: &mut Reading, question: &[u8], answer: Answer)
     odd.map_err(|odd| io::Error::new(io::ErrorKind::InvalidData, odd))
 }
 
-fn about_ours(kind: u16) -> Vec<u8> {
-    listing_request(kind, &[(OF_TABLE, name())])
+/// The question for all of a kind in our table.
+pub(super) fn all_of(kind: u16) -> Vec<u8> {
+    listing_request(kind, &[(OF_TABLE, TABLE_NAME)])
 }
 
-fn elements_of(set: &str) -> Vec<u8> {
-    listing_request(GET_ELEMENTS, &[(OF_TABLE, name()), (OF_SET, set)])
+/// The question for the elements of a set.
+pub(super) fn elements_of(set: &str) -> Vec<u8> {
+    listing_request(
+        GET_ELEMENTS,
+        &[(OF_TABLE, TABLE_NAME), (elements::SET, set)],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::netlink::{ERROR, attribute};
+    use super::*;
+
+    fn number(told: &[u8]) -> io::Result<u64> {
+        socket::answer(told, table_number_in)
+    }
+
+    #[test]
+    fn an_answer_is_read() {
+        let mut told = request(NEW_TABLE, &[(OF_TABLE, "toctoc")]);
+        assert!(number(&told).is_err(), "without a number");
+        told.extend(attribute(table::HANDLE, &7_u64.to_be_bytes()));
+        let whole = told.len() as u32;
+        told[..4].copy_from_slice(&whole.to_ne_bytes());
+        assert_eq!(number(&told).unwrap(), 7);
+        for cut in 0..told.len() {
+            assert!(number(&told[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_missing_is_told_from_what_is_not_permitted() {
+        let refusal = |code: i32| {
+            let mut told = vec![0; 36];
+            told[0] = 36;
+            told[4..6].copy_from_slice(&ERROR.to_ne_bytes());
+            told[16..20].copy_from_slice(&(-code).to_ne_bytes());
+            number(&told).unwrap_err().kind()
+        };
+        assert_eq!(refusal(2), io::ErrorKind::NotFound);
+        assert_eq!(refusal(1), io::ErrorKind::PermissionDenied);
+    }
 }

@@ -7,48 +7,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Value, json};
 
 use super::super::netlink::{
-    Attributes, Message, NEW_CHAIN, NEW_ELEMENTS, NEW_OBJECT, NEW_SET, NEW_TABLE, find, number,
-    utf8,
+    Message, NEW_CHAIN, NEW_ELEMENTS, NEW_OBJECT, NEW_SET, NEW_TABLE, find, find_number, find_text,
 };
-use super::{KEY, OF_TABLE, VALUE, name};
+use super::attributes::{
+    about_ours, chain, class, data_of, element, elements, elements_in, hook, key_of, object, set,
+    table, time_of,
+};
 use crate::ruleset::nftables::{Listing, ListingError, classid};
-
-/// `NFTA_TABLE_FLAGS`, and `NFT_TABLE_F_DORMANT` in it.
-const TABLE_FLAGS: u16 = 2;
-const DORMANT: u64 = 1;
-
-/// `NFTA_CHAIN_NAME`, `_HOOK` and `_POLICY`; `NFTA_HOOK_HOOKNUM` and `_PRIORITY`.
-const CHAIN_NAME: u16 = 3;
-const HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
-const HOOK_NUMBER: u16 = 1;
-const PRIORITY: u16 = 2;
-
-/// `NFTA_SET_NAME`, `_FLAGS`, `_KEY_TYPE`, `_DATA_TYPE`, `_DESC`; `NFTA_SET_DESC_SIZE` in that; `NFT_SET_ANONYMOUS` and
-/// `_MAP` among the flags.
-const SET_NAME: u16 = 2;
-const SET_FLAGS: u16 = 3;
-const KEY_TYPE: u16 = 4;
-const DATA_TYPE: u16 = 6;
-const DESCRIPTION: u16 = 9;
-const SIZE: u16 = 1;
-const ANONYMOUS: u64 = 1;
-const MAP: u64 = 8;
-
-/// `NFTA_SET_ELEM_DATA`, `_FLAGS`, `_TIMEOUT`, `_EXPIRATION`; `NFT_SET_ELEM_CATCHALL`; `NFTA_SET_ELEM_LIST_ELEMENTS`.
-const DATA: u16 = 2;
-const ELEMENT_FLAGS: u16 = 3;
-const TIMEOUT: u16 = 4;
-const EXPIRATION: u16 = 5;
-const CATCHALL: u64 = 2;
-const ELEMENTS: u16 = 3;
-
-/// `NFTA_OBJ_NAME`, `_TYPE`, `_DATA`; `NFT_OBJECT_COUNTER`; `NFTA_COUNTER_PACKETS`.
-const OBJECT_NAME: u16 = 2;
-const OBJECT_TYPE: u16 = 3;
-const OBJECT_DATA: u16 = 4;
-const COUNTER: u64 = 1;
-const PACKETS: u16 = 2;
 
 /// The types of nft, by their numbers in what it tells the kernel of a set.
 const INTEGER: u32 = 4;
@@ -75,54 +40,54 @@ impl Reading {
     /// # Errors
     /// When something is called as nft can call nothing.
     pub fn take(&mut self, message: Message<'_>) -> Result<(), ListingError> {
-        let attributes = message.attributes();
-        if find(attributes, OF_TABLE).and_then(utf8) != Some(name()) {
+        let Some(told) = about_ours(&message) else {
             return Ok(());
-        }
-        let told = |kind| find(attributes, kind);
+        };
+        let named = |kind| find_text(told, kind);
+        let numbered = |kind| find_number(told, kind).unwrap_or_default();
         match message.kind {
             NEW_TABLE => {
-                let flags = told(TABLE_FLAGS).and_then(number).unwrap_or_default();
+                let flags = numbered(table::FLAGS);
                 self.listing.flagged = flags != 0;
-                self.listing.dormant = flags & DORMANT != 0;
+                self.listing.dormant = flags & table::DORMANT != 0;
             }
             NEW_CHAIN => {
-                if let Some(name) = told(CHAIN_NAME).and_then(utf8) {
-                    let base = told(HOOK).and_then(|hook| base(hook, told(CHAIN_POLICY)));
+                if let Some(name) = named(chain::NAME) {
+                    let hook = find(told, chain::HOOK);
+                    let base = hook.and_then(|hook| base(hook, find_number(told, chain::POLICY)));
                     self.listing.add_chain(name, base)?;
                 }
             }
             NEW_SET => {
-                if let Some(name) = told(SET_NAME).and_then(utf8) {
-                    let numbered = |kind| told(kind).and_then(number).unwrap_or_default();
-                    let flags = numbered(SET_FLAGS);
+                if let Some(name) = named(set::NAME) {
+                    let flags = numbered(set::FLAGS);
                     // It is a part of a rule.
-                    if flags & ANONYMOUS == 0 {
+                    if flags & set::ANONYMOUS == 0 {
                         let of_type = |kind| u32::try_from(numbered(kind)).unwrap_or_default();
-                        let types = (of_type(KEY_TYPE), of_type(DATA_TYPE));
+                        let types = (of_type(set::KEY_TYPE), of_type(set::DATA_TYPE));
                         self.types.insert(name.to_string(), types);
-                        let size = told(DESCRIPTION).and_then(|text| find(text, SIZE));
-                        let size = size.and_then(number);
-                        self.listing.add_set(name, flags & MAP != 0, size)?;
+                        let size = find(told, set::DESCRIPTION);
+                        let size = size.and_then(|text| find_number(text, set::SIZE));
+                        self.listing.add_set(name, flags & set::MAP != 0, size)?;
                     }
                 }
             }
             NEW_ELEMENTS => {
-                let Some(name) = told(SET_NAME).and_then(utf8) else {
+                let Some(name) = named(elements::SET) else {
                     return Ok(());
                 };
                 let Some(&(key, data)) = self.types.get(name) else {
                     return Ok(());
                 };
-                let list = told(ELEMENTS).unwrap_or_default();
-                let read = Attributes(list).filter_map(|(_, one)| element(one, key, data));
+                let read = elements_in(told).filter_map(|one| listed(one, key, data));
                 self.listing.add_elements(name, read);
             }
-            NEW_OBJECT if told(OBJECT_TYPE).and_then(number) == Some(COUNTER) => {
-                if let Some(name) = told(OBJECT_NAME).and_then(utf8) {
-                    let packets = told(OBJECT_DATA).and_then(|data| find(data, PACKETS));
-                    let packets = packets.and_then(number).unwrap_or_default();
-                    self.listing.add_counter(name, packets)?;
+            NEW_OBJECT if numbered(object::TYPE) == object::COUNTER => {
+                if let Some(name) = named(object::NAME) {
+                    let data = find(told, object::DATA);
+                    let packets = data.and_then(|data| find_number(data, object::PACKETS));
+                    self.listing
+                        .add_counter(name, packets.unwrap_or_default())?;
                 }
             }
             _ => {}
@@ -132,7 +97,7 @@ impl Reading {
 }
 
 /// Hook, priority and policy, as nft's listing has them.
-fn base(hook: &[u8], policy: Option<&[u8]>) -> Option<String> {
+fn base(hook: &[u8], policy: Option<u64>) -> Option<String> {
     let names = [
         "prerouting",
         "input",
@@ -141,10 +106,10 @@ fn base(hook: &[u8], policy: Option<&[u8]>) -> Option<String> {
         "postrouting",
         "ingress",
     ];
-    let number_of = |kind| find(hook, kind).and_then(number);
-    let place = usize::try_from(number_of(HOOK_NUMBER)?).ok()?;
-    let priority = u32::try_from(number_of(PRIORITY)?).ok()?.cast_signed();
-    let policy = match policy.and_then(number) {
+    let place = usize::try_from(find_number(hook, hook::NUMBER)?).ok()?;
+    let priority = u32::try_from(find_number(hook, hook::PRIORITY)?).ok()?;
+    let priority = priority.cast_signed();
+    let policy = match policy {
         Some(0) => "drop",
         _ => "accept",
     };
@@ -154,19 +119,21 @@ fn base(hook: &[u8], policy: Option<&[u8]>) -> Option<String> {
 }
 
 /// An element: of a map with what it holds.
-fn element(element: &[u8], key_type: u32, data_type: u32) -> Option<Value> {
-    let told = |kind| find(element, kind);
-    let flags = told(ELEMENT_FLAGS).and_then(number).unwrap_or_default();
-    let key = match told(KEY).and_then(|key| find(key, VALUE)) {
+fn listed(told: &[u8], key_type: u32, data_type: u32) -> Option<Value> {
+    let flags = find_number(told, element::FLAGS).unwrap_or_default();
+    let key = match key_of(told) {
         Some(bytes) => value(key_type, bytes)?,
-        None if flags & CATCHALL != 0 => json!("*"),
+        None if flags & element::CATCHALL != 0 => json!("*"),
         None => return None,
     };
     let mut timed = serde_json::Map::new();
-    for (kind, called) in [(TIMEOUT, "timeout"), (EXPIRATION, "expires")] {
-        let time = told(kind).and_then(number).filter(|time| *time > 0);
-        if let Some(milliseconds) = time {
-            timed.insert(called.to_string(), json!(milliseconds / 1000));
+    let times = [
+        (element::TIMEOUT, "timeout"),
+        (element::EXPIRATION, "expires"),
+    ];
+    for (kind, called) in times {
+        if let Some(time) = time_of(told, kind).filter(|time| !time.is_zero()) {
+            timed.insert(called.to_string(), json!(time.as_secs()));
         }
     }
     let key = match timed.is_empty() {
@@ -176,7 +143,7 @@ fn element(element: &[u8], key_type: u32, data_type: u32) -> Option<Value> {
             json!({ "elem": timed })
         }
     };
-    match told(DATA).and_then(|data| find(data, VALUE)) {
+    match data_of(told) {
         Some(bytes) => Some(json!([key, value(data_type, bytes)?])),
         None => Some(key),
     }
@@ -210,7 +177,7 @@ fn part(of_type: u32, bytes: &[u8]) -> Option<Value> {
     Some(match of_type {
         IPV4 => json!(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string()),
         IPV6 => json!(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
-        CLASSID => json!(classid(u32::from_ne_bytes(bytes.try_into().ok()?))),
+        CLASSID => json!(classid(class(bytes)?.0)),
         PROTOCOL => match bytes {
             [6] => json!("tcp"),
             [17] => json!("udp"),
@@ -231,27 +198,28 @@ mod tests {
     use std::time::Duration;
 
     use super::super::super::netlink::{attribute, creation, nested, texts};
-    use super::super::{OF_SET, told};
+    use super::super::attributes::OF_TABLE;
+    use super::super::told;
     use super::*;
 
     fn set(of: &str, called: &str, types: u32, flags: u64) -> Vec<u8> {
-        let names = texts(&[(OF_TABLE, of), (OF_SET, called)]);
-        let flags = attribute(SET_FLAGS, &(flags as u32).to_be_bytes());
-        let types = attribute(KEY_TYPE, &types.to_be_bytes());
+        let names = texts(&[(OF_TABLE, of), (set::NAME, called)]);
+        let flags = attribute(set::FLAGS, &(flags as u32).to_be_bytes());
+        let types = attribute(set::KEY_TYPE, &types.to_be_bytes());
         creation(NEW_SET, &[names, flags, types].concat())
     }
 
     fn one(key: &[u8], left: Option<u64>) -> Vec<u8> {
-        let key = nested(KEY, &attribute(VALUE, key));
-        let left = left.map(|left| attribute(EXPIRATION, &left.to_be_bytes()));
-        nested(1, &[key, left.unwrap_or_default()].concat())
+        let key = nested(element::KEY, &attribute(element::VALUE, key));
+        let left = left.map(|left| attribute(element::EXPIRATION, &left.to_be_bytes()));
+        nested(elements::ONE, &[key, left.unwrap_or_default()].concat())
     }
 
     fn elements(of: &str, called: &str, list: &[Vec<u8>]) -> Vec<u8> {
-        let names = texts(&[(OF_TABLE, of), (OF_SET, called)]);
+        let names = texts(&[(OF_TABLE, of), (set::NAME, called)]);
         creation(
             NEW_ELEMENTS,
-            &[names, nested(ELEMENTS, &list.concat())].concat(),
+            &[names, nested(elements::LIST, &list.concat())].concat(),
         )
     }
 
@@ -325,6 +293,6 @@ mod tests {
             assert!(error.contains("nft delete table inet toctoc"), "{error}");
         }
         // That of a part of a rule is not ours to write.
-        assert!(told(&set("toctoc", "a b", PLACE, ANONYMOUS)).is_ok());
+        assert!(told(&set("toctoc", "a b", PLACE, set::ANONYMOUS)).is_ok());
     }
 }

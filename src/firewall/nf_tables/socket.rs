@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::super::netlink::{
-    DONE, ERROR, GET_GENERATION, Message, NEW_GENERATION, find, listing_request, messages, number,
-    request,
+    DONE, ERROR, GET_GENERATION, Message, NEW_GENERATION, find_number, messages, request,
 };
+use super::attributes::{about_ours, generation};
 
 /// More than the kernel puts into one part of a listing. The more it may, the faster a long one is: it goes through a set
 /// from the beginning for each part.
@@ -16,9 +16,6 @@ const ROOM: usize = 128 << 10;
 
 /// Room for the answers to a transaction, of which each part that is refused has one.
 const ANSWERS: usize = 4 << 20;
-
-/// `NFTA_GEN_ID`
-const GENERATION: u16 = 1;
 
 /// A socket to nf_tables, in the network namespace of the thread that opened it.
 pub struct Socket(netlink_sys::Socket);
@@ -32,14 +29,6 @@ impl Socket {
         Ok(Socket(socket))
     }
 
-    /// The answer to one question.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked. A refusal is an answer.
-    pub fn ask(&self, kind: u16, attributes: &[(u16, &str)]) -> io::Result<Vec<u8>> {
-        self.answer(&request(kind, attributes))
-    }
-
     /// Asks for one thing, and hands over the answer.
     ///
     /// # Errors
@@ -49,26 +38,19 @@ impl Socket {
         question: &[u8],
         read: impl FnOnce(Message<'_>) -> Option<T>,
     ) -> io::Result<T> {
-        let answer = self.answer(question)?;
-        let message = messages(&answer).next().ok_or_else(strange)?;
-        if message.kind == ERROR {
-            refusal(&message)?;
-        }
-        read(message).ok_or_else(strange)
+        self.0.send(question, 0)?;
+        let mut bytes = Vec::with_capacity(ROOM);
+        self.receive(&mut bytes)?;
+        answer(&bytes, read)
     }
 
-    /// Calls `each` with the attributes of every message of a listing.
+    /// Hands over every message of a listing about our table.
     ///
     /// # Errors
     /// When the kernel cannot be asked, or refuses.
-    pub fn list(
-        &self,
-        kind: u16,
-        attributes: &[(u16, &str)],
-        mut each: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
-        self.list_until(kind, attributes, |message| {
-            each(message);
+    pub fn list(&self, question: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        self.list_until(question, |told| {
+            each(told);
             ControlFlow::Continue(())
         })
     }
@@ -79,13 +61,14 @@ impl Socket {
     /// As for [`list`](Socket::list).
     pub fn list_until(
         &self,
-        kind: u16,
-        attributes: &[(u16, &str)],
+        question: &[u8],
         mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> io::Result<()> {
-        let request = listing_request(kind, attributes);
-        let each = |message: Message<'_>| each(message.attributes());
-        self.hear(&request, each).map(|_| ())
+        let each = |message: Message<'_>| match about_ours(&message) {
+            Some(told) => each(told),
+            None => ControlFlow::Continue(()),
+        };
+        self.hear(question, each).map(|_| ())
     }
 
     /// Hands over every message of a listing that nobody has changed meanwhile.
@@ -145,17 +128,9 @@ impl Socket {
     /// What the kernel says.
     pub fn generation(&self) -> io::Result<u64> {
         self.ask_for(&request(GET_GENERATION, &[]), |message| {
-            let told = find(message.attributes(), GENERATION);
-            told.filter(|_| message.kind == NEW_GENERATION)
-                .and_then(number)
+            let told = (message.kind == NEW_GENERATION).then_some(message.attributes())?;
+            find_number(told, generation::ID)
         })
-    }
-
-    fn answer(&self, question: &[u8]) -> io::Result<Vec<u8>> {
-        self.0.send(question, 0)?;
-        let mut bytes = Vec::with_capacity(ROOM);
-        self.receive(&mut bytes)?;
-        Ok(bytes)
     }
 
     fn hear(
@@ -205,6 +180,18 @@ enum Told {
     AtOnce,
     /// Something was changed meanwhile.
     Interrupted,
+}
+
+/// Reads the first message of an answer.
+pub(super) fn answer<T>(
+    bytes: &[u8],
+    read: impl FnOnce(Message<'_>) -> Option<T>,
+) -> io::Result<T> {
+    let message = messages(bytes).next().ok_or_else(strange)?;
+    if message.kind == ERROR {
+        refusal(&message)?;
+    }
+    read(message).ok_or_else(strange)
 }
 
 /// The refusal in an answer, if there is one.

@@ -6,20 +6,8 @@ use std::time::Duration;
 use super::super::netlink::{
     ELEMENTS_GONE, NEW_ELEMENTS, NEW_TABLE, attribute, batch, creation, nested, request_with, texts,
 };
-use super::{KEY, OF_SET, OF_TABLE, VALUE, name};
-use crate::ruleset::nftables::{Edit, Edits, Element, Part};
-
-/// `NFTA_SET_ELEM_LIST_ELEMENTS`; `NFTA_LIST_ELEM` for each of them.
-const ELEMENTS: u16 = 3;
-const ONE: u16 = 1;
-
-/// `NFTA_TABLE_FLAGS`
-const TABLE_FLAGS: u16 = 2;
-
-/// `NFTA_SET_ELEM_DATA`, `_TIMEOUT` and `_EXPIRATION`.
-const DATA: u16 = 2;
-const TIMEOUT: u16 = 4;
-const EXPIRATION: u16 = 5;
+use super::attributes::{OF_TABLE, element, elements, table};
+use crate::ruleset::nftables::{Edit, Edits, Element, Part, TABLE_NAME};
 
 /// An attribute is shorter than 64 KiB.
 const LONGEST: usize = 60_000;
@@ -30,12 +18,12 @@ pub fn transaction(edits: &Edits) -> Vec<u8> {
     for edit in &edits.0 {
         match edit {
             Edit::Wake => {
-                let flags = attribute(TABLE_FLAGS, &0_u32.to_be_bytes());
-                let table = texts(&[(OF_TABLE, name())]);
-                messages.push(creation(NEW_TABLE, &[table, flags].concat()));
+                let flags = attribute(table::FLAGS, &0_u32.to_be_bytes());
+                let name = texts(&[(OF_TABLE, TABLE_NAME)]);
+                messages.push(creation(NEW_TABLE, &[name, flags].concat()));
             }
             Edit::Add { set, elements } => {
-                let lists = lists(elements.iter().map(element));
+                let lists = lists(elements.iter().map(timed));
                 messages.extend(lists.map(|list| creation(NEW_ELEMENTS, &about(set, &list))));
             }
             Edit::Delete { set, keys } => {
@@ -50,35 +38,42 @@ pub fn transaction(edits: &Edits) -> Vec<u8> {
 
 /// The question for one element.
 pub fn question(set: &str, parts: &[Part]) -> Vec<u8> {
-    about(set, &nested(ELEMENTS, &nested(ONE, &key(parts))))
+    about(
+        set,
+        &nested(elements::LIST, &nested(elements::ONE, &key(parts))),
+    )
 }
 
 fn about(set: &str, list: &[u8]) -> Vec<u8> {
-    [texts(&[(OF_TABLE, name()), (OF_SET, set)]).as_slice(), list].concat()
+    let names = texts(&[(OF_TABLE, TABLE_NAME), (elements::SET, set)]);
+    [names.as_slice(), list].concat()
 }
 
 /// As many elements together as fit.
-fn lists(elements: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = Vec<u8>> {
+fn lists(all: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = Vec<u8>> {
     let mut lists: Vec<Vec<u8>> = Vec::new();
-    for element in elements {
-        let element = nested(ONE, &element);
+    for one in all {
+        let one = nested(elements::ONE, &one);
         match lists.last_mut() {
-            Some(list) if list.len() + element.len() < LONGEST => list.extend(element),
-            _ => lists.push(element),
+            Some(list) if list.len() + one.len() < LONGEST => list.extend(one),
+            _ => lists.push(one),
         }
     }
-    lists.into_iter().map(|list| nested(ELEMENTS, &list))
+    lists.into_iter().map(|list| nested(elements::LIST, &list))
 }
 
-fn element(element: &Element) -> Vec<u8> {
+fn timed(element: &Element) -> Vec<u8> {
     let mut bytes = key(&element.key);
     if let Some(value) = element.value {
-        bytes.extend(nested(DATA, &attribute(VALUE, &part(value))));
+        bytes.extend(nested(
+            element::DATA,
+            &attribute(element::VALUE, &part(value)),
+        ));
     }
     if let Some(lasting) = element.lasting {
-        bytes.extend(attribute(TIMEOUT, &milliseconds(lasting.timeout)));
+        bytes.extend(attribute(element::TIMEOUT, &milliseconds(lasting.timeout)));
         if let Some(left) = lasting.left {
-            bytes.extend(attribute(EXPIRATION, &milliseconds(left)));
+            bytes.extend(attribute(element::EXPIRATION, &milliseconds(left)));
         }
     }
     bytes
@@ -86,7 +81,7 @@ fn element(element: &Element) -> Vec<u8> {
 
 fn key(parts: &[Part]) -> Vec<u8> {
     let bytes: Vec<u8> = parts.iter().copied().flat_map(part).collect();
-    nested(KEY, &attribute(VALUE, &bytes))
+    nested(element::KEY, &attribute(element::VALUE, &bytes))
 }
 
 /// A part as a packet's field would be, with room up to a multiple of 4.
@@ -108,7 +103,7 @@ fn milliseconds(time: Duration) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::netlink::messages;
+    use super::super::super::netlink::{Attributes, find, messages};
     use super::*;
     use crate::single_use::Token;
 
@@ -128,8 +123,8 @@ mod tests {
         let bytes = transaction(&Edits(vec![add]));
         let mut counts = Vec::new();
         for message in messages(&bytes).filter(|message| message.kind == NEW_ELEMENTS) {
-            let list = super::super::super::netlink::find(message.attributes(), ELEMENTS).unwrap();
-            counts.push(super::super::super::netlink::Attributes(list).count());
+            let list = find(message.attributes(), elements::LIST).unwrap();
+            counts.push(Attributes(list).count());
         }
         assert!(counts.len() > 4, "{counts:?}");
         assert_eq!(counts.iter().sum::<usize>(), 5000);

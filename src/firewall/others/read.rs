@@ -11,10 +11,10 @@ use serde_json::Value as Json;
 use super::super::exec::run_within;
 use super::super::netlink::{GET_CHAINS, GET_TABLE, Message, find, listing_request, number, utf8};
 use super::super::nf_tables::Socket;
-use super::super::seal::own_name;
 use super::rules::Table;
 use super::{nft_json, saved};
 use crate::ruleset::Family;
+use crate::ruleset::nftables::TABLE_NAME;
 
 /// The time that a program may take. nft reads large sets of others where it is asked for a table, seconds long, and not
 /// where it is asked for all without elements (`-t list ruleset`).
@@ -133,7 +133,7 @@ impl Bases {
             else {
                 return;
             };
-            if family == "inet" && table == own_name() {
+            if family == "inet" && table == TABLE_NAME {
                 bases.own += 1;
                 return;
             }

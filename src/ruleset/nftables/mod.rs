@@ -90,6 +90,9 @@ use crate::ruleset::Family;
 /// The table that is ours, as nft names it. Nothing else is ever changed.
 pub const TABLE: &str = "inet toctoc";
 
+/// The same without its family.
+pub const TABLE_NAME: &str = "toctoc";
+
 /// Step value for "the same knock again".
 const ECHO: u32 = 0xffff_0000;
 
