@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use toctoc::ruleset::nftables::{AtApply, Filler, Form, Row, SETS, Size, Time};
+
 /// `file.rs::name`, as docs/security.md names a test.
 fn named(text: &str) -> Vec<(&str, &str)> {
     let words = text.split('`').filter_map(|word| word.split_once(".rs::"));
@@ -143,4 +145,60 @@ fn links_lead_somewhere() {
         }
     }
     assert!(links > 5, "{links}");
+}
+
+/// A row of the table of sets, as docs/kernel.md has it.
+fn row(row: &Row) -> String {
+    let name = match row.form {
+        Form::One => format!("`{}`", row.name),
+        Form::Families => format!("`{}4/6`", row.name),
+        Form::Networks => format!("`{}4/6[-pN]`", row.name),
+    };
+    let (address, filler) = (
+        row.types.replace("ADDRESS", "address"),
+        match row.filler {
+            Filler::Policy => "the policy",
+            Filler::Packets => "packets",
+            Filler::PacketsAndCommands => "packets, commands",
+            Filler::Fleet => "administrators, `toctoc fleet`",
+            Filler::Commands => "commands",
+        },
+    );
+    let at_apply = match row.at_apply {
+        AtApply::Anew => "made anew",
+        AtApply::Refilled => "refilled",
+        AtApply::Kept => "kept",
+        AtApply::Left => "kept always",
+        AtApply::LeftWithoutFleet => "kept without `[fleet]`",
+    };
+    let drift = match row.filler {
+        Filler::Policy => "yes",
+        _ => "no",
+    };
+    let size = match row.size {
+        Size::Any => "any".to_string(),
+        Size::Sources => "`max_sources`".to_string(),
+        Size::Tokens => "twice the tokens".to_string(),
+        Size::Exactly(size) => size.to_string(),
+    };
+    let time = match row.time {
+        Time::Endless => "none".to_string(),
+        Time::Each => "its own".to_string(),
+        Time::Within => "`within`".to_string(),
+        Time::LongestGrant => "longest `open_for`".to_string(),
+        Time::Always(time) => format!("{} s", time.as_secs()),
+    };
+    format!("| {name} | `{address}` | {filler} | {at_apply} | {drift} | {size} | {time} |\n")
+}
+
+#[test]
+fn the_sets_of_nftables_are_documented_as_they_are() {
+    let text = fs::read_to_string("docs/kernel.md").unwrap();
+    let rows: String = SETS.iter().map(row).collect();
+    let head = "| set | key : data | filled by | at an apply | compared | size | time |\n\
+                |---|---|---|---|---|---|---|\n";
+    assert!(
+        text.contains(&format!("{head}{rows}\n")),
+        "put this table into docs/kernel.md:\n{head}{rows}"
+    );
 }

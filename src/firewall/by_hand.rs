@@ -13,7 +13,7 @@ use super::record::Record;
 use super::{Failure, Firewall, Iptables, Left, Nft, by_hand_iptables, caller, hidden};
 use crate::policy::{Backend, Name, nearest};
 use crate::ruleset::iptables::{self, Saved};
-use crate::ruleset::nftables::{self, Listing, Room};
+use crate::ruleset::nftables::{self, Listing, Room, SetId};
 use crate::ruleset::{Family, Grant};
 
 /// What is in the kernel: of each backend, if it is there.
@@ -238,7 +238,7 @@ fn close_nftables(
 /// When nftables could not be reached.
 pub fn note_revoked(firewall: &Firewall, key: &Name) -> Result<bool, Failure> {
     let _lock = Lock::take()?;
-    let there = firewall.nft.list_part("set", nftables::TERMS);
+    let there = firewall.nft.list_set(SetId::Terms);
     if !firewall.nft.is_there()? || there?.is_none() {
         return Ok(false);
     }

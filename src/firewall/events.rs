@@ -15,8 +15,7 @@ use super::netlink::{ELEMENTS_GONE, NEW_ELEMENTS, NEW_RULE, TABLE_GONE, find_tex
 use super::nf_tables::attributes::{
     about_ours, address, class, element, elements, elements_in, key_of, time_of,
 };
-use crate::ruleset::Family;
-use crate::ruleset::nftables::NotedIn;
+use crate::ruleset::nftables::SetId;
 
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
@@ -151,62 +150,46 @@ fn read(bytes: &[u8]) -> Vec<Change> {
                 changes.push(Change::Applied);
             }
             TABLE_GONE => changes.push(Change::Removed),
-            NEW_ELEMENTS => changes.extend(notes(told, note)),
-            ELEMENTS_GONE => changes.extend(notes(told, forgotten)),
+            kind @ (NEW_ELEMENTS | ELEMENTS_GONE) => {
+                let set = find_text(told, elements::SET).unwrap_or_default();
+                let notes = elements_in(told).filter_map(|one| note(kind, set, one));
+                changes.extend(notes.map(Change::Noted));
+            }
             _ => {}
         }
     }
     changes
 }
 
-fn notes(told: &[u8], note: impl Fn(NotedIn, &[u8]) -> Option<Note>) -> Vec<Change> {
-    let Some(kind) = find_text(told, elements::SET).and_then(NotedIn::of) else {
-        return Vec::new();
-    };
-    let notes = elements_in(told).filter_map(|one| note(kind, one));
-    notes.map(Change::Noted).collect()
-}
-
-fn note(kind: NotedIn, told: &[u8]) -> Option<Note> {
+/// What an element says that was added, or deleted.
+fn note(kind: u16, set: &str, told: &[u8]) -> Option<Note> {
     let value = key_of(told)?;
-    if kind == NotedIn::Revoked {
+    let is_new = kind == NEW_ELEMENTS;
+    if set == SetId::Revoked.name() {
         let (key, _) = class(value)?;
-        return Some(Note::Revoked { key });
+        return is_new.then_some(Note::Revoked { key });
     }
-    let (source, door, key) = place(kind, value)?;
-    if matches!(kind, NotedIn::Closed { .. }) {
-        return Some(Note::Closed { source, door });
-    }
-    let left = time_of(told, element::EXPIRATION);
-    Some(Note::Opened {
-        source,
-        door,
-        key: key?,
-        lasting: left.or_else(|| time_of(told, element::TIMEOUT))?,
-    })
-}
-
-fn forgotten(kind: NotedIn, told: &[u8]) -> Option<Note> {
-    if !matches!(kind, NotedIn::Opened { .. }) {
-        return None;
-    }
-    let (source, door, key) = place(kind, key_of(told)?)?;
-    Some(Note::Forgotten {
-        source,
-        door,
-        key: key?,
-    })
-}
-
-/// Address, door, and key where there is one.
-fn place(kind: NotedIn, key: &[u8]) -> Option<(IpAddr, u32, Option<u32>)> {
-    let (NotedIn::Opened { v6 } | NotedIn::Closed { v6 }) = kind else {
-        return None;
-    };
-    let family = if v6 { Family::V6 } else { Family::V4 };
-    let (source, rest) = address(family, key)?;
+    let (id, family, _) = SetId::by_family(set)?;
+    let (source, rest) = address(family, value)?;
     let (door, rest) = class(rest)?;
-    Some((source, door, class(rest).map(|(key, _)| key)))
+    match (id, is_new) {
+        (SetId::Closed, true) => Some(Note::Closed { source, door }),
+        (SetId::Opened, true) => {
+            let left = time_of(told, element::EXPIRATION);
+            Some(Note::Opened {
+                source,
+                door,
+                key: class(rest)?.0,
+                lasting: left.or_else(|| time_of(told, element::TIMEOUT))?,
+            })
+        }
+        (SetId::Opened, false) => Some(Note::Forgotten {
+            source,
+            door,
+            key: class(rest)?.0,
+        }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::nf_tables::{Socket, all_of, elements_of, the_table};
 use super::seal::this_table;
 use super::{Failure, Firewall, Iptables};
 use crate::policy::Backend;
+use crate::ruleset::nftables::{AtApply, SetId};
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +163,7 @@ fn sets(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
         some_of(told, kinds).hash(digest);
         let flags = find_number(told, set::FLAGS).unwrap_or_default();
         // Large sets of ports have the flag, and no element that times out.
-        if flags & set::TIMES_OUT == 0 || OF_DOORS.contains(&name.as_str()) {
+        if flags & set::TIMES_OUT == 0 || closes_doors(&name) {
             fixed.push(name);
         }
     })?;
@@ -172,8 +173,10 @@ fn sets(socket: &Socket, digest: &mut DefaultHasher) -> io::Result<()> {
     Ok(())
 }
 
-/// The sets without which a door is open.
-const OF_DOORS: [&str; 2] = ["heard", "ports"];
+/// Returns whether a door is open without this set.
+fn closes_doors(set: &str) -> bool {
+    SetId::of(set).is_some_and(|row| row.at_apply == AtApply::Refilled)
+}
 
 /// So many elements of the maps of the automaton are looked at: the kernel takes seconds to list fifty thousand, and
 /// no door opens because some of them are missing. Of ports, all are.
@@ -195,7 +198,7 @@ fn elements(set: &str) -> io::Result<u64> {
             sum = sum.wrapping_add(one.finish());
             seen += 1;
         }
-        match seen < MOST || OF_DOORS.contains(&set) {
+        match seen < MOST || closes_doors(set) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }

@@ -39,7 +39,7 @@ pub mod watchdog;
 use std::fmt;
 
 use crate::ruleset::Grant;
-use crate::ruleset::nftables::{EndedElsewhere, REVOKED_ELSEWHERE};
+use crate::ruleset::nftables::{EndedElsewhere, SetId};
 
 use seal::Sealed;
 
@@ -83,7 +83,7 @@ impl Firewall {
             return Ok(EndedElsewhere::default());
         }
         let mut listing = self.nft.list_grants()?.unwrap_or_default();
-        if let Some(keys) = self.nft.list_part("set", REVOKED_ELSEWHERE)? {
+        if let Some(keys) = self.nft.list_set(SetId::RevokedElsewhere)? {
             listing.merge(keys);
         }
         Ok(listing.ended_elsewhere())

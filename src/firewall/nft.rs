@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::exec::{Ended, run, run_within};
 use super::{Failure, Left, hint, nf_tables};
+use crate::ruleset::Family;
 use crate::ruleset::nftables::{
-    Edits, Listing, Part, Script, TABLE, TABLE_NAME, TOKENS, if_there, tokens_among,
+    Edits, Listing, Part, Script, SetId, TABLE, TABLE_NAME, if_there, tokens_among,
 };
 use crate::single_use::Token;
 
@@ -243,8 +244,9 @@ impl Nft {
         let Some(mut listing) = self.list_grants()? else {
             return Ok(None);
         };
-        for map in ["progress4", "progress6"] {
-            if let Some(progress) = self.list_part("map", map)? {
+        for family in Family::BOTH {
+            let map = SetId::Progress.of_family(family);
+            if let Some(progress) = self.list_named(SetId::Progress, &map)? {
                 listing.merge(progress);
             }
         }
@@ -325,17 +327,21 @@ impl Nft {
         Ok(lines.any(|line| line.starts_with("flags ") && line.contains("dormant")))
     }
 
-    /// One set or map (as `kind` says) of our table. `None` when there is none of this name.
+    /// The only set or map of its row in our table. `None` when there is none.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
-    pub fn list_part(&self, kind: &str, name: &str) -> Result<Option<Listing>, Failure> {
+    pub fn list_set(&self, id: SetId) -> Result<Option<Listing>, Failure> {
+        self.list_named(id, id.name())
+    }
+
+    fn list_named(&self, id: SetId, name: &str) -> Result<Option<Listing>, Failure> {
         if let Ok(listing) = nf_tables::set(name) {
             return Ok(listing);
         }
         let (family, table) = table_words();
         let ended = self.run(
-            &[&self.program, "-j", "list", kind, family, table, name],
+            &[&self.program, "-j", "list", id.word(), family, table, name],
             "",
         )?;
         if ended.succeeded() {
@@ -362,11 +368,12 @@ impl Nft {
         Ok(number.map(|number| format!("{} {number}", start.trim())))
     }
 
-    /// Returns whether our table has a map of this name. Its elements are not read.
+    /// Returns whether our table has the map of tokens. Its elements are not read.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
-    pub fn has_map(&self, name: &str) -> Result<bool, Failure> {
+    pub fn has_tokens(&self) -> Result<bool, Failure> {
+        let name = SetId::Tokens.name();
         if let Ok(listing) = nf_tables::look_up(name, &[]) {
             return Ok(listing.is_some_and(|listing| listing.has_map(name)));
         }
@@ -380,7 +387,7 @@ impl Nft {
     /// Returns whether the kernel has all these tokens.
     pub fn holds_tokens(&self, tokens: &[Token]) -> bool {
         let keys: Vec<Vec<Part>> = tokens.iter().map(|&t| vec![Part::Token(t)]).collect();
-        match nf_tables::look_up(TOKENS, &keys) {
+        match nf_tables::look_up(SetId::Tokens.name(), &keys) {
             Ok(listing) => listing.is_some_and(|found| tokens_among(&found, tokens)),
             // What would be refused unless they are there.
             Err(_) => self.would_load(&if_there(tokens).to_string()),

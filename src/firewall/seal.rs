@@ -19,9 +19,7 @@ use super::netlink::{GET_RULES, GET_SETS, find, find_number, find_text, listing_
 use super::nf_tables::attributes::{OF_TABLE, element, elements_in, key_of, rule, set, time_of};
 use super::nf_tables::{Socket, all_of, elements_of, table_number};
 use super::{Failure, Nft};
-use crate::ruleset::nftables::{
-    Edit, Edits, Element, Part, SEAL, TABLE, TABLE_NAME, grants_something,
-};
+use crate::ruleset::nftables::{Edit, Edits, Element, Part, SetId, TABLE, TABLE_NAME, admits};
 
 /// The time that the kernel counts down. No machine runs as long.
 const LASTING: Duration = Duration::from_secs(3650 * 86_400);
@@ -123,7 +121,7 @@ impl Nft {
         let failed = |error: io::Error| Failure::unchanged(format!("no sets are listed: {error}"));
         let mut text = String::new();
         for (set, kind) in sets().map_err(failed)? {
-            if grants_something(&set) {
+            if admits(&set) {
                 let _ = writeln!(text, "flush {kind} {TABLE} {set}");
             }
         }
@@ -137,7 +135,10 @@ impl Nft {
 
 /// The transaction that makes room for a seal. It is empty then, or has the one that was there.
 fn room() -> String {
-    format!("add set {TABLE} {SEAL} {{ type ipv6_addr; flags timeout; }}\n")
+    format!(
+        "add set {TABLE} {} {{ type ipv6_addr; flags timeout; }}\n",
+        SetId::Seal
+    )
 }
 
 /// The transaction that seals the table which is there.
@@ -156,10 +157,10 @@ fn sealing() -> Result<Edits, Failure> {
     Ok(Edits(vec![
         Edit::Flush {
             kind: "set",
-            set: SEAL.to_string(),
+            set: SetId::Seal.to_string(),
         },
         Edit::Add {
-            set: SEAL.to_string(),
+            set: SetId::Seal.to_string(),
             elements: vec![Element::timed(seal, LASTING)],
         },
     ]))
@@ -186,7 +187,7 @@ fn look(table: u64) -> io::Result<Sealed> {
     let socket = Socket::open()?;
     let layers = layers(&socket)?;
     let mut seals = Vec::new();
-    let listed = socket.list(&elements_of(SEAL), |told| {
+    let listed = socket.list(&elements_of(SetId::Seal.name()), |told| {
         for one in elements_in(told) {
             let left = time_of(one, element::EXPIRATION).unwrap_or(Duration::MAX);
             seals.push((key_of(one).and_then(Seal::read), left));

@@ -9,9 +9,7 @@ use super::nft::Nft;
 use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
-use crate::ruleset::nftables::{
-    BURNT, SPENT, TABLE, TOKENS, burn, burnt, change_tokens, spent_and_life,
-};
+use crate::ruleset::nftables::{SetId, TABLE, burn, burnt, change_tokens, spent_and_life};
 use crate::single_use::journal::{Clocks, Found};
 use crate::single_use::plan::{Plan, Source, reaches, rest, samples, whole};
 use crate::single_use::{Journal, Secret, Token, Window};
@@ -157,12 +155,12 @@ pub(super) fn top_up(
     // What is spent after this stays spent: the kernel refuses it even if it is loaded again.
     let (mut spent, mut life) = Default::default();
     if has_tokens {
-        let listing = nft.list_part("set", SPENT)?.ok_or_else(missing)?;
+        let listing = nft.list_set(SetId::Spent)?.ok_or_else(missing)?;
         (spent, life) = spent_and_life(&listing).ok_or_else(missing)?;
     }
     let mut used_up = BTreeSet::new();
     if policy.has_scratch() {
-        let listing = nft.list_part("set", BURNT)?.ok_or_else(missing)?;
+        let listing = nft.list_set(SetId::Burnt)?.ok_or_else(missing)?;
         used_up = burnt(&listing).ok_or_else(missing)?;
     }
     let mut warnings = Vec::new();
@@ -227,7 +225,7 @@ pub(super) fn top_up(
             plan = rest(&sources, &journal.loaded, &known, now, horizon);
         }
     }
-    if has_tokens && plan.is_none() && !nft.has_map(TOKENS)? {
+    if has_tokens && plan.is_none() && !nft.has_tokens()? {
         return Err(missing());
     }
     let mut plan = plan.unwrap_or_else(|| whole(&sources, &known, now, horizon));
@@ -278,7 +276,7 @@ pub fn used_up(firewall: &Firewall, policy: &Policy) -> Result<BTreeSet<u32>, Fa
         Kept::Broken(message) => return Err(Failure::unchanged(message)),
     };
     if firewall.nft.is_there()?
-        && let Some(listing) = firewall.nft.list_part("set", BURNT)?
+        && let Some(listing) = firewall.nft.list_set(SetId::Burnt)?
     {
         used_up.append(&mut burnt(&listing).unwrap_or_default());
     }
@@ -301,11 +299,11 @@ pub(super) fn burnt_before(state: &StateFile, policy: &Policy) -> Result<BTreeSe
 /// Before the table is taken away: nobody can spend anything any more, and what was spent is saved, so
 /// that a later start knows it. Returns whether there was anything to save.
 pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool, Failure> {
-    let spent = nft.list_part("set", SPENT)?;
-    let scratch = nft.list_part("set", BURNT)?;
+    let spent = nft.list_set(SetId::Spent)?;
+    let scratch = nft.list_set(SetId::Burnt)?;
     let mut last = String::new();
-    if nft.has_map(TOKENS)? {
-        last.push_str(&format!("flush map {TABLE} {TOKENS}\n"));
+    if nft.has_tokens()? {
+        last.push_str(&format!("flush map {TABLE} {}\n", SetId::Tokens));
     }
     if scratch.is_some() {
         // What completes one of them finds nothing any more; other keys go on.
@@ -331,12 +329,12 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
         ..failure
     };
     // Now that all stands still.
-    let listing = nft.list_part("set", SPENT).map_err(changed)?;
+    let listing = nft.list_set(SetId::Spent).map_err(changed)?;
     let (spent, life) = listing
         .as_ref()
         .and_then(spent_and_life)
         .unwrap_or_default();
-    let listing = nft.list_part("set", BURNT).map_err(changed)?;
+    let listing = nft.list_set(SetId::Burnt).map_err(changed)?;
     let table = nft.table().map_err(changed)?;
     let own = before
         .as_ref()

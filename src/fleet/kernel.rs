@@ -18,8 +18,8 @@ use crate::policy::Name;
 use crate::ruleset::BY_HAND;
 use crate::ruleset::log_prefix;
 use crate::ruleset::nftables::{
-    BURNT, EndedElsewhere, REVOKED, REVOKED_ELSEWHERE, SPENT, TERMS, burn, burnt, close_as_told,
-    elsewhere, note_ended_elsewhere, spend_elsewhere, spent_and_life,
+    EndedElsewhere, SetId, burn, burnt, close_as_told, elsewhere, note_ended_elsewhere,
+    spend_elsewhere, spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -182,7 +182,7 @@ impl Kernel {
         told.lost |= self.group.has_lost() | self.events.has_lost();
         // The kernel does not say which of its sequences it was.
         if scratch {
-            match self.nft.list_part("set", BURNT) {
+            match self.nft.list_set(SetId::Burnt) {
                 Ok(listing) => {
                     let ids = listing.as_ref().and_then(burnt).unwrap_or_default();
                     ids.into_iter().for_each(|id| ledger.burnt_here(id));
@@ -192,7 +192,7 @@ impl Kernel {
         }
         // Too much was in front of the token in its packet.
         if !unread.is_empty() {
-            match self.nft.list_part("set", SPENT) {
+            match self.nft.list_set(SetId::Spent) {
                 Ok(listing) => {
                     let listing = listing.as_ref();
                     let (spent, _) = listing.and_then(spent_and_life).unwrap_or_default();
@@ -212,7 +212,7 @@ impl Kernel {
     /// # Errors
     /// When nft cannot be asked.
     pub fn read(&mut self, ledger: &mut Ledger, seconds: i64) -> Result<There, Failure> {
-        let Some(terms) = self.nft.list_part("set", TERMS)? else {
+        let Some(terms) = self.nft.list_set(SetId::Terms)? else {
             return Ok(There::Nothing);
         };
         if terms.terms() != Some(ledger.rules.terms) {
@@ -222,8 +222,13 @@ impl Kernel {
         let Some(mut listing) = self.nft.list_grants()? else {
             return Ok(There::Nothing);
         };
-        for set in [REVOKED, REVOKED_ELSEWHERE, SPENT, BURNT] {
-            if let Some(part) = self.nft.list_part("set", set)? {
+        for set in [
+            SetId::Revoked,
+            SetId::RevokedElsewhere,
+            SetId::Spent,
+            SetId::Burnt,
+        ] {
+            if let Some(part) = self.nft.list_set(set)? {
                 listing.merge(part);
             }
         }

@@ -13,7 +13,7 @@ use super::super::netlink::{
 use super::attributes::{
     about_ours, chain, element, elements, elements_in, expression, object, rule, set, table,
 };
-use crate::ruleset::nftables::{SEAL, Script, SetKind, filled_by_kernel, is_left};
+use crate::ruleset::nftables::{Filler, Script, SetId, is_compared, is_left};
 
 /// What a message of each kind says from one moment to the next, and changes with nothing that matters: numbers that the
 /// kernel gave, counts, and the addresses of its own functions.
@@ -61,7 +61,7 @@ impl Parts {
             }
             NEW_SET => {
                 // Whether grants are of the past is another question, and no rule asks for it.
-                if let Some(name) = called(set::NAME).filter(|name| name != SEAL) {
+                if let Some(name) = called(set::NAME).filter(|name| *name != SetId::Seal.name()) {
                     self.sets.insert(name, lasting(message));
                 }
             }
@@ -92,10 +92,7 @@ impl Parts {
     /// The sets whose elements belong to the fingerprint.
     pub fn fixed_sets(&self) -> Vec<String> {
         let names = self.sets.keys();
-        names
-            .filter(|name| !filled_by_kernel(name))
-            .cloned()
-            .collect()
+        names.filter(|name| is_compared(name)).cloned().collect()
     }
 
     /// The fingerprint, in hexadecimal.
@@ -141,7 +138,7 @@ impl Parts {
         let mut found = self.sets.keys();
         let sets = found.all(|name| named(name) || anonymous(name) || is_left(name, has_fleet))
             && script.sets.iter().all(|set| {
-                let fixed = matches!(set.kind, SetKind::Fixed | SetKind::Refilled);
+                let fixed = set.id.row().filler == Filler::Policy;
                 let held = self.elements.get(&set.name).map_or(0, Vec::len);
                 self.sets.contains_key(&set.name) && (!fixed || held == set.elements.len())
             });

@@ -17,7 +17,8 @@ use super::netlink::{
     GET_CHAINS, GET_ELEMENTS, GET_OBJECTS, GET_RULES, GET_SETS, GET_TABLE, Message, NEW_TABLE,
     find_number, listing_request, messages, request, request_with,
 };
-use crate::ruleset::nftables::{Edits, Listing, ListingError, Part, TABLE_NAME};
+use crate::ruleset::Family;
+use crate::ruleset::nftables::{Edits, Listing, ListingError, Part, SetId, TABLE_NAME};
 use attributes::{OF_TABLE, elements, set, table};
 
 /// Attempts to read a list that changes meanwhile.
@@ -51,9 +52,9 @@ pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
             Extent::Grants => reading.listing.expect_counters(),
             Extent::Glance => {
                 take(socket, &mut reading, &all_of(GET_OBJECTS), Answer::List)?;
-                let progress = ["progress4", "progress6"].into_iter();
-                let there = progress.filter(|map| reading.listing.has_map(map));
-                sets.extend(there.map(str::to_string).collect::<Vec<_>>());
+                let progress = Family::BOTH.map(|family| SetId::Progress.of_family(family));
+                let there = progress.into_iter();
+                sets.extend(there.filter(|map| reading.listing.has_map(map)));
             }
         }
         for set in &sets {

@@ -14,7 +14,7 @@ use crate::automaton::Automaton;
 use crate::policy::{Backend, Policy};
 use crate::ruleset::iptables::{self, Saved};
 use crate::ruleset::nftables::{
-    BURNT, Listing, Script, burnt, compare, render, strange, strange_tokens,
+    Listing, Script, SetId, burnt, compare, render, strange, strange_tokens,
 };
 use crate::ruleset::{Drift, Family, Grant, Progress};
 use crate::single_use::Journal;
@@ -176,7 +176,7 @@ fn observe_nftables(
 fn unchanged(nft: &Nft, policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Observed> {
     let mut listing = nf_tables::read(nf_tables::Extent::Glance).ok()??;
     if policy.has_scratch() {
-        listing.merge(nf_tables::set(BURNT).ok()??);
+        listing.merge(nf_tables::set(SetId::Burnt.name()).ok()??);
     }
     let seen = tokens::seen(policy, journal, now)?;
     let mut drifts = strange(policy, &listing);

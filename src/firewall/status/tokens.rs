@@ -7,9 +7,7 @@ use std::time::Duration;
 use super::super::nf_tables;
 use crate::policy::Policy;
 use crate::ruleset::Drift;
-use crate::ruleset::nftables::{
-    Listing, Part, SPENT, TOKENS, loaded, spent_and_life, strange_tokens,
-};
+use crate::ruleset::nftables::{Listing, Part, SetId, loaded, spent_and_life, strange_tokens};
 use crate::single_use::plan::{Source, held, samples};
 use crate::single_use::{Journal, Token};
 
@@ -42,7 +40,7 @@ pub(super) fn seen(policy: &Policy, journal: Option<&Journal>, now: i64) -> Opti
             drifts: Vec::new(),
         });
     }
-    let listing = nf_tables::set(TOKENS).ok()??;
+    let listing = nf_tables::set(SetId::Tokens.name()).ok()??;
     Some(Seen {
         tokens: listed(&listing),
         drifts: strange_tokens(policy, &listing, now),
@@ -67,10 +65,10 @@ fn counted(
     journal: &Journal,
     now: i64,
 ) -> Option<HashMap<u32, (usize, Duration)>> {
-    let count = nf_tables::count(TOKENS)
+    let count = nf_tables::count(SetId::Tokens.name())
         .ok()?
         .filter(|count| *count > FEW)?;
-    let (spent, _) = spent_and_life(&nf_tables::set(SPENT).ok()??)?;
+    let (spent, _) = spent_and_life(&nf_tables::set(SetId::Spent.name()).ok()??)?;
     let spent: HashSet<Token> = spent.into_iter().chain(journal.spent()).collect();
     let mut journal = journal.clone();
     let sources: Vec<Source> = policy
@@ -103,7 +101,7 @@ fn counted(
     }
     let samples = samples_of.iter().flat_map(|(_, samples)| samples);
     let keys: Vec<Vec<Part>> = samples.map(|&token| vec![Part::Token(token)]).collect();
-    let found = nf_tables::look_up(TOKENS, &keys).ok()??;
+    let found = nf_tables::look_up(SetId::Tokens.name(), &keys).ok()??;
     let found = loaded(&found)?;
     let mut tokens = HashMap::new();
     for (id, samples) in samples_of {

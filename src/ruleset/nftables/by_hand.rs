@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::change::{Change, Holders};
 use super::elements::{Edits, Part, SHORTEST, elsewhere_set, place_key};
 use super::listing::{EndedElsewhere, Listing};
-use super::{Kept, LENGTH, REVOKED, REVOKED_ELSEWHERE, parse_set_name, set_name};
+use super::{LENGTH, SetId};
 use crate::policy::Name;
 use crate::ruleset::{Family, Grant, granted_network};
 
@@ -63,7 +63,7 @@ fn end(
     // What just used up a grant may not be repeated either. Which door it was for is not told apart:
     // to somebody else it means no more than a lost packet.
     for name in running.sets.keys() {
-        if matches!(parse_set_name(name), Some((Kept::Admitted, ..))) {
+        if matches!(SetId::by_family(name), Some((SetId::Admitted, ..))) {
             edits.flush("set", name);
         }
     }
@@ -90,8 +90,8 @@ fn note_closed(
 ) -> bool {
     let mut is_noted = false;
     let places = running.sets.keys().filter_map(|name| {
-        let (kept, family, prefix) = parse_set_name(name)?;
-        (kept == Kept::Closed).then_some((name, family, prefix))
+        let (id, family, prefix) = SetId::by_family(name)?;
+        (id == SetId::Closed).then_some((name, family, prefix))
     });
     for (set, family, prefix) in places {
         let here = ended.iter().filter(|(source, ..)| {
@@ -128,13 +128,17 @@ pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> Edits {
     let live = |ago: Duration| Some(NOTED_FOR.saturating_sub(ago)).filter(|l| *l >= SHORTEST);
     for (key, ago) in &ended.keys {
         if let Some(left) = live(*ago) {
-            edits.put(REVOKED_ELSEWHERE, vec![Part::Class(*key)], left);
+            edits.put(
+                SetId::RevokedElsewhere.name(),
+                vec![Part::Class(*key)],
+                left,
+            );
         }
     }
     for (source, door, ago) in &ended.places {
         if let Some(left) = live(*ago) {
             let family = Family::of(source.addr());
-            let set = set_name(Kept::Ended, family, family.longest_prefix());
+            let set = SetId::Ended.of_family(family);
             let mut key = place_key(source.addr(), *door);
             key.push(Part::Class(LENGTH | u32::from(source.prefix_len())));
             edits.put(&set, key, left);
@@ -154,7 +158,11 @@ pub(super) fn everybody(family: Family) -> IpNet {
 /// The transaction that notes that a key was revoked.
 pub fn note_revoked(key: &Name) -> Edits {
     let mut edits = Edits::default();
-    edits.put(REVOKED, vec![Part::Class(key.id())], NOTED_FOR);
+    edits.put(
+        SetId::Revoked.name(),
+        vec![Part::Class(key.id())],
+        NOTED_FOR,
+    );
     edits
 }
 
@@ -166,7 +174,7 @@ pub fn elsewhere<'g>(
     let mut edits = Edits::default();
     for (source, door, left) in grants {
         let family = Family::of(source.addr());
-        let set = set_name(Kept::Elsewhere, family, source.prefix_len());
+        let set = SetId::Elsewhere.of_network(family, source.prefix_len());
         let key = place_key(source.addr(), *door);
         match left.filter(|left| *left >= SHORTEST) {
             Some(left) => edits.put(&set, key, left),

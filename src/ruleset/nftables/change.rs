@@ -15,8 +15,8 @@ use super::elements::{
 };
 use super::listed_set::ListedSet;
 use super::listing::Listing;
-use super::script::{Script, Set, SetKind};
-use super::{Kept, TABLE, TERMS, grants_something, is_left, parse_set_name, set_name};
+use super::script::{Script, Set};
+use super::{AtApply, SetId, TABLE, admits, is_left};
 use crate::policy::Policy;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
@@ -163,7 +163,7 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
             ..grant.clone()
         };
         let opened = grant.opened_by.map(|opened| {
-            let set = set_name(Kept::Opened, family, family.longest_prefix());
+            let set = SetId::Opened.of_family(family);
             (set, opened_key(&opened), opened.given_for)
         });
         let granted = (grant_set(&grant), grant_key(&grant), Duration::ZERO);
@@ -334,13 +334,13 @@ fn announce_new_sets(text: &mut String, script: &Script, running: &Listing) {
 /// stranger's packet would find no door.
 fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<String> {
     let mut unchanged = HashSet::new();
-    let has_fleet = script.sets.iter().any(|set| set.name == TERMS);
+    let has_fleet = script.has_fleet();
     for (name, set) in &running.sets {
         let new = script.sets.iter().find(|new| new.name == *name);
-        let kind = if set.is_map { "map" } else { "set" };
+        let kind = set.word();
         match new.map(|new| stays(new, set)) {
             Some(Stays::Filled) => {
-                if running.is_copy && grants_something(name) {
+                if running.is_copy && admits(name) {
                     let _ = writeln!(text, "flush {kind} {TABLE} {name}");
                 }
                 unchanged.insert(name.clone());
@@ -382,11 +382,10 @@ enum Stays {
 }
 
 fn stays(new: &Set, old: &ListedSet) -> Stays {
-    match new.kind {
-        SetKind::Kept { size } | SetKind::Loaded { size } if old.is_declared(&new.types, size) => {
-            Stays::Filled
-        }
-        SetKind::Refilled if old.is_plain(&new.types, new.is_hashed()) => Stays::Empty,
+    let row = new.id.row();
+    match row.at_apply {
+        AtApply::Refilled if old.is_plain(&new.types, new.is_hashed()) => Stays::Empty,
+        _ if row.is_kept() && old.is_declared(&new.types, new.size) => Stays::Filled,
         _ => Stays::Not,
     }
 }
@@ -403,7 +402,7 @@ fn carry_over(
     let opened = running.opened().into_iter();
     let holders = Holders::of(live, opened.filter(|opened| rights.include(opened)));
     for set in &script.sets {
-        let Some((kept, family, prefix)) = parse_set_name(&set.name) else {
+        let Some((id, family, prefix)) = SetId::by_family(&set.name) else {
             continue;
         };
         if unchanged.contains(&set.name) {
@@ -415,15 +414,15 @@ fn carry_over(
             let entry = elements.entry(key).or_default();
             *entry = (left, given).max(*entry);
         };
-        match kept {
-            Kept::Opened => {
+        match id {
+            SetId::Opened => {
                 for opened in running.opened() {
                     if Family::of(opened.source) == family && rights.include(&opened) {
                         add(opened_key(&opened), opened.expires_in, opened.given_for);
                     }
                 }
             }
-            Kept::Grants => {
+            SetId::Grants => {
                 let of_this_set =
                     |grant: &&Grant| Family::of(grant.source.addr()) == family && !grant.once;
                 for grant in live.iter().filter(of_this_set) {
@@ -434,7 +433,7 @@ fn carry_over(
                 }
             }
             // By another length of network they would be somebody else's.
-            Kept::Elsewhere => {
+            SetId::Elsewhere => {
                 for (grant, there_for) in running.elsewhere_and_since() {
                     let same = grant.source.prefix_len() == prefix;
                     let fits = same && Family::of(grant.source.addr()) == family;
@@ -445,7 +444,7 @@ fn carry_over(
                 }
             }
             // How long ago it was can be told from what is left, whatever the element was given.
-            Kept::Closed => {
+            SetId::Closed => {
                 for (source, door, ago) in running.closed() {
                     let same = [0, prefix].contains(&source.prefix_len());
                     if same && Family::of(source.addr()) == family && rights.know(door) {
@@ -455,7 +454,7 @@ fn carry_over(
                 }
             }
             // Used up, or over in a moment; nothing in a policy makes the last ones anew.
-            Kept::Once | Kept::Admitted | Kept::Ended => {}
+            _ => {}
         }
         let mut elements: Vec<_> = elements.into_iter().collect();
         elements.sort_by_cached_key(|(key, _)| key_text(key));

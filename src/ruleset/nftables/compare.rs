@@ -11,11 +11,8 @@ use super::change::Rights;
 use super::elements::{Part, grant_element, grant_set, opened_element, opened_set};
 use super::listed_set::{ListedSet, key_of};
 use super::listing::{ListedChain, Listing};
-use super::script::{Script, SetKind};
-use super::{
-    BURNING, BURNT, FRESH, REVOKED, REVOKED_ELSEWHERE, SPENT, SPENT_ELSEWHERE, TERMS, TOKENS,
-    is_left, parse_set_name,
-};
+use super::script::Script;
+use super::{is_by_source, is_compared, is_left};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 
@@ -30,7 +27,7 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &mut drifts,
         |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
     );
-    let has_fleet = expected.sets.contains_key(TERMS);
+    let has_fleet = expected.has_fleet();
     let left = |name: &str| is_left(name, has_fleet) && !expected.sets.contains_key(name);
     let found = actual.sets.iter().filter(|(name, _)| !left(name));
     let found: BTreeMap<String, &ListedSet> = found.map(|(n, set)| (n.clone(), set)).collect();
@@ -69,7 +66,7 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
     let sets = script.sets.iter().map(|set| (set.name.clone(), set));
     let sets: BTreeMap<String, _> = sets.collect();
     let found = actual.sets.iter().map(|(name, set)| (name.clone(), set));
-    let has_fleet = sets.contains_key(TERMS);
+    let has_fleet = script.has_fleet();
     let found = found.filter(|(name, _)| sets.contains_key(name) || !is_left(name, has_fleet));
     pairs(
         "set",
@@ -77,11 +74,9 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
         &found.collect(),
         &mut drifts,
         |name, wanted, found, drifts| {
-            let same = match wanted.kind {
-                SetKind::Kept { size } | SetKind::Loaded { size } => {
-                    found.is_declared(&wanted.types, size)
-                }
-                _ => found.is_map == wanted.is_map(),
+            let same = match wanted.id.row().is_kept() {
+                true => found.is_declared(&wanted.types, wanted.size),
+                false => found.word() == wanted.id.word(),
             };
             if !same {
                 drifts.push(Drift::new(format!("set {name}"), "is declared differently"));
@@ -149,7 +144,7 @@ pub(super) fn for_ever(listing: &Listing) -> Vec<(String, Vec<Part>)> {
 
 fn endless(listing: &Listing) -> impl Iterator<Item = (&String, &Value)> {
     let kept = listing.sets.iter();
-    let kept = kept.filter(|(name, _)| parse_set_name(name).is_some());
+    let kept = kept.filter(|(name, _)| is_by_source(name));
     kept.flat_map(|(name, set)| set.lasting_for_ever().map(move |element| (name, element)))
 }
 
@@ -207,12 +202,11 @@ fn chain(part: &str, expected: &ListedChain, actual: &ListedChain, drifts: &mut 
 }
 
 fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Drift>) {
-    let kind = if expected.is_map { "map" } else { "set" };
-    let part = format!("{kind} {name}");
+    let part = format!("{} {name}", expected.word());
     if expected.declaration != actual.declaration || expected.is_map != actual.is_map {
         drifts.push(Drift::new(&part, "is declared differently"));
     }
-    if filled_by_kernel(name) {
+    if !is_compared(name) {
         return;
     }
     let wanted = elements(expected);
@@ -228,22 +222,6 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
             drifts.push(Drift::new(&part, format!("{verb} {first}{more}")));
         }
     }
-}
-
-/// Returns whether the elements of a set are no matter of the policy: the kernel fills it, or a refill.
-pub fn filled_by_kernel(name: &str) -> bool {
-    parse_set_name(name).is_some()
-        || FRESH.contains(&name)
-        || [
-            TOKENS,
-            SPENT,
-            SPENT_ELSEWHERE,
-            BURNT,
-            BURNING,
-            REVOKED,
-            REVOKED_ELSEWHERE,
-        ]
-        .contains(&name)
 }
 
 /// The elements as a person reads them, in any order.

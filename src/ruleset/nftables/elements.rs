@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::script::time;
-use super::{Kept, TABLE, classid, set_name};
+use super::{SetId, TABLE, classid};
 use crate::ruleset::{Family, Grant, Opened};
 use crate::single_use::Token;
 
@@ -213,22 +213,28 @@ pub(super) fn key_text(key: &[Part]) -> String {
 }
 
 pub(super) fn opened_set(opened: &Opened) -> String {
-    let family = Family::of(opened.source);
-    set_name(Kept::Opened, family, family.longest_prefix())
+    SetId::Opened.of_family(Family::of(opened.source))
 }
 
 pub(super) fn grant_set(grant: &Grant) -> String {
-    set_in(if grant.once { Kept::Once } else { Kept::Grants }, grant)
+    set_in(
+        if grant.once {
+            SetId::Once
+        } else {
+            SetId::Grants
+        },
+        grant,
+    )
 }
 
 /// The set of a grant of another host.
 pub(super) fn elsewhere_set(grant: &Grant) -> String {
-    set_in(Kept::Elsewhere, grant)
+    set_in(SetId::Elsewhere, grant)
 }
 
-fn set_in(kept: Kept, grant: &Grant) -> String {
+fn set_in(set: SetId, grant: &Grant) -> String {
     let family = Family::of(grant.source.addr());
-    set_name(kept, family, grant.source.prefix_len())
+    set.of_network(family, grant.source.prefix_len())
 }
 
 /// A grant's set and its element there.

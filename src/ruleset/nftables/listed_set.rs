@@ -22,14 +22,19 @@ impl ListedSet {
     /// Returns whether this is the set or map that `types` (`ipv4_addr . classid`), `size` and a timeout flag
     /// declare. Of what is taken from the packet (`@th,64,128`) each release of nft says something
     /// else, and only whether it is a map is looked at.
-    pub fn is_declared(&self, types: &str, size: u32) -> bool {
+    pub fn is_declared(&self, types: &str, size: Option<u32>) -> bool {
         let flags = self.declaration.get("flags").map(Value::to_string);
         let taken = types.starts_with('@');
         self.is_map == types.contains(':')
             && (taken || self.types("type") == types)
-            && self.size() == Some(u64::from(size))
+            && self.size() == size.map(u64::from)
             && flags.is_some_and(|flags| flags.contains("\"timeout\""))
             && self.declares_only(&["type", "map", "size", "flags"])
+    }
+
+    /// As nft calls it: a set, or a map.
+    pub fn word(&self) -> &'static str {
+        if self.is_map { "map" } else { "set" }
     }
 
     /// The number of elements it has room for.

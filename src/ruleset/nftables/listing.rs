@@ -16,7 +16,7 @@ use super::by_hand::everybody;
 use super::listed_set::{
     ListedSet, address_of, ago, classid_of, element_parts, opened_of, timeout_of,
 };
-use super::{Kept, TABLE, parse_set_name};
+use super::{SetId, TABLE, admits, is_by_source};
 use crate::knock::{Knock, Protocol};
 use crate::ruleset::{Family, Grant, Opened, Progress};
 
@@ -113,7 +113,7 @@ impl Listing {
     pub fn forget_the_past(&mut self) -> usize {
         let grants = self.grants().len() + self.elsewhere().len();
         let sets = self.sets.iter_mut();
-        for (_, set) in sets.filter(|(name, _)| super::grants_something(name)) {
+        for (_, set) in sets.filter(|(name, _)| admits(name)) {
             set.elements.clear();
         }
         self.is_copy = true;
@@ -233,10 +233,28 @@ impl Listing {
         self.chains.len()
     }
 
-    /// The names of the sets that an apply keeps.
+    /// The only set of its row.
+    pub(super) fn set(&self, id: SetId) -> Option<&ListedSet> {
+        self.sets.get(id.name())
+    }
+
+    /// The sets of a row, each with its family and the length of its networks.
+    pub(super) fn sets_of(&self, id: SetId) -> impl Iterator<Item = (&ListedSet, Family, u8)> {
+        self.sets.iter().filter_map(move |(name, set)| {
+            let (found, family, prefix) = SetId::by_family(name)?;
+            (found == id).then_some((set, family, prefix))
+        })
+    }
+
+    /// Returns whether it is made of a policy with a fleet.
+    pub(super) fn has_fleet(&self) -> bool {
+        self.set(SetId::Terms).is_some()
+    }
+
+    /// The names of the sets by source that an apply keeps.
     pub fn kept_sets(&self) -> Vec<String> {
         let names = self.sets.keys();
-        let kept = names.filter(|name| parse_set_name(name).is_some());
+        let kept = names.filter(|name| is_by_source(name));
         kept.cloned().collect()
     }
 
@@ -256,7 +274,7 @@ impl Listing {
         }
         let mut grants = Vec::new();
         for (name, set) in &self.sets {
-            let Some((kept @ (Kept::Grants | Kept::Once), family, prefix)) = parse_set_name(name)
+            let Some((id @ (SetId::Grants | SetId::Once), family, prefix)) = SetId::by_family(name)
             else {
                 continue;
             };
@@ -289,7 +307,7 @@ impl Listing {
                 grants.push(Grant {
                     source,
                     door,
-                    once: kept == Kept::Once,
+                    once: id == SetId::Once,
                     opened_by,
                     expires_in,
                 });
@@ -307,7 +325,7 @@ impl Listing {
 
     /// The same, each with how long it has been there at least.
     pub fn elsewhere_and_since(&self) -> Vec<(Grant, Duration)> {
-        self.timed(Kept::Elsewhere)
+        self.timed(SetId::Elsewhere)
             .map(|(source, door, expires_in, all)| {
                 let grant = Grant {
                     source,
@@ -323,7 +341,7 @@ impl Listing {
 
     /// The notes of grants that were ended by hand: source (a network of length 0 for everybody) and door, and how long ago at least.
     pub fn closed(&self) -> Vec<(IpNet, u32, Duration)> {
-        self.timed(Kept::Closed)
+        self.timed(SetId::Closed)
             .map(|(source, door, left, _)| {
                 let source = match source.addr().is_unspecified() {
                     true => everybody(Family::of(source.addr())),
@@ -336,18 +354,18 @@ impl Listing {
 
     /// The terms of the policy that made this table, if it has a fleet.
     pub fn terms(&self) -> Option<u32> {
-        let set = self.sets.get(super::TERMS)?;
+        let set = self.set(SetId::Terms)?;
         let (parts, _) = element_parts(set.elements.first()?)?;
         classid_of(parts.first()?)
     }
 
     /// The notes of keys that were revoked: their ids, and how long ago at least.
     pub fn revoked(&self) -> Vec<(u32, Duration)> {
-        self.keys_in(super::REVOKED)
+        self.keys_in(SetId::Revoked)
     }
 
-    fn keys_in(&self, set: &str) -> Vec<(u32, Duration)> {
-        let set = self.sets.get(set);
+    fn keys_in(&self, set: SetId) -> Vec<(u32, Duration)> {
+        let set = self.set(set);
         let elements = set.into_iter().flat_map(|set| &set.elements);
         elements
             .filter_map(|element| {
@@ -360,10 +378,8 @@ impl Listing {
 
     /// What other hosts of the fleet have ended.
     pub fn ended_elsewhere(&self) -> EndedElsewhere {
-        let sets = self.sets.iter();
-        let ended =
-            sets.filter(|(name, _)| matches!(parse_set_name(name), Some((Kept::Ended, ..))));
-        let elements = ended.flat_map(|(_, set)| &set.elements);
+        let ended = self.sets_of(SetId::Ended);
+        let elements = ended.flat_map(|(set, ..)| &set.elements);
         let read = elements.filter_map(|element| {
             let (parts, left) = element_parts(element)?;
             let [address, door, length] = parts.as_slice() else {
@@ -375,17 +391,13 @@ impl Listing {
         });
         EndedElsewhere {
             places: read.collect(),
-            keys: self.keys_in(super::REVOKED_ELSEWHERE),
+            keys: self.keys_in(SetId::RevokedElsewhere),
         }
     }
 
     /// The elements of a set of source and door, with the time that is left of each, and that it had.
-    fn timed(&self, kind: Kept) -> impl Iterator<Item = (IpNet, u32, Duration, Duration)> {
-        let of_kind = self.sets.iter().filter_map(move |(name, set)| {
-            let (kept, _, prefix) = parse_set_name(name)?;
-            (kept == kind).then_some((set, prefix))
-        });
-        of_kind.flat_map(|(set, prefix)| {
+    fn timed(&self, id: SetId) -> impl Iterator<Item = (IpNet, u32, Duration, Duration)> {
+        self.sets_of(id).flat_map(|(set, _, prefix)| {
             set.elements.iter().filter_map(move |element| {
                 let (parts, left) = element_parts(element)?;
                 let [address, door] = parts.as_slice() else {
@@ -399,23 +411,15 @@ impl Listing {
 
     /// All elements of `opened4/6`, live grant or not.
     pub fn opened(&self) -> Vec<Opened> {
-        let mut opened = Vec::new();
-        for (name, set) in &self.sets {
-            let Some((Kept::Opened, ..)) = parse_set_name(name) else {
-                continue;
-            };
-            opened.extend(set.elements.iter().filter_map(opened_of));
-        }
-        opened
+        let sets = self.sets_of(SetId::Opened);
+        let elements = sets.flat_map(|(set, ..)| &set.elements);
+        elements.filter_map(opened_of).collect()
     }
 
     /// The sources that have a state, midway or just done.
     pub fn progress(&self) -> Vec<Progress> {
         let mut progress = Vec::new();
-        for family in Family::BOTH {
-            let Some(set) = self.sets.get(&format!("progress{}", family.digit())) else {
-                continue;
-            };
+        for (set, ..) in self.sets_of(SetId::Progress) {
             for element in &set.elements {
                 let (key, state) = (&element[0], &element[1]);
                 let Some((parts, expires_in)) = element_parts(key) else {
@@ -463,7 +467,7 @@ impl Listing {
     /// The chain of the door that a port belongs to.
     fn door_of(&self, port: Knock) -> Option<&str> {
         let concat = serde_json::json!([port.protocol.name(), port.port.get()]);
-        let elements = self.sets.get("ports")?.elements.iter();
+        let elements = self.set(SetId::Ports)?.elements.iter();
         let mut own = elements.filter(|element| element[0]["concat"] == concat);
         let target = own.next()?[1]["goto"]["target"].as_str()?;
         target.starts_with("door-").then_some(target)
@@ -495,8 +499,9 @@ impl Listing {
             .map_or(&[][..], |chain| &chain.rules);
         let protocol = format!("\"{}\"", port.protocol);
         let names_door = format!("\"{door}\"");
+        let ports = format!("\"@{}\"", SetId::Ports);
         let asks = rules.iter().map(Value::to_string).any(|rule| {
-            let of_all = rule.contains("\"@ports\"");
+            let of_all = rule.contains(&ports);
             rule.contains(&protocol) && (of_all || rule.contains(&names_door))
         });
         let heard = port.protocol == Protocol::Udp || self.hears(port).unwrap_or(true);
@@ -507,7 +512,7 @@ impl Listing {
     /// no such set, and judges all that comes.
     fn hears(&self, port: Knock) -> Option<bool> {
         let number = serde_json::json!(port.port.get());
-        let heard = self.sets.get("heard")?;
+        let heard = self.set(SetId::Heard)?;
         Some(heard.elements.contains(&number))
     }
 

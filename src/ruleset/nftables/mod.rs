@@ -69,20 +69,27 @@ mod listing;
 mod open;
 mod render;
 mod script;
+mod sets;
 mod tokens;
 
 pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
-pub use compare::{compare, compare_outline, filled_by_kernel, strange};
+pub use compare::{compare, compare_outline, strange};
 pub use elements::{Edit, Edits, Element, Lasting, Part};
 pub use listing::{EndedElsewhere, Listing, ListingError};
 pub use open::{Opening, Room, open};
 pub use render::render;
-pub use script::{Script, SetKind};
+pub use script::{Script, Set};
+pub use sets::{
+    AtApply, Filler, Form, Meaning, Need, Row, SETS, SetId, Size, Time, admits, is_compared,
+    is_left,
+};
 pub use tokens::{
     burn, burnt, change as change_tokens, if_there, loaded, spend_elsewhere, spent_and_life,
     strange_tokens, tokens_among,
 };
+
+use sets::{LINES_FOR, is_by_source};
 
 use crate::policy::Name;
 use crate::ruleset::Family;
@@ -123,170 +130,8 @@ impl Family {
     }
 }
 
-/// The sets that an apply keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kept {
-    Opened,
-    Grants,
-    Once,
-    Admitted,
-    /// Grants that other hosts of the fleet gave, with what is left of them.
-    Elsewhere,
-    /// Grants that an administrator has ended, for the other hosts to hear of.
-    Closed,
-    /// Grants that another host of the fleet has ended, so that they do not come back.
-    Ended,
-}
-
-/// The other sets that the kernel fills. An apply makes them anew.
-const FRESH: [&str; 13] = [
-    "progress4",
-    "progress6",
-    "steady4",
-    "steady6",
-    "logged4",
-    "logged6",
-    "crowd",
-    "claim4",
-    "claim6",
-    "repeats4",
-    "repeats6",
-    "passed4",
-    "passed6",
-];
-
-/// The map of tokens that open, loaded from user space.
-pub const TOKENS: &str = "tokens";
-
-/// The set of tokens that have opened. The kernel adds to it; it also holds the table's
-/// [life](crate::single_use::Journal), as an element that never ends.
-pub const SPENT: &str = "spent";
-
-/// The set of scratch sequences that have opened. The kernel adds to it.
-pub const BURNT: &str = "burnt";
-
-/// The set of those that are opening: of several at one moment it lets the first one through.
-pub const BURNING: &str = "burning";
-
-/// The set of tokens that have opened at another host of the fleet. Whoever hears of them adds to it.
-pub const SPENT_ELSEWHERE: &str = "spent-elsewhere";
-
-/// The set of keys that an administrator has revoked, for the other hosts to hear of.
-pub const REVOKED: &str = "revoked";
-
-/// The set that holds the [terms](crate::policy::Policy::terms) of a fleet, by which `toctoc fleet` sees whether
-/// the policy that it has read is the one that runs.
-pub const TERMS: &str = "terms";
-
 /// The upper half of the class that stands for the length of a network in `ended4/6`: 0 has a meaning of its own.
 const LENGTH: u32 = 0x1_0000;
-
-/// The set of keys that another host of the fleet has revoked, so that no way back lets them in.
-pub const REVOKED_ELSEWHERE: &str = "revoked-elsewhere";
-
-/// The set that says which table this is: `firewall/seal` fills it. A ruleset that was saved and loaded again
-/// is told by it.
-pub const SEAL: &str = "seal";
-
-/// Returns whether what is in a set lets somebody in, now or with a token or some more knocks.
-pub fn grants_something(set: &str) -> bool {
-    let kept = parse_set_name(set).map(|(kept, ..)| kept);
-    let notes = [Kept::Closed, Kept::Ended];
-    let midway = ["progress4", "progress6"].contains(&set);
-    set == TOKENS || midway || kept.is_some_and(|kept| !notes.contains(&kept))
-}
-
-/// What says which table this is, what remembers what was used up, and what other hosts ended: an apply of a policy without such keys, or without a
-/// fleet, leaves it. There may be a way back.
-const LEFT: [&str; 8] = [
-    SEAL,
-    SPENT,
-    BURNT,
-    BURNING,
-    "ended4",
-    "ended6",
-    REVOKED,
-    REVOKED_ELSEWHERE,
-];
-
-/// Returns whether a set stays that the rules do not have. Notes for the other hosts of a fleet stay while there is none.
-pub fn is_left(name: &str, has_fleet: bool) -> bool {
-    let is_note = matches!(parse_set_name(name), Some((Kept::Closed, ..)));
-    LEFT.contains(&name) || (is_note && !has_fleet)
-}
-
-/// The name of a kept set. Grants by prefix carry the length in the set's name, so that elements
-/// never change their meaning silently: `grants4`, `grants6-p64`.
-fn set_name(kept: Kept, family: Family, prefix: u8) -> String {
-    let stem = match kept {
-        Kept::Opened => "opened",
-        Kept::Grants => "grants",
-        Kept::Once => "once",
-        Kept::Admitted => "admitted",
-        Kept::Elsewhere => "elsewhere",
-        Kept::Closed => "closed",
-        Kept::Ended => "ended",
-    };
-    let by_prefix = !matches!(kept, Kept::Opened | Kept::Admitted | Kept::Ended)
-        && prefix != family.longest_prefix();
-    let digit = family.digit();
-    if by_prefix {
-        format!("{stem}{digit}-p{prefix}")
-    } else {
-        format!("{stem}{digit}")
-    }
-}
-
-/// Reads [`set_name`] back.
-fn parse_set_name(name: &str) -> Option<(Kept, Family, u8)> {
-    let (stem, prefix) = match name.split_once("-p") {
-        Some((stem, prefix)) => (stem, Some(prefix.parse().ok()?)),
-        None => (name, None),
-    };
-    let family = match stem.chars().last()? {
-        '4' => Family::V4,
-        '6' => Family::V6,
-        _ => return None,
-    };
-    let kept = match &stem[..stem.len() - 1] {
-        "opened" => Kept::Opened,
-        "grants" => Kept::Grants,
-        "once" => Kept::Once,
-        "admitted" => Kept::Admitted,
-        "elsewhere" => Kept::Elsewhere,
-        "closed" => Kept::Closed,
-        "ended" => Kept::Ended,
-        _ => return None,
-    };
-    Some((kept, family, prefix.unwrap_or(family.longest_prefix())))
-}
-
-/// The sets in which an administrator's doings can be seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotedIn {
-    /// Address, door and key.
-    Opened { v6: bool },
-    /// Address and door.
-    Closed { v6: bool },
-    /// Key.
-    Revoked,
-}
-
-impl NotedIn {
-    /// The kind of a set, by its name.
-    pub fn of(set: &str) -> Option<NotedIn> {
-        if set == REVOKED {
-            return Some(NotedIn::Revoked);
-        }
-        let (kept, family, _) = parse_set_name(set)?;
-        let v6 = family == Family::V6;
-        match kept {
-            Kept::Opened => Some(NotedIn::Opened { v6 }),
-            Kept::Closed => Some(NotedIn::Closed { v6 }),
-            _ => None,
-        }
-    }
-}
 
 fn door_chain(name: &Name) -> String {
     format!("door-{name}")
@@ -335,33 +180,6 @@ fn parse_classid(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn set_names_are_read_back() {
-        for kept in [
-            Kept::Opened,
-            Kept::Grants,
-            Kept::Once,
-            Kept::Admitted,
-            Kept::Elsewhere,
-            Kept::Closed,
-            Kept::Ended,
-        ] {
-            for family in Family::BOTH {
-                let longest = family.longest_prefix();
-                let name = set_name(kept, family, longest);
-                assert_eq!(parse_set_name(&name), Some((kept, family, longest)));
-            }
-        }
-        assert_eq!(set_name(Kept::Grants, Family::V6, 64), "grants6-p64");
-        assert_eq!(
-            parse_set_name("once4-p24"),
-            Some((Kept::Once, Family::V4, 24))
-        );
-        for foreign in ["", "4", "grants", "grants5", "steps", "grants4-px"] {
-            assert_eq!(parse_set_name(foreign), None, "{foreign}");
-        }
-    }
 
     #[test]
     fn classids_are_read_back() {

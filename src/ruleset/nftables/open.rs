@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::SetId;
 use super::compare::for_ever;
 use super::elements::{Edits, Part, grant_key, grant_set, in_set, opened_key, opened_set};
 use super::listed_set::key_of;
 use super::listing::Listing;
-use super::{Kept, parse_set_name};
 use crate::policy::Name;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, Spared, first_to_end, granted_network};
 
@@ -50,13 +50,9 @@ pub fn open(
     room: Room,
 ) -> Result<Opening, String> {
     let family = Family::of(source.addr());
-    let prefix = running
-        .sets
-        .keys()
-        .find_map(|name| match parse_set_name(name) {
-            Some((Kept::Grants, f, prefix)) if f == family => Some(prefix),
-            _ => None,
-        })
+    let (.., prefix) = running
+        .sets_of(SetId::Grants)
+        .find(|(_, of, _)| *of == family)
         .ok_or("the running firewall has no set for grants; `toctoc apply` makes it")?;
     let network = granted_network(source, prefix)?;
     let opened = Opened {

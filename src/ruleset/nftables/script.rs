@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{BURNT, TABLE, TERMS, classid};
+use super::sets::{Filler, SetId};
+use super::{TABLE, classid};
+use crate::ruleset::Family;
 
 /// Our whole table.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,30 +23,16 @@ const MOST_IN_A_BITMAP: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Set {
-    pub comment: Vec<String>,
+    pub id: SetId,
     pub name: String,
     /// `ipv4_addr . classid`, or `ipv4_addr : classid` for a map; or what its keys are taken from,
     /// `@th,64,128`.
     pub types: String,
-    pub kind: SetKind,
+    pub size: Option<u32>,
+    /// The life of an element that has no time of its own.
+    pub timeout: Option<Duration>,
     /// Each with a comment (may be empty).
     pub elements: Vec<(String, String)>,
-}
-
-/// Who fills a set.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum SetKind {
-    /// This script; made anew by every apply.
-    Fixed,
-    /// This script; refilled by every apply. A packet that is under way while a transaction commits
-    /// sees old rules and new elements: what closes doors must be in the map all the time.
-    Refilled,
-    /// The kernel; kept over an apply. Elements carry their own timeouts.
-    Kept { size: u32 },
-    /// Whoever loads it, and the kernel takes from it; kept over an apply, with timeouts of its own.
-    Loaded { size: u32 },
-    /// The kernel; made anew by every apply.
-    Fresh { size: u32, timeout: Duration },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,16 +96,17 @@ pub enum Line {
 }
 
 impl Set {
-    pub fn is_map(&self) -> bool {
-        self.types.contains(':')
-    }
-
     /// The declaration as a command of one line, without elements.
     pub fn announcement(&self) -> String {
-        let kind = if self.is_map() { "map" } else { "set" };
+        let kind = self.id.word();
         let details = self.details().join("; ");
         let name = &self.name;
         format!("add {kind} {TABLE} {name} {{ {details}; }}")
+    }
+
+    /// Returns whether this is the first set of its row.
+    fn is_first(&self) -> bool {
+        SetId::by_family(&self.name).is_none_or(|(_, family, _)| family == Family::V4)
     }
 
     /// The kernel keeps a set of ports as a bitmap, which is the fastest to ask and fills in quadratic time: 5 s
@@ -135,25 +124,16 @@ impl Set {
             "type"
         };
         let mut lines = vec![format!("{word} {}", self.types)];
-        match self.kind {
-            SetKind::Fixed | SetKind::Refilled if self.is_hashed() => {
-                lines.push("flags timeout".to_string());
+        lines.extend(self.size.map(|size| format!("size {size}")));
+        let flags = match self.id.row().filler {
+            Filler::Policy if !self.is_hashed() => None,
+            Filler::Policy | Filler::Commands => Some("flags timeout"),
+            Filler::Packets | Filler::PacketsAndCommands | Filler::Fleet => {
+                Some("flags dynamic,timeout")
             }
-            SetKind::Fixed | SetKind::Refilled => {}
-            SetKind::Kept { size } => {
-                lines.push(format!("size {size}"));
-                lines.push("flags dynamic,timeout".to_string());
-            }
-            SetKind::Loaded { size } => {
-                lines.push(format!("size {size}"));
-                lines.push("flags timeout".to_string());
-            }
-            SetKind::Fresh { size, timeout } => {
-                lines.push(format!("size {size}"));
-                lines.push("flags dynamic,timeout".to_string());
-                lines.push(format!("timeout {}", time(timeout)));
-            }
-        }
+        };
+        lines.extend(flags.map(str::to_string));
+        lines.extend(self.timeout.map(|life| format!("timeout {}", time(life))));
         lines
     }
 }
@@ -192,21 +172,23 @@ impl Chain {
 impl Script {
     /// How many tokens the table has room for.
     pub fn token_room(&self) -> u32 {
-        let rooms = self.sets.iter().filter_map(|set| match set.kind {
-            SetKind::Loaded { size } => Some(size),
-            _ => None,
-        });
-        rooms.sum()
+        self.set(SetId::Tokens)
+            .and_then(|set| set.size)
+            .unwrap_or_default()
     }
 
     /// Returns whether it is made of a policy with a fleet.
     pub fn has_fleet(&self) -> bool {
-        self.sets.iter().any(|set| set.name == TERMS)
+        self.set(SetId::Terms).is_some()
+    }
+
+    fn set(&self, id: SetId) -> Option<&Set> {
+        self.sets.iter().find(|set| set.id == id)
     }
 
     /// Makes scratch sequences used up from the start, by their numbers.
     pub fn burn(&mut self, burnt: &BTreeSet<u32>) {
-        for set in self.sets.iter_mut().filter(|set| set.name == BURNT) {
+        for set in self.sets.iter_mut().filter(|set| set.id == SetId::Burnt) {
             let elements = burnt.iter().map(|&id| (classid(id), String::new()));
             set.elements = elements.collect();
         }
@@ -270,11 +252,12 @@ impl fmt::Display for Script {
 }
 
 fn write_set(f: &mut fmt::Formatter<'_>, set: &Set) -> fmt::Result {
-    for line in &set.comment {
-        write!(f, "\t{}", comment(line))?;
+    let row = set.id.row();
+    // That of a pair stands above its first.
+    if set.is_first() {
+        write!(f, "\t{}", comment(row.about))?;
     }
-    let kind = if set.is_map() { "map" } else { "set" };
-    writeln!(f, "\t{kind} {} {{", set.name)?;
+    writeln!(f, "\t{} {} {{", row.word(), set.name)?;
     for line in set.details() {
         writeln!(f, "\t\t{line}")?;
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::elements::{Edits, Element, Lasting, Part};
 use super::listing::Listing;
-use super::{BURNT, SPENT, SPENT_ELSEWHERE, TOKENS, parse_classid};
+use super::{SetId, parse_classid};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
 use crate::single_use::plan::{Loaded, Plan};
@@ -19,7 +19,7 @@ const LIFE: [u8; 8] = *b"toctoc\0\0";
 
 /// The tokens that the kernel would accept. `None` when there is no such map.
 pub fn loaded(listing: &Listing) -> Option<HashMap<Token, Loaded>> {
-    let map = listing.sets.get(TOKENS)?;
+    let map = listing.set(SetId::Tokens)?;
     let read = map.elements.iter().filter_map(|pair| {
         let (key, value) = (&pair[0], &pair[1]);
         let token = read(key.pointer("/elem/val").unwrap_or(key))?;
@@ -68,7 +68,7 @@ pub fn strange_tokens(policy: &Policy, listing: &Listing, now: i64) -> Vec<Drift
         let what = if number == 1 { one } else { several };
         let healed = "(`toctoc apply` puts that right)";
         let text = format!("has {number} {what} {healed}");
-        (number > 0).then(|| Drift::new(format!("map {TOKENS}"), text))
+        (number > 0).then(|| Drift::new(format!("map {}", SetId::Tokens), text))
     };
     let others = some(
         others,
@@ -82,7 +82,7 @@ pub fn strange_tokens(policy: &Policy, listing: &Listing, now: i64) -> Vec<Drift
 /// The tokens that the kernel knows to be spent, and the life of the table. `None` when there is no
 /// such set.
 pub fn spent_and_life(listing: &Listing) -> Option<(HashSet<Token>, Option<u64>)> {
-    let set = listing.sets.get(SPENT)?;
+    let set = listing.set(SetId::Spent)?;
     let mut spent = HashSet::new();
     let mut life = None;
     for element in &set.elements {
@@ -102,7 +102,7 @@ pub fn spent_and_life(listing: &Listing) -> Option<(HashSet<Token>, Option<u64>)
 
 /// The scratch sequences that the kernel knows to be used up. `None` when there is no such set.
 pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
-    let set = listing.sets.get(BURNT)?;
+    let set = listing.set(SetId::Burnt)?;
     let ids = set.elements.iter().filter_map(|element| {
         let value = element.pointer("/elem/val").unwrap_or(element);
         parse_classid(value.as_str()?)
@@ -114,7 +114,7 @@ pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
 pub fn burn(ids: &[u32]) -> Edits {
     let mut edits = Edits::default();
     let elements = ids.iter().map(|&id| endless(Part::Class(id)));
-    edits.add(BURNT, elements.collect());
+    edits.add(SetId::Burnt.name(), elements.collect());
     edits
 }
 
@@ -131,7 +131,10 @@ pub fn spend_elsewhere(tokens: &[(Token, Duration)]) -> Edits {
     let mut edits = Edits::default();
     let timed =
         |(token, lasting): &(Token, Duration)| Element::timed(vec![Part::Token(*token)], *lasting);
-    edits.add(SPENT_ELSEWHERE, tokens.iter().map(timed).collect());
+    edits.add(
+        SetId::SpentElsewhere.name(),
+        tokens.iter().map(timed).collect(),
+    );
     edits
 }
 
@@ -152,14 +155,14 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Edits {
     let mut edits = Edits::default();
     if old_life != Some(life) {
         edits.delete(
-            SPENT,
+            SetId::Spent.name(),
             old_life.into_iter().map(|old| vec![marked(old)]).collect(),
         );
-        edits.add(SPENT, vec![endless(marked(life))]);
+        edits.add(SetId::Spent.name(), vec![endless(marked(life))]);
     }
     // What is spent in this moment stays spent: the kernel refuses what is in `spent`.
     if plan.anew {
-        edits.flush("map", TOKENS);
+        edits.flush("map", SetId::Tokens.name());
     }
     let added = plan.add.iter().map(|(token, (id, timeout))| Element {
         key: vec![Part::Token(*token)],
@@ -169,7 +172,7 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Edits {
         }),
         value: Some(Part::Class(*id)),
     });
-    edits.add(TOKENS, added.collect());
+    edits.add(SetId::Tokens.name(), added.collect());
     edits
 }
 
@@ -177,7 +180,7 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Edits {
 pub fn if_there(tokens: &[Token]) -> Edits {
     let keys = tokens.iter().map(|token| vec![Part::Token(*token)]);
     let mut edits = Edits::default();
-    edits.delete(TOKENS, keys.collect());
+    edits.delete(SetId::Tokens.name(), keys.collect());
     edits
 }
 

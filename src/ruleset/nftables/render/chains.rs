@@ -2,12 +2,12 @@
 
 use super::limits;
 use super::once;
-use super::sets::{progress_name, steady_name};
 use super::{per_source, source};
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
 use crate::ruleset::Family;
+use crate::ruleset::nftables::SetId::{Arrivals, Heard, Ports, Steps};
 use crate::ruleset::nftables::script::{Base, Chain};
-use crate::ruleset::nftables::{Kept, SHUT_OUT, WRONG, classid, door_chain, set_name};
+use crate::ruleset::nftables::{SHUT_OUT, SetId, WRONG, classid, door_chain};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -70,7 +70,7 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
     chain.rule(format!("{new} local goto judge"));
     chain.note("To a whole network: no knock, but a service behind a door would hear it.");
     chain.rule(format!(
-        "{new} {{ broadcast, multicast, anycast }} meta l4proto . th dport vmap @ports"
+        "{new} {{ broadcast, multicast, anycast }} meta l4proto . th dport vmap @{Ports}"
     ));
     chain
 }
@@ -84,7 +84,7 @@ pub(super) fn glance() -> Chain {
             "Fast exit: the source has no progress, and the port is neither a door nor a first knock.",
         ],
     );
-    chain.rule("th dport @heard fib daddr type local goto judge");
+    chain.rule(format!("th dport @{Heard} fib daddr type local goto judge"));
     recall(&mut chain);
     chain.rule("meta priority 0:0 accept");
     chain.rule("meta priority set 0:0 fib daddr type local goto judge");
@@ -94,7 +94,7 @@ pub(super) fn glance() -> Chain {
 /// The state of the source into `meta priority`, which is not touched without progress.
 fn recall(chain: &mut Chain) {
     for family in Family::BOTH {
-        let (saddr, progress) = (family.saddr(), progress_name(family));
+        let (saddr, progress) = (family.saddr(), SetId::Progress.of_family(family));
         chain.rule(format!("meta priority set {saddr} map @{progress}"));
     }
 }
@@ -104,11 +104,13 @@ pub(super) fn judge() -> Chain {
         "judge",
         &["One knock. `meta priority` carries the source's state; nobody else's value gets in."],
     );
-    let step = "meta priority set meta priority . meta l4proto . th dport map @steps goto arrived";
-    chain.rule("meta l4proto . th dport vmap @ports");
+    let step = format!(
+        "meta priority set meta priority . meta l4proto . th dport map @{Steps} goto arrived"
+    );
+    chain.rule(format!("meta l4proto . th dport vmap @{Ports}"));
     chain.rule("meta priority set 0:0");
     recall(&mut chain);
-    chain.rule(step);
+    chain.rule(step.as_str());
     chain.note("No step from here. Without progress that is all there is to say.");
     chain.rule("meta priority 0:0 accept");
     chain.note("With progress it is lost, but the knock may be a first one.");
@@ -120,7 +122,7 @@ pub(super) fn judge() -> Chain {
 
 pub(super) fn forget(chain: &mut Chain) {
     for family in Family::BOTH {
-        let (saddr, progress) = (family.saddr(), progress_name(family));
+        let (saddr, progress) = (family.saddr(), SetId::Progress.of_family(family));
         chain.rule(format!("delete @{progress} {{ {saddr} : meta priority }}"));
     }
 }
@@ -130,7 +132,7 @@ pub(super) fn arrived() -> Chain {
         "arrived",
         &["`meta priority` is what the knock led to: an echo, a complete sequence, or progress."],
     );
-    chain.rule("meta priority vmap @arrivals");
+    chain.rule(format!("meta priority vmap @{Arrivals}"));
     chain.rule("goto remember");
     chain
 }
@@ -141,7 +143,7 @@ pub(super) fn remember(policy: &Policy) -> Chain {
         &["Store the state. `update` alone would keep the old one and only renew its time."],
     );
     for family in Family::BOTH {
-        let (source, steady) = (per_source(family), steady_name(family));
+        let (source, steady) = (per_source(family), SetId::Steady.of_family(family));
         let limit = limits::steps(policy, family);
         chain.rule(format!(
             "update @{steady} {{ {source} limit rate over {limit} }} goto tooquick"
@@ -149,7 +151,7 @@ pub(super) fn remember(policy: &Policy) -> Chain {
     }
     let within = format!("comment \"within {}\"", show(policy.within));
     for family in Family::BOTH {
-        let (saddr, progress) = (family.saddr(), progress_name(family));
+        let (saddr, progress) = (family.saddr(), SetId::Progress.of_family(family));
         let element = format!("@{progress} {{ {saddr} : meta priority }}");
         chain.rule(format!("delete {element} update {element} {within}"));
     }
@@ -193,7 +195,7 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     chain.rule(format!("meta priority set {}", classid(door.name.id())));
     for family in Family::BOTH {
         let source = source(policy.grant, family);
-        let grants = set_name(Kept::Grants, family, family.prefix_of(policy.grant));
+        let grants = SetId::Grants.of_network(family, family.prefix_of(policy.grant));
         chain.rule(format!("{source} . meta priority @{grants} goto leave"));
     }
     let index = policy
@@ -204,7 +206,7 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
         for family in Family::BOTH {
             let source = source(policy.grant, family);
             let prefix = family.prefix_of(policy.grant);
-            let elsewhere = set_name(Kept::Elsewhere, family, prefix);
+            let elsewhere = SetId::Elsewhere.of_network(family, prefix);
             chain.rule(format!("{source} . meta priority @{elsewhere} goto leave"));
         }
     }

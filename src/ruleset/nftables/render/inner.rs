@@ -5,6 +5,7 @@ use super::chains::{NO_SYN, guarded};
 use super::{headers, once};
 use crate::knock::Protocol;
 use crate::policy::Policy;
+use crate::ruleset::nftables::SetId::{Heard, Ports};
 use crate::ruleset::nftables::script::{Base, Chain};
 
 pub(super) fn incoming(policy: &Policy) -> Chain {
@@ -21,8 +22,8 @@ pub(super) fn incoming(policy: &Policy) -> Chain {
     once::begun_at(&mut chain, policy);
     chain.rule(format!("{NO_SYN} accept"));
     once::passed_before(&mut chain, policy);
-    let door = "meta l4proto . th dport vmap @ports";
-    chain.rule(format!("tcp dport @heard {arriving} {door}"));
+    let door = format!("meta l4proto . th dport vmap @{Ports}");
+    chain.rule(format!("tcp dport @{Heard} {arriving} {door}"));
     let ports = policy.doors.iter().flat_map(|door| &door.ports);
     if ports.into_iter().any(|port| port.protocol == Protocol::Udp) {
         chain.rule(format!(

@@ -3,16 +3,16 @@
 
 use super::chains::forget;
 use super::limits;
-use super::sets::{claim_name, logged_name};
 use super::source;
 use crate::automaton::State;
 use crate::knock::Knock;
 use crate::policy::{Fleet, Key, KeyKind, Log, Opening, Policy, scratch_id, show};
 use crate::ruleset::Family;
 use crate::ruleset::log_prefix;
+use crate::ruleset::nftables::SetId::{Burning, Burnt};
 use crate::ruleset::nftables::script::{Chain, time};
 use crate::ruleset::nftables::{
-    BURNING, BURNT, Kept, classid, counter, key_chain, scratch_chain, scratch_key_chain, set_name,
+    SetId, classid, counter, key_chain, scratch_chain, scratch_key_chain,
 };
 
 /// A key's own chain: who it is, what it may open, and what is counted and logged when that worked.
@@ -35,10 +35,10 @@ pub(super) fn scratch_of(key: &Key, number: usize, knocks: &[Knock], after: Stat
     let lost = format!("meta priority set {} goto remember", classid(after.0));
     let own = scratch_key_chain(&key.name, number);
     chain.rule(format!("meta priority set {id}"));
-    chain.rule(format!("meta priority @{BURNT} {lost}"));
+    chain.rule(format!("meta priority @{Burnt} {lost}"));
     chain.rule(format!(
-        "add @{BURNING} {{ meta priority timeout 1h limit rate 1/week burst 1 packets }} \
-         add @{BURNT} {{ meta priority }} goto {own}"
+        "add @{Burning} {{ meta priority timeout 1h limit rate 1/week burst 1 packets }} \
+         add @{Burnt} {{ meta priority }} goto {own}"
     ));
     chain.rule(lost);
     chain
@@ -98,7 +98,11 @@ pub(super) fn told() -> Chain {
     let about = "No source fills the kernel's log. Its first opening is always told.";
     let mut chain = Chain::new(TOLD, &[about]);
     for family in Family::BOTH {
-        let (saddr, logged, limit) = (family.saddr(), logged_name(family), limits::lines());
+        let (saddr, logged, limit) = (
+            family.saddr(),
+            SetId::Logged.of_family(family),
+            limits::lines(),
+        );
         chain.rule(format!(
             "update @{logged} {{ {saddr} . meta priority limit rate over {limit} }} meta priority set 0:0 return"
         ));
@@ -226,12 +230,12 @@ fn grant(
     let rights = rights.join(", ");
     let single = if once { ", one connection each" } else { "" };
     chain.comment = vec![format!("Grants {rights}{single}.")];
-    let granted = if once { Kept::Once } else { Kept::Grants };
+    let granted = if once { SetId::Once } else { SetId::Grants };
     for family in Family::BOTH {
         let prefix = family.prefix_of(policy.grant);
         let (opened, grants) = (
-            set_name(Kept::Opened, family, prefix),
-            set_name(granted, family, prefix),
+            SetId::Opened.of_family(family),
+            granted.of_network(family, prefix),
         );
         let saddr = family.saddr();
         let source = source(policy.grant, family);
@@ -242,7 +246,10 @@ fn grant(
                 let lasting = time(opening.open_for);
                 // A new grant may be claimed anew.
                 let unclaimed = match once {
-                    true => format!("delete @{} {{ {source} . {door} }} ", claim_name(family)),
+                    true => format!(
+                        "delete @{} {{ {source} . {door} }} ",
+                        SetId::Claim.of_family(family)
+                    ),
                     false => String::new(),
                 };
                 format!(

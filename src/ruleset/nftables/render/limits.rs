@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::per_source;
 use crate::policy::{Opening, Policy};
 use crate::ruleset::Family;
+use crate::ruleset::nftables::LINES_FOR;
+use crate::ruleset::nftables::SetId::Crowd;
 use crate::ruleset::nftables::script::Chain;
 
 /// As a rule takes it: a rate, and how many at once.
@@ -47,22 +49,7 @@ pub(super) fn lines() -> Limit {
     }
 }
 
-const LINES: u32 = 10;
-
-/// After such a rest there may be as many lines as at first.
-pub(super) const LINES_FOR: Duration = Duration::from_secs(LINES as u64);
-
-/// The name of the set that counts what each IPv6 network was granted.
-pub(super) const CROWD: &str = "crowd";
-
-/// How long that set remembers: as long as any grant may last.
-pub(super) fn crowd_for(policy: &Policy) -> Duration {
-    let openings = policy.keys.iter().flat_map(|key| &key.opens);
-    openings
-        .map(|opening| opening.open_for)
-        .max()
-        .unwrap_or_default()
-}
+const LINES: u32 = LINES_FOR.as_secs() as u32;
 
 /// The rule that grants nothing to an IPv6 network that holds its share already: by each key two of 256 parts of
 /// the room, counted as grants given in the time that one lasts.
@@ -82,7 +69,7 @@ pub(super) fn no_more_than_a_share(
     };
     let source = per_source(Family::V6);
     chain.rule(format!(
-        "update @{CROWD} {{ {source} . meta priority limit rate over {limit} }} {otherwise}"
+        "update @{Crowd} {{ {source} . meta priority limit rate over {limit} }} {otherwise}"
     ));
 }
 

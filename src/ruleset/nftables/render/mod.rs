@@ -20,10 +20,6 @@ use chains::{
     arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
-use sets::{
-    arrivals, burnt, claim, crowd, heard, kept_sets, logged, once_sets, ports, progress, revoked,
-    steady, steps, terms,
-};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
@@ -90,38 +86,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
             }
         }
     }
-    let mut sets = kept_sets(policy);
-    if token_port.is_some() {
-        sets.extend(tokens::sets(policy));
-    }
-    if policy.has_scratch() {
-        sets.extend(burnt());
-    }
-    if policy.fleet.is_some() {
-        sets.extend(revoked());
-        sets.push(terms(policy));
-    }
-    sets.extend(progress(policy));
-    sets.extend(steady(policy));
-    if !policy.keys.is_empty() {
-        sets.push(crowd(policy));
-        if policy.log == Log::Kernel {
-            sets.extend(logged(policy));
-        }
-    }
-    if policy.has_once() {
-        sets.extend(claim(policy));
-        sets.extend(once_sets(policy));
-    }
-    sets.extend([
-        heard(policy, automaton),
-        ports(policy),
-        steps(policy, automaton),
-        arrivals(policy, automaton),
-    ]);
     Script {
         header: header(policy),
-        sets,
+        sets: sets::sets(policy, automaton),
         counters: counters(policy),
         chains,
     }

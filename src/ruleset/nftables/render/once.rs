@@ -6,13 +6,12 @@
 //! gives up at the input hook, where doors are asked once more.
 
 use super::chains::{NO_SYN, guarded};
-use super::sets::{claim_name, passed_name, repeats_name};
 use super::source;
 use crate::knock::{Knock, Protocol};
 use crate::policy::Policy;
 use crate::ruleset::Family;
+use crate::ruleset::nftables::SetId;
 use crate::ruleset::nftables::script::Chain;
-use crate::ruleset::nftables::{Kept, set_name};
 
 /// How long a connection that used up its grant may repeat its first packet: the third repeat of
 /// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
@@ -25,14 +24,14 @@ const REPEATS: &str = "limit rate 1/hour burst 3 packets";
 pub(super) fn grants(chain: &mut Chain, policy: &Policy) {
     chain.note("Grants for one connection: the first packet, again; or the first to claim it.");
     for family in Family::BOTH {
-        let (flow, admitted) = (flow(family), admitted_name(family));
+        let (flow, admitted) = (flow(family), SetId::Admitted.of_family(family));
         chain.rule(format!("{flow} @{admitted} goto again"));
     }
     for family in Family::BOTH {
         let prefix = family.prefix_of(policy.grant);
         let grant = format!("{} . meta priority", source(policy.grant, family));
-        let once = set_name(Kept::Once, family, prefix);
-        let claim = claim_name(family);
+        let once = SetId::Once.of_network(family, prefix);
+        let claim = SetId::Claim.of_family(family);
         chain.rule(format!(
             "{grant} @{once} update @{claim} {{ {grant} limit rate 1/hour burst 1 packets }} \
              delete @{once} {{ {grant} }} goto admit"
@@ -49,7 +48,7 @@ pub(super) fn chains() -> Vec<Chain> {
     again.note("A flow of UDP is the same flow until its first answer.");
     again.rule("meta l4proto udp goto pass");
     for family in Family::BOTH {
-        let (flow, repeats) = (flow(family), repeats_name(family));
+        let (flow, repeats) = (flow(family), SetId::Repeats.of_family(family));
         again.rule(format!("add @{repeats} {{ {flow} {REPEATS} }} goto pass"));
     }
     again.rule("goto shut");
@@ -59,8 +58,8 @@ pub(super) fn chains() -> Vec<Chain> {
         &["The first packet of the one connection: remembered, in case it has to come again."],
     );
     for family in Family::BOTH {
-        let (flow, admitted) = (flow(family), admitted_name(family));
-        let repeats = repeats_name(family);
+        let (flow, admitted) = (flow(family), SetId::Admitted.of_family(family));
+        let repeats = SetId::Repeats.of_family(family);
         admit.rule(format!(
             "update @{admitted} {{ {flow} timeout {ADMITTED} }} delete @{repeats} {{ {flow} }}"
         ));
@@ -72,7 +71,7 @@ pub(super) fn chains() -> Vec<Chain> {
         &["Let in by a grant for one connection: the input hook asks no more."],
     );
     for family in Family::BOTH {
-        let (flow, passed) = (flow(family), passed_name(family));
+        let (flow, passed) = (flow(family), SetId::Passed.of_family(family));
         pass.rule(format!("update @{passed} {{ {flow} }}"));
     }
     pass.rule("goto leave");
@@ -82,7 +81,11 @@ pub(super) fn chains() -> Vec<Chain> {
         &["The connection has begun, or was given up: its first packet comes no more."],
     );
     for family in Family::BOTH {
-        let (flow, admitted, passed) = (flow(family), admitted_name(family), passed_name(family));
+        let (flow, admitted, passed) = (
+            flow(family),
+            SetId::Admitted.of_family(family),
+            SetId::Passed.of_family(family),
+        );
         begun.rule(format!(
             "delete @{admitted} {{ {flow} }} delete @{passed} {{ {flow} }}"
         ));
@@ -104,7 +107,7 @@ pub(super) fn passed_before(chain: &mut Chain, policy: &Policy) {
     if policy.has_once() {
         let arriving = guarded(&policy.interfaces);
         for family in Family::BOTH {
-            let (flow, passed) = (flow(family), passed_name(family));
+            let (flow, passed) = (flow(family), SetId::Passed.of_family(family));
             chain.rule(format!(
                 "{arriving} {flow} @{passed} delete @{passed} {{ {flow} }} accept"
             ));
@@ -128,8 +131,4 @@ fn ports(policy: &Policy) -> Vec<String> {
 fn flow(family: Family) -> String {
     let (saddr, daddr) = (family.saddr(), family.daddr());
     format!("{saddr} . {daddr} . meta l4proto . th sport . th dport")
-}
-
-fn admitted_name(family: Family) -> String {
-    set_name(Kept::Admitted, family, family.longest_prefix())
 }
