@@ -484,7 +484,7 @@ fn read(path: &Path) -> Result<String, EnrolError> {
 
 /// Puts a new text in the place of a file's, with its owner and mode. After a power cut there is the one
 /// or the other.
-fn replace(path: &Path, text: &str) -> Result<(), String> {
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
     // What a link points to is replaced, not the link.
     let path = path.canonicalize().map_err(failed)?;

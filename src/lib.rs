@@ -43,6 +43,8 @@ pub mod enrol;
 #[cfg(feature = "server")]
 pub mod firewall;
 #[cfg(feature = "server")]
+pub mod first;
+#[cfg(feature = "server")]
 pub mod fleet;
 #[cfg(feature = "server")]
 pub mod lab;

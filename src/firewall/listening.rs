@@ -71,6 +71,33 @@ fn is_loopback(address: &str) -> bool {
 /// Programs that listen for all others: what they listen at is not one service.
 const FOR_OTHERS: [&str; 4] = ["systemd", "init", "inetd", "xinetd"];
 
+/// A TCP port that other hosts reach, and the name of the program behind it, as far as that may be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub port: Knock,
+    pub program: Option<String>,
+}
+
+/// The TCP ports that other hosts reach, by number.
+pub fn services() -> Vec<Service> {
+    let mut found: Vec<Listener> = listeners();
+    found.retain(|listener| !listener.loopback && listener.port.protocol == Protocol::Tcp);
+    let sockets = found.iter().filter_map(|l| Some((l.socket?, l.port)));
+    let programs = holders(&sockets.collect());
+    let ports: BTreeSet<Knock> = found.iter().map(|listener| listener.port).collect();
+    let named = |port: Knock| {
+        let mut behind = programs
+            .iter()
+            .filter(|program| program.ports.contains(&port));
+        behind.next().map(|program| program.name.clone())
+    };
+    let service = |port| Service {
+        port,
+        program: named(port),
+    };
+    ports.into_iter().map(service).collect()
+}
+
 /// The programs that listen at more than one port for others than this host. Of those that may not be looked at, nothing
 /// is known.
 fn programs(listeners: &[Listener]) -> Vec<Program> {
@@ -83,6 +110,13 @@ fn programs(listeners: &[Listener]) -> Vec<Program> {
     let lasts = |port: Knock| port.protocol == Protocol::Tcp || !passing.contains(&port.port.get());
     let outside = listeners.iter().filter(|l| !l.loopback && lasts(l.port));
     let sockets: HashMap<u64, Knock> = outside.filter_map(|l| Some((l.socket?, l.port))).collect();
+    let mut found = holders(&sockets);
+    found.retain(|program| program.ports.len() > 1);
+    found
+}
+
+/// The programs that have one of these sockets open, each with the ports of its sockets.
+fn holders(sockets: &HashMap<u64, Knock>) -> Vec<Program> {
     let mut found: Vec<Program> = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let path = process.path();
@@ -99,7 +133,7 @@ fn programs(listeners: &[Listener]) -> Vec<Program> {
             .filter_map(number)
             .filter_map(|number| sockets.get(&number).copied())
             .collect();
-        if ports.len() < 2 {
+        if ports.is_empty() {
             continue;
         }
         let name = fs::read_to_string(path.join("comm")).unwrap_or_default();

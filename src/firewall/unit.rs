@@ -20,6 +20,12 @@ pub fn is_enabled() -> bool {
     is_enabled_in(&DIRECTORIES.map(Path::new))
 }
 
+/// Returns whether the unit is installed.
+pub fn is_there() -> bool {
+    let files = DIRECTORIES.map(|directory| Path::new(directory).join(UNIT));
+    files.iter().any(|file| file.exists())
+}
+
 fn is_enabled_in(directories: &[&Path]) -> bool {
     let nowhere = Path::new("/dev/null");
     let masks = |directory: &&Path| {

@@ -78,6 +78,30 @@ pub fn add_key(
     Ok(as_before(text, rest))
 }
 
+/// Writes comments above a key, and above the port for tokens where the text has one. Each is whole lines that begin
+/// with `#`.
+///
+/// # Errors
+/// A sentence, when the text is not TOML or has no such key.
+pub fn add_comments(
+    text: &str,
+    name: &Name,
+    above_key: &str,
+    above_token_port: &str,
+) -> Result<String, String> {
+    let mut document = parse(text)?;
+    if let Some(mut port) = document.key_mut("token_port") {
+        let above = format!("\n{above_token_port}");
+        port.leaf_decor_mut().set_prefix(above);
+    }
+    let keys = document.get_mut("key").and_then(Item::as_table_like_mut);
+    let key = keys.and_then(|keys| keys.get_mut(name.as_str()));
+    let key = key.and_then(Item::as_table_mut);
+    let key = key.ok_or_else(|| format!("there is no key `{name}`"))?;
+    key.decor_mut().set_prefix(format!("\n{above_key}"));
+    Ok(document.to_string())
+}
+
 /// Returns whether a text has a key of this name; not if it is not TOML.
 pub fn has_key(text: &str, name: &Name) -> bool {
     let document = parse(text).ok();

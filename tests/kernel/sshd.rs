@@ -14,6 +14,10 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn on(world: &World) -> Sshd {
+        Sshd::at(world, 22)
+    }
+
+    pub fn at(world: &World, port: u16) -> Sshd {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
         for name in ["host", "user"] {
@@ -22,7 +26,7 @@ impl Sshd {
             assert!(world.client(&command).succeeded());
         }
         let config = format!(
-            "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\nPort 22\n\
+            "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\nPort {port}\n\
              PasswordAuthentication no\nSubsystem sftp internal-sftp\n",
             file("host"),
             file("user.pub"),
@@ -36,7 +40,7 @@ impl Sshd {
         );
         let running = start(&world.lab.server, &["sh", "-c", &sshd]);
         world.until("sshd listens", || {
-            let listening = world.server(&["ss", "-Hltn", "sport = :22"]);
+            let listening = world.server(&["ss", "-Hltn", &format!("sport = :{port}")]);
             !listening.is_empty()
         });
         Sshd {

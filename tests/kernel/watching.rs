@@ -1,18 +1,17 @@
 //! `toctoc watch` and `toctoc log`: what is seen of real knocks, in lines, by programs, and on a screen.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use toctoc::lab::{CLIENT, STRANGER};
 
+use crate::terminal::Terminal;
 use crate::world::{PATIENCE, Running, SEQUENCE, World, YVES};
 
 /// `toctoc` on the server, line by line.
@@ -364,7 +363,7 @@ os.wait()
 /// The view as a person sees it, on a terminal of 90 by 24.
 fn the_screen_shows_who_is_in() {
     let world = World::with(&format!("open_for = \"90s\"\n{YVES}"));
-    let mut screen = Screen::of(&world);
+    let mut screen = screen(&world);
     screen.until("the door", |text| {
         text.contains("22/tcp") && text.contains("closed")
     });
@@ -390,87 +389,23 @@ fn the_screen_shows_who_is_in() {
     world.yes(&["close"]);
     screen.until("the end", |text| text.contains("ssh closed to 192.0.2.7"));
     screen.press(b"q");
-    assert!(screen.ends());
+    assert!(ends(&mut screen));
 }
 
 /// `toctoc watch` on a terminal of its own.
-struct Screen {
-    terminal: File,
-    screen: Receiver<Vec<u8>>,
-    parser: vt100::Parser,
-    running: Running,
+fn screen(world: &World) -> Terminal {
+    let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
+    command.args(["watch", "--every", "300ms"]);
+    if !world.is_nftables() {
+        command.args(["--backend", "iptables"]);
+    }
+    command.arg(world.path());
+    Terminal::of(&world.lab.server, command, 24, 90)
 }
 
-impl Screen {
-    fn of(world: &World) -> Screen {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 90,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&terminal, size).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let side = || {
-            let name = name.to_str().unwrap();
-            File::options().read(true).write(true).open(name).unwrap()
-        };
-        let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
-        command.args(["watch", "--every", "300ms"]);
-        if !world.is_nftables() {
-            command.args(["--backend", "iptables"]);
-        }
-        command.arg(world.path());
-        command.stdin(side()).stdout(side()).stderr(side());
-        let child = world.lab.server.inside(|| command.spawn().unwrap());
-        let terminal = File::from(terminal);
-        let mut reader = terminal.try_clone().unwrap();
-        let (sender, screen) = channel();
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = reader.read(&mut bytes) {
-                if sender.send(bytes[..read].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Screen {
-            terminal,
-            screen,
-            parser: vt100::Parser::new(24, 90, 0),
-            running: Running(child.unwrap()),
-        }
-    }
-
-    /// What is on the screen as soon as this holds for it.
-    fn until(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
-        loop {
-            let shown = self.parser.screen().contents();
-            if holds(&shown) {
-                return shown;
-            }
-            match self.screen.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.parser.process(&bytes),
-                Err(_) => panic!("not on the screen: {what}\n{shown}"),
-            }
-        }
-    }
-
-    fn press(&mut self, keys: &[u8]) {
-        self.terminal.write_all(keys).unwrap();
-    }
-
-    /// Returns whether it ends well, and gives the screen back.
-    fn ends(&mut self) -> bool {
-        let ended = self.running.0.wait().unwrap().success();
-        while let Ok(bytes) = self.screen.recv_timeout(Duration::from_millis(300)) {
-            self.parser.process(&bytes);
-        }
-        ended && !self.parser.screen().alternate_screen()
-    }
+/// Returns whether it ends well, and gives the screen back.
+fn ends(screen: &mut Terminal) -> bool {
+    screen.ended() == Some(0) && !screen.parser.screen().alternate_screen()
 }
 
 on_every_firewall!(

@@ -8,6 +8,7 @@ use clap::Args;
 use super::duration::between;
 use super::refill::{OF_THE_PAST, refilled};
 use super::status::everything_else;
+use super::trial::begin;
 use super::{
     Answer, PolicyPath, complain, could_not_read, count, now, policy_and_origin, report,
     warn_of_readers,
@@ -19,8 +20,7 @@ use crate::firewall::preview::{Running, preview};
 use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
 use crate::firewall::status::Guard;
 use crate::firewall::tokens::{clocks, used_up};
-use crate::firewall::watchdog::{arm, disarm};
-use crate::firewall::{Failure, Firewall, Left, list_size, trial};
+use crate::firewall::{Failure, Firewall, Left, list_size};
 use crate::knock::{Knock, Protocol, display_source};
 use crate::policy::differences::differences;
 use crate::policy::writers::others_can_change;
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Arguments {
 /// The shortest and the longest trial.
 const TRIAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(24 * 3600)];
 
-fn trial_time(text: &str) -> Result<Duration, String> {
+pub(super) fn trial_time(text: &str) -> Result<Duration, String> {
     between(text, TRIAL[0], TRIAL[1])
 }
 
@@ -84,33 +84,14 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
         }
         return Ok(applied(firewall, path, &policy, origin, None)?.max(entered()));
     };
-    let id = getrandom::u64().map_err(|error| {
-        complain(&format!("no random numbers: {error}"));
-        unchanged(Answer::CouldNot)
-    })?;
-    let watchdog = arm(&firewall.state, id, lasting).map_err(failed)?;
-    let begun = trial::begin(firewall, &policy, origin, id, lasting, clocks());
-    let (applied, back) = begun.map_err(|failure| {
-        let record = firewall.record().ok();
-        let needed = record.and_then(|record| record.trial).is_some();
-        if failure.left == Left::Unchanged && !needed {
-            disarm(id);
-        }
-        failed(failure)
-    })?;
-    drop(watchdog);
-    let answer = said(path, &policy, &applied).max(entered());
-    let to = match &back {
-        Some(origin) if origin.is_at(&path.path) => "the policy as it was before".to_string(),
-        Some(origin) => origin.path.display().to_string(),
-        None => "no rules of ours, and open doors".to_string(),
-    };
+    let begun = begin(firewall, path, &policy, origin, lasting);
+    let (answer, to) = begun.map_err(|not| not.answer)?;
     let lasting = show(lasting);
     report(&format!(
         "on trial: in {lasting} it goes back to {to}\n\
          try a new connection, and if it works: toctoc confirm\n"
     ));
-    Ok(answer)
+    Ok(answer.max(entered()))
 }
 
 /// Says what an apply would change.
@@ -389,7 +370,7 @@ pub(super) fn way_back(firewall: &Firewall, policy: &Policy) -> Result<(), Strin
 }
 
 /// Says what was applied.
-fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
+pub(super) fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
     let mut text = format!("applied {}\n", path.path.display());
     if let Some(before) = applied.moved_from {
         let (from, to) = (before.name(), policy.backend.name());

@@ -147,7 +147,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
 }
 
-fn tell(rehearsed: &Rehearsed) {
+pub(super) fn tell(rehearsed: &Rehearsed) {
     for what in &rehearsed.left_out {
         say(&format!("not rehearsed: {what}\n"));
     }
@@ -155,15 +155,16 @@ fn tell(rehearsed: &Rehearsed) {
         complain(&format!("rehearsal: {what}"));
     }
     if rehearsed.wrong.is_empty() {
+        let whose = if rehearsed.keys == 1 { "its" } else { "their" };
         say(&format!(
-            "rehearsed: all doors are shut, and {} opened exactly what the policy says, {}\n",
+            "rehearsed: all doors are shut; {} opened exactly {whose} doors, {}\n",
             count(rehearsed.keys, "key"),
             count(rehearsed.opened, "time")
         ));
     }
 }
 
-fn not_rehearsed(stopped: &Stopped) -> String {
+pub(super) fn not_rehearsed(stopped: &Stopped) -> String {
     match stopped {
         Stopped::Lab(error) => {
             let hint = match error.kind() {

@@ -12,6 +12,7 @@ use super::qr::{code, show_in_terminal};
 use super::{
     Answer, PolicyPath, complain, could_not_read, count, host, policy, revoke, say, trusted,
 };
+use crate::client::Profile;
 use crate::client::profile::{Way, is_host};
 use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key};
 use crate::firewall::Firewall;
@@ -83,7 +84,7 @@ pub(super) fn name(text: &str) -> Result<Name, String> {
     })
 }
 
-fn server(text: &str) -> Result<String, String> {
+pub(super) fn server(text: &str) -> Result<String, String> {
     match is_host(text) {
         true => Ok(text.to_string()),
         false => Err(format!(
@@ -92,7 +93,7 @@ fn server(text: &str) -> Result<String, String> {
     }
 }
 
-fn length(text: &str) -> Result<usize, String> {
+pub(super) fn length(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|length| (3..=LONGEST_SEQUENCE).contains(length))
@@ -158,10 +159,7 @@ fn make(new: &New) -> Answer {
         Ok(made) => made,
         Err(error) => return failed(error),
     };
-    if let Some(Way::Token(secret, _)) = made.profile.as_ref().map(|profile| &profile.way) {
-        // Without it, the first tokens open two minutes later: `apply` says so.
-        let _ = note_new(&Firewall::default().state, secret, clocks());
-    }
+    tokens_open_at_once(made.profile.as_ref());
     let with = match &made.secret {
         Some(secret) => format!("tokens; the secret is in {}", secret.display()),
         None if !made.scratch.is_empty() => count(made.scratch.len(), "scratch sequence"),
@@ -240,11 +238,19 @@ fn make(new: &New) -> Answer {
     }
 }
 
+/// Notes the secret of a new key of tokens: none was spent yet.
+pub(super) fn tokens_open_at_once(profile: Option<&Profile>) {
+    if let Some(Way::Token(secret, _)) = profile.map(|profile| &profile.way) {
+        // Without it, the first tokens open two minutes later: `apply` says so.
+        let _ = note_new(&Firewall::default().state, secret, clocks());
+    }
+}
+
 /// This host's own name, if clients can look it up.
 ///
 /// # Errors
 /// A sentence, when they cannot.
-fn own_name() -> Result<String, String> {
+pub(super) fn own_name() -> Result<String, String> {
     let name = rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -10,6 +10,7 @@ mod explain;
 mod fleet;
 mod heal;
 mod import;
+mod init;
 mod key;
 mod log;
 mod own_namespace;
@@ -33,6 +34,8 @@ use policy_path::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// Make the first door of this host: a few questions, then a policy on trial.
+    Init(init::Arguments),
     /// Check a policy file, and warn of what is not wise.
     Check(check::Arguments),
     /// Print the ruleset of a policy.
@@ -80,6 +83,7 @@ pub(super) fn without() -> Command {
 
 pub(super) fn run(command: &Command) -> Answer {
     match command {
+        Command::Init(arguments) => init::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Render(arguments) => render::run(arguments),
         Command::Draw(arguments) => draw::run(arguments),

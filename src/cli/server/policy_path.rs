@@ -113,9 +113,9 @@ fn no_policy(path: &Path) -> String {
     let example = EXAMPLES.iter().find(|example| Path::new(example).exists());
     let example = example.unwrap_or(&EXAMPLES[0]);
     format!(
-        "{shown} cannot be read: No such file is there\nan example to begin with is {example}; every setting is in `man \
-         toctoc-policy`\nnext: write {shown} (0600), `toctoc key new` for a key, `toctoc check`, then `toctoc apply \
-         --confirm 2m`"
+        "{shown} cannot be read: No such file is there\nnext: `toctoc init` asks a few questions and makes one, on \
+         trial\nby hand: write {shown} (0600) as in {example} (every setting: `man toctoc-policy`), `toctoc key new` \
+         for a key, `toctoc check`, then `toctoc apply --confirm 2m`"
     )
 }
 

@@ -1,16 +1,64 @@
-//! `toctoc confirm` and `toctoc rollback`
+//! A policy on trial: `toctoc confirm`, `toctoc rollback`, and the beginning that `apply` and `init` share
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::{Answer, POLICY, complain, count, own_namespace, reported};
+use super::apply::said;
+use super::{Answer, POLICY, PolicyPath, complain, count, own_namespace, reported};
 use crate::firewall::record::{Origin, Record};
 use crate::firewall::tokens::clocks;
-use crate::firewall::trial::{Back, Confirmed, confirm, roll_back};
-use crate::firewall::watchdog::{disarm, end_trial};
-use crate::firewall::{Failure, Firewall};
+use crate::firewall::trial::{self, Back, Confirmed, confirm, roll_back};
+use crate::firewall::watchdog::{arm, disarm, end_trial};
+use crate::firewall::{Failure, Firewall, Left};
+use crate::policy::Policy;
 use crate::policy::load::{LoadError, read_text};
+
+/// No trial has begun. What there is to say was said.
+pub(super) struct NoTrial {
+    pub answer: Answer,
+    /// The state the firewall was left in.
+    pub left: Left,
+}
+
+impl From<Failure> for NoTrial {
+    fn from(failure: Failure) -> NoTrial {
+        NoTrial {
+            answer: failed(&failure),
+            left: failure.left,
+        }
+    }
+}
+
+/// Puts a policy on trial, and says what was applied. Returns the answer, and in words what it goes back to.
+pub(super) fn begin(
+    firewall: &Firewall,
+    path: &PolicyPath,
+    policy: &Policy,
+    origin: Origin,
+    lasting: Duration,
+) -> Result<(Answer, String), NoTrial> {
+    let id = getrandom::u64()
+        .map_err(|error| Failure::unchanged(format!("no random numbers: {error}")))?;
+    let watchdog = arm(&firewall.state, id, lasting)?;
+    let begun = trial::begin(firewall, policy, origin, id, lasting, clocks());
+    let (applied, back) = begun.inspect_err(|failure| {
+        let record = firewall.record().ok();
+        let needed = record.and_then(|record| record.trial).is_some();
+        if failure.left == Left::Unchanged && !needed {
+            disarm(id);
+        }
+    })?;
+    drop(watchdog);
+    let answer = said(path, policy, &applied);
+    let to = match &back {
+        Some(origin) if origin.is_at(&path.path) => "the policy as it was before".to_string(),
+        Some(origin) => origin.path.display().to_string(),
+        None => "a firewall without toctoc, with open doors".to_string(),
+    };
+    Ok((answer, to))
+}
 
 #[derive(Args)]
 pub(in crate::cli) struct Rollback {

@@ -1,0 +1,223 @@
+//! `toctoc init`: the first door of a host. All questions come before the first file.
+
+mod questions;
+mod words;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::apply::trial_time;
+use super::check::{not_rehearsed, tell};
+use super::key::{length, name, server, tokens_open_at_once};
+use super::trial::begin;
+use super::{
+    Answer, PolicyPath, complain, could_not_read, host, now, own_namespace, policy_and_origin, say,
+};
+use crate::cli::knock::knock;
+use crate::enrol::{EnrolError, Kind};
+use crate::firewall::caller::connection;
+use crate::firewall::listening::{services, surroundings};
+use crate::firewall::others::Others;
+use crate::firewall::{Firewall, Left};
+use crate::first::{Files, First, write};
+use crate::knock::Knock;
+use crate::policy::diagnostic::Style;
+use crate::policy::load::load_and_lint;
+use crate::policy::{Backend, Name, Policy};
+use crate::rehearsal::{Stopped, rehearse};
+
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    policy: PolicyPath,
+    /// The port to hide, as 22 or 51820/udp; several with commas [default: those of the ssh server].
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = knock)]
+    door: Vec<Knock>,
+    /// For whom: the name of a person or a device [default: your user name].
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    key: Option<Name>,
+    /// How clients reach this host [default: the address that your ssh connection came to].
+    #[arg(long, value_name = "HOST", value_parser = server)]
+    host: Option<String>,
+    /// The key opens with tokens, each good once.
+    #[arg(long, conflicts_with = "sequence")]
+    token: bool,
+    /// The key opens with a sequence of so many random ports [default: 5].
+    #[arg(long, value_name = "N", value_parser = length)]
+    sequence: Option<usize>,
+    /// How long the trial lasts.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = trial_time)]
+    confirm: Duration,
+    /// Ask nothing: take the options that are given, and what is proposed for the others.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The knocks of a sequence, unless somebody wants another number.
+const KNOCKS: usize = 5;
+
+/// What the answers come to.
+struct Plan {
+    door: String,
+    ports: Vec<Knock>,
+    key: Name,
+    server: String,
+    kind: Kind,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Answer {
+    done(arguments).unwrap_or_else(|answer| {
+        complain("nothing was changed: no file, and nothing in the running firewall");
+        answer
+    })
+}
+
+/// The error is for a host on which nothing was changed.
+fn done(arguments: &Arguments) -> Result<Answer, Answer> {
+    let path = &arguments.policy.path;
+    possible(arguments).map_err(|why| {
+        complain(&why);
+        Answer::CouldNot
+    })?;
+    let (services, connection) = (services(), connection());
+    let plan = questions::plan(arguments, &services, connection)?;
+    let first = First {
+        path,
+        door: &plan.door,
+        ports: &plan.ports,
+        backend: arguments.policy.backend,
+        key: &plan.key,
+        kind: plan.kind,
+        server: &plan.server,
+    };
+    let files = write(&first, &host(&arguments.policy, None)).map_err(|error| match error {
+        EnrolError::Failed(message) => {
+            complain(&message);
+            Answer::CouldNot
+        }
+        EnrolError::Policy(error) => could_not_read(error),
+    })?;
+    say(&format!(
+        "wrote {}\nwrote {}\n",
+        path.display(),
+        files.profile.display()
+    ));
+    match on_trial(arguments, &files) {
+        Ok((answer, to)) => {
+            say(&words::next(arguments, &plan, &files, &to));
+            Ok(answer)
+        }
+        Err(NotDone::Unchanged(answer)) => match files.remove() {
+            Ok(()) => Err(answer),
+            Err(why) => {
+                complain(&format!("{why}\nthe running firewall was not changed"));
+                Ok(answer)
+            }
+        },
+        Err(NotDone::Changed(answer)) => {
+            complain(&format!(
+                "the files stay: {} and {}\nnext: `toctoc status` shows the state, `toctoc rollback` goes back",
+                path.display(),
+                files.profile.display()
+            ));
+            Ok(answer)
+        }
+    }
+}
+
+/// Refuses what cannot come to a good end, before anything is asked.
+fn possible(arguments: &Arguments) -> Result<(), String> {
+    let path = &arguments.policy.path;
+    if path == Path::new("-") {
+        return Err("init writes a file: name one, or none for the usual one".to_string());
+    }
+    if arguments.token && arguments.policy.backend == Some(Backend::Iptables) {
+        return Err(
+            "tokens need nftables: leave out `--token`, or `--backend iptables`".to_string(),
+        );
+    }
+    if path.symlink_metadata().is_ok() {
+        let shown = path.display();
+        return Err(format!(
+            "{shown} is there already, and init overwrites nothing\n\
+             next: `toctoc check` and `toctoc apply --confirm 10m` try it; `toctoc key new NAME` adds a key\n\
+             to begin anew: mv {shown} {shown}.old"
+        ));
+    }
+    if !own_namespace::is_root() {
+        return Err("init needs root (try with sudo)".to_string());
+    }
+    let has_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    if !arguments.yes && !has_terminal {
+        return Err(
+            "init asks questions, and there is no terminal\nnext: answer with options: `toctoc init --yes --door 22 \
+             --key NAME --host HOST`"
+                .to_string(),
+        );
+    }
+    Ok(())
+}
+
+/// Why no trial has begun. What there is to say was said.
+enum NotDone {
+    /// The running firewall is as it was.
+    Unchanged(Answer),
+    Changed(Answer),
+}
+
+/// Checks, rehearses and applies what was written. Returns the answer, and in words what a trial that is not
+/// confirmed goes back to.
+fn on_trial(arguments: &Arguments, files: &Files) -> Result<(Answer, String), NotDone> {
+    let path = &arguments.policy;
+    tokens_open_at_once(files.key.profile.as_ref());
+    let (policy, origin) = policy_and_origin(path).map_err(NotDone::Unchanged)?;
+    warn(path).map_err(NotDone::Unchanged)?;
+    rehearsed(&policy).map_err(NotDone::Unchanged)?;
+    let begun = begin(
+        &Firewall::default(),
+        path,
+        &policy,
+        origin,
+        arguments.confirm,
+    );
+    begun.map_err(|not| match not.left {
+        Left::Unchanged => NotDone::Unchanged(not.answer),
+        _ => NotDone::Changed(not.answer),
+    })
+}
+
+/// Says what is allowed and not wise.
+fn warn(path: &PolicyPath) -> Result<(), Answer> {
+    let around = surroundings(now(), &Others::read());
+    let linted = load_and_lint(&path.path, &host(path, None), &around);
+    let (_, warnings) = linted.map_err(could_not_read)?;
+    if !warnings.diagnostics().is_empty() {
+        let shown = warnings.render(Style::Coloured);
+        let _ = writeln!(anstream::stderr(), "{shown}");
+    }
+    Ok(())
+}
+
+/// Tries every key at every door elsewhere. Where there are no namespaces to be had, the trial has to do.
+fn rehearsed(policy: &Policy) -> Result<(), Answer> {
+    match rehearse(policy, now()) {
+        Ok(rehearsed) => {
+            tell(&rehearsed);
+            match rehearsed.wrong.is_empty() {
+                true => Ok(()),
+                false => Err(Answer::No),
+            }
+        }
+        Err(stopped @ Stopped::Lab(_)) => {
+            complain(&not_rehearsed(&stopped));
+            Ok(())
+        }
+        Err(stopped @ Stopped::Refused(_)) => {
+            complain(&not_rehearsed(&stopped));
+            Err(Answer::CouldNot)
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The questions of `toctoc init`. Nothing is written before the last one is answered.
+
+use std::env;
+use std::io::{self, BufRead};
+
+use super::super::key::{length, name, own_name, server};
+use super::super::{Answer, complain, say};
+use super::{Arguments, KNOCKS, Plan};
+use crate::cli::knock::knock;
+use crate::enrol::Kind;
+use crate::firewall::caller::Connection;
+use crate::firewall::listening::Service;
+use crate::first::{door, door_name, is_private};
+use crate::knock::Knock;
+use crate::policy::{Backend, Name, show};
+
+/// More services than this are counted.
+const SHOWN: usize = 12;
+
+/// Asks for what the options do not say.
+pub(super) fn plan(
+    arguments: &Arguments,
+    services: &[Service],
+    connection: Option<Connection>,
+) -> Result<Plan, Answer> {
+    if !arguments.yes {
+        say(
+            "The first door of this host. Enter takes the answer in [brackets].\n\
+             Nothing is written before the last question; Ctrl-C ends this.\n",
+        );
+    }
+    let ports = match arguments.door.as_slice() {
+        [] => ports(arguments, services, connection)?,
+        given => given.to_vec(),
+    };
+    let key = match &arguments.key {
+        Some(key) => key.clone(),
+        None => key(arguments)?,
+    };
+    let host = match &arguments.host {
+        Some(host) => host.clone(),
+        None => host(arguments, connection)?,
+    };
+    let plan = Plan {
+        door: door_name(services, &ports, connection),
+        ports,
+        key,
+        server: host,
+        kind: kind(arguments)?,
+    };
+    if !arguments.yes {
+        consent(arguments, &plan)?;
+    }
+    Ok(plan)
+}
+
+fn ports(
+    arguments: &Arguments,
+    services: &[Service],
+    connection: Option<Connection>,
+) -> Result<Vec<Knock>, Answer> {
+    let proposal = door(services, connection);
+    if arguments.yes {
+        return proposal.ok_or_else(|| missing("which port to hide is not clear", "--door PORT"));
+    }
+    say(&reachable(services, connection));
+    let proposal = proposal.map(|ports| listed(&ports));
+    ask(
+        "\nWhich port shall be hidden? (Several: 22,2222)",
+        proposal.as_deref(),
+        |text| text.split(',').map(|port| knock(port.trim())).collect(),
+    )
+}
+
+/// "  22/tcp     sshd     your own connection comes in here"
+fn reachable(services: &[Service], connection: Option<Connection>) -> String {
+    if services.is_empty() {
+        return "\nNo program on this host can be reached from outside over TCP.\n".to_string();
+    }
+    let mut text = "\nPorts on this host that other hosts reach:\n".to_string();
+    for service in services.iter().take(SHOWN) {
+        let port = service.port.to_string();
+        let program = service.program.as_deref().unwrap_or("(not known)");
+        let own = connection.is_some_and(|there| there.to.port() == service.port.port.get());
+        let own = if own { "you are connected here" } else { "" };
+        let line = format!("  {port:<10} {program:<16} {own}");
+        text += &format!("{}\n", line.trim_end());
+    }
+    if services.len() > SHOWN {
+        text += &format!("  and {} more\n", services.len() - SHOWN);
+    }
+    text
+}
+
+fn key(arguments: &Arguments) -> Result<Name, Answer> {
+    // Who has become root by sudo, or is called otherwise.
+    let users = ["SUDO_USER", "LOGNAME", "USER"].map(|variable| env::var(variable).ok());
+    let mut users = users.into_iter().flatten().filter(|user| user != "root");
+    let user = users.find_map(|user| Name::new(&user));
+    let proposal = user.map_or("admin".to_string(), |user| user.to_string());
+    match arguments.yes {
+        true => name(&proposal).map_err(|why| missing(&why, "--key NAME")),
+        false => ask(
+            "\nWho gets the first key? A name for a person or a device.",
+            Some(&proposal),
+            name,
+        ),
+    }
+}
+
+fn host(arguments: &Arguments, connection: Option<Connection>) -> Result<String, Answer> {
+    let own = connection.map(|there| there.to.ip());
+    let proposal = own.map_or_else(|| own_name().ok(), |own| Some(own.to_string()));
+    if arguments.yes {
+        return proposal.ok_or_else(|| {
+            missing(
+                "by which name or address clients reach this host is not known",
+                "--host HOST",
+            )
+        });
+    }
+    if let Some(own) = own.filter(|own| is_private(*own)) {
+        say(&format!(
+            "\n{own} is a private address: clients elsewhere need another one, or a name.\n"
+        ));
+    }
+    ask(
+        "\nBy which name or address do clients reach this host?",
+        proposal.as_deref(),
+        server,
+    )
+}
+
+fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
+    match (arguments.token, arguments.sequence) {
+        (true, _) => return Ok(Kind::Token),
+        (_, Some(number)) => return Ok(Kind::Sequence(number)),
+        _ => {}
+    }
+    if arguments.yes || arguments.policy.backend == Some(Backend::Iptables) {
+        return Ok(Kind::Sequence(KNOCKS));
+    }
+    say("\nHow does the key open?\n  \
+         sequence  Knocks at five secret ports. Any tool can knock, such as nmap or nc.\n            \
+         Whoever records the knocks can repeat them.\n  \
+         token     One secret packet, which opens once. The client needs toctoc and\n            \
+         a clock that is right.\n");
+    ask("Sequence or token?", Some("sequence"), |text| {
+        match text.to_lowercase().as_str() {
+            "sequence" | "s" => Ok(Kind::Sequence(KNOCKS)),
+            "token" | "t" => Ok(Kind::Token),
+            other => length(other)
+                .map(Kind::Sequence)
+                .map_err(|_| format!("`{other}` is neither `sequence` nor `token`")),
+        }
+    })
+}
+
+/// The last question.
+fn consent(arguments: &Arguments, plan: &Plan) -> Result<(), Answer> {
+    let (path, lasting) = (arguments.policy.path.display(), show(arguments.confirm));
+    let (ports, key) = (named(&plan.ports), &plan.key);
+    say(&format!(
+        "\nThis happens now:\n  \
+         - {path} is written, with a key for {key}.\n  \
+         - The policy is rehearsed, on two hosts that exist only for that.\n  \
+         - It goes on trial for {lasting}: {ports} takes no new connection\n    \
+         without a knock. Open connections stay open. Unless you confirm in time,\n    \
+         everything goes back by itself.\n"
+    ));
+    let go_on = ask("Go on? yes or no", Some("yes"), |text| {
+        match text.to_lowercase().as_str() {
+            "yes" | "y" => Ok(true),
+            "no" | "n" => Ok(false),
+            other => Err(format!("`{other}` is neither `yes` nor `no`")),
+        }
+    })?;
+    match go_on {
+        true => {
+            say("\n");
+            Ok(())
+        }
+        false => Err(Answer::No),
+    }
+}
+
+/// Asks until there is an answer that can be used. Enter takes the proposal.
+fn ask<T>(
+    question: &str,
+    proposal: Option<&str>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, Answer> {
+    loop {
+        let shown = proposal.map_or(String::new(), |proposal| format!(" [{proposal}]"));
+        say(&format!("{question}{shown} "));
+        let mut line = Vec::new();
+        let ended = match io::stdin().lock().read_until(b'\n', &mut line) {
+            Ok(0) => Some("the input ended before the last question".to_string()),
+            Ok(_) => None,
+            Err(error) => Some(format!("the answer cannot be read: {error}")),
+        };
+        if let Some(why) = ended {
+            say("\n");
+            complain(&why);
+            return Err(Answer::CouldNot);
+        }
+        let line = String::from_utf8_lossy(&line);
+        let answer = match (line.trim(), proposal) {
+            ("", Some(proposal)) => proposal,
+            ("", None) => continue,
+            (given, _) => given,
+        };
+        match read(answer) {
+            Ok(answer) => return Ok(answer),
+            Err(why) => {
+                let harmless = |c: char| if c.is_control() { '?' } else { c };
+                say(&format!(
+                    "{}\n",
+                    why.chars().map(harmless).collect::<String>()
+                ));
+            }
+        }
+    }
+}
+
+fn missing(what: &str, option: &str) -> Answer {
+    complain(&format!("{what}\nnext: say it with `{option}`"));
+    Answer::CouldNot
+}
+
+/// "port 22", "ports 22,2222"
+fn named(ports: &[Knock]) -> String {
+    let plural = if ports.len() == 1 { "" } else { "s" };
+    format!("port{plural} {}", listed(ports))
+}
+
+/// "22,2222,51820/udp"
+fn listed(ports: &[Knock]) -> String {
+    let shown = |port: &Knock| port.to_string().trim_end_matches("/tcp").to_string();
+    ports.iter().map(shown).collect::<Vec<_>>().join(",")
+}
