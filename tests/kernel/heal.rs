@@ -2,8 +2,7 @@
 //! And nothing else: what was removed, edited or is on trial stays so.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use toctoc::client::Door;
@@ -211,15 +210,6 @@ fn a_healing_ends_no_trial() {
     is_quiet(&world, "went back to nothing");
 }
 
-/// The file of what was seen last.
-fn sighting(world: &World) -> PathBuf {
-    let number = world
-        .lab
-        .server
-        .inside(|| fs::metadata("/proc/thread-self/ns/net").unwrap().ino());
-    PathBuf::from(format!("/run/toctoc/{}.seen", number.unwrap()))
-}
-
 /// Makes the record one of an earlier start of the machine.
 fn as_of_an_earlier_start(world: &World) {
     let text = fs::read_to_string(world.record()).unwrap();
@@ -233,10 +223,10 @@ fn as_of_an_earlier_start(world: &World) {
 fn a_healing_does_nothing_before_an_apply() {
     let world = World::with(YVES);
     world.listen(22);
-    fs::remove_file(sighting(&world)).unwrap();
+    fs::remove_file(world.sighting()).unwrap();
     as_of_an_earlier_start(&world);
     is_quiet(&world, "all is as it was applied");
-    fs::remove_file(sighting(&world)).unwrap();
+    fs::remove_file(world.sighting()).unwrap();
     let harm = harms(&world)[3];
     shell(&world, harm);
     let output = world.toctoc(&["heal"]);
@@ -263,8 +253,8 @@ fn a_healing_needs_no_sighting() {
     world.listen(22);
     for spoiled in [None, Some(""), Some("{"), Some("{\"at\":1}")] {
         match spoiled {
-            None => fs::remove_file(sighting(&world)).unwrap(),
-            Some(text) => fs::write(sighting(&world), text).unwrap(),
+            None => fs::remove_file(world.sighting()).unwrap(),
+            Some(text) => fs::write(world.sighting(), text).unwrap(),
         }
         shell(&world, harms(&world)[0]);
         let said = heals(&world, "the sighting is spoiled");
@@ -272,7 +262,7 @@ fn a_healing_needs_no_sighting() {
         is_quiet(&world, "healed");
     }
     // No sighting can be written any more.
-    let seen = sighting(&world);
+    let seen = world.sighting();
     let new = seen.with_extension("seen.new");
     fs::create_dir(&new).unwrap();
     fs::remove_file(&seen).unwrap();
@@ -322,7 +312,7 @@ fn what_could_not_be_noted_is_not_undone() {
     world.knock(CLIENT[0], &[7002, 5003, 7001]);
     world.until("in", || world.connect(CLIENT[0], 22) == Door::Open);
     // Nor where nothing at all can be noted.
-    let unseen = sighting(&world).with_extension("seen.new");
+    let unseen = world.sighting().with_extension("seen.new");
     fs::create_dir(&unseen).unwrap();
     fs::write(world.path(), YVES).unwrap();
     assert_eq!(world.toctoc(&["apply"]).status.code(), Some(1));
@@ -347,8 +337,8 @@ fn a_namespace_inherits_nothing() {
     world.listen(22);
     let other = World::bare();
     other.listen(22);
-    let name = |world: &World| sighting(world).file_stem().unwrap().to_owned();
-    fs::copy(sighting(&world), sighting(&other)).unwrap();
+    let name = |world: &World| world.sighting().file_stem().unwrap().to_owned();
+    fs::copy(world.sighting(), other.sighting()).unwrap();
     let own = other.state_directory();
     fs::create_dir_all(&own).unwrap();
     let own = own.join(format!("applied-{}.json", name(&other).display()));

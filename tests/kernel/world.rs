@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -170,6 +170,8 @@ impl World {
     /// Nothing is noted of what was applied, as after an apply elsewhere.
     pub fn forget_what_was_applied(&self) {
         std::fs::remove_file(self.record()).unwrap();
+        // Root of a user namespace has none.
+        let _ = std::fs::remove_file(self.sighting());
     }
 
     /// Where it is noted what was applied: a file for each network namespace.
@@ -181,6 +183,15 @@ impl World {
             name.starts_with("applied") && name.ends_with(".json")
         };
         paths.find(applied).unwrap()
+    }
+
+    /// The file of what was seen last.
+    pub fn sighting(&self) -> PathBuf {
+        let number = self
+            .lab
+            .server
+            .inside(|| std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino());
+        PathBuf::from(format!("/run/toctoc/{}.seen", number.unwrap()))
     }
 
     /// Writes a file beside the policy that only its owner may read.
