@@ -24,7 +24,7 @@ use crate::policy::edit::{
 use crate::policy::lint::is_wise;
 use crate::policy::load::{Beside, LoadError, load, load_text, load_text_and_beside};
 use crate::policy::{Host, KeyKind, Name, Policy};
-use crate::private_file::write_new;
+use crate::private_file::{unreadable as cannot_read, write_new};
 use crate::single_use::Secret;
 
 /// What kind of key to make.
@@ -434,7 +434,7 @@ impl Removal {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> PolicyFile {
-    PolicyFile::Unreadable(format!("{} cannot be read: {error}", path.display()))
+    PolicyFile::Unreadable(cannot_read(path, error))
 }
 
 /// The names and kinds of the keys of a policy, with the doors that each opens. `used_up` are the scratch
@@ -470,7 +470,7 @@ fn alone(path: &Path) -> Result<File, EnrolError> {
     let failed = |error: io::Error| format!("{} cannot be locked: {error}", path.display());
     let path = path.canonicalize().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => EnrolError::Policy(LoadError::Missing(path.to_path_buf())),
-        _ => format!("{} cannot be read: {error}", path.display()).into(),
+        _ => cannot_read(path, &error).into(),
     })?;
     let directory = File::open(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     directory.lock().map_err(failed)?;
@@ -478,8 +478,7 @@ fn alone(path: &Path) -> Result<File, EnrolError> {
 }
 
 fn read(path: &Path) -> Result<String, EnrolError> {
-    fs::read_to_string(path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
+    fs::read_to_string(path).map_err(|error| cannot_read(path, &error).into())
 }
 
 /// Puts a new text in the place of a file's, with its owner and mode. After a power cut there is the one

@@ -5,6 +5,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// The sentence about a file that cannot be read. An ordinary user is told who can.
+#[cfg(feature = "server")]
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let is_root = rustix::process::geteuid().is_root();
+    match error.kind() == io::ErrorKind::PermissionDenied && !is_root {
+        true => format!("only root can read {} (try with sudo)", path.display()),
+        false => format!("{} cannot be read: {error}", path.display()),
+    }
+}
+
 /// Writes a file that was not there before and that nobody else may read (0600).
 ///
 /// # Errors

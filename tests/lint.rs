@@ -447,16 +447,16 @@ fn check(text: &str, arguments: &[&str]) -> Output {
 fn warnings_are_no_errors_unless_they_are_denied() {
     let text = GOOD.replace("4431", "80");
     for (text, arguments, code) in [
-        (GOOD, &["--deny", "warnings"][..], 0),
+        (GOOD, &["--strict"][..], 0),
         (&text, &[], 0),
-        (&text, &["--deny", "warnings"], 1),
-        (&text, &["--deny", "warnings", "--json"], 1),
+        (&text, &["--strict"], 1),
+        (&text, &["--strict", "--json"], 1),
         ("x = 1", &["--json"], 1),
     ] {
         let output = check(text, &[arguments, &["--elsewhere"]].concat());
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
     }
-    let output = check(GOOD, &["--deny", "everything"]);
+    let output = check(GOOD, &["--strict=everything"]);
     assert_eq!(output.status.code(), Some(2));
 }
 

@@ -78,16 +78,89 @@ fn manual_pages_are_set_without_a_warning() {
     }
 }
 
-/// The names of commands, as `--help` lists them.
+/// The names of commands, as `--help` lists them: those of the program are in groups.
 fn commands(of: &[&str]) -> Vec<String> {
     let help = toctoc(&[of, &["--help"]].concat());
-    let Some((_, list)) = help.split_once("Commands:\n") else {
+    let begin = if of.is_empty() {
+        "\n\nLook and try:\n"
+    } else {
+        "Commands:\n"
+    };
+    let Some((_, list)) = help.split_once(begin) else {
         return Vec::new();
     };
     let lines = list.lines().take_while(|line| !line.is_empty());
     let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names = names.filter(|name| !name.is_empty() && *name != "help");
     names.map(str::to_string).collect()
+}
+
+/// All commands are in a group, once, and the status without a command is mentioned. It fits 80 columns.
+#[test]
+fn help_lists_every_command_in_a_group() {
+    let help = toctoc(&["--help"]);
+    for words in [
+        "Look and try:",
+        "Run:",
+        "Keys:",
+        "Client:",
+        "Plain `toctoc` means `toctoc status`.",
+    ] {
+        assert!(help.contains(words), "{words}: {help}");
+    }
+    assert!(
+        help.lines().all(|line| line.chars().count() <= 80),
+        "{help}"
+    );
+    let listed = commands(&[]);
+    let once: BTreeSet<&String> = listed.iter().collect();
+    assert_eq!(once.len(), listed.len());
+    // What the shells are offered is what there is.
+    let output = Command::new(env!("CARGO_BIN_EXE_toctoc"))
+        .args(["--", "toctoc", ""])
+        .env("TOCTOC_COMPLETE", "fish")
+        .output()
+        .unwrap();
+    let offered = String::from_utf8(output.stdout).unwrap();
+    let words = offered.lines().filter_map(|line| line.split('\t').next());
+    let there = words.filter(|word| !word.starts_with('-') && *word != "help");
+    let there: BTreeSet<&str> = there.collect();
+    assert_eq!(there, listed.iter().map(String::as_str).collect());
+}
+
+/// An option that would change nothing is not offered; a default has one form.
+#[test]
+fn options_are_offered_where_they_have_an_effect() {
+    for (command, has) in [
+        (&["apply"][..], true),
+        (&["check"], true),
+        (&["status"], true),
+        (&["init"], true),
+        (&["draw"], false),
+        (&["explain"], false),
+        (&["log"], false),
+        (&["refill"], false),
+        (&["fleet"], false),
+        (&["key", "list"], false),
+        (&["key", "revoke"], false),
+    ] {
+        let help = toctoc(&[command, &["--help"]].concat());
+        assert_eq!(help.contains("--backend"), has, "{command:?}");
+    }
+    for name in commands(&[]) {
+        let mut helps = vec![toctoc(&[&name, "--help"])];
+        helps.extend(
+            commands(&[&name])
+                .iter()
+                .map(|inner| toctoc(&[&name, inner, "--help"])),
+        );
+        for help in helps {
+            assert!(
+                !help.contains("(default") && !help.contains("(Default"),
+                "{help}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -104,8 +177,9 @@ fn every_command_is_in_the_manual_and_its_help_fits_a_screen() {
     for command in &all {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let help = toctoc(&[&words[..], &["--help"]].concat());
+        let most = if command.is_empty() { 48 } else { 40 };
         assert!(
-            help.lines().count() <= 40,
+            help.lines().count() <= most,
             "{words:?}: {}",
             help.lines().count()
         );

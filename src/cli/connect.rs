@@ -19,8 +19,7 @@ pub(super) struct Arguments {
     /// The profile: its name, its host, or a path with a `/`.
     #[arg(value_name = "HOST|PROFILE", add = ArgValueCandidates::new(profiles))]
     target: String,
-    /// The port to connect to.
-    /// (Default: the door of the profile.)
+    /// The port to connect to [default: the door of the profile].
     port: Option<NonZeroU16>,
     /// Knock even if the door is open, so that its time begins anew.
     #[arg(long)]

@@ -4,6 +4,7 @@
 mod code;
 mod completions;
 mod connect;
+mod help;
 mod knock;
 mod man;
 mod profile;
@@ -15,14 +16,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Knock, and the door opens: port knocking in the kernel's own firewall, with nothing left running.
+/// Port knocking in the kernel's own firewall, with nothing left running.
 #[derive(Parser)]
 #[command(
     name = "toctoc",
     version,
-    after_help = "Exit status: 0 yes, 1 no (policy has errors, kernel differs, door shut), 2 could not."
+    after_help = "Exit status: 0 yes, 1 no (errors, a difference, a shut door), 2 could not."
 )]
 struct Cli {
     // Without a command: status.
@@ -37,15 +38,15 @@ enum Command {
     Server(server::Command),
     /// Knock at a host, and see whether the door opened.
     Knock(knock::Arguments),
-    /// Knock at a door, then pass on bytes through it: the ProxyCommand of ssh.
+    /// Knock, then pass on bytes through the door (ProxyCommand of ssh).
     Connect(connect::Arguments),
     /// Keep what a client needs to know: host, door, and how it opens.
     Profile(profile::Arguments),
-    /// Print a token of this minute in hexadecimal, for any tool that sends bytes.
+    /// Print a token of this minute in hexadecimal, for other tools.
     Code(code::Arguments),
     /// Print a manual page: `toctoc man | man -l -`.
     Man(man::Arguments),
-    /// Print what makes a shell complete commands, profiles, doors and keys.
+    /// Print the completions of a shell.
     Completions(completions::Arguments),
 }
 
@@ -75,7 +76,7 @@ fn without() -> Command {
 
 #[cfg(not(feature = "server"))]
 fn without() -> Command {
-    <Cli as clap::CommandFactory>::command()
+    Cli::command()
         .error(
             clap::error::ErrorKind::MissingSubcommand,
             "a command is needed",
@@ -86,7 +87,9 @@ fn without() -> Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     completions::answer_shell();
-    let command = Cli::parse().command.unwrap_or_else(without);
+    let matches = help::grouped(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = cli.command.unwrap_or_else(without);
     let answer = match command {
         #[cfg(feature = "server")]
         Command::Server(command) => server::run(&command),
@@ -94,7 +97,7 @@ pub fn main() -> ExitCode {
         Command::Connect(arguments) => connect::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Code(arguments) => code::run(&arguments),
-        Command::Man(arguments) => man::run(&arguments, <Cli as clap::CommandFactory>::command()),
+        Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     answer.into()

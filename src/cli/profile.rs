@@ -73,8 +73,7 @@ struct Import {
     /// The file, or `-` for standard input.
     #[arg(value_hint = ValueHint::FilePath)]
     file: String,
-    /// What the profile shall be called here.
-    /// (Default: as its host.)
+    /// What the profile shall be called here [default: as its host].
     #[arg(value_parser = new_name)]
     name: Option<String>,
 }

@@ -109,11 +109,11 @@ impl Asked {
     }
 }
 
-/// What nobody can tell from here: the knocks were right, and another firewall drops what comes to the door.
-const ANOTHER: &str = "or the knocks are right, and another firewall there drops what comes to the door whatever is \
-                       knocked (there, `toctoc status` says whether the key opened)";
+/// What nobody can tell from here: the knocks may be right, and another firewall drops what comes to the door.
+const THERE: &str = "on the host, `toctoc status` shows whether this key opened. If it did, another firewall there \
+                     drops what comes to the door";
 
-/// What is likely wrong, in a sentence or two. `ahead` is how many seconds this clock is ahead of that
+/// What is likely wrong: a sentence, and in a line of its own the next step. `ahead` is how many seconds this clock is ahead of that
 /// of the host, if it tells; `now` is what it says, in seconds since 1970.
 pub fn likely(
     way: &Way,
@@ -128,8 +128,7 @@ pub fn likely(
     let arrives = heard.iter().any(|(_, heard)| *heard == Heard::Answer);
     if !arrives && door == Door::Silent {
         return format!(
-            "nothing there answers, at {} either: the host is down, its address is another, or a \
-             firewall drops all that is not right; {ANOTHER}",
+            "nothing there answers, at {} either\nnext: check the address, and whether the host is up. Then {THERE}",
             list(heard.iter().map(|(port, _)| *port))
         );
     }
@@ -153,20 +152,21 @@ fn forbidden(heard: &[(Knock, Heard)]) -> Option<String> {
     let why = why.first()?;
     if all {
         return Some(format!(
-            "nobody there answers for that address ({why}): the host is off, its address is another, or \
-             a network on the way refuses everything"
+            "nobody there answers for that address ({why})\nnext: check the address, and whether the host is on. Then \
+             try from another network"
         ));
     }
     Some(format!(
-        "packets to {} are turned back ({why}): by a firewall here or in the network between; try from \
-         another network",
+        "packets to {} are turned back ({why}), by a firewall here or in the network between\nnext: try from another \
+         network",
         list(ports)
     ))
 }
 
 fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
     if door == Door::Refused {
-        return "the host refuses: the door is shut, or it is open and nothing listens behind it"
+        return "the host refuses: the door is shut, or it is open and nothing listens behind it\nnext: on the host, \
+                `toctoc status` shows whether this key opened, and `ss -ltn` what listens"
             .to_string();
     }
     let tcp = heard
@@ -175,21 +175,19 @@ fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
     let (answered, silent): (Vec<_>, Vec<_>) = tcp.partition(|(_, heard)| *heard == Heard::Answer);
     let of = |ports: &[&(Knock, Heard)]| list(ports.iter().map(|(port, _)| *port));
     match (answered.is_empty(), silent.is_empty()) {
-        (_, true) => {
-            format!(
-                "the host is up and the knocks reach it: another sequence, another order, a key that is \
-                 expired, used up or gone; {ANOTHER}"
-            )
-        }
+        (_, true) => format!(
+            "the host is up and the knocks reach it\nnext: {THERE}. If it did not, the sequence or its order is \
+             another, or the key is expired, used up or gone"
+        ),
         (false, false) => format!(
-            "the host answers at {}, but not at {}: its firewall drops those and the sequence is not \
-             right, or a network between filters them (try from another network); {ANOTHER}",
+            "the host answers at {}, but not at {}\nnext: try from another network, which may let those through. \
+             Then {THERE}",
             of(&answered),
             of(&silent)
         ),
         (true, false) => format!(
-            "the host is up, but does not answer at {}: its firewall is silent and the sequence not \
-             right, or a network between filters them; {ANOTHER}",
+            "the host is up, but does not answer at {}\nnext: try from another network, which may let those \
+             through. Then {THERE}",
             of(&silent)
         ),
     }
@@ -203,8 +201,8 @@ fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i6
             let way = if ahead > 0 { "ahead of" } else { "behind" };
             let by = humantime::format_duration(by);
             return format!(
-                "this clock is {by} {way} what the web server there says: tokens fit the time; set it \
-                 right"
+                "this clock is {by} {way} what the web server there says, and tokens fit the time\nnext: set the \
+                 clock right"
             );
         }
         Some(_) | None => {}
@@ -214,12 +212,13 @@ fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i6
     });
     if reached {
         return format!(
-            "nothing there takes tokens at {port}/udp: the port is another, or no policy is applied"
+            "nothing there takes tokens at {port}/udp\nnext: on the host, `toctoc status` shows whether a policy is \
+             applied. If it is, the port for tokens is another"
         );
     }
     let otherwise = format!(
-        "another secret, a key that was revoked, no token of this minute left, a server that was started less \
-         than two minutes ago; {ANOTHER}"
+        "{THERE}. If it did not, the secret is another, the key was revoked, no token of this minute is left, or the \
+         server was started less than two minutes ago"
     );
     let own = jiff::Timestamp::from_second(now).map_or_else(
         |_| now.to_string(),
@@ -227,9 +226,13 @@ fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i6
     );
     match ahead {
         Some(_) => format!(
-            "the clock agrees with that of the web server there, so it is not the time: {otherwise}"
+            "the clock agrees with that of the web server there, so it is not the time\nnext: {otherwise}"
         ),
-        None => format!("is this clock right ({own}), to two minutes? Otherwise: {otherwise}"),
+        None => {
+            format!(
+                "is this clock right ({own}), to two minutes?\nnext: set it right. If it is, {otherwise}"
+            )
+        }
     }
 }
 
@@ -303,7 +306,9 @@ mod tests {
             assert!(said.contains(wanted), "{said}");
             // A right sequence is not called wrong.
             let silent = !said.contains("turned back") && door == Door::Silent;
-            assert_eq!(said.contains("or the knocks are right"), silent, "{said}");
+            assert_eq!(said.contains("another firewall there"), silent, "{said}");
+            let (point, next) = said.split_once("\nnext: ").unwrap();
+            assert!(!point.contains('\n') && !next.contains('\n'), "{said}");
         }
     }
 
@@ -321,7 +326,7 @@ mod tests {
         for (ahead, wanted) in [
             (Some(3600), "this clock is 1h ahead of"),
             (Some(-121), "this clock is 2m 1s behind"),
-            (Some(120), "it is not the time: another secret"),
+            (Some(120), "so it is not the time"),
             (
                 None,
                 "is this clock right (1970-01-01 00:00:00 UTC), to two minutes?",

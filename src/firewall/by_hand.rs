@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::absence::Absence;
 use super::lock::Lock;
 use super::nft::Edited;
 use super::record::Record;
@@ -75,7 +76,7 @@ pub fn open(
         caller,
     };
     if let Some(listing) = running.nftables.take() {
-        done = Some(open_nftables(&firewall.nft, listing, &request)?);
+        done = Some(open_nftables(firewall, listing, &request)?);
     }
     if !running.iptables.is_empty() {
         let opened = by_hand_iptables::open(firewall, &running.iptables, &request);
@@ -89,7 +90,7 @@ pub fn open(
             ..opened
         });
     }
-    done.ok_or_else(nothing_applied)
+    done.ok_or_else(|| nothing_applied(firewall))
 }
 
 /// The request of an administrator.
@@ -111,10 +112,11 @@ const TRIES_BEFORE_ONE_ENDS: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn open_nftables(
-    nft: &Nft,
+    firewall: &Firewall,
     mut listing: Listing,
     request: &Request<'_>,
 ) -> Result<GivenByHand, Failure> {
+    let nft = &firewall.nft;
     for number in 0..TRIES {
         let room = match number < TRIES_BEFORE_ONE_ENDS {
             true => Room::Listed,
@@ -138,7 +140,9 @@ fn open_nftables(
             });
         }
         thread::sleep(PAUSE);
-        listing = nft.list_grants()?.ok_or_else(nothing_applied)?;
+        listing = nft
+            .list_grants()?
+            .ok_or_else(|| nothing_applied(firewall))?;
     }
     Err(Failure::unchanged(
         "there is no room for one more grant, and none that may end for it: `toctoc close` ends grants, \
@@ -269,13 +273,13 @@ fn running(firewall: &Firewall, backend: Option<Backend>) -> Result<Running, Fai
         hidden::none_is_missing(&shown)?;
     }
     if running.nftables.is_none() && running.iptables.is_empty() {
-        return Err(nothing_applied());
+        return Err(nothing_applied(firewall));
     }
     Ok(running)
 }
 
-fn nothing_applied() -> Failure {
-    Failure::unchanged("nothing is applied yet: run `toctoc apply` first")
+fn nothing_applied(firewall: &Firewall) -> Failure {
+    Failure::unchanged(Absence::read(firewall).words())
 }
 
 fn known(running: &Running, door: &Name) -> Result<(), Failure> {

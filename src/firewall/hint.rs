@@ -13,7 +13,14 @@ pub fn without_rights(said: &str) -> Option<String> {
         "you must be root",
     ];
     let meant = words.iter().any(|words| said.contains(words));
-    meant.then(|| "this needs root (or CAP_NET_ADMIN): try with sudo".to_string())
+    meant.then(|| WITHOUT_RIGHTS.to_string())
+}
+
+const WITHOUT_RIGHTS: &str = "this needs root (or CAP_NET_ADMIN): try with sudo";
+
+/// Returns whether a hint says all that there is to say: to an ordinary user, the program's own words add nothing.
+pub fn is_all(hint: &str) -> bool {
+    hint == WITHOUT_RIGHTS && !rustix::process::geteuid().is_root()
 }
 
 /// When nft is older than what our scripts need, or lacks what a packager left out. `version` is what

@@ -395,6 +395,9 @@ fn said(program: &str, ended: &Ended) -> String {
     let lines: Vec<&str> = ended.stderr.trim().lines().take(8).collect();
     let said = lines.join("\n");
     let hint = hint::without_rights(&said).or_else(|| hint::unable_kernel(&said, MODULES));
-    let hint = hint.map(|hint| format!("{hint}\n")).unwrap_or_default();
-    format!("{hint}{program} says: {said}")
+    match hint {
+        Some(hint) if hint::is_all(&hint) => hint,
+        Some(hint) => format!("{hint}\n{program} says: {said}"),
+        None => format!("{program} says: {said}"),
+    }
 }

@@ -1,6 +1,7 @@
 //! The one place that changes the kernel: applies a script, reads the state back, opens and closes
 //! by hand, removes. Each error says in what state the firewall was left.
 
+pub mod absence;
 pub mod apply;
 mod apply_iptables;
 mod apply_nftables;

@@ -523,6 +523,7 @@ impl Nft {
             .or_else(|| hint::unable_nft(&said, version))
             .or_else(|| hint::unable_kernel(&said, MODULES));
         match hint {
+            Some(hint) if hint::is_all(&hint) => hint,
             Some(hint) => format!("{hint}\nnft says: {said}"),
             None => said,
         }

@@ -26,6 +26,9 @@ pub struct Noted {
     /// What was applied last could not be noted: which policy runs is not known.
     #[serde(default)]
     pub unnoted: bool,
+    /// Why no rules are there, where none are.
+    #[serde(default)]
+    pub absence: Option<String>,
     /// The file that runs, if it is not the one that is applied at boot and no file was asked about.
     #[serde(default)]
     pub running: Option<OtherFile>,
@@ -62,6 +65,7 @@ impl Noted {
             not_confirmed: record.has_refused(text),
             file_unusable: None,
             unnoted: false,
+            absence: None,
             running: None,
             could_not_go_back: stuck.map(|stuck| stuck.why.clone()).or(failed),
             tried: stuck.map(|stuck| (stuck.tries, stuck.ago(now).as_secs_f64())),

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::private_file::unreadable;
 use crate::single_use::Journal;
 
 /// Where it is kept.
@@ -102,7 +103,7 @@ impl StateFile {
         });
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("{} cannot be read: {error}", self.shown(name))),
+            Err(error) => Err(unreadable(&self.directory.join(name), &error)),
             Ok(_) => Ok(Some(text)),
         }
     }

@@ -14,6 +14,7 @@ use super::diagnostic::Diagnostic;
 use super::file::File as Written;
 use super::lint::{Surroundings, lint};
 use super::{Host, LARGEST_FILE, Password, Passwords, Policy, Report, Secrets};
+use crate::private_file;
 use crate::single_use::Secret;
 
 /// Why there is no policy.
@@ -82,7 +83,7 @@ pub fn read_text(path: &Path) -> Result<String, LoadError> {
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => LoadError::Missing(path.to_path_buf()),
-            _ => unreadable(&error),
+            _ => LoadError::Unreadable(private_file::unreadable(path, &error)),
         })?;
     if bytes.len() as u64 > LARGEST_FILE {
         let limit = LARGEST_FILE >> 20;
@@ -274,7 +275,7 @@ fn parse_password(path: &Path, text: &str) -> Result<Password, String> {
 /// The text of a file that nobody else may read, of so many bytes at most.
 fn private_text(path: &Path, longest: u64) -> Result<Zeroizing<String>, String> {
     let shown = path.display();
-    let unreadable = |error: io::Error| format!("{shown} cannot be read: {error}");
+    let unreadable = |error: io::Error| private_file::unreadable(path, &error);
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = File::options()
         .read(true)

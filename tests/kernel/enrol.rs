@@ -203,7 +203,7 @@ fn a_new_key_is_one_that_check_does_not_warn_of() {
         new(&format!("short{number}"), &["--sequence", "3"]);
     }
     new("paper", &["--scratch", "100"]);
-    let output = world.toctoc(&["check", "--deny", "warnings"]);
+    let output = world.toctoc(&["check", "--strict"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
 }

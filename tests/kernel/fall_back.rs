@@ -167,7 +167,7 @@ fn status_is_about_the_policy_that_runs() {
     let output = output.unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("yves         never opened"), "{text}");
+    assert!(text.contains("yves         no opening counted"), "{text}");
     let runs = format!(
         "this is {}, which runs; at boot toctoc.service ",
         world.path().display()

@@ -62,7 +62,10 @@ fn a_reload_of_the_whole_ruleset_is_named_and_healed() {
             let output = world.toctoc(by_hand);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.contains("nothing is applied yet"), "{said}");
+            assert!(
+                said.contains("somebody has flushed them: `toctoc heal` restores them"),
+                "{said}"
+            );
         }
         let said = world.yes(&["apply"]);
         assert!(

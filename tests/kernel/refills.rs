@@ -134,7 +134,7 @@ fn status_says_how_long_tokens_last_and_warns() {
     let world = guarded();
     let said = world.yes(&["status"]);
     assert!(
-        said.contains("alice        never opened, tokens for 6h"),
+        said.contains("alice        no opening counted, tokens for 6h"),
         "{said}"
     );
     assert!(!said.contains(&good(0).hex()) && !said.contains(SECRET));

@@ -336,7 +336,7 @@ fn status_is_about_what_was_applied() {
         let output = world.toctoc(&["status"]);
         assert_eq!(output.status.code(), Some(1));
         let text = said(&output);
-        assert!(text.contains("yves         never opened"), "{text}");
+        assert!(text.contains("yves         no opening counted"), "{text}");
         assert!(
             text.contains("the kernel holds what was applied\n"),
             "{text}"
@@ -359,7 +359,7 @@ fn status_is_about_what_was_applied() {
         .inside(|| status.output().unwrap())
         .unwrap();
     assert!(
-        said(&output).contains("zoe          never opened"),
+        said(&output).contains("zoe          no opening counted"),
         "{}",
         said(&output)
     );

@@ -24,7 +24,7 @@ impl Lines {
     fn of(world: &World, arguments: &[&str]) -> Lines {
         let mut command = world.command(env!("CARGO_BIN_EXE_toctoc"));
         command.args(arguments);
-        if !world.is_nftables() {
+        if !world.is_nftables() && arguments[0] == "watch" {
             command.args(["--backend", "iptables"]);
         }
         command.arg(world.path());

@@ -215,7 +215,8 @@ impl World {
             arguments[0],
             "apply" | "refill" | "status" | "render" | "check"
         ) {
-            if !self.is_nftables() {
+            // Tokens are of nftables alone.
+            if !self.is_nftables() && arguments[0] != "refill" {
                 command.args(["--backend", "iptables"]);
             }
             command.arg(self.path());
@@ -278,7 +279,8 @@ impl World {
     /// Runs `toctoc` on the server; the answer must be yes.
     pub fn yes(&self, arguments: &[&str]) -> String {
         let output = self.toctoc(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = [output.stderr.as_slice(), output.stdout.as_slice()].concat();
+        let said = String::from_utf8_lossy(&said);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
         String::from_utf8(output.stdout).unwrap()
     }

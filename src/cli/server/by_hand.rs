@@ -29,10 +29,10 @@ pub(in crate::cli) struct Open {
 
 #[derive(Args)]
 pub(in crate::cli) struct Close {
-    /// A door (default: all).
+    /// A door [default: all].
     #[arg(value_name = "DOOR", add = ArgValueCandidates::new(doors))]
     door: Option<String>,
-    /// An address or network (default: all).
+    /// An address or network [default: all].
     #[arg(value_parser = source)]
     source: Option<IpNet>,
     /// Only those in `nftables`, or in `iptables`.

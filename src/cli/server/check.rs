@@ -25,8 +25,8 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyPath,
     /// Say no to warnings too.
-    #[arg(long, value_name = "WHAT", value_parser = ["warnings"])]
-    deny: Option<String>,
+    #[arg(long)]
+    strict: bool,
     /// The policy is for another host: do not look at what listens on this one.
     #[arg(long)]
     elsewhere: bool,
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         .unwrap_or_default();
     // For another host, it is not applied from here.
     let refused = others.as_ref().and_then(|_| others_can_change(&path.path));
-    let denied = arguments.deny.is_some() && !warnings.diagnostics().is_empty();
+    let denied = arguments.strict && !warnings.diagnostics().is_empty();
     let rehearsed = match arguments
         .rehearse
         .then(|| rehearse(&policy, now()))

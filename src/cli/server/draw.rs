@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Answer, PolicyPath, complain, now, policy, say};
+use super::{Answer, PolicyAlone, complain, now, policy, say};
 use crate::automaton::Automaton;
 use crate::picture::{Picture, Ports, dot, svg, text};
 use crate::policy::diagnostic::Style;
@@ -12,7 +12,7 @@ use crate::policy::diagnostic::Style;
 A picture holds the sequences, as the policy does: `umask 077` before you write it to a file.")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    policy: PolicyPath,
+    policy: PolicyAlone,
     /// `text` for a terminal, `svg` for a browser or paper, `dot` for Graphviz.
     #[arg(long = "as", value_name = "FORM", default_value = "text",
           value_parser = ["text", "svg", "dot"])]
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    let policy = match policy(&arguments.policy) {
+    let policy = match policy(&arguments.policy.as_written()) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };

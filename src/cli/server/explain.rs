@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
-use super::{Answer, PolicyPath, complain, heard, now, policy, say};
+use super::{Answer, PolicyAlone, complain, heard, now, policy, say};
 use crate::automaton::Automaton;
 use crate::trace::explain;
 use crate::trace::parse_line;
@@ -15,8 +15,8 @@ const LONGEST_LINE: usize = 1000;
 /// A trace that begins later than this counts from 1970, as captures do; others begin now.
 const SINCE_1970: Duration = Duration::from_secs(100_000_000);
 
-pub(super) fn run(path: &PolicyPath) -> Answer {
-    let policy = match policy(path) {
+pub(super) fn run(file: &PolicyAlone) -> Answer {
+    let policy = match policy(&file.as_written()) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Answer, POLICY, PolicyPath, complain, policy, say};
+use super::{Answer, POLICY, PolicyAlone, PolicyPath, complain, policy, say};
 use crate::enrol::write_new_secret;
 use crate::firewall::events::wait_for_apply;
 use crate::fleet::agent::{self, Ended};
@@ -24,7 +24,7 @@ const ANOTHER_LOOK: Duration = Duration::from_secs(60);
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    policy: PolicyPath,
+    policy: PolicyAlone,
     /// Write a new secret for the hosts to sign with into this file, and end.
     #[arg(long, value_name = "FILE")]
     new_secret: Option<PathBuf>,
@@ -34,11 +34,11 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     if let Some(file) = &arguments.new_secret {
         return make(file);
     }
-    let path = &arguments.policy;
+    let path = arguments.policy.as_written();
     let handed = handed_policy().filter(|_| path.path == Path::new(POLICY));
     let path = &PolicyPath {
-        path: handed.clone().unwrap_or_else(|| path.path.clone()),
-        backend: path.backend,
+        path: handed.clone().unwrap_or(path.path),
+        backend: None,
     };
     loop {
         let policy = match policy(path) {

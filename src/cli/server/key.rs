@@ -10,7 +10,8 @@ use qrcode::render::svg;
 use super::completions::doors;
 use super::qr::{code, show_in_terminal};
 use super::{
-    Answer, PolicyPath, complain, could_not_read, count, host, policy, revoke, say, trusted,
+    Answer, PolicyAlone, PolicyPath, complain, could_not_read, count, host, policy, revoke, say,
+    trusted,
 };
 use crate::client::Profile;
 use crate::client::profile::{Way, is_host};
@@ -35,7 +36,7 @@ enum Command {
     /// Make a key: a secret or random ports, in the policy and in a profile for the client.
     New(New),
     /// List the keys of a policy. Secrets are not shown.
-    List(PolicyPath),
+    List(PolicyAlone),
     /// Take a key away: out of the policy's file, and with all its grants out of the running firewall.
     /// Nothing else of either changes.
     Revoke(revoke::Arguments),
@@ -48,10 +49,10 @@ struct New {
     name: Name,
     #[command(flatten)]
     policy: PolicyPath,
-    /// A door that it opens; may come several times. (Default: the only door.)
+    /// A door that it opens; may come several times [default: the only door].
     #[arg(long, value_name = "DOOR", add = ArgValueCandidates::new(doors))]
     opens: Vec<String>,
-    /// It opens with tokens, each good once (the default).
+    /// It opens with tokens, each good once [default].
     #[arg(long, conflicts_with = "sequence")]
     token: bool,
     /// It opens with a sequence of so many random ports.
@@ -60,10 +61,10 @@ struct New {
     /// It has so many sequences of four random ports, each good once, to carry on paper.
     #[arg(long, value_name = "N", value_parser = number, conflicts_with_all = ["token", "sequence", "qr", "svg", "profile"])]
     scratch: Option<usize>,
-    /// How the client reaches this host (default: this host's own name).
+    /// How the client reaches this host [default: this host's own name].
     #[arg(long, value_name = "HOST", value_parser = server)]
     host: Option<String>,
-    /// Where to write the profile (default: NAME.profile.toml beside the policy).
+    /// Where to write the profile [default: NAME.profile.toml beside the policy].
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
     /// Show the profile as a QR code, and write no file.
@@ -319,8 +320,8 @@ fn on_paper(made: &Enrolled) -> String {
     text
 }
 
-fn list(path: &PolicyPath) -> Answer {
-    let policy = match policy(path) {
+fn list(file: &PolicyAlone) -> Answer {
+    let policy = match policy(&file.as_written()) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };

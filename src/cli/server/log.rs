@@ -8,7 +8,10 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Answer, PolicyPath, applied_policy, complain, could_not_read, heard, host, policy};
+use super::{
+    Answer, PolicyAlone, PolicyPath, applied_policy, complain, could_not_read, heard, host,
+    own_namespace, policy,
+};
 use crate::firewall::Firewall;
 use crate::log::{Claim, Doubt, Group, Opening, Proof, Ring, Rules, Writers, in_file};
 use crate::policy::load::{LoadError, load};
@@ -17,7 +20,7 @@ use crate::policy::{Log, Policy};
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    policy: PolicyPath,
+    policy: PolicyAlone,
     /// Go on, and say what comes.
     #[arg(long, short)]
     follow: bool,
@@ -42,8 +45,9 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 
 /// What a file tells.
 fn of_file(arguments: &Arguments, path: &Path) -> Answer {
-    let rules = match load(&arguments.policy.path, &host(&arguments.policy, None)) {
-        Ok(policy) => rules_of(&arguments.policy, &policy),
+    let named = arguments.policy.as_written();
+    let rules = match load(&named.path, &host(&named, None)) {
+        Ok(policy) => rules_of(&named, &policy),
         Err(LoadError::Unreadable(why)) => {
             complain(&format!(
                 "{why}: the names of doors and keys are not checked"
@@ -89,7 +93,8 @@ fn of_file(arguments: &Arguments, path: &Path) -> Answer {
 
 /// What the kernel tells now.
 fn of_kernel(arguments: &Arguments) -> Answer {
-    let policy = match policy(&arguments.policy) {
+    let named = arguments.policy.as_written();
+    let policy = match policy(&named) {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
@@ -104,7 +109,7 @@ fn of_kernel(arguments: &Arguments) -> Answer {
             return Answer::CouldNot;
         }
     };
-    let mut names = Names::new(&arguments.policy, &policy);
+    let mut names = Names::new(&named, &policy);
     let follow = arguments.follow || matches!(policy.log, Log::Nflog(_));
     let (writers, proof) = match (policy.log, Writers::look()) {
         (Log::Nflog(group), _) => {
@@ -228,6 +233,9 @@ pub(super) fn deaf(log: Log, error: &std::io::Error) -> String {
         ),
         _ => ("the kernel's log".to_string(), " (for root)"),
     };
+    if denied && !own_namespace::is_root() {
+        return format!("only root can hear {what} (try with sudo)");
+    }
     let hint = if denied { hint } else { "" };
     format!("{what} cannot be heard: {error}{hint}")
 }

@@ -28,22 +28,22 @@ use clap::Subcommand;
 use super::{Answer, complain, completions, count, heard, now, print, qr, say};
 pub(super) use policy_path::POLICY;
 use policy_path::{
-    PolicyPath, applied_policy, backend, could_not_read, host, policy, policy_and_origin, report,
-    reported, trusted, warn_of_readers,
+    PolicyAlone, PolicyPath, applied_policy, backend, could_not_read, host, policy,
+    policy_and_origin, report, reported, trusted, warn_of_readers,
 };
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Make the first door of this host: a few questions, then a policy on trial.
+    /// Make the first door: a few questions, then a policy on trial.
     Init(init::Arguments),
     /// Check a policy file, and warn of what is not wise.
     Check(check::Arguments),
     /// Print the ruleset of a policy.
     Render(render::Arguments),
-    /// Draw a policy with its sequences: which knocks make which key, and what it opens.
+    /// Draw a policy: which knocks make which key, and what it opens.
     Draw(draw::Arguments),
     /// Say what each knock of a trace on standard input means.
-    Explain(PolicyPath),
+    Explain(PolicyAlone),
     /// Turn a knockd.conf or the classic iptables script into a policy.
     Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
@@ -54,13 +54,13 @@ pub(super) enum Command {
     Rollback(trial::Rollback),
     /// Make, list and revoke keys.
     Key(key::Arguments),
-    /// Load the tokens of the coming hours (a timer does, every quarter of an hour).
+    /// Load the tokens of the coming hours (a timer does so).
     Refill(refill::Arguments),
-    /// Restore what was applied, if somebody has changed it (a timer does so).
+    /// Restore what was applied, if it was changed (a timer does so).
     Heal,
-    /// Show doors, grants and progress, and whether the kernel holds what the policy says.
+    /// Show doors and grants, and whether the kernel holds the policy.
     Status(status::Arguments),
-    /// Watch doors, grants and knocks live, or run a program when a door opens.
+    /// Watch doors and knocks live, or run a program at an opening.
     Watch(watch::Arguments),
     /// Say who opened what and when, from the kernel's log.
     Log(log::Arguments),
@@ -70,9 +70,9 @@ pub(super) enum Command {
     Open(by_hand::Open),
     /// End grants: all, of one door, of one source.
     Close(by_hand::Close),
-    /// Take our rules out of the firewall. The doors are then open to everyone.
+    /// Take all rules of toctoc out: the doors are then open to all.
     Remove(remove::Arguments),
-    /// Watch it work: two hosts in namespaces, a real door, a real listener.
+    /// Watch it work, on two hosts in namespaces.
     Demo(demo::Arguments),
 }
 

@@ -26,6 +26,24 @@ pub(in crate::cli) struct PolicyPath {
     pub(super) backend: Option<Backend>,
 }
 
+/// The policy file, for what does not depend on a backend.
+#[derive(Args)]
+pub(in crate::cli) struct PolicyAlone {
+    /// The policy file.
+    #[arg(value_name = "POLICY", default_value = POLICY)]
+    path: PathBuf,
+}
+
+impl PolicyAlone {
+    /// With the backend that the policy names.
+    pub(super) fn as_written(&self) -> PolicyPath {
+        PolicyPath {
+            path: self.path.clone(),
+            backend: None,
+        }
+    }
+}
+
 pub(super) fn backend(text: &str) -> Result<Backend, String> {
     let known = [Backend::Nftables, Backend::Iptables];
     let named = known.into_iter().find(|backend| backend.name() == text);

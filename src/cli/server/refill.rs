@@ -4,15 +4,19 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Answer, POLICY, PolicyPath, complain, could_not_read, count, policy, say};
+use super::{
+    Answer, POLICY, PolicyAlone, PolicyPath, complain, could_not_read, count, policy, say,
+};
 use crate::firewall::Firewall;
+use crate::firewall::absence::Absence;
+use crate::firewall::status::running_backend;
 use crate::firewall::tokens::{Refilled, clocks, halt, refill};
 use crate::policy::Policy;
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    policy: PolicyPath,
+    policy: PolicyAlone,
     /// Before a reboot: save what was used up, and load nothing. Nothing that opens once does until the
     /// next apply; doors stay shut and grants stay.
     #[arg(long)]
@@ -24,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         return stop();
     }
     let firewall = Firewall::default();
-    let (policy, answer) = match running(&firewall, &arguments.policy) {
+    let (policy, answer) = match running(&firewall, &arguments.policy.as_written()) {
         Ok(found) => found,
         Err(answer) => {
             complain("the running firewall was not changed");
@@ -65,7 +69,15 @@ fn running(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Answer), A
     })?;
     let file = policy(path);
     let Some(origin) = record.running else {
-        return file.map(|policy| (policy, Answer::Yes));
+        let policy = file?;
+        // A timer runs it: that there is nothing to do is no failure.
+        let absence = Absence::read(firewall);
+        let is_told = matches!(absence, Absence::Removed | Absence::NotConfirmed);
+        if is_told && running_backend(firewall).is_ok_and(|backend| backend.is_none()) {
+            complain(absence.words());
+            return Err(Answer::Yes);
+        }
+        return Ok((policy, Answer::Yes));
     };
     let shown = origin.path.display();
     // The timer names no file.

@@ -8,7 +8,7 @@ use clap_complete::ArgValueCandidates;
 use super::apply::way_back;
 use super::completions::keys as key_names;
 use super::key::{failed, name};
-use super::{Answer, PolicyPath, complain, count, host, say, trusted};
+use super::{Answer, PolicyAlone, PolicyPath, complain, count, host, say, trusted};
 use crate::enrol::{Mistakes, PolicyFile, Removal};
 use crate::firewall::Firewall;
 use crate::firewall::by_hand::note_revoked;
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(value_parser = name, add = ArgValueCandidates::new(key_names))]
     name: Name,
     #[command(flatten)]
-    policy: PolicyPath,
+    policy: PolicyAlone,
     /// Revoke it even if you would not get in again.
     #[arg(long)]
     anyway: bool,
@@ -36,9 +36,10 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 fn done(arguments: &Arguments) -> Result<Answer, Answer> {
     let Arguments {
         name,
-        policy: path,
+        policy,
         anyway,
     } = arguments;
+    let path = &policy.as_written();
     let firewall = Firewall::default();
     let could_not = |why: &dyn std::fmt::Display| {
         complain(&why.to_string());

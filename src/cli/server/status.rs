@@ -11,6 +11,7 @@ use super::{
     Answer, POLICY, PolicyPath, applied_policy, complain, could_not_read, count, host, now, say,
 };
 use crate::firewall::Firewall;
+use crate::firewall::absence::Absence;
 use crate::firewall::heal::is_unnoted;
 use crate::firewall::noted::{Noted, OtherFile};
 use crate::firewall::others::about_this_host;
@@ -59,6 +60,9 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     };
     status.matches_policy &= !noted.file_changed && noted.file_unusable.is_none();
     status.noted = noted;
+    if !status.drift.is_empty() && status.doors.iter().all(|door| door.guarded_by.is_none()) {
+        status.noted.absence = Some(Absence::read(&firewall).words().to_string());
+    }
     status.warnings.extend(about_this_host(&policy));
     status.fleet = policy.fleet.is_some().then(|| fleet_of(&mut status));
     if arguments.json {
@@ -258,7 +262,7 @@ pub(super) fn text(status: &Status) -> String {
     }
     for key in &status.keys {
         let opened = match key.opened {
-            0 => "never opened".to_string(),
+            0 => "no opening counted".to_string(),
             1 => "opened 1 time".to_string(),
             times => format!("opened {times} times"),
         };
@@ -291,9 +295,10 @@ pub(super) fn text(status: &Status) -> String {
                 "  ... and {more} more: it may hold another policy than this file"
             );
         }
-        text.push_str(
-            "  `toctoc heal` restores what was applied last; `toctoc apply` applies the file\n",
+        let next = status.noted.absence.as_deref().unwrap_or(
+            "`toctoc heal` restores what was applied last; `toctoc apply` applies the file",
         );
+        let _ = writeln!(text, "  {next}");
     }
     if status.backend == "iptables" {
         let room = status.max_sources;
