@@ -1,11 +1,12 @@
 //! The same way in with tools that people have already. Pure.
 
 use std::fmt::Write;
+use std::num::NonZeroU16;
 
 use super::plan::tokens;
 use super::profile::{Profile, Way};
 use crate::knock::{Knock, Protocol};
-use crate::single_use::Window;
+use crate::single_use::{Token, Window};
 
 /// A tool that can knock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +18,25 @@ pub enum Tool {
     Ssh,
     /// Knock on Ports, an application for Android: a file that it imports.
     KnockOnPorts,
+    /// bash alone, by its `/dev/tcp` and `/dev/udp`.
+    Bash,
+    Curl,
+    PowerShell,
+    Python,
 }
 
 impl Tool {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Tool); 5] = [
+    pub const ALL: [(&'static str, Tool); 9] = [
         ("nmap", Tool::Nmap),
         ("nc", Tool::Nc),
         ("knock", Tool::Knock),
         ("ssh", Tool::Ssh),
         ("knockonports", Tool::KnockOnPorts),
+        ("bash", Tool::Bash),
+        ("curl", Tool::Curl),
+        ("powershell", Tool::PowerShell),
+        ("python", Tool::Python),
     ];
 }
 
@@ -41,27 +51,11 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
     let knocks = match &profile.way {
         Way::Sequence(knocks) => knocks,
         Way::Token(secret, port) => {
-            let token = &tokens(secret, now)[0];
-            let octal = token.0.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "\\{byte:03o}");
-                text
-            });
             let until = Window::at(now).over();
             let until = jiff::Timestamp::from_second(until)
                 .map_or_else(|_| until.to_string(), |time| time.to_string());
-            return match tool {
-                Tool::Nc => Ok(format!(
-                    "# good once, until {until}\nprintf '{octal}' | nc -u -w 1 {host} {port}\n"
-                )),
-                Tool::Nmap => Ok(format!(
-                    "# good once, until {until}\n{} -sU -p {port} --data {} {host}{AS_ROOT}\n",
-                    nmap(v6),
-                    token.hex()
-                )),
-                _ => {
-                    Err("a token is sixteen bytes over UDP: nc and nmap can send them".to_string())
-                }
-            };
+            let command = token_command(tool, host, &tokens(secret, now)[0], *port)?;
+            return Ok(format!("# good once, until {until}\n{command}\n"));
         }
     };
     let tcp_only = knocks.iter().all(|knock| knock.protocol == Protocol::Tcp);
@@ -96,6 +90,63 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
             "for p in {ports}; do ssh -o BatchMode=yes -o ConnectTimeout=1 -p $p {host}; done\n"
         ),
         Tool::Ssh => return Err("ssh cannot knock over UDP: nmap, nc and knock can".to_string()),
+        Tool::Bash => {
+            let each = each(&|knock| match knock.protocol {
+                // Ended before it repeats its SYN.
+                Protocol::Tcp => format!(
+                    "(exec 3<>/dev/tcp/{host}/{}) & sleep 0.2; kill $!; ",
+                    knock.port
+                ),
+                Protocol::Udp => format!("echo >/dev/udp/{host}/{}; sleep 0.2; ", knock.port),
+            });
+            format!("bash -c '{}' 2>/dev/null\n", each.trim_end())
+        }
+        Tool::Curl if tcp_only => {
+            let host = if v6 {
+                format!("[{host}]")
+            } else {
+                host.to_string()
+            };
+            format!("for p in {ports}; do curl -gs -m 0.2 \"http://{host}:$p\"; done\n")
+        }
+        Tool::Curl => {
+            return Err(
+                "curl cannot knock over UDP: bash, python, nmap, nc and knock can".to_string(),
+            );
+        }
+        Tool::PowerShell => {
+            let family = if v6 { "InterNetworkV6" } else { "InterNetwork" };
+            let each = each(&|knock| match knock.protocol {
+                Protocol::Tcp => format!(
+                    "$c = New-Object Net.Sockets.TcpClient {family}; \
+                     $null = $c.BeginConnect('{host}', {}, $null, $null); sleep -m 200; $c.Close()\n",
+                    knock.port
+                ),
+                Protocol::Udp => format!(
+                    "$null = (New-Object Net.Sockets.UdpClient {family}).Send([byte[]]0, 1, '{host}', {}); \
+                     sleep -m 200\n",
+                    knock.port
+                ),
+            });
+            format!("{NOT_RUN}{each}")
+        }
+        Tool::Python => {
+            let knocks: Vec<String> = knocks
+                .iter()
+                .map(|knock| match knock.protocol {
+                    Protocol::Tcp => format!("({}, s.SOCK_STREAM)", knock.port),
+                    Protocol::Udp => format!("({}, s.SOCK_DGRAM)", knock.port),
+                })
+                .collect();
+            // `k.connect` of a datagram sends nothing, `k.send` of a connection that has not begun neither.
+            format!(
+                "python3 -c \"import socket as s, time; \
+                 [(a := s.getaddrinfo('{host}', p, type=t)[0], k := s.socket(*a[:3]), k.setblocking(False), \
+                 k.connect_ex(a[4]), t == s.SOCK_DGRAM and k.send(b''), time.sleep(0.1), k.close()) \
+                 for p, t in [{}]]\"\n",
+                knocks.join(", ")
+            )
+        }
         Tool::KnockOnPorts => {
             let steps: Vec<serde_json::Value> = knocks
                 .iter()
@@ -119,6 +170,55 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
         }
     })
 }
+
+/// Sends a token, in one line.
+///
+/// # Errors
+/// A sentence, when the tool cannot do that.
+fn token_command(
+    tool: Tool,
+    host: &str,
+    token: &Token,
+    port: NonZeroU16,
+) -> Result<String, String> {
+    let v6 = host.contains(':');
+    let octal = token.0.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "\\{byte:03o}");
+        text
+    });
+    match tool {
+        Tool::Nc => Ok(format!("printf '{octal}' | nc -u -w 1 {host} {port}")),
+        Tool::Nmap => Ok(format!(
+            "{} -sU -p {port} --data {} {host}{AS_ROOT}",
+            nmap(v6),
+            token.hex()
+        )),
+        // One write of `dd` is one datagram; bash's own printf writes one for each line.
+        Tool::Bash => Ok(format!(
+            "bash -c 'printf \"{octal}\" | dd bs=16 iflag=fullblock >/dev/udp/{host}/{port}' 2>/dev/null"
+        )),
+        Tool::Python => Ok(format!(
+            "python3 -c \"import socket as s; a = s.getaddrinfo('{host}', {port}, type=s.SOCK_DGRAM)[0]; \
+             s.socket(*a[:3]).sendto(bytes.fromhex('{}'), a[4])\"",
+            token.hex()
+        )),
+        Tool::PowerShell => {
+            let family = if v6 { "InterNetworkV6" } else { "InterNetwork" };
+            let bytes: Vec<String> = token.0.iter().map(u8::to_string).collect();
+            Ok(format!(
+                "{NOT_RUN}$null = (New-Object Net.Sockets.UdpClient {family}).Send([byte[]]({}), 16, '{host}', \
+                 {port})",
+                bytes.join(",")
+            ))
+        }
+        Tool::Knock | Tool::Ssh | Tool::Curl | Tool::KnockOnPorts => {
+            Err("a token is sixteen bytes over UDP: nc, nmap, bash, python and powershell can send them".to_string())
+        }
+    }
+}
+
+/// No machine with Windows was there to try it.
+const NOT_RUN: &str = "# not run by the tests of toctoc\n";
 
 /// Only root can send datagrams with nmap.
 const AS_ROOT: &str = "  # as root";

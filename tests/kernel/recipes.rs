@@ -3,6 +3,7 @@
 use toctoc::lab::SERVER;
 
 use crate::person::{Person, SEQUENCE, said};
+use crate::token_world::{ALICE, OTHER, SECRET, after_a_clean_stop};
 use crate::world::{World, YVES};
 
 /// Each command that `profile show --as` prints, run by a shell as it stands.
@@ -21,7 +22,16 @@ fn other_tools_open_the_door_with_what_a_profile_prints_for_them() {
         "wrong --host {} --door 22 --sequence {wrong}",
         SERVER[0]
     ));
-    for tool in ["nmap", "nc", "knock", "ssh", "knockonports"] {
+    for tool in [
+        "nmap",
+        "nc",
+        "knock",
+        "ssh",
+        "knockonports",
+        "bash",
+        "curl",
+        "python",
+    ] {
         for (profile, opens) in [("wrong", false), ("server", true), ("v6", true)] {
             world.yes(&["close"]);
             knock_as_told(&person, profile, tool);
@@ -42,15 +52,79 @@ fn other_tools_knock_over_udp_with_what_a_profile_prints_for_them() {
             SERVER[0]
         ));
     }
-    for tool in ["nmap", "nc", "knock", "knockonports"] {
+    for tool in ["nmap", "nc", "knock", "knockonports", "bash", "python"] {
         for (profile, opens) in [("wrong", false), ("server", true)] {
             world.yes(&["close"]);
             knock_as_told(&person, profile, tool);
             assert_eq!(!world.nobody_is_in(), opens, "{tool} {profile}");
         }
     }
-    let output = person.toctoc(&["profile", "show", "server", "--as", "ssh"]);
-    assert!(said(&output).contains("ssh cannot knock over UDP"));
+    for tool in ["ssh", "curl"] {
+        let output = person.toctoc(&["profile", "show", "server", "--as", tool]);
+        let wanted = format!("{tool} cannot knock over UDP");
+        assert!(said(&output).contains(&wanted), "{}", said(&output));
+    }
+}
+
+/// The command opens once; run again it opens nothing, and that of another secret never does.
+#[test]
+fn other_tools_send_the_token_that_a_profile_prints_for_them() {
+    const TOOLS: [&str; 4] = ["nc", "nmap", "bash", "python"];
+    // A key for each, since the commands of one moment have the same token.
+    let (mut policy, mut secrets) = (
+        ALICE.to_string(),
+        vec![("alice.secret".into(), SECRET.into())],
+    );
+    for (number, tool) in TOOLS.iter().enumerate() {
+        for family in ["4", "6"] {
+            let (key, secret) = (
+                format!("{tool}{family}"),
+                format!("{number}{family}{}", &SECRET[2..]),
+            );
+            policy.push_str(&format!(
+                "[key.{key}]\nopens = [\"ssh\"]\ntoken = \"{key}.secret\"\n"
+            ));
+            secrets.push((format!("{key}.secret"), secret));
+        }
+    }
+    let files: Vec<(&str, &str)> = secrets
+        .iter()
+        .map(|(file, secret): &(String, String)| (file.as_str(), secret.as_str()))
+        .collect();
+    let (world, _) = after_a_clean_stop(&policy, &files);
+    let person = Person::on(&world);
+    let add = |name: &str, host: &str, secret: &str| {
+        let words = ["profile", "add", name, "--host", host, "--token", "-"];
+        let words = [&words[..], &["--token-port", "40123"]].concat();
+        let output = person.toctoc_reading(&words, secret.as_bytes());
+        assert!(output.status.success(), "{}", said(&output));
+    };
+    add("wrong", SERVER[0], OTHER);
+    for (file, secret) in &files[1..] {
+        let name = file.trim_end_matches(".secret");
+        add(name, SERVER[usize::from(name.ends_with('6'))], secret);
+    }
+    for tool in TOOLS {
+        for (profile, opens) in [
+            ("wrong", false),
+            (&format!("{tool}4"), true),
+            (&format!("{tool}6"), true),
+        ] {
+            let told = person.yes(&["profile", "show", profile, "--as", tool]);
+            for opens in [opens, false] {
+                person.run(&["sh", "-c", &told]);
+                assert_eq!(!world.nobody_is_in(), opens, "{tool} {profile}: {told}");
+                world.yes(&["close"]);
+            }
+        }
+    }
+    for tool in ["knock", "ssh", "curl", "knockonports"] {
+        let output = person.toctoc(&["profile", "show", "wrong", "--as", tool]);
+        assert!(
+            said(&output).contains("a token is sixteen bytes over UDP"),
+            "{tool}"
+        );
+    }
 }
 
 /// Follows what is printed for a tool. The application for telephones is not here: its file is read

@@ -62,6 +62,14 @@ pub fn guarded_by(policy: &str) -> World {
 
 /// The same after a clean stop: the tokens of this minute are good too.
 pub fn guarded_without_a_wait() -> World {
+    let (world, said) = after_a_clean_stop(ALICE, &[("alice.secret", SECRET)]);
+    assert!(said.contains("loaded all 145"), "{said}");
+    assert!(!said.contains("tokens open from"), "{said}");
+    world
+}
+
+/// A policy and its secrets, applied after a clean stop; and what `apply` said.
+pub fn after_a_clean_stop(policy: &str, secrets: &[(&str, &str)]) -> (World, String) {
     let world = World::bare();
     let (mut journal, _) = Journal::go_on(None, None, 1, clocks());
     journal.clean = true;
@@ -69,12 +77,12 @@ pub fn guarded_without_a_wait() -> World {
     StateFile::within(world.state_directory())
         .write(&journal)
         .unwrap();
-    world.private_file("alice.secret", SECRET);
-    let said = world.apply(ALICE);
-    assert!(said.contains("loaded all 145"), "{said}");
-    assert!(!said.contains("tokens open from"), "{said}");
+    for (file, secret) in secrets {
+        world.private_file(file, secret);
+    }
+    let said = world.apply(policy);
     world.listen(22);
-    world
+    (world, said)
 }
 
 impl World {
