@@ -13,10 +13,11 @@
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
            bash zsh fish groff-base graphviz dpkg-dev lintian redis-server openssl keepalived \
-           firewalld dbus-daemon ufw shorewall strace
+           firewalld dbus-daemon ufw shorewall strace \
+           curl chromium firefox-esr
 PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
            setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server openssl keepalived \
-           firewalld dbus-daemon ufw shorewall strace
+           firewalld dbus-daemon ufw shorewall strace curl chromium firefox-esr
 
 # What else is measured, and what measures and draws. letmein is no package: cargo builds it, and without
 # it the figures are without it.
@@ -57,9 +58,9 @@ UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-heal.ser
         toctoc-fleet.service
 
 install:
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg docs/protocol.json
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml examples/*.py
 	install -d -m 700 $(DESTDIR)/etc/toctoc
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toctoc
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,share/man/man1 share/man/man5 $(COMPLETIONS))

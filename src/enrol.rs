@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::browser::{knocks_at, sends_tokens_to};
 use crate::client::Profile;
 use crate::client::profile::{GAP, Way};
 use crate::firewall::listening::listeners;
@@ -25,7 +26,7 @@ use crate::policy::lint::is_wise;
 use crate::policy::load::{Beside, LoadError, load, load_text, load_text_and_beside};
 use crate::policy::{Host, KeyKind, Name, Policy};
 use crate::private_file::{unreadable as cannot_read, write_new};
-use crate::single_use::Secret;
+use crate::single_use::{Form, Secret};
 
 /// What kind of key to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,14 @@ pub enum Kind {
     Sequence(usize),
     /// So many sequences that open once.
     Scratch(usize),
+}
+
+/// What the key's owner will knock with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    Program,
+    /// A web page: the key has tokens and ports that browsers send.
+    Browser,
 }
 
 /// What was made.
@@ -101,6 +110,7 @@ pub fn new_key(
     name: &Name,
     opens: &[String],
     kind: Kind,
+    user: For,
     server: impl FnOnce() -> Result<String, String>,
 ) -> Result<Enrolled, EnrolError> {
     let _alone = alone(path)?;
@@ -118,20 +128,21 @@ pub fn new_key(
         (opens, _) => opens.to_vec(),
     };
     let server = server()?;
+    let free = || ports_for(user, free_ports(&policy, &taken_here()));
     let mut scratch = Vec::new();
     let before = text.clone();
     let (text, way, secret) = match kind {
         Kind::Token => {
-            let (text, way, secret) = token_key(path, host, &policy, &text, name, &opens)?;
+            let (text, way, secret) = token_key(path, host, &policy, &text, name, &opens, user)?;
             (text, Some(way), secret)
         }
         Kind::Sequence(_) => {
-            let found = sequences(path, host, &policy, &text, name, &opens, kind)?;
+            let found = sequences(path, host, &free(), &text, name, &opens, kind)?;
             let (text, mut found) = found;
             (text, found.pop().map(Way::Sequence), None)
         }
         Kind::Scratch(_) => {
-            let (text, found) = sequences(path, host, &policy, &text, name, &opens, kind)?;
+            let (text, found) = sequences(path, host, &free(), &text, name, &opens, kind)?;
             scratch = found;
             (text, None, None)
         }
@@ -174,6 +185,7 @@ fn token_key(
     text: &str,
     name: &Name,
     opens: &[String],
+    user: For,
 ) -> Result<(String, Way, Option<PathBuf>), EnrolError> {
     let file = format!("{name}.secret");
     let secret_path = path.with_file_name(&file);
@@ -192,12 +204,16 @@ fn token_key(
         }
         .into());
     }
-    let secret = new_secret()?;
+    let form = match user {
+        For::Program => Form::Bytes,
+        For::Browser => Form::Letters,
+    };
+    let secret = new_secret()?.in_form(form);
     let port = match policy.token_port {
         Some(port) => port,
         None => free_port(policy)?,
     };
-    let text = add_key(text, name, opens, NewKey::Token(&file, port))
+    let text = add_key(text, name, opens, NewKey::Token(&file, form, port))
         .map_err(|message| format!("{}: {message}", path.display()))?;
     write_secret(&secret_path, &secret)?;
     if let Err(error) = load_text(path, &text, host) {
@@ -227,11 +243,19 @@ pub fn write_new_secret(path: &Path) -> Result<(), String> {
     write_secret(path, &new_secret()?)
 }
 
+/// Those of the free ports that its owner can knock at.
+fn ports_for(user: For, mut free: Vec<Knock>) -> Vec<Knock> {
+    if user == For::Browser {
+        free.retain(|knock| knocks_at(knock.port));
+    }
+    free
+}
+
 /// The sequence or sequences of a new key.
 fn sequences(
     path: &Path,
     host: &Host<'_>,
-    policy: &Policy,
+    free: &[Knock],
     text: &str,
     name: &Name,
     opens: &[String],
@@ -242,11 +266,10 @@ fn sequences(
         Kind::Scratch(number) => (number, SCRATCH_KNOCKS, true),
         Kind::Token => (0, 0, false),
     };
-    let free = free_ports(policy, &taken_here());
     let mut refused = None;
     for _ in 0..TRIES {
         let found: Result<Vec<Vec<Knock>>, String> = (0..number)
-            .map(|_| random_knocks(&free, length, is_wise))
+            .map(|_| random_knocks(free, length, is_wise))
             .collect();
         let found = found?;
         let new = match found.as_slice() {
@@ -269,7 +292,7 @@ fn sequences(
 fn free_port(policy: &Policy) -> Result<NonZeroU16, String> {
     // Answers to what this host sends come to the ports above, and would be dropped.
     let mut free = free_ports(policy, &taken_here());
-    free.retain(|knock| knock.port.get() < FIRST_EPHEMERAL);
+    free.retain(|knock| knock.port.get() < FIRST_EPHEMERAL && sends_tokens_to(knock.port));
     let knocks = random_knocks(&free, 1, |_| true)?;
     let knock = knocks.first().ok_or("no port is free for tokens")?;
     Ok(knock.port)
@@ -519,4 +542,24 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), String> {
 fn taken_here() -> HashSet<u16> {
     let listeners = listeners().into_iter();
     listeners.map(|listener| listener.port.port.get()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_for_browsers_gets_no_port_that_they_refuse() {
+        let free: Vec<Knock> = (1024..12_000)
+            .filter_map(|port| Knock::new(Protocol::Tcp, port))
+            .collect();
+        let has = |user, port| {
+            let ports = ports_for(user, free.clone());
+            ports.iter().any(|knock| knock.port.get() == port)
+        };
+        for (port, in_browsers) in [(6667, false), (10_080, false), (6664, true)] {
+            assert!(has(For::Program, port));
+            assert_eq!(has(For::Browser, port), in_browsers, "{port}");
+        }
+    }
 }

@@ -18,6 +18,7 @@
 // From text to what is handed to the kernel: pure.
 #[cfg(feature = "server")]
 pub mod automaton;
+pub mod browser;
 #[cfg(feature = "server")]
 pub mod import;
 pub mod knock;

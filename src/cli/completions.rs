@@ -53,10 +53,8 @@ pub(super) fn profiles() -> Vec<CompletionCandidate> {
 
 /// The tools that `profile show --as` knows.
 pub(super) fn tools() -> Vec<CompletionCandidate> {
-    let names = crate::client::recipe::Tool::ALL.iter();
-    names
-        .map(|(name, _)| CompletionCandidate::new(*name))
-        .collect()
+    let names = super::profile::forms().into_iter();
+    names.map(CompletionCandidate::new).collect()
 }
 
 /// The doors of the policy, where it can be read.

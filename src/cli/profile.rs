@@ -1,6 +1,7 @@
 //! `toctoc profile`
 
 use std::io::Read;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,11 +15,12 @@ use super::knock::{door, knock, no_profile, there_are};
 use super::qr::{code, show_in_terminal};
 use super::{Answer, complain, count, now, say};
 use crate::client::Profile;
+use crate::client::page::{Key, Settings, empty_page, fragment, one_of_each_family, page};
 use crate::client::profile::{GAP, Way, is_host, not_too_many, parse_gap};
 use crate::client::recipe::{Tool, recipe, ssh_config};
 use crate::client::store::{self, Found};
 use crate::knock::Knock;
-use crate::single_use::Secret;
+use crate::single_use::{Form, Secret};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -63,6 +65,9 @@ struct Add {
     /// The UDP port that tokens go to.
     #[arg(long, value_name = "PORT", requires = "token")]
     token_port: Option<NonZeroU16>,
+    /// The policy says `browser = true` of the key: its tokens are letters.
+    #[arg(long, requires = "token")]
+    browser: bool,
     /// The pause after each knock.
     #[arg(long, value_name = "TIME", value_parser = parse_gap)]
     gap: Option<Duration>,
@@ -83,10 +88,12 @@ struct Show {
     /// The profile.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(profiles))]
     name: String,
-    /// Print what to type with another tool: nmap, nc, knock, ssh, knockonports.
-    #[arg(long = "as", value_name = "TOOL", value_parser = tool, group = "what",
+    /// Print what to type with another tool: nmap, nc, knock, ssh, knockonports, bash, curl, powershell, python;
+    /// or a web page that knocks: html with the key, html-empty without it, fragment (the key, for the latter's
+    /// address).
+    #[arg(long = "as", value_name = "TOOL", value_parser = form, group = "what",
           add = ArgValueCandidates::new(tools))]
-    tool: Option<Tool>,
+    form: Option<As>,
     /// Print the file, with its secret.
     #[arg(long, group = "what")]
     reveal: bool,
@@ -127,12 +134,35 @@ fn trimmed(text: &str) -> Result<Knock, String> {
     knock(text.trim())
 }
 
-fn tool(text: &str) -> Result<Tool, String> {
-    let found = Tool::ALL.into_iter().find(|(name, _)| *name == text);
-    let names = Tool::ALL.map(|(name, _)| name);
+/// In what form a profile is shown.
+#[derive(Debug, Clone, Copy)]
+enum As {
+    Tool(Tool),
+    Page,
+    EmptyPage,
+    Fragment,
+}
+
+/// The forms that are no commands, with their names.
+const PAGES: [(&str, As); 3] = [
+    ("html", As::Page),
+    ("html-empty", As::EmptyPage),
+    ("fragment", As::Fragment),
+];
+
+/// The names of all forms.
+pub(super) fn forms() -> Vec<&'static str> {
+    let tools = Tool::ALL.iter().map(|(name, _)| *name);
+    tools.chain(PAGES.iter().map(|(name, _)| *name)).collect()
+}
+
+fn form(text: &str) -> Result<As, String> {
+    let tools = Tool::ALL.map(|(name, tool)| (name, As::Tool(tool)));
+    let mut all = tools.into_iter().chain(PAGES);
+    let found = all.find(|(name, _)| *name == text);
     found
-        .map(|(_, tool)| tool)
-        .ok_or_else(|| format!("`{text}` is not one of {}", names.join(", ")))
+        .map(|(_, form)| form)
+        .ok_or_else(|| format!("`{text}` is not one of {}", forms().join(", ")))
 }
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
@@ -173,7 +203,11 @@ fn added(add: &Add) -> Result<String, String> {
         (Some(file), Some(port)) => {
             let text = read(file)?;
             let secret = Secret::parse(text.trim()).map_err(|error| format!("{file}: {error}"))?;
-            Way::Token(secret, port)
+            let form = match add.browser {
+                true => Form::Letters,
+                false => Form::Bytes,
+            };
+            Way::Token(secret.in_form(form), port)
         }
         _ => {
             not_too_many(add.sequence.len())?;
@@ -258,8 +292,13 @@ fn way_of(way: &Way) -> String {
 
 fn shown(show: &Show) -> Result<String, String> {
     let Found { name, profile } = find(&show.name)?;
-    if let Some(tool) = show.tool {
-        return recipe(tool, &name, &profile, now());
+    if let Some(form) = show.form {
+        return match form {
+            As::Tool(tool) => recipe(tool, &name, &profile, now()),
+            As::Page => in_page(&profile, page),
+            As::EmptyPage => Ok(empty_page().to_string()),
+            As::Fragment => in_page(&profile, fragment).map(|text| format!("#{text}\n")),
+        };
     }
     if show.reveal {
         return Ok(profile.text().to_string());
@@ -278,6 +317,47 @@ fn shown(show: &Show) -> Result<String, String> {
         way_of(&profile.way),
         humantime::format_duration(profile.gap)
     ))
+}
+
+/// A page or the fragment of its address, with the addresses that the host has now.
+fn in_page(
+    profile: &Profile,
+    write: fn(&Settings<'_>) -> Result<Zeroizing<String>, String>,
+) -> Result<String, String> {
+    let addresses = addresses_for_page(&profile.host)?;
+    let key = match &profile.way {
+        Way::Sequence(knocks) => Key::Sequence(knocks),
+        Way::Token(secret, port) => Key::Token(secret, *port),
+    };
+    let written = write(&Settings {
+        host: &profile.host,
+        door: profile.door,
+        addresses: &addresses,
+        key,
+    });
+    written.map(|text| text.to_string())
+}
+
+/// The addresses by which a page reaches a host: one of each family, since browsers send no token to a name.
+///
+/// # Errors
+/// A sentence, when it has none that others can reach.
+pub(super) fn addresses_for_page(host: &str) -> Result<Vec<IpAddr>, String> {
+    if host.contains('%') {
+        return Err(format!("no browser knows interfaces, as in {host}"));
+    }
+    let found = (host, 0).to_socket_addrs();
+    let found = found.map_err(|error| format!("{host} is not found: {error}"))?;
+    let found: Vec<IpAddr> = found.map(|at| at.ip()).collect();
+    match found
+        .iter()
+        .find(|at| at.is_loopback() || at.is_unspecified())
+    {
+        Some(own) => Err(format!(
+            "here, {host} is {own}, which is no way to it from elsewhere: name it by its address"
+        )),
+        None => Ok(one_of_each_family(found)),
+    }
 }
 
 /// A file, or standard input.

@@ -5,6 +5,7 @@ mod diagnose;
 mod dial;
 mod enter;
 mod names;
+pub mod page;
 mod plan;
 pub mod profile;
 mod race;

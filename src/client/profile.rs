@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::knock::{Knock, Protocol};
-use crate::single_use::Secret;
+use crate::single_use::{Form, Secret};
 
 /// What a profile says.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,7 @@ struct Written {
     sequence: Option<Vec<WrittenKnock>>,
     token: Option<Wiped>,
     token_port: Option<NonZeroU16>,
+    browser: Option<bool>,
     gap: Option<String>,
 }
 
@@ -94,9 +95,13 @@ impl Profile {
                     + 1
             });
             // What it says may repeat a secret.
-            let known = "`host`, `door`, `sequence`, `token`, `token_port` and `gap`";
+            let known = "`host`, `door`, `sequence`, `token`, `token_port`, `browser` and `gap`";
             format!("line {line} cannot be read: a profile has {known}")
         })?;
+        let form = match written.browser {
+            Some(true) => Form::Letters,
+            Some(false) | None => Form::Bytes,
+        };
         let way = match (written.sequence, written.token) {
             (Some(_), Some(_)) => {
                 return Err("it has a `sequence` and a `token`: one of them".to_string());
@@ -118,7 +123,7 @@ impl Profile {
                     Secret::parse(&token.0).map_err(|error| format!("`token`: {error}"))?;
                 let port = written.token_port;
                 let port = port.ok_or("a `token` needs the `token_port` of the server")?;
-                Way::Token(secret, port)
+                Way::Token(secret.in_form(form), port)
             }
         };
         let gap = match written.gap.as_deref() {
@@ -163,6 +168,9 @@ impl Profile {
                 text.push_str("token = \"");
                 text.push_str(&secret.hex());
                 text.push_str(&format!("\"\ntoken_port = {port}\n"));
+                if secret.form() == Form::Letters {
+                    text.push_str("browser = true\n");
+                }
             }
         }
         text
@@ -190,6 +198,9 @@ impl Profile {
                 link.push_str("token=");
                 link.push_str(&secret.hex());
                 link.push_str(&format!("&token_port={port}"));
+                if secret.form() == Form::Letters {
+                    link.push_str("&browser=true");
+                }
             }
         }
         if let Some(door) = self.door {
@@ -227,6 +238,10 @@ impl Profile {
                         value.parse().map_err(|_| format!("`{name}` is no port"))?;
                     text.push_str(&format!("{name} = {port}\n"));
                 }
+                "browser" => match value {
+                    "true" => text.push_str("browser = true\n"),
+                    _ => return Err("`browser` is `true`, or is not there".to_string()),
+                },
                 "gap" => text.push_str(&format!("gap = {}\n", toml_edit::Value::from(value))),
                 "token" => {
                     Secret::parse(value).map_err(|error| format!("`token`: {error}"))?;
@@ -297,6 +312,9 @@ mod tests {
             format!(
                 "host = \"server.example\"\ndoor = 22\ntoken = \"{SECRET}\"\ntoken_port = 40123\n"
             ),
+            format!(
+                "host = \"192.0.2.1\"\ntoken = \"{SECRET}\"\ntoken_port = 4012\nbrowser = true\n"
+            ),
             "host = \"2001:db8::1\"\nsequence = [443, \"53/udp\", 920]\n".to_string(),
         ] {
             let profile = Profile::parse(&text).unwrap();
@@ -357,6 +375,7 @@ mod tests {
             "toctoc://a;rm/?sequence=5",
             "toctoc://$(id)/?sequence=5",
             "toctoc://a/?token=55&token_port=5",
+            "toctoc://a/?sequence=5&browser=yes",
         ] {
             assert!(Profile::parse_link(link).is_err(), "{link}");
         }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{SEQUENCE, TOKEN, TOKEN_PORT, policy};
-use crate::enrol::{EnrolError, Enrolled, Kind, new_key, replace};
+use crate::enrol::{EnrolError, Enrolled, For, Kind, new_key, replace};
 use crate::knock::Knock;
 use crate::policy::edit::add_comments;
 use crate::policy::{Backend, Host, Name};
@@ -84,6 +84,7 @@ fn fill(
         key,
         &[first.door.to_string()],
         first.kind,
+        For::Program,
         server,
     )?;
     paths.extend(made.secret.clone());

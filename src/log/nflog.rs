@@ -201,9 +201,21 @@ fn token(packet: &[u8]) -> Option<Token> {
         protocol = *next;
         header += 8 * (1 + usize::from(*length));
     }
-    let payload = packet.get(header + 8..header + 24)?;
-    let token = payload.try_into().ok().map(Token);
+    let datagram = packet.get(header + 8..)?;
+    let token = match is_check(datagram) {
+        true => datagram.get(24..40)?,
+        false => datagram.get(..16)?,
+    };
+    let token = token.try_into().ok().map(Token);
     token.filter(|_| protocol == UDP)
+}
+
+/// Returns whether a datagram is a STUN check with the user name first, in which a browser sends a token. No token begins
+/// like one but by a chance of 2^-64.
+fn is_check(datagram: &[u8]) -> bool {
+    datagram.starts_with(&[0, 1])
+        && datagram.get(4..8) == Some(&[0x21, 0x12, 0xa4, 0x42])
+        && datagram.get(20..22) == Some(&[0, 6])
 }
 
 /// The source address of a packet, from its first bytes.
@@ -245,6 +257,18 @@ mod tests {
         v6[0] = 0x60;
         v6[6] = 17;
         assert_eq!(token(&v6), Some(Token([9; 16])));
+        // A STUN check, as a browser sends it; and what only looks like one.
+        let mut check = v4[..28].to_vec();
+        check.extend([0, 1, 0, 28, 0x21, 0x12, 0xa4, 0x42]);
+        check.extend([3; 12]);
+        check.extend([0, 6, 0, 21]);
+        check.extend([5; 16]);
+        check[9] = 17;
+        assert_eq!(token(&check), Some(Token([5; 16])));
+        assert_eq!(token(&check[..67]), None, "too short");
+        check[28 + 21] = 8;
+        let head = check[28..44].try_into().unwrap();
+        assert_eq!(token(&check), Some(Token(head)), "another attribute");
         // Options of 8 and of 16 bytes in front.
         let options = |kind: u8, eights: u8, next: u8| {
             let mut bytes = vec![1; 8 * (1 + usize::from(eights))];

@@ -63,6 +63,14 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
     lines
 }
 
+/// Returns whether two keys have the same secret, whatever the form of their tokens.
+fn same_secret(old: &KeyKind, new: &KeyKind) -> bool {
+    match (old, new) {
+        (KeyKind::Token(old), KeyKind::Token(new)) => old.is_same(new),
+        _ => false,
+    }
+}
+
 fn of_key(before: &Policy, old: &Key, after: &Policy, new: &Key) -> Vec<String> {
     let mut lines = Vec::new();
     let name = &new.name;
@@ -85,6 +93,7 @@ fn of_key(before: &Policy, old: &Key, after: &Policy, new: &Key) -> Vec<String> 
     } else if !same {
         let what = match new.kind {
             KeyKind::Sequence(_) => "another sequence",
+            KeyKind::Token(_) if same_secret(&old.kind, &new.kind) => "tokens of another form",
             KeyKind::Token(_) => "another secret",
             KeyKind::Scratch(_) => "other scratch sequences",
         };

@@ -7,14 +7,15 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
 use super::Name;
 use crate::knock::{Knock, Protocol};
+use crate::single_use::Form;
 
 /// What a new key opens with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NewKey<'n> {
     Sequence(&'n [Knock]),
     Scratch(&'n [Vec<Knock>]),
-    /// The file of the secret, and the port for tokens, written if the file names none yet.
-    Token(&'n str, NonZeroU16),
+    /// The file of the secret, the form of the tokens, and the port for them, written if the file names none yet.
+    Token(&'n str, Form, NonZeroU16),
 }
 
 /// Adds a key at the end.
@@ -29,7 +30,7 @@ pub fn add_key(
 ) -> Result<String, String> {
     let mut document = parse(text)?;
     let mut port_line = None;
-    if let NewKey::Token(_, port) = new
+    if let NewKey::Token(_, _, port) = new
         && !document.contains_key("token_port")
     {
         document.insert("token_port", value(i64::from(port.get())));
@@ -62,8 +63,11 @@ pub fn add_key(
             list.set_trailing_comma(true);
             key.insert("scratch", value(list));
         }
-        NewKey::Token(file, _) => {
+        NewKey::Token(file, form, _) => {
             key.insert("token", value(file));
+            if form == Form::Letters {
+                key.insert("browser", value(true));
+            }
         }
     }
     keys.insert(name.as_str(), Item::Table(key));
@@ -255,7 +259,7 @@ mod tests {
     fn a_key_is_added_at_the_end_and_taken_away_again() {
         let port = NonZeroU16::new(40_123).unwrap();
         let opens = ["ssh".to_string()];
-        let new = NewKey::Token("alice.secret", port);
+        let new = NewKey::Token("alice.secret", Form::Bytes, port);
         let added = add_key(POLICY, &name("alice"), &opens, new.clone()).unwrap();
         let head = POLICY.replace("# quick\n", "# quick\ntoken_port = 40123\n");
         let tail = "\n[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice.secret\"\n";
@@ -272,7 +276,7 @@ mod tests {
                 .contains("already")
         );
         // The port that is there stays.
-        let other = NewKey::Token("bob.secret", NonZeroU16::MIN);
+        let other = NewKey::Token("bob.secret", Form::Bytes, NonZeroU16::MIN);
         assert!(
             add_key(&added, &name("bob"), &opens, other)
                 .unwrap()
@@ -296,7 +300,7 @@ mod tests {
     fn marks_and_ends_of_lines_stay() {
         let text = format!("\u{feff}{}", POLICY.replace('\n', "\r\n"));
         let opens = ["ssh".to_string()];
-        let new = NewKey::Token("alice.secret", NonZeroU16::MIN);
+        let new = NewKey::Token("alice.secret", Form::Bytes, NonZeroU16::MIN);
         let added = add_key(&text, &name("alice"), &opens, new).unwrap();
         assert!(added.starts_with("\u{feff}# The gate.\r\n"), "{added:?}");
         assert!(
@@ -313,7 +317,7 @@ mod tests {
         let opens = ["ssh".to_string()];
         for head in ["", "# The gate.\n"] {
             let text = format!("{head}[door.ssh]\nports = [22]\n");
-            let new = NewKey::Token("alice.secret", NonZeroU16::MIN);
+            let new = NewKey::Token("alice.secret", Form::Bytes, NonZeroU16::MIN);
             let added = add_key(&text, &name("alice"), &opens, new).unwrap();
             assert!(
                 added.starts_with(&format!("token_port = 1\n\n{text}")),

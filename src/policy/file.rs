@@ -97,6 +97,8 @@ pub struct KeyEntry {
     pub scratch: Option<Spanned<Vec<WrittenSequence>>>,
     /// The file of a token key's secret.
     pub token: Option<Spanned<String>>,
+    /// Whether a browser can send its tokens.
+    pub browser: Option<Spanned<bool>>,
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
     pub expires: Option<Spanned<i64>>,
@@ -361,6 +363,7 @@ impl Reader {
             token: section.take(self, "token", |r, v| {
                 r.string(v, "token = \"alice.secret\"").map(str::to_string)
             }),
+            browser: section.take(self, "browser", |r, v| r.boolean(v, "browser")),
             open_for: section.take(self, "open_for", Reader::open_for),
             once: section
                 .take(self, "once", |r, v| r.boolean(v, "once"))

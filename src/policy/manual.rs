@@ -247,6 +247,13 @@ pub const PARTS: &[Part] = &[
                 "The secret of a token key, 64 hexadecimal digits in a file of mode 0600 beside the \
                  policy (nftables only). `toctoc key new` makes it.",
             ),
+            setting(
+                "browser",
+                "true or false",
+                "false",
+                "The tokens of this key are letters and digits, which a web page can send too. The \
+                 `token_port` must then be one that browsers send to.",
+            ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(
                 "once",

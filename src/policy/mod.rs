@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, Protocol};
-use crate::single_use::Secret;
+use crate::single_use::{Form, Secret};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
 pub use values::{is_interface_name, nearest, show};
@@ -317,6 +317,12 @@ impl Policy {
     pub fn accepts(&self, door: DoorIndex) -> bool {
         let fleet = self.fleet.as_ref();
         fleet.is_some_and(|fleet| fleet.accept.contains(&door))
+    }
+
+    /// Returns whether a browser may send the tokens of some key.
+    pub fn has_letters(&self) -> bool {
+        self.token_keys()
+            .any(|(_, secret)| secret.form() == Form::Letters)
     }
 
     /// Returns whether some key has tokens.

@@ -7,7 +7,7 @@ use super::published::is_published;
 use super::scanned_ports;
 use super::{Key, KeyKind, Policy};
 use crate::knock::{Knock, Protocol};
-use crate::single_use::{TOKENS_PER_WINDOW, WINDOW};
+use crate::single_use::{Form, TOKENS_PER_WINDOW, WINDOW};
 
 /// Bits: who tries all, in the order in which people choose, has to try half of two to the power of
 /// this.
@@ -57,10 +57,14 @@ impl Strength {
                 let weakest = each.fold(f64::INFINITY, f64::min);
                 Strength((weakest - (all.len() as f64).log2()).max(0.0))
             }
-            KeyKind::Token(_) => {
+            KeyKind::Token(secret) => {
                 let windows = policy.token_horizon.as_secs() / WINDOW.as_secs() + 3;
+                let bits = match secret.form() {
+                    Form::Bytes => 128.0,
+                    Form::Letters => 96.0,
+                };
                 let loaded = windows * u64::from(TOKENS_PER_WINDOW);
-                Strength(128.0 - (loaded as f64).log2())
+                Strength(bits - (loaded as f64).log2())
             }
         }
     }

@@ -14,9 +14,10 @@ mod token;
 #[cfg(feature = "server")]
 pub use journal::Journal;
 pub use secret::{Secret, SecretError};
+pub(crate) use token::base64;
 #[cfg(feature = "server")]
 pub(crate) use token::mac;
-pub use token::{GRACE, Token, WINDOW, Window, token};
+pub use token::{Form, GRACE, Token, WINDOW, Window, token};
 
 /// The tokens that each window has: so many openings a minute.
 pub const TOKENS_PER_WINDOW: u32 = 4;

@@ -5,11 +5,15 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::token::mac;
+use super::token::{Form, mac};
 
-/// 32 secret bytes. Wiped from memory when dropped; never printed, not even by `Debug`.
+/// 32 secret bytes, and the form of the tokens that are made of them. Wiped from memory when dropped; never printed,
+/// not even by `Debug`.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<[u8; Secret::LENGTH]>);
+pub struct Secret {
+    bytes: Zeroizing<[u8; Secret::LENGTH]>,
+    form: Form,
+}
 
 /// Why a text is no secret. Says nothing of what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +59,18 @@ impl Secret {
 
     /// Takes random bytes.
     pub fn new(bytes: Zeroizing<[u8; Secret::LENGTH]>) -> Secret {
-        Secret(bytes)
+        let form = Form::default();
+        Secret { bytes, form }
+    }
+
+    /// The same bytes, for tokens of this form.
+    #[must_use]
+    pub fn in_form(self, form: Form) -> Secret {
+        Secret { form, ..self }
+    }
+
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Reads 64 hexadecimal digits; white space around them does not count.
@@ -84,13 +99,13 @@ impl Secret {
         if different < 8 {
             return Err(SecretError::Guessable);
         }
-        Ok(Secret(bytes))
+        Ok(Secret::new(bytes))
     }
 
     /// As [`parse`](Secret::parse) reads it, with room for the end of a line: whoever adds one leaves no copy behind.
     pub fn hex(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(2 * Secret::LENGTH + 1));
-        for byte in self.0.iter() {
+        for byte in self.bytes.iter() {
             text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
             text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
         }
@@ -98,14 +113,23 @@ impl Secret {
     }
 
     pub(super) fn bytes(&self) -> &[u8; Secret::LENGTH] {
-        &self.0
+        &self.bytes
+    }
+
+    /// Returns whether two have the same bytes, whatever their form. Takes the same time whatever is in them.
+    pub fn is_same(&self, other: &Secret) -> bool {
+        self.bytes.ct_eq(&*other.bytes).into()
     }
 
     /// The number that says in the kernel whose a token is. It is made of the secret, not of the key's
-    /// name: what was loaded for an older secret of the same key leads nowhere. As for
+    /// name: what was loaded for an older secret of the same key, or in another form, leads nowhere. As for
     /// [`Name::id`](crate::policy::Name::id), its upper half is never 0 or ffff.
     pub fn id(&self) -> u32 {
-        let hash = mac(self, &[b"toctoc key id v1"]);
+        let label: &[u8] = match self.form {
+            Form::Bytes => b"toctoc key id v1",
+            Form::Letters => b"toctoc letters id v1",
+        };
+        let hash = mac(self, &[label]);
         let id = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
         match id >> 16 {
             0 | 0xffff => id ^ 0x5555_0000,
@@ -114,10 +138,9 @@ impl Secret {
     }
 }
 
-/// Takes the same time whatever is in them.
 impl PartialEq for Secret {
     fn eq(&self, other: &Secret) -> bool {
-        self.0.ct_eq(&*other.0).into()
+        self.form == other.form && self.is_same(other)
     }
 }
 

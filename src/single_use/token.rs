@@ -7,7 +7,8 @@
 //! "toctoc token v1" || window (8 bytes, big-endian) || number (4 bytes, big-endian, from 0)
 //! ```
 //!
-//! and each is good until 120 s after the end of its window. docs/tokens.md has test vectors.
+//! and each is good until 120 s after the end of its window. Those of a key for browsers are letters instead, see
+//! [`Form`]. docs/protocol.json has test vectors.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,6 +40,17 @@ impl Token {
         let number = plain.then(|| u128::from_str_radix(text, 16).ok())??;
         Some(Token(number.to_be_bytes()))
     }
+}
+
+/// The form of a key's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Any 16 bytes.
+    #[default]
+    Bytes,
+    /// 16 characters that may stand in the user name of a STUN check (`ice-char`, RFC 8839): a browser can send them.
+    /// They are the base64 of the first 12 bytes of the HMAC over a text of their own, `"toctoc letters v1"`.
+    Letters,
 }
 
 /// A token that has not been spent is a secret.
@@ -73,17 +85,28 @@ impl Window {
 /// A token of a window; `number` is below [`TOKENS_PER_WINDOW`].
 pub fn token(secret: &Secret, window: Window, number: u32) -> Token {
     debug_assert!(number < TOKENS_PER_WINDOW);
-    let hash = mac(
-        secret,
-        &[
-            b"toctoc token v1",
-            &window.0.to_be_bytes(),
-            &number.to_be_bytes(),
-        ],
-    );
+    let (window, number) = (window.0.to_be_bytes(), number.to_be_bytes());
+    let hash = |label: &[u8]| mac(secret, &[label, &window, &number]);
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
+    match secret.form() {
+        Form::Bytes => bytes.copy_from_slice(&hash(b"toctoc token v1")[..16]),
+        Form::Letters => {
+            let hash = hash(b"toctoc letters v1");
+            bytes.copy_from_slice(base64(&hash[..12]).as_bytes());
+        }
+    }
     Token(bytes)
+}
+
+/// The base64 (RFC 4648) of bytes by threes: what is left over is left out.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letters = bytes.chunks_exact(3).flat_map(|three| {
+        let number = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        [18, 12, 6, 0]
+            .map(|shift| char::from(ALPHABET[(number >> shift) as usize % ALPHABET.len()]))
+    });
+    letters.collect()
 }
 
 /// HMAC-SHA-256 over all parts, one after the other. The first says what it is for.

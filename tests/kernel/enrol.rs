@@ -268,6 +268,19 @@ fn a_key_that_cannot_be_made_changes_nothing() {
             ],
             "has no tokens",
         ),
+        (
+            &[
+                "new",
+                "alice",
+                "--opens",
+                "ssh",
+                "--host",
+                "127.0.0.1",
+                "--html",
+                "/nowhere/page.html",
+            ],
+            "no way to it from elsewhere",
+        ),
         (&["revoke", "nobody"], "there is no key `nobody`"),
     ] {
         let (code, _, error) = world.key(arguments);

@@ -38,6 +38,7 @@ macro_rules! on_each_iptables {
 
 mod apply_under_stress;
 mod beside;
+mod browsers;
 mod cases_on_the_kernel;
 mod client;
 mod client_says;
@@ -62,6 +63,7 @@ mod interfaces;
 mod iptables;
 mod iptables_lists;
 mod largest;
+mod letters;
 mod lifecycle;
 mod locking_out;
 mod log_lines;

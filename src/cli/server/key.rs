@@ -1,8 +1,9 @@
 //! `toctoc key`: make, list and revoke keys
 
-use std::net::ToSocketAddrs;
-use std::path::PathBuf;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 
+use clap::builder::ArgPredicate;
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use qrcode::render::svg;
@@ -13,9 +14,11 @@ use super::{
     Answer, PolicyAlone, PolicyPath, complain, could_not_read, count, host, policy, revoke, say,
     trusted,
 };
+use crate::cli::profile::addresses_for_page;
 use crate::client::Profile;
+use crate::client::page::{Key, Settings, page};
 use crate::client::profile::{Way, is_host};
-use crate::enrol::{EnrolError, Enrolled, Kind, keys, new_key};
+use crate::enrol::{EnrolError, Enrolled, For, Kind, keys, new_key};
 use crate::firewall::Firewall;
 use crate::firewall::record::Record;
 use crate::firewall::revoke::note_edit;
@@ -61,6 +64,13 @@ struct New {
     /// It has so many sequences of four random ports, each good once, to carry on paper.
     #[arg(long, value_name = "N", value_parser = number, conflicts_with_all = ["token", "sequence", "qr", "svg", "profile"])]
     scratch: Option<usize>,
+    /// What the owner will knock with: a program, or a web page, which has other ports and tokens.
+    #[arg(long = "for", value_name = "WHAT", value_parser = user, default_value = "program",
+          default_value_if("html", ArgPredicate::IsPresent, "browser"))]
+    user: For,
+    /// Write a web page that knocks with the key into this file, and no profile.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "qr", "svg"])]
+    html: Option<PathBuf>,
     /// How the client reaches this host [default: this host's own name].
     #[arg(long, value_name = "HOST", value_parser = server)]
     host: Option<String>,
@@ -83,6 +93,14 @@ pub(super) fn name(text: &str) -> Result<Name, String> {
             Name::LONGEST
         )
     })
+}
+
+fn user(text: &str) -> Result<For, String> {
+    match text {
+        "program" => Ok(For::Program),
+        "browser" => Ok(For::Browser),
+        _ => Err(format!("`{text}` is not one of program, browser")),
+    }
 }
 
 pub(super) fn server(text: &str) -> Result<String, String> {
@@ -140,11 +158,22 @@ fn make(new: &New) -> Answer {
         Some(path) => path.clone(),
         None => path.with_file_name(format!("{}.profile.toml", new.name)),
     };
-    let to_file = !new.qr && new.svg.is_none() && new.scratch.is_none();
+    let to_file = !new.qr && new.svg.is_none() && new.scratch.is_none() && new.html.is_none();
     if to_file && profile_path.symlink_metadata().is_ok() {
         complain(&format!(
             "{} is there already: remove it, or name another file with --profile",
             profile_path.display()
+        ));
+        return Answer::CouldNot;
+    }
+    if let Some(path) = new
+        .html
+        .as_ref()
+        .filter(|path| path.symlink_metadata().is_ok())
+    {
+        complain(&format!(
+            "{} is there already: remove it, or name another file with --html",
+            path.display()
         ));
         return Answer::CouldNot;
     }
@@ -154,7 +183,14 @@ fn make(new: &New) -> Answer {
         &new.name,
         &new.opens,
         kind,
-        || new.host.clone().map_or_else(own_name, Ok),
+        new.user,
+        || {
+            let server = new.host.clone().map_or_else(own_name, Ok)?;
+            if new.html.is_some() {
+                addresses_for_page(&server)?;
+            }
+            Ok(server)
+        },
     );
     let made = match made {
         Ok(made) => made,
@@ -182,7 +218,11 @@ fn make(new: &New) -> Answer {
     let Some(profile) = &made.profile else {
         say(&opens_from(&firewall, new, &made));
         say(&on_paper(&made));
-        return Answer::Yes;
+        let written = new
+            .html
+            .as_ref()
+            .map_or(Ok(()), |path| write_page(path, &made));
+        return written_or_not(new, written);
     };
     let mut written = Ok(());
     if to_file {
@@ -195,6 +235,9 @@ fn make(new: &New) -> Answer {
                 new.name
             ));
         }
+    }
+    if let Some(path) = &new.html {
+        written = write_page(path, &made);
     }
     if let Some(path) = &new.svg {
         written = code(profile).and_then(|code| {
@@ -226,17 +269,51 @@ fn make(new: &New) -> Answer {
         ));
     }
     say(&opens_from(&firewall, new, &made));
-    match written {
-        Ok(()) => Answer::Yes,
-        Err(message) => {
-            complain(&message);
-            complain(&format!(
-                "the key is made, its profile is not: `toctoc key revoke {}` takes it back",
-                new.name
-            ));
-            Answer::CouldNot
+    written_or_not(new, written)
+}
+
+fn written_or_not(new: &New, written: Result<(), String>) -> Answer {
+    let Err(message) = written else {
+        return Answer::Yes;
+    };
+    let what = if new.html.is_some() {
+        "page"
+    } else {
+        "profile"
+    };
+    complain(&message);
+    complain(&format!(
+        "the key is made, its {what} is not: `toctoc key revoke {}` takes it back",
+        new.name
+    ));
+    Answer::CouldNot
+}
+
+/// Writes the page of a new key, which only its owner may read.
+fn write_page(path: &Path, made: &Enrolled) -> Result<(), String> {
+    let addresses = addresses_for_page(&made.server)?;
+    let key = match made.profile.as_ref().map(|profile| &profile.way) {
+        Some(Way::Sequence(knocks)) => Key::Sequence(knocks),
+        Some(Way::Token(secret, port)) => Key::Token(secret, *port),
+        None => {
+            let id = getrandom::u32().map_err(|error| format!("no random numbers: {error}"))?;
+            Key::Scratch(&made.scratch, id)
         }
-    }
+    };
+    let page = page(&Settings {
+        host: &made.server,
+        door: made.door,
+        addresses: &addresses,
+        key,
+    })?;
+    write_new(path, page.as_bytes())?;
+    let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    say(&format!(
+        "the page is {}; it knocks at {}\nremove it here when it is on the device: whoever has it has the key\n",
+        path.display(),
+        shown.join(" and ")
+    ));
+    Ok(())
 }
 
 /// Notes the secret of a new key of tokens: none was spent yet.

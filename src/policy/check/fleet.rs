@@ -74,7 +74,7 @@ impl Checker<'_> {
                         .help("whoever knows the password could sign for the hosts; `toctoc fleet --new-secret FILE` makes another one"),
                 );
             }
-            if let Some((&place, _)) = keys.iter().find(|(_, key)| **key == secret) {
+            if let Some((&place, _)) = keys.iter().find(|(_, key)| key.is_same(&secret)) {
                 let key = &file.keys[place].name;
                 self.error(
                     Diagnostic::new(

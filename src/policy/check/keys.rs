@@ -8,7 +8,7 @@ use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{Entry, KeyEntry, Spanned};
 use crate::policy::nearest;
 use crate::policy::{Host, LONGEST_SEQUENCE};
-use crate::single_use::Secret;
+use crate::single_use::{Form, Secret};
 
 impl Checker<'_> {
     pub(super) fn opens(&mut self, key: &KeyEntry) {
@@ -105,6 +105,16 @@ impl Checker<'_> {
                 ),
             ),
             _ => {}
+        }
+        if let Some(browser) = key.browser.as_ref().filter(|_| key.token.is_none()) {
+            self.error(
+                Diagnostic::new(
+                    browser.at.clone(),
+                    format!("key `{}` has no tokens", name.value),
+                )
+                .label("says how its tokens look")
+                .help("leave it out: a page can knock a sequence without it"),
+            );
         }
         if let Some(scratch) = key.scratch.as_ref().filter(|s| s.value.is_empty()) {
             self.error(
@@ -239,7 +249,13 @@ impl Checker<'_> {
             else {
                 continue;
             };
-            let same = secrets.iter().find(|(_, other)| other.id() == secret.id());
+            let secret = secret.in_form(match key.browser {
+                Some(Spanned { value: true, .. }) => Form::Letters,
+                _ => Form::Bytes,
+            });
+            let same = secrets
+                .iter()
+                .find(|(_, other)| other.id() == secret.id() || other.is_same(&secret));
             if let Some((&other, _)) = same {
                 let other = &file.keys[other];
                 self.diagnostics.push(

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::{Checker, Claims};
+use crate::browser::sends_tokens_to;
 use crate::knock::{Knock, Protocol};
 use crate::policy::Name;
 use crate::policy::diagnostic::Diagnostic;
@@ -166,6 +167,22 @@ impl Checker<'_> {
             }
             return;
         };
+        let mut browsers = file.keys.iter().filter_map(|key| key.browser.as_ref());
+        if let Some(browser) = browsers.find(|browser| browser.value)
+            && !sends_tokens_to(*port)
+        {
+            self.error(
+                Diagnostic::new(
+                    at.clone(),
+                    format!("no browser sends tokens to port {port}"),
+                )
+                .label("tokens go here")
+                .help(
+                    "take one from 1024 to 32767 that browsers do not block (10080 is one that they do)",
+                )
+                .also(browser.at.clone(), "a browser shall send them"),
+            );
+        }
         let port = Knock {
             protocol: Protocol::Udp,
             port: *port,

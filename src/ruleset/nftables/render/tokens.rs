@@ -10,6 +10,11 @@ use crate::ruleset::nftables::script::{Base, Chain};
 /// The first 16 bytes after the UDP header. A shorter datagram ends the rule.
 const TOKEN: &str = "@th,64,128";
 
+/// The same in a STUN check (RFC 8489) whose first attribute is the user name: what a browser sends to the other side of
+/// a connection, and the only bytes of it that a page can choose. A binding request, its cookie, the attribute.
+const CHECK: &str = "@th,64,16 1 @th,96,32 0x2112a442 @th,224,16 6";
+const TOKEN_IN_CHECK: &str = "@th,256,128";
+
 /// How long a spent token is remembered in the kernel: longer than any is loaded ahead.
 const SPENT_FOR: &str = "25h";
 
@@ -37,14 +42,21 @@ pub(super) fn judge_token(policy: &Policy) -> Chain {
         "judge-token",
         &["A token opens once: it is looked up, remembered as spent, and taken away."],
     );
-    if policy.fleet.is_some() {
-        chain.rule(format!("{TOKEN} @{SpentElsewhere} drop"));
+    let (check, plain) = (
+        (format!("{CHECK} "), TOKEN_IN_CHECK),
+        (String::new(), TOKEN),
+    );
+    let places = policy.has_letters().then_some(check).into_iter();
+    for (is, token) in places.chain([plain]) {
+        if policy.fleet.is_some() {
+            chain.rule(format!("{is}{token} @{SpentElsewhere} drop"));
+        }
+        chain.rule(format!(
+            "{is}meta priority set {token} map @{Tokens} \
+             add @{Spent} {{ {token} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
+             delete @{Tokens} {{ {token} : meta priority }} goto arrived-token"
+        ));
     }
-    chain.rule(format!(
-        "meta priority set {TOKEN} map @{Tokens} \
-         add @{Spent} {{ {TOKEN} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
-         delete @{Tokens} {{ {TOKEN} : meta priority }} goto arrived-token"
-    ));
     chain.rule("drop");
     chain
 }
