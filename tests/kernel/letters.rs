@@ -31,7 +31,7 @@ fn good(number: u32) -> Token {
 }
 
 /// As a browser sends it.
-fn check(token: Token) -> Vec<u8> {
+pub fn check(token: Token) -> Vec<u8> {
     let name = [&token.0[..], b":abcd"].concat();
     let head = [0, 1, 0, 28, 0x21, 0x12, 0xa4, 0x42];
     let attribute = [0, 6, 0, 21];

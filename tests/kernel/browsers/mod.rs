@@ -36,7 +36,7 @@ struct Site {
 
 fn policy(head: &str, keys: usize) -> String {
     let mut policy = format!(
-        "{head}token_port = {PORT}\nwithin = \"10s\"\n[door.ssh]\nports = [22]\n\
+        "{head}token_port = {PORT}\ntoken_horizon = \"1h\"\nwithin = \"10s\"\n[door.ssh]\nports = [22]\n\
          [key.yves]\nopens = [\"ssh\"]\nsequence = [{SEQUENCE}]\n"
     );
     for number in 0..keys {

@@ -2,9 +2,10 @@
 
 use std::net::UdpSocket;
 
-use toctoc::single_use::{Token, Window, token};
+use toctoc::single_use::{Form, Token, Window, token};
 
 use super::bottle::{Fleet, until};
+use crate::letters::check;
 use crate::token_world::{SECRET, now, secret};
 
 const FIRST: &str = "192.0.2.101";
@@ -23,12 +24,27 @@ opens = ["ssh"]
 scratch = [[4431, 2387, 920], [5571, 6602, 7733]]
 "#;
 
+/// The same with tokens that a browser sends.
+const LETTERS: &str = r#"
+token_port = 20123
+[door.ssh]
+ports = [22]
+[key.alice]
+opens = ["ssh"]
+token = "alice.secret"
+browser = true
+"#;
+
 fn fleet() -> Fleet {
+    fleet_with(KEYS)
+}
+
+fn fleet_with(keys: &str) -> Fleet {
     let mut fleet = Fleet::bare(2);
     fleet.start_engine(&[]);
     for place in 0..2 {
         fleet.file(place, "alice.secret", SECRET);
-        let policy = fleet.policy(place, KEYS);
+        let policy = fleet.policy(place, keys);
         fleet.apply(place, &policy.replace("[\"ssh\"]\naccept", "[]\naccept"));
         fleet.start_agent(place);
         fleet.listen(place, 22);
@@ -43,16 +59,40 @@ fn good(number: u32) -> Token {
 }
 
 fn send(fleet: &Fleet, place: usize, from: &str, token: Token) {
-    let to = format!("{}:40123", fleet.members[place].address);
+    send_to(fleet, place, from, 40_123, &token.0);
+}
+
+fn send_to(fleet: &Fleet, place: usize, from: &str, port: u16, payload: &[u8]) {
+    let to = format!("{}:{port}", fleet.members[place].address);
     let sent = fleet.client.inside(|| {
         let socket = UdpSocket::bind((from, 0)).unwrap();
-        socket.send_to(&token.0, to).unwrap()
+        socket.send_to(payload, to).unwrap()
     });
-    assert_eq!(sent.unwrap(), 16);
+    assert_eq!(sent.unwrap(), payload.len());
 }
 
 fn holds(fleet: &Fleet, place: usize, name: &str) -> bool {
     fleet.list(place, name).contains("elements")
+}
+
+/// Sent in a STUN check, the other hosts hear of it all the same, and refuse it in either form.
+#[test]
+fn letters_in_a_check_open_at_one_host_and_never_at_another() {
+    let fleet = fleet_with(LETTERS);
+    let letters = secret(SECRET).in_form(Form::Letters);
+    let [one, other] =
+        [0, 1].map(|number| token(&letters, Window(Window::at(now()).0 + 5), number));
+    send_to(&fleet, 0, FIRST, 20_123, &check(one));
+    fleet.until_open(0, FIRST, 22);
+    until("the other host knows", || {
+        holds(&fleet, 1, "spent-elsewhere")
+    });
+    for payload in [check(one), one.0.to_vec()] {
+        send_to(&fleet, 1, STRANGER, 20_123, &payload);
+        assert!(!fleet.is_open(1, STRANGER, 22));
+    }
+    send_to(&fleet, 1, FIRST, 20_123, &check(other));
+    fleet.until_open(1, FIRST, 22);
 }
 
 #[test]
