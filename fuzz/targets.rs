@@ -145,13 +145,17 @@ pub fn nft_listing(data: &[u8]) {
         let _ = write!(told, "{drift}");
     });
     let late = Duration::from_secs(1);
-    only_our_table(&nftables::transaction(policy, &script, Some(&listing), late).text);
+    only_our_table(
+        &nftables::transaction(policy, &script, Some(&listing), late)
+            .transaction
+            .to_string(),
+    );
     for change in [
         nftables::carry(policy, &listing.grants(), late),
         nftables::leftovers(policy, &listing, None),
         nftables::close(&listing, None, None),
     ] {
-        only_our_table(&change.edits.to_string());
+        only_our_table(&change.transaction.to_string());
     }
 }
 
@@ -186,7 +190,7 @@ pub fn kernel_messages(data: &[u8]) {
         nftables::leftovers(policy, &listing, None),
         nftables::close(&listing, None, None),
     ] {
-        only_our_table(&change.edits.to_string());
+        only_our_table(&change.transaction.to_string());
     }
 }
 

@@ -15,7 +15,7 @@ use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables, hidden};
 use crate::policy::{Backend, Policy};
 use crate::ruleset::iptables::Saved;
-use crate::ruleset::nftables::{TABLE, carry};
+use crate::ruleset::nftables::{Command, TABLE, carry};
 use crate::ruleset::{Drift, Family, Grant};
 use crate::single_use::journal::Clocks;
 
@@ -144,7 +144,7 @@ pub(super) fn apply_locked(
                 let mut unused = Iptables::lists().map_err(changed)?.grants();
                 unused.retain(|grant| grant.once);
                 let carried = carry(policy, &unused, began.elapsed() + MARGIN);
-                firewall.nft.edit(&carried.edits).map_err(changed)?;
+                firewall.nft.edit(&carried.transaction).map_err(changed)?;
                 applied.kept += carried.kept;
                 applied.removed += carried.removed;
             }
@@ -186,7 +186,7 @@ pub(super) fn apply_locked(
                 let _unsaved = stop(&firewall.nft, &firewall.state, clocks);
                 firewall
                     .nft
-                    .load(&format!("delete table {TABLE}\n"))
+                    .load(&Command::DeleteTable.into())
                     .map_err(changed)?;
             }
             chains.remove().map_err(changed)?;
@@ -317,7 +317,7 @@ pub(super) fn remove_locked(
         if listed.is_some() {
             // The way out stays open, whatever the disk says.
             unsaved = stop(&firewall.nft, &firewall.state, clocks).err();
-            firewall.nft.load(&format!("delete table {TABLE}\n"))?;
+            firewall.nft.load(&Command::DeleteTable.into())?;
             any = true;
         }
     }

@@ -159,10 +159,10 @@ fn load(
     let in_time = began.elapsed() + MARGIN;
     let mut change = transaction(policy, script, running, in_time);
     let carried = carry(policy, moving, in_time);
-    change.text.push_str(&carried.edits.to_string());
+    change.transaction.append(carried.transaction);
     change.kept += carried.kept;
     change.removed += carried.removed;
-    let loaded = nft.load(&change.text);
+    let loaded = nft.load(&change.transaction);
     (change, in_time, loaded)
 }
 
@@ -174,9 +174,9 @@ pub const MARGIN: Duration = Duration::from_secs(1);
 fn shortened(nft: &Nft, carried: &[Carried], began: Instant) -> Result<(), Failure> {
     for _ in 0..5 {
         let in_time = began.elapsed() + MARGIN;
-        let edits = shorten(carried, in_time);
-        if !edits.is_empty() {
-            nft.edit(&edits)?;
+        let transaction = shorten(carried, in_time);
+        if !transaction.is_empty() {
+            nft.edit(&transaction)?;
         }
         if began.elapsed() <= in_time {
             break;
@@ -201,12 +201,12 @@ fn sweep(
             return Ok((ended, None));
         };
         let change = leftovers(policy, &running, before.as_ref());
-        if !change.edits.is_empty() {
-            nft.edit(&change.edits)?;
+        if !change.transaction.is_empty() {
+            nft.edit(&change.transaction)?;
         }
         ended.extend(change.ended);
         let unowned = running.grants().iter().any(|g| g.opened_by.is_none());
-        let nothing = change.edits.is_empty() && !unowned;
+        let nothing = change.transaction.is_empty() && !unowned;
         clean = if nothing { clean + 1 } else { 0 };
         // What has just been shrunk is listed with gaps: look twice.
         if clean > usize::from(!ended.is_empty()) {

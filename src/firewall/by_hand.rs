@@ -131,7 +131,7 @@ fn open_nftables(
             room,
         )
         .map_err(Failure::unchanged)?;
-        if nft.edit_as_listed(&opening.edits.awake())? == Edited::Done {
+        if nft.edit_as_listed(&opening.transaction.awake())? == Edited::Done {
             let doors: Vec<String> = listing.doors().iter().map(|d| d.to_string()).collect();
             let ended = opening.ended.iter().map(|grant| End::of(grant, &doors));
             return Ok(GivenByHand {
@@ -208,8 +208,8 @@ fn close_nftables(
             0 => failure,
             _ => failure.after_a_part(),
         };
-        if !change.edits.is_empty() {
-            nft.edit(&change.edits.awake()).map_err(after)?;
+        if !change.transaction.is_empty() {
+            nft.edit(&change.transaction.awake()).map_err(after)?;
         }
         ended += change.removed;
         told |= change.noted;

@@ -7,7 +7,7 @@ use super::exec::{Ended, run, run_within};
 use super::{Failure, Left, hint, nf_tables};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::{
-    Edits, Listing, Part, Script, SetId, TABLE, TABLE_NAME, if_there, tokens_among,
+    Command, Listing, Part, Script, SetId, TABLE, TABLE_NAME, Transaction, if_there, tokens_among,
 };
 use crate::single_use::Token;
 
@@ -38,7 +38,7 @@ const LARGE: usize = 500;
 /// The room for tokens that does.
 const MANY_TOKENS: u32 = 8192;
 
-/// The outcome of edits that were made from a listing.
+/// The outcome of a transaction that was made from a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
     Done,
@@ -314,7 +314,7 @@ impl Nft {
 
     fn awake(&self, listing: Option<Listing>) -> Result<Option<Listing>, Failure> {
         if listing.as_ref().is_some_and(|listing| listing.dormant) {
-            self.load(&format!("add table {TABLE}\n"))?;
+            self.load(&Command::Wake.into())?;
             return self.list();
         }
         Ok(listing)
@@ -390,13 +390,14 @@ impl Nft {
         match nf_tables::look_up(SetId::Tokens.name(), &keys) {
             Ok(listing) => listing.is_some_and(|found| tokens_among(&found, tokens)),
             // What would be refused unless they are there.
-            Err(_) => self.would_load(&if_there(tokens).to_string()),
+            Err(_) => self.would_load(&if_there(tokens)),
         }
     }
 
-    /// Returns whether the kernel would take a text as one transaction. It is not loaded.
-    fn would_load(&self, text: &str) -> bool {
-        let ended = self.run(&[&self.program, "--check", "-f", "-"], text);
+    /// Returns whether the kernel would take a transaction. It is not loaded.
+    fn would_load(&self, transaction: &Transaction) -> bool {
+        let text = transaction.to_string();
+        let ended = self.run(&[&self.program, "--check", "-f", "-"], &text);
         ended.is_ok_and(|ended| ended.succeeded())
     }
 
@@ -446,25 +447,25 @@ impl Nft {
     ///
     /// # Errors
     /// As for [`load`](Nft::load).
-    pub fn edit(&self, edits: &Edits) -> Result<(), Failure> {
-        match edits.is_empty() || nf_tables::commit(edits).is_ok() {
+    pub fn edit(&self, transaction: &Transaction) -> Result<(), Failure> {
+        match transaction.is_empty() || nf_tables::commit(transaction).is_ok() {
             true => Ok(()),
-            false => self.load(&edits.to_string()),
+            false => self.load(transaction),
         }
     }
 
-    /// The same of edits that were made from a listing. Nothing is changed where that is outdated: a set has no room,
+    /// The same of a transaction that was made from a listing. Nothing is changed where that is outdated: a set has no room,
     /// or what is deleted is gone already.
     ///
     /// # Errors
     /// As for [`load`](Nft::load).
-    pub fn edit_as_listed(&self, edits: &Edits) -> Result<Edited, Failure> {
-        match nf_tables::commit(edits) {
+    pub fn edit_as_listed(&self, transaction: &Transaction) -> Result<Edited, Failure> {
+        match nf_tables::commit(transaction) {
             Ok(()) => return Ok(Edited::Done),
             Err(error) if is_outdated(&error) => return Ok(Edited::Outdated),
             Err(_) => {}
         }
-        match self.load(&edits.to_string()) {
+        match self.load(transaction) {
             Ok(()) => Ok(Edited::Done),
             Err(failure) if OUTDATED.iter().any(|words| failure.message.contains(words)) => {
                 Ok(Edited::Outdated)
@@ -473,12 +474,12 @@ impl Nft {
         }
     }
 
-    /// Loads a text as one transaction: all of it or nothing.
+    /// Loads a transaction with nft: all of it or nothing.
     ///
     /// # Errors
     /// What nft says. If it was killed, nobody can say whether the kernel had its message already.
-    pub fn load(&self, text: &str) -> Result<(), Failure> {
-        let ended = self.run(&[&self.program, "-f", "-"], text)?;
+    pub fn load(&self, transaction: &Transaction) -> Result<(), Failure> {
+        let ended = self.run(&[&self.program, "-f", "-"], &transaction.to_string())?;
         if ended.succeeded() {
             return Ok(());
         }

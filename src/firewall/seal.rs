@@ -6,7 +6,6 @@
 //! has a moment, and the kernel counts its time down: in a copy, clock and countdown disagree by the time
 //! between saving and loading. What a copy grants is of the past.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::Ipv6Addr;
@@ -19,7 +18,9 @@ use super::netlink::{GET_RULES, GET_SETS, find, find_number, find_text, listing_
 use super::nf_tables::attributes::{OF_TABLE, element, elements_in, key_of, rule, set, time_of};
 use super::nf_tables::{Socket, all_of, elements_of, table_number};
 use super::{Failure, Nft};
-use crate::ruleset::nftables::{Edit, Edits, Element, Part, SetId, TABLE, TABLE_NAME, admits};
+use crate::ruleset::nftables::{
+    Command, Element, Part, Set, SetId, TABLE_NAME, Transaction, admits,
+};
 
 /// The time that the kernel counts down. No machine runs as long.
 const LASTING: Duration = Duration::from_secs(3650 * 86_400);
@@ -119,14 +120,14 @@ impl Nft {
             return Ok(false);
         }
         let failed = |error: io::Error| Failure::unchanged(format!("no sets are listed: {error}"));
-        let mut text = String::new();
+        let mut ending = Transaction::default();
         for (set, kind) in sets().map_err(failed)? {
             if admits(&set) {
-                let _ = writeln!(text, "flush {kind} {TABLE} {set}");
+                ending.0.push(Command::Flush { kind, set });
             }
         }
-        text.push_str(&room());
-        self.load(&text)?;
+        ending.append(room());
+        self.load(&ending)?;
         // Until this is done it stays a copy.
         self.edit(&sealing()?)?;
         Ok(true)
@@ -134,15 +135,12 @@ impl Nft {
 }
 
 /// The transaction that makes room for a seal. It is empty then, or has the one that was there.
-fn room() -> String {
-    format!(
-        "add set {TABLE} {} {{ type ipv6_addr; flags timeout; }}\n",
-        SetId::Seal
-    )
+fn room() -> Transaction {
+    Command::Declare(Set::seal()).into()
 }
 
 /// The transaction that seals the table which is there.
-fn sealing() -> Result<Edits, Failure> {
+fn sealing() -> Result<Transaction, Failure> {
     let table = this_table().ok().flatten();
     let table = table.ok_or_else(|| Failure::unchanged("there is no table to seal"))?;
     let layers = Socket::open()
@@ -154,12 +152,12 @@ fn sealing() -> Result<Edits, Failure> {
         layers,
     };
     let seal = vec![Part::Address(seal.written().into())];
-    Ok(Edits(vec![
-        Edit::Flush {
+    Ok(Transaction(vec![
+        Command::Flush {
             kind: "set",
             set: SetId::Seal.to_string(),
         },
-        Edit::Add {
+        Command::Add {
             set: SetId::Seal.to_string(),
             elements: vec![Element::timed(seal, LASTING)],
         },

@@ -9,7 +9,9 @@ use super::nft::Nft;
 use super::state_file::{Kept, StateFile};
 use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
-use crate::ruleset::nftables::{SetId, TABLE, burn, burnt, change_tokens, spent_and_life};
+use crate::ruleset::nftables::{
+    Command, SetId, Transaction, burn, burnt, change_tokens, spent_and_life,
+};
 use crate::single_use::journal::{Clocks, Found};
 use crate::single_use::plan::{Plan, Source, reaches, rest, samples, whole};
 use crate::single_use::{Journal, Secret, Token, Window};
@@ -301,18 +303,17 @@ pub(super) fn burnt_before(state: &StateFile, policy: &Policy) -> Result<BTreeSe
 pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool, Failure> {
     let spent = nft.list_set(SetId::Spent)?;
     let scratch = nft.list_set(SetId::Burnt)?;
-    let mut last = String::new();
+    let mut last = Transaction::default();
     if nft.has_tokens()? {
-        last.push_str(&format!("flush map {TABLE} {}\n", SetId::Tokens));
+        last.0.push(Command::Flush {
+            kind: SetId::Tokens.word(),
+            set: SetId::Tokens.to_string(),
+        });
     }
     if scratch.is_some() {
         // What completes one of them finds nothing any more; other keys go on.
         let chains = nft.scratch_chains()?;
-        last.extend(
-            chains
-                .iter()
-                .map(|name| format!("flush chain {TABLE} {name}\n")),
-        );
+        last.0.extend(chains.into_iter().map(Command::FlushChain));
     }
     if spent.is_none() && scratch.is_none() {
         return Ok(false);

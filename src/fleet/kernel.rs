@@ -356,21 +356,21 @@ impl Kernel {
 
     /// Ends what is over. What was granted after it stays, since it is granted behind it.
     fn end(&self, work: &Work) -> Result<(), Failure> {
-        let mut edits = burn(&work.burn);
+        let mut transaction = burn(&work.burn);
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {
             let places = work.end.iter().map(|(door, source)| (*source, door.id()));
-            edits.append(close_as_told(&listing, &places.collect()).edits);
+            transaction.append(close_as_told(&listing, &places.collect()).transaction);
         }
         let over = work.elsewhere.iter().filter(|(_, end)| end.is_none());
         let over: Vec<_> = over
             .map(|((door, source), _)| (*source, door.id(), None))
             .collect();
-        edits.append(elsewhere(&over));
-        match edits.is_empty() {
+        transaction.append(elsewhere(&over));
+        match transaction.is_empty() {
             true => Ok(()),
-            false => self.nft.edit(&edits),
+            false => self.nft.edit(&transaction),
         }
     }
 
@@ -383,15 +383,15 @@ impl Kernel {
         };
         let places = work.ended.iter();
         let keys = work.revoked.iter();
-        let edits = note_ended_elsewhere(&EndedElsewhere {
+        let transaction = note_ended_elsewhere(&EndedElsewhere {
             places: places
                 .map(|((door, source), at)| (*source, door.id(), ago(at)))
                 .collect(),
             keys: keys.map(|(key, at)| (*key, ago(at))).collect(),
         });
-        match edits.is_empty() {
+        match transaction.is_empty() {
             true => Ok(()),
-            false => self.nft.edit(&edits),
+            false => self.nft.edit(&transaction),
         }
     }
 

@@ -11,7 +11,7 @@ use toctoc::firewall::nf_tables::{self, Extent};
 use toctoc::lab::{CLIENT, STRANGER};
 use toctoc::policy::Name;
 use toctoc::ruleset::nftables::{
-    Edit, Edits, Element, Lasting, Listing, Part, burnt, loaded, spent_and_life,
+    Command, Element, Lasting, Listing, Part, Transaction, burnt, loaded, spent_and_life,
 };
 use toctoc::ruleset::{Grant, Opened};
 use toctoc::single_use::Token;
@@ -102,8 +102,8 @@ fn both_readers_see_the_same() {
     there(&world, || {
         let source: IpNet = "203.0.113.9/32".parse().unwrap();
         let grants = [(source, web, Some(Duration::from_secs(900)))];
-        let edits = toctoc::ruleset::nftables::elsewhere(&grants);
-        nf_tables::commit(&edits).unwrap();
+        let transaction = toctoc::ruleset::nftables::elsewhere(&grants);
+        nf_tables::commit(&transaction).unwrap();
     });
     world.yes(&["close", "web", "203.0.113.5"]);
     let nft = listed(&world);
@@ -203,17 +203,17 @@ fn contents(world: &World) -> BTreeMap<String, Vec<String>> {
     contents
 }
 
-fn edits_of_every_kind() -> Vec<Edits> {
+fn transactions_of_every_kind() -> Vec<Transaction> {
     let minutes = |number: u64| Duration::from_secs(60 * number);
     let (v4, v6) = (CLIENT[0].parse().unwrap(), "2001:db8::".parse().unwrap());
     let (door, key) = (Name::new("ssh").unwrap().id(), 1);
     let place = |source| vec![Part::Address(source), Part::Class(door)];
     let opened = |source| vec![Part::Address(source), Part::Class(door), Part::Class(key)];
-    let add = |set: &str, elements: Vec<Element>| Edit::Add {
+    let add = |set: &str, elements: Vec<Element>| Command::Add {
         set: set.to_string(),
         elements,
     };
-    let delete = |set: &str, keys: Vec<Vec<Part>>| Edit::Delete {
+    let delete = |set: &str, keys: Vec<Vec<Part>>| Command::Delete {
         set: set.to_string(),
         keys,
     };
@@ -233,7 +233,7 @@ fn edits_of_every_kind() -> Vec<Edits> {
         ..Element::timed(vec![Part::Class(7)], minutes(1))
     };
     vec![
-        Edits(vec![
+        Transaction(vec![
             add("grants4", vec![Element::timed(place(v4), minutes(3))]),
             add("opened4", vec![Element::timed(opened(v4), minutes(3))]),
             add("opened6", vec![Element::timed(opened(v6), minutes(4))]),
@@ -242,8 +242,8 @@ fn edits_of_every_kind() -> Vec<Edits> {
             add("burnt", vec![endless]),
         ]),
         // Many at once; what is not there is deleted after it was added.
-        Edits(vec![
-            Edit::Flush {
+        Transaction(vec![
+            Command::Flush {
                 kind: "map",
                 set: "tokens".to_string(),
             },
@@ -252,8 +252,8 @@ fn edits_of_every_kind() -> Vec<Edits> {
             delete("grants4", vec![place(v4)]),
             add("closed4", vec![Element::timed(place(v4), minutes(9))]),
         ]),
-        Edits(vec![
-            Edit::Flush {
+        Transaction(vec![
+            Command::Flush {
                 kind: "set",
                 set: "opened4".to_string(),
             },
@@ -266,9 +266,9 @@ fn edits_of_every_kind() -> Vec<Edits> {
 #[test]
 fn both_writers_write_the_same() {
     let [own, nft] = [with_all(), with_all()];
-    for (number, edits) in edits_of_every_kind().iter().enumerate() {
-        there(&own, || nf_tables::commit(edits)).unwrap();
-        nft.nft(&edits.to_string());
+    for (number, transaction) in transactions_of_every_kind().iter().enumerate() {
+        there(&own, || nf_tables::commit(transaction)).unwrap();
+        nft.nft(&transaction.to_string());
         let (own, nft) = (contents(&own), contents(&nft));
         assert_eq!(own.len(), nft.len());
         for (set, elements) in &own {
@@ -282,20 +282,20 @@ fn both_writers_write_the_same() {
     let before = contents(&own);
     let (v4, door) = (CLIENT[0].parse().unwrap(), Name::new("ssh").unwrap().id());
     let key = vec![Part::Address(v4), Part::Class(door)];
-    let good = Edit::Add {
+    let good = Command::Add {
         set: "grants4".to_string(),
         elements: vec![Element::timed(key.clone(), Duration::from_secs(60))],
     };
     for bad in [
-        Edit::Delete {
+        Command::Delete {
             set: "once4".to_string(),
             keys: vec![key.clone()],
         },
-        Edit::Delete {
+        Command::Delete {
             set: "no-such-set".to_string(),
             keys: vec![key],
         },
-        Edit::Add {
+        Command::Add {
             set: "grants4".to_string(),
             elements: vec![Element::timed(
                 vec![Part::Address(v4)],
@@ -303,12 +303,12 @@ fn both_writers_write_the_same() {
             )],
         },
     ] {
-        let edits = Edits(vec![good.clone(), bad, good.clone()]);
+        let transaction = Transaction(vec![good.clone(), bad, good.clone()]);
         assert!(
-            there(&own, || nf_tables::commit(&edits)).is_err(),
-            "{edits}"
+            there(&own, || nf_tables::commit(&transaction)).is_err(),
+            "{transaction}"
         );
-        assert_eq!(contents(&own), before, "{edits}");
+        assert_eq!(contents(&own), before, "{transaction}");
     }
 }
 

@@ -169,15 +169,21 @@ fn what_was_used_up_is_kept_when_no_key_needs_it_any_more() {
     let (policy, script) = script(&text);
     let change = transaction(&policy, &script, Some(&running), Duration::ZERO);
     assert!(
-        change.text.contains("delete map inet toctoc tokens\n"),
+        change
+            .transaction
+            .to_string()
+            .contains("delete map inet toctoc tokens\n"),
         "{}",
-        change.text
+        change.transaction.to_string()
     );
     for kept in ["spent", "burnt"] {
         assert!(
-            !change.text.contains(&format!("set inet toctoc {kept}\n")),
+            !change
+                .transaction
+                .to_string()
+                .contains(&format!("set inet toctoc {kept}\n")),
             "{}",
-            change.text
+            change.transaction.to_string()
         );
     }
 }

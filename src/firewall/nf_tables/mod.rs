@@ -18,7 +18,7 @@ use super::netlink::{
     find_number, listing_request, messages, request, request_with,
 };
 use crate::ruleset::Family;
-use crate::ruleset::nftables::{Edits, Listing, ListingError, Part, SetId, TABLE_NAME};
+use crate::ruleset::nftables::{Listing, ListingError, Part, SetId, TABLE_NAME, Transaction};
 use attributes::{OF_TABLE, elements, set, table};
 
 /// Attempts to read a list that changes meanwhile.
@@ -127,12 +127,13 @@ pub fn told(datagram: &[u8]) -> Result<(Listing, Parts), ListingError> {
     Ok((reading.listing, parts))
 }
 
-/// Changes elements: all of it, or nothing.
+/// Commits a transaction that changes elements alone: all of it, or nothing.
 ///
 /// # Errors
-/// As for [`Socket::commit`].
-pub fn commit(edits: &Edits) -> io::Result<()> {
-    Socket::open()?.commit(&write::transaction(edits))
+/// As for [`Socket::commit`]; `Unsupported` when it changes more than elements.
+pub fn commit(transaction: &Transaction) -> io::Result<()> {
+    let batch = write::batch_of(transaction)?;
+    Socket::open()?.commit(&batch)
 }
 
 /// The number of the last change of any table in this network namespace. `None` when the kernel does not say.

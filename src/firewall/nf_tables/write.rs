@@ -1,5 +1,6 @@
 //! Changes of elements, as messages of a transaction (`linux/netfilter/nf_tables.h`). Pure.
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -7,33 +8,46 @@ use super::super::netlink::{
     ELEMENTS_GONE, NEW_ELEMENTS, NEW_TABLE, attribute, batch, creation, nested, request_with, texts,
 };
 use super::attributes::{OF_TABLE, element, elements, table};
-use crate::ruleset::nftables::{Edit, Edits, Element, Part, TABLE_NAME};
+use crate::ruleset::nftables::{Command, Element, Part, TABLE_NAME, Transaction};
 
 /// An attribute is shorter than 64 KiB.
 const LONGEST: usize = 60_000;
 
-/// The whole transaction.
-pub fn transaction(edits: &Edits) -> Vec<u8> {
+/// The messages of a transaction.
+///
+/// # Errors
+/// `Unsupported` when it changes more than elements: that is for nft.
+pub fn batch_of(transaction: &Transaction) -> io::Result<Vec<u8>> {
     let mut messages = Vec::new();
-    for edit in &edits.0 {
-        match edit {
-            Edit::Wake => {
+    for command in &transaction.0 {
+        match command {
+            Command::Wake => {
                 let flags = attribute(table::FLAGS, &0_u32.to_be_bytes());
                 let name = texts(&[(OF_TABLE, TABLE_NAME)]);
                 messages.push(creation(NEW_TABLE, &[name, flags].concat()));
             }
-            Edit::Add { set, elements } => {
+            Command::Add { set, elements } => {
                 let lists = lists(elements.iter().map(timed));
                 messages.extend(lists.map(|list| creation(NEW_ELEMENTS, &about(set, &list))));
             }
-            Edit::Delete { set, keys } => {
+            Command::Delete { set, keys } => {
                 let lists = lists(keys.iter().map(|parts| key(parts)));
                 messages.extend(lists.map(|list| request_with(ELEMENTS_GONE, &about(set, &list))));
             }
-            Edit::Flush { set, .. } => messages.push(request_with(ELEMENTS_GONE, &about(set, &[]))),
+            Command::Flush { set, .. } => {
+                messages.push(request_with(ELEMENTS_GONE, &about(set, &[])))
+            }
+            Command::DeleteTable
+            | Command::FlushTable
+            | Command::Load(_)
+            | Command::Declare(_)
+            | Command::DeleteSet { .. }
+            | Command::FlushChain(_)
+            | Command::DeleteChain(_)
+            | Command::DeleteCounter(_) => return Err(io::ErrorKind::Unsupported.into()),
         }
     }
-    batch(messages)
+    Ok(batch(messages))
 }
 
 /// The question for one element.
@@ -116,11 +130,11 @@ mod tests {
             value: Some(Part::Class(7)),
             ..Element::timed(vec![token(number)], minute)
         });
-        let add = Edit::Add {
+        let add = Command::Add {
             set: "tokens".to_string(),
             elements: elements.collect(),
         };
-        let bytes = transaction(&Edits(vec![add]));
+        let bytes = batch_of(&Transaction(vec![add])).unwrap();
         let mut counts = Vec::new();
         for message in messages(&bytes).filter(|message| message.kind == NEW_ELEMENTS) {
             let list = find(message.attributes(), elements::LIST).unwrap();

@@ -7,8 +7,9 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::change::{Change, Holders};
-use super::elements::{Edits, Part, SHORTEST, elsewhere_set, place_key};
+use super::elements::{Part, SHORTEST, elsewhere_set, place_key};
 use super::listing::{EndedElsewhere, Listing};
+use super::transaction::Transaction;
 use super::{LENGTH, SetId};
 use crate::policy::Name;
 use crate::ruleset::{Family, Grant, granted_network};
@@ -22,7 +23,7 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
         door.is_none_or(|door| door.id() == grant.door) && source.is_none_or(touches)
     });
     // Behind the rest: to be deleted an opening is added, and whoever hears of that hears of the closing later.
-    change.noted = note_closed(&mut change.edits, running, &ended, door, source);
+    change.noted = note_closed(&mut change.transaction, running, &ended, door, source);
     change
 }
 
@@ -45,30 +46,30 @@ fn end(
         running.grants().into_iter().partition(|grant| meant(grant));
     let elsewhere = running.elsewhere().into_iter();
     let elsewhere: Vec<Grant> = elsewhere.filter(|grant| meant(grant)).collect();
-    let mut edits = Edits::default();
+    let mut transaction = Transaction::default();
     for grant in &closing {
-        edits.remove_grant(grant, &sets);
+        transaction.remove_grant(grant, &sets);
     }
     for grant in &elsewhere {
-        edits.remove_from(&elsewhere_set(grant), grant, &sets);
+        transaction.remove_from(&elsewhere_set(grant), grant, &sets);
     }
     let ended = closing.iter().chain(&elsewhere);
     let ended: BTreeSet<(IpNet, u32, bool)> = ended.map(|g| (g.source, g.door, g.once)).collect();
     let holders = Holders::of(&closing, std::iter::empty());
     for opened in running.opened() {
         if holders.include(&opened) {
-            edits.remove_opened(&opened, &sets);
+            transaction.remove_opened(&opened, &sets);
         }
     }
     // What just used up a grant may not be repeated either. Which door it was for is not told apart:
     // to somebody else it means no more than a lost packet.
     for name in running.sets.keys() {
         if matches!(SetId::by_family(name), Some((SetId::Admitted, ..))) {
-            edits.flush("set", name);
+            transaction.flush("set", name);
         }
     }
     let change = Change {
-        edits,
+        transaction,
         kept: staying.len(),
         removed: ended.len(),
         ..Change::default()
@@ -82,7 +83,7 @@ pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Leaves notes of what is ended, and of what is meant and may be at other hosts alone: a source that is named, or all.
 /// Returns whether there are any.
 fn note_closed(
-    edits: &mut Edits,
+    transaction: &mut Transaction,
     running: &Listing,
     ended: &BTreeSet<(IpNet, u32, bool)>,
     door: Option<&Name>,
@@ -116,19 +117,19 @@ fn note_closed(
         };
         for (source, door) in noted.into_iter().filter(|(source, _)| is_fine(source)) {
             is_noted = true;
-            edits.put(set, place_key(source.addr(), door), NOTED_FOR);
+            transaction.put(set, place_key(source.addr(), door), NOTED_FOR);
         }
     }
     is_noted
 }
 
 /// The transaction that notes what other hosts of the fleet have ended.
-pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> Edits {
-    let mut edits = Edits::default();
+pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> Transaction {
+    let mut transaction = Transaction::default();
     let live = |ago: Duration| Some(NOTED_FOR.saturating_sub(ago)).filter(|l| *l >= SHORTEST);
     for (key, ago) in &ended.keys {
         if let Some(left) = live(*ago) {
-            edits.put(
+            transaction.put(
                 SetId::RevokedElsewhere.name(),
                 vec![Part::Class(*key)],
                 left,
@@ -141,10 +142,10 @@ pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> Edits {
             let set = SetId::Ended.of_family(family);
             let mut key = place_key(source.addr(), *door);
             key.push(Part::Class(LENGTH | u32::from(source.prefix_len())));
-            edits.put(&set, key, left);
+            transaction.put(&set, key, left);
         }
     }
-    edits
+    transaction
 }
 
 /// All addresses, which no grant is for. An element for them has the address 0.0.0.0 or ::, where no packet comes from.
@@ -156,32 +157,32 @@ pub(super) fn everybody(family: Family) -> IpNet {
 }
 
 /// The transaction that notes that a key was revoked.
-pub fn note_revoked(key: &Name) -> Edits {
-    let mut edits = Edits::default();
-    edits.put(
+pub fn note_revoked(key: &Name) -> Transaction {
+    let mut transaction = Transaction::default();
+    transaction.put(
         SetId::Revoked.name(),
         vec![Part::Class(key.id())],
         NOTED_FOR,
     );
-    edits
+    transaction
 }
 
 /// The transaction that gives grants of other hosts, each with the time that is left of it, or takes them
 /// away where that is `None`. Sources are as long as grants of this host are.
 pub fn elsewhere<'g>(
     grants: impl IntoIterator<Item = &'g (IpNet, u32, Option<Duration>)>,
-) -> Edits {
-    let mut edits = Edits::default();
+) -> Transaction {
+    let mut transaction = Transaction::default();
     for (source, door, left) in grants {
         let family = Family::of(source.addr());
         let set = SetId::Elsewhere.of_network(family, source.prefix_len());
         let key = place_key(source.addr(), *door);
         match left.filter(|left| *left >= SHORTEST) {
-            Some(left) => edits.put(&set, key, left),
-            None => edits.remove(&set, key),
+            Some(left) => transaction.put(&set, key, left),
+            None => transaction.remove(&set, key),
         }
     }
-    edits
+    transaction
 }
 
 #[cfg(test)]
@@ -195,8 +196,8 @@ mod tests {
         let source: IpNet = "192.0.2.7/32".parse().unwrap();
         let given = |milliseconds: u64| {
             let left = Some(Duration::from_millis(milliseconds));
-            let edits = elsewhere(&[(source, 0x2_0002, left)]);
-            edits.to_string().contains("ms }")
+            let transaction = elsewhere(&[(source, 0x2_0002, left)]);
+            transaction.to_string().contains("ms }")
         };
         for (milliseconds, is_given) in [(0, false), (1, false), (19, false), (20, true)] {
             assert_eq!(given(milliseconds), is_given, "{milliseconds}");
@@ -220,7 +221,7 @@ mod tests {
         let listing = Listing::parse(text).unwrap();
         let places = HashSet::from([("192.0.2.7/32".parse().unwrap(), 0x2_0002)]);
         let change = close_as_told(&listing, &places);
-        let text = change.edits.to_string();
+        let text = change.transaction.to_string();
         assert_eq!((change.removed, change.kept), (1, 1));
         for set in ["grants4", "elsewhere4"] {
             let ended = format!("delete element inet toctoc {set} {{ 192.0.2.7 . 2:2 }}");
@@ -229,14 +230,14 @@ mod tests {
         assert_eq!(text.matches("delete").count(), 2, "{text}");
         // By an administrator it is noted, last of all.
         let door = Name::new("ssh").unwrap();
-        let noted = close(&listing, None, None).edits.to_string();
+        let noted = close(&listing, None, None).transaction.to_string();
         let last = noted.lines().last().unwrap();
         assert!(
             last.starts_with("add element inet toctoc closed4 "),
             "{noted}"
         );
         let named = close(&listing, Some(&door), Some("192.0.2.9/32".parse().unwrap()));
-        let named = named.edits.to_string();
+        let named = named.transaction.to_string();
         assert!(
             named.lines().last().unwrap().contains("192.0.2.9 . "),
             "{named}"
@@ -251,7 +252,7 @@ mod tests {
         // What is no host's address is not everybody, unless that is said.
         for (source, is_noted) in [("0.0.0.0/32", false), ("0.0.0.0/0", true)] {
             let change = close(&listing, Some(&door), Some(source.parse().unwrap()));
-            let text = change.edits.to_string();
+            let text = change.transaction.to_string();
             let all = text.contains("closed4 { 0.0.0.0 . ");
             assert_eq!((all, change.noted), (is_noted, is_noted), "{source}");
         }

@@ -1,7 +1,6 @@
 //! From what the kernel holds to what it shall hold, as one nft transaction that keeps live grants.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,23 +9,21 @@ use ipnet::IpNet;
 use super::by_hand::NOTED_FOR;
 use super::compare::for_ever;
 use super::elements::{
-    Edits, Element, Lasting, Part, SHORTEST, elsewhere_set, grant_key, grant_set, in_set, key_text,
+    Element, Lasting, Part, SHORTEST, elsewhere_set, grant_key, grant_set, in_set, key_text,
     opened_key, place_key,
 };
 use super::listed_set::ListedSet;
 use super::listing::Listing;
 use super::script::{Script, Set};
-use super::{AtApply, SetId, TABLE, admits, is_left};
+use super::transaction::{Command, Transaction};
+use super::{AtApply, SetId, admits, is_left};
 use crate::policy::Policy;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened};
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Change {
-    /// For `nft -f -`, if rules change too.
-    pub text: String,
-    /// What changes no rule, behind that.
-    pub edits: Edits,
+    pub transaction: Transaction,
     /// Live grants that stay.
     pub kept: usize,
     /// Those of them that were in our table.
@@ -100,7 +97,7 @@ pub fn transaction(
 ) -> Change {
     let Some(running) = running else {
         return Change {
-            text: script.to_string(),
+            transaction: Command::Load(Box::new(script.clone())).into(),
             ..Change::default()
         };
     };
@@ -111,10 +108,10 @@ pub fn transaction(
         .into_iter()
         .partition(|grant| rights.hold(grant) && !endless.contains(&in_set(grant)));
 
-    let mut text = String::new();
-    announce_new_sets(&mut text, script, running);
-    let _ = writeln!(text, "flush table {TABLE}");
-    let unchanged = remove_old(&mut text, script, running);
+    let mut transaction = Transaction::default();
+    announce_new_sets(&mut transaction, script, running);
+    transaction.push(Command::FlushTable);
+    let unchanged = remove_old(&mut transaction, script, running);
     let (once, live): (Vec<Grant>, Vec<Grant>) = live
         .into_iter()
         .partition(|grant| grant.once && !unchanged.contains(&grant_set(grant)));
@@ -127,12 +124,10 @@ pub fn transaction(
             }
         }
     }
-    let _ = write!(text, "{script}");
-    let mut edits = Edits::default();
-    remove_dead(&mut edits, running, &rights, &unchanged);
-    let _ = write!(text, "{edits}");
+    transaction.push(Command::Load(Box::new(script)));
+    remove_dead(&mut transaction, running, &rights, &unchanged);
     Change {
-        text,
+        transaction,
         kept: live.len(),
         staying: live,
         removed: dead.len(),
@@ -168,7 +163,9 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
         });
         let granted = (grant_set(&grant), grant_key(&grant), Duration::ZERO);
         for (set, key, given_for) in opened.into_iter().chain([granted]) {
-            change.edits.add(&set, vec![lasting(key, left, given_for)]);
+            change
+                .transaction
+                .add(&set, vec![lasting(key, left, given_for)]);
         }
         change.kept += 1;
     }
@@ -177,13 +174,13 @@ pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
 
 /// The transaction that gives what was carried over no more time than it had, when the commit came
 /// `late`.
-pub fn shorten(carried: &[Carried], late: Duration) -> Edits {
-    let mut edits = Edits::default();
+pub fn shorten(carried: &[Carried], late: Duration) -> Transaction {
+    let mut transaction = Transaction::default();
     for item in carried {
-        edits.remove(&item.set, item.key.clone());
-        edits.add(&item.set, item.later(late).into_iter().collect());
+        transaction.remove(&item.set, item.key.clone());
+        transaction.add(&item.set, item.later(late).into_iter().collect());
     }
-    edits
+    transaction
 }
 
 /// The transaction that removes grants which `policy` gives to nobody: those that came in between the
@@ -193,8 +190,8 @@ pub fn shorten(carried: &[Carried], late: Duration) -> Edits {
 pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -> Change {
     let rights = Rights::of(policy);
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
-    let mut edits = Edits::default();
-    let mut ended = remove_dead(&mut edits, running, &rights, &sets);
+    let mut transaction = Transaction::default();
+    let mut ended = remove_dead(&mut transaction, running, &rights, &sets);
     let orphans = |listing: &Listing| -> BTreeMap<(String, Vec<Part>), Grant> {
         let grants = listing.grants().into_iter();
         let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
@@ -203,14 +200,14 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
     let earlier = before.map(orphans).unwrap_or_default();
     for (at, grant) in orphans(running) {
         if earlier.contains_key(&at) {
-            edits.remove_grant(&grant, &sets);
+            transaction.remove_grant(&grant, &sets);
             ended.push(grant);
         }
     }
     let removed = ended.len();
     let kept = running.grants().len() - removed;
     Change {
-        edits,
+        transaction,
         kept,
         removed,
         ended,
@@ -223,14 +220,14 @@ pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -
 /// A record goes with its grant even if that was not listed: the kernel lists a set that is just being
 /// filled with gaps, and without its record nobody would know whose the grant was.
 fn remove_dead(
-    edits: &mut Edits,
+    transaction: &mut Transaction,
     running: &Listing,
     rights: &Rights,
     sets: &HashSet<String>,
 ) -> Vec<Grant> {
     let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
     for (set, key) in endless.iter().filter(|(set, _)| sets.contains(set)) {
-        edits.remove(set, key.clone());
+        transaction.remove(set, key.clone());
     }
     let grants = running.grants();
     let dead = grants
@@ -238,11 +235,11 @@ fn remove_dead(
         .filter(|grant| !rights.hold(grant) || endless.contains(&in_set(grant)));
     let ended: Vec<Grant> = dead.cloned().collect();
     for grant in &ended {
-        edits.remove_grant(grant, sets);
+        transaction.remove_grant(grant, sets);
     }
     for grant in running.elsewhere() {
         if !rights.accept(&grant) {
-            edits.remove_from(&elsewhere_set(&grant), &grant, sets);
+            transaction.remove_from(&elsewhere_set(&grant), &grant, sets);
         }
     }
     let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
@@ -252,7 +249,7 @@ fn remove_dead(
     let owned: HashSet<(IpAddr, u32)> = rightful.iter().map(|o| (o.source, o.door)).collect();
     let listed: HashSet<(IpNet, u32)> = grants.iter().map(|g| (g.source, g.door)).collect();
     for opened in dead {
-        edits.remove_opened(&opened, sets);
+        transaction.remove_opened(&opened, sets);
         let single = (IpNet::from(opened.source), opened.door);
         if !owned.contains(&(opened.source, opened.door)) && !listed.contains(&single) {
             for once in [false, true] {
@@ -263,7 +260,7 @@ fn remove_dead(
                     opened_by: Some(opened),
                     expires_in: opened.expires_in,
                 };
-                edits.remove_grant(&grant, sets);
+                transaction.remove_grant(&grant, sets);
             }
         }
     }
@@ -317,10 +314,14 @@ impl Rights {
 
 /// Sets that the table does not have yet come first, each in a line: nft 0.9.8 crashes when it first
 /// meets a set inside a table's block and something was deleted before.
-fn announce_new_sets(text: &mut String, script: &Script, running: &Listing) {
+fn announce_new_sets(transaction: &mut Transaction, script: &Script, running: &Listing) {
     for set in &script.sets {
         if !running.sets.contains_key(&set.name) {
-            let _ = writeln!(text, "{}", set.announcement());
+            let elements = Vec::new();
+            transaction.push(Command::Declare(Set {
+                elements,
+                ..set.clone()
+            }));
         }
     }
 }
@@ -332,7 +333,11 @@ fn announce_new_sets(text: &mut String, script: &Script, running: &Listing) {
 /// map of ports: a packet that is under way while this commits has begun with the old rules, and
 /// goes on with the elements of now. Were the map or a door's chain another object by then, a
 /// stranger's packet would find no door.
-fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<String> {
+fn remove_old(
+    transaction: &mut Transaction,
+    script: &Script,
+    running: &Listing,
+) -> HashSet<String> {
     let mut unchanged = HashSet::new();
     let has_fleet = script.has_fleet();
     for (name, set) in &running.sets {
@@ -341,19 +346,20 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
         match new.map(|new| stays(new, set)) {
             Some(Stays::Filled) => {
                 if running.is_copy && admits(name) {
-                    let _ = writeln!(text, "flush {kind} {TABLE} {name}");
+                    transaction.flush(kind, name);
                 }
                 unchanged.insert(name.clone());
             }
             Some(Stays::Empty) => {
-                let _ = writeln!(text, "flush {kind} {TABLE} {name}");
+                transaction.flush(kind, name);
             }
             // A key may come back, and what it has used up stays used up.
             None if is_left(name, has_fleet) => {
                 unchanged.insert(name.clone());
             }
             Some(Stays::Not) | None => {
-                let _ = writeln!(text, "delete {kind} {TABLE} {name}");
+                let set = name.clone();
+                transaction.push(Command::DeleteSet { kind, set });
             }
         }
     }
@@ -363,12 +369,12 @@ fn remove_old(text: &mut String, script: &Script, running: &Listing) -> HashSet<
             .iter()
             .any(|new| new.name == *name && new.base.map(|base| base.listed()) == chain.base);
         if !same {
-            let _ = writeln!(text, "delete chain {TABLE} {name}");
+            transaction.push(Command::DeleteChain(name.clone()));
         }
     }
     for name in running.counters.keys() {
         if !script.counters.contains(name) {
-            let _ = writeln!(text, "delete counter {TABLE} {name}");
+            transaction.push(Command::DeleteCounter(name.clone()));
         }
     }
     unchanged

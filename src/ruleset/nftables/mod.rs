@@ -71,11 +71,12 @@ mod render;
 mod script;
 mod sets;
 mod tokens;
+mod transaction;
 
 pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
-pub use elements::{Edit, Edits, Element, Lasting, Part};
+pub use elements::{Element, Lasting, Part};
 pub use listing::{EndedElsewhere, Listing, ListingError};
 pub use open::{Opening, Room, open};
 pub use render::render;
@@ -88,6 +89,8 @@ pub use tokens::{
     burn, burnt, change as change_tokens, if_there, loaded, spend_elsewhere, spent_and_life,
     strange_tokens, tokens_among,
 };
+
+pub use transaction::{Command, Transaction};
 
 use sets::{LINES_FOR, is_by_source};
 

@@ -8,16 +8,17 @@ use ipnet::IpNet;
 
 use super::SetId;
 use super::compare::for_ever;
-use super::elements::{Edits, Part, grant_key, grant_set, in_set, opened_key, opened_set};
+use super::elements::{Part, grant_key, grant_set, in_set, opened_key, opened_set};
 use super::listed_set::key_of;
 use super::listing::Listing;
+use super::transaction::Transaction;
 use crate::policy::Name;
 use crate::ruleset::{BY_HAND, Family, Grant, Opened, Spared, first_to_end, granted_network};
 
 /// A grant by hand, as a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opening {
-    pub edits: Edits,
+    pub transaction: Transaction,
     /// The network that is granted.
     pub network: IpNet,
     /// Live grants that end for want of room.
@@ -69,13 +70,13 @@ pub fn open(
         opened_by: Some(opened),
         expires_in: open_for,
     };
-    let mut edits = Edits::default();
+    let mut transaction = Transaction::default();
     let spared = Spared { network, caller };
-    let ended = make_room(&mut edits, running, &grant, &opened, &spared, room);
-    edits.put(&opened_set(&opened), opened_key(&opened), open_for);
-    edits.put(&grant_set(&grant), grant_key(&grant), open_for);
+    let ended = make_room(&mut transaction, running, &grant, &opened, &spared, room);
+    transaction.put(&opened_set(&opened), opened_key(&opened), open_for);
+    transaction.put(&grant_set(&grant), grant_key(&grant), open_for);
     Ok(Opening {
-        edits,
+        transaction,
         network,
         ended,
     })
@@ -83,7 +84,7 @@ pub fn open(
 
 /// Ends what must end so that a grant and its record find room. Returns the live grants among it.
 fn make_room(
-    edits: &mut Edits,
+    transaction: &mut Transaction,
     running: &Listing,
     grant: &Grant,
     opened: &Opened,
@@ -119,15 +120,15 @@ fn make_room(
         // The record of a grant that was used up is missed by nobody.
         let left_over = here.iter().filter(|o| !all.iter().any(|g| holds(g, o)));
         match left_over.min_by_key(|opened| opened.expires_in) {
-            Some(opened) => edits.delete(&records, vec![opened_key(opened)]),
+            Some(opened) => transaction.delete(&records, vec![opened_key(opened)]),
             None => ended.extend(choose(&has_record)),
         }
     }
     for grant in &ended {
-        edits.delete(&grant_set(grant), vec![grant_key(grant)]);
+        transaction.delete(&grant_set(grant), vec![grant_key(grant)]);
     }
     let gone = here.iter().filter(|o| ended.iter().any(|g| holds(g, o)));
-    edits.delete(&records, gone.map(opened_key).collect());
+    transaction.delete(&records, gone.map(opened_key).collect());
     ended
 }
 
@@ -197,7 +198,7 @@ mod tests {
             .ended
             .iter()
             .map(|grant| grant.source.addr().to_string());
-        (ended.collect(), opening.edits.to_string())
+        (ended.collect(), opening.transaction.to_string())
     }
 
     #[test]
@@ -205,12 +206,14 @@ mod tests {
         let three = [("10.0.0.1", 50), ("10.0.0.2", 40), ("10.0.0.3", 0)];
         let records = [("10.0.0.1", "5:5", 50), ("10.0.0.2", "5:5", 40)];
         let full = table(&three, &records);
-        let (ended, edits) = opened(&full, "10.0.0.9", None, Room::Listed);
+        let (ended, transaction) = opened(&full, "10.0.0.9", None, Room::Listed);
         assert_eq!(ended, ["10.0.0.2"]);
-        let deleted = edits.lines().filter(|line| line.starts_with("delete"));
+        let deleted = transaction
+            .lines()
+            .filter(|line| line.starts_with("delete"));
         let first: Vec<&str> = deleted.take(2).collect();
-        assert!(first[0].contains("grants4 { 10.0.0.2 . "), "{edits}");
-        assert!(first[1].contains("opened4 { 10.0.0.2 . "), "{edits}");
+        assert!(first[0].contains("grants4 { 10.0.0.2 . "), "{transaction}");
+        assert!(first[1].contains("opened4 { 10.0.0.2 . "), "{transaction}");
         let chosen = |caller, room| opened(&full, "10.0.0.9", Some(caller), room).0;
         assert_eq!(chosen("10.0.0.2", Room::Listed), ["10.0.0.1"]);
         // Somebody who is in needs no room, and below the size there is some.
@@ -232,19 +235,22 @@ mod tests {
             ("10.0.0.7", "5:5", 60),
         ];
         let used_up = table(&[("10.0.0.1", 50)], &records);
-        let (ended, edits) = opened(&used_up, "10.0.0.9", None, Room::Listed);
+        let (ended, transaction) = opened(&used_up, "10.0.0.9", None, Room::Listed);
         assert!(ended.is_empty(), "{ended:?}");
         assert!(
-            edits.starts_with("delete element inet toctoc opened4 { 10.0.0.7 . "),
-            "{edits}"
+            transaction.starts_with("delete element inet toctoc opened4 { 10.0.0.7 . "),
+            "{transaction}"
         );
         // All records of a grant go with it.
         let both = [records[0], records[1], ("10.0.0.2", "5:5", 60)];
         let full = table(&[("10.0.0.1", 50), ("10.0.0.2", 60)], &both);
-        let (ended, edits) = opened(&full, "10.0.0.9", None, Room::Listed);
+        let (ended, transaction) = opened(&full, "10.0.0.9", None, Room::Listed);
         assert_eq!(ended, ["10.0.0.1"]);
         for key in ["5:5", "6:6"] {
-            assert!(edits.lines().nth(1).unwrap().contains(key), "{edits}");
+            assert!(
+                transaction.lines().nth(1).unwrap().contains(key),
+                "{transaction}"
+            );
         }
     }
 }

@@ -104,6 +104,18 @@ impl Set {
         format!("add {kind} {TABLE} {name} {{ {details}; }}")
     }
 
+    /// The set for a [seal](SetId::Seal), which no script has.
+    pub fn seal() -> Set {
+        Set {
+            id: SetId::Seal,
+            name: SetId::Seal.to_string(),
+            types: SetId::Seal.row().types.to_string(),
+            size: None,
+            timeout: None,
+            elements: Vec::new(),
+        }
+    }
+
     /// Returns whether this is the first set of its row.
     fn is_first(&self) -> bool {
         SetId::by_family(&self.name).is_none_or(|(_, family, _)| family == Family::V4)

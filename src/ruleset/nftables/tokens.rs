@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::elements::{Edits, Element, Lasting, Part};
+use super::elements::{Element, Lasting, Part};
 use super::listing::Listing;
+use super::transaction::Transaction;
 use super::{SetId, parse_classid};
 use crate::policy::Policy;
 use crate::ruleset::Drift;
@@ -111,11 +112,11 @@ pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
 }
 
 /// The transaction that makes scratch sequences used up.
-pub fn burn(ids: &[u32]) -> Edits {
-    let mut edits = Edits::default();
+pub fn burn(ids: &[u32]) -> Transaction {
+    let mut transaction = Transaction::default();
     let elements = ids.iter().map(|&id| endless(Part::Class(id)));
-    edits.add(SetId::Burnt.name(), elements.collect());
-    edits
+    transaction.add(SetId::Burnt.name(), elements.collect());
+    transaction
 }
 
 fn endless(part: Part) -> Element {
@@ -127,15 +128,15 @@ fn endless(part: Part) -> Element {
 }
 
 /// The transaction that refuses tokens which another host has taken, until they would have ended.
-pub fn spend_elsewhere(tokens: &[(Token, Duration)]) -> Edits {
-    let mut edits = Edits::default();
+pub fn spend_elsewhere(tokens: &[(Token, Duration)]) -> Transaction {
+    let mut transaction = Transaction::default();
     let timed =
         |(token, lasting): &(Token, Duration)| Element::timed(vec![Part::Token(*token)], *lasting);
-    edits.add(
+    transaction.add(
         SetId::SpentElsewhere.name(),
         tokens.iter().map(timed).collect(),
     );
-    edits
+    transaction
 }
 
 /// nft writes small ones as numbers.
@@ -151,18 +152,18 @@ fn read(value: &Value) -> Option<Token> {
 
 /// The transaction that carries a plan out. `old_life` is what the table has, `life` what it shall
 /// have. Empty when there is nothing to do.
-pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Edits {
-    let mut edits = Edits::default();
+pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Transaction {
+    let mut transaction = Transaction::default();
     if old_life != Some(life) {
-        edits.delete(
+        transaction.delete(
             SetId::Spent.name(),
             old_life.into_iter().map(|old| vec![marked(old)]).collect(),
         );
-        edits.add(SetId::Spent.name(), vec![endless(marked(life))]);
+        transaction.add(SetId::Spent.name(), vec![endless(marked(life))]);
     }
     // What is spent in this moment stays spent: the kernel refuses what is in `spent`.
     if plan.anew {
-        edits.flush("map", SetId::Tokens.name());
+        transaction.flush("map", SetId::Tokens.name());
     }
     let added = plan.add.iter().map(|(token, (id, timeout))| Element {
         key: vec![Part::Token(*token)],
@@ -172,16 +173,16 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Edits {
         }),
         value: Some(Part::Class(*id)),
     });
-    edits.add(SetId::Tokens.name(), added.collect());
-    edits
+    transaction.add(SetId::Tokens.name(), added.collect());
+    transaction
 }
 
 /// What the kernel refuses unless it has all these tokens. Only to be checked.
-pub fn if_there(tokens: &[Token]) -> Edits {
+pub fn if_there(tokens: &[Token]) -> Transaction {
     let keys = tokens.iter().map(|token| vec![Part::Token(*token)]);
-    let mut edits = Edits::default();
-    edits.delete(SetId::Tokens.name(), keys.collect());
-    edits
+    let mut transaction = Transaction::default();
+    transaction.delete(SetId::Tokens.name(), keys.collect());
+    transaction
 }
 
 fn marked(life: u64) -> Part {

@@ -213,7 +213,7 @@ fn an_element_that_would_be_a_command_is_not_written() {
         elements.push(json!("203.0.113.1 . be3e:ff51"));
     });
     let change = leftovers(&policy("guests.toml"), &odd, None);
-    let text = change.edits.to_string();
+    let text = change.transaction.to_string();
     assert!(text.contains("203.0.113.1"), "{text}");
     assert!(!text.contains("flush"), "{text}");
 }

@@ -149,9 +149,8 @@ fn an_outline_is_put_together() {
     let next = script_without(&script, "opened-yves");
     let deleted = |outline: &Listing| {
         let change = transaction(&policy("guests.toml"), &next, Some(outline), seconds(1));
-        change
-            .text
-            .contains("delete counter inet toctoc opened-yves\n")
+        let text = change.transaction.to_string();
+        text.contains("delete counter inet toctoc opened-yves\n")
     };
     assert!(!deleted(&outline));
     outline.expect_counters();
