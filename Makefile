@@ -63,9 +63,8 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml examples/*.py
 	install -d -m 700 $(DESTDIR)/etc/toctoc
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toctoc
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,share/man/man1 share/man/man5 $(COMPLETIONS))
-	$(PROGRAM) man >$(DESTDIR)$(PREFIX)/share/man/man1/toctoc.1
-	$(PROGRAM) man policy >$(DESTDIR)$(PREFIX)/share/man/man5/toctoc-policy.5
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
+	$(PROGRAM) man --into $(DESTDIR)$(PREFIX)/share/man
 	$(PROGRAM) completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/toctoc
 	$(PROGRAM) completions zsh >$(DESTDIR)$(PREFIX)/$(ZSH)/_toctoc
 	$(PROGRAM) completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/toctoc.fish

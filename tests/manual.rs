@@ -1,7 +1,7 @@
 //! Manual pages, help and completions say what there is.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use toctoc::policy::manual::PARTS;
 
@@ -60,21 +60,58 @@ fn the_example_shows_what_the_manual_tells() {
     }
 }
 
+/// The pages that an installation gets, as groff and man make text of them: no warning, every section.
 #[test]
 fn manual_pages_are_set_without_a_warning() {
-    for page in ["toctoc", "policy"] {
-        let text = toctoc(&["man", page]);
-        let mut groff = Command::new("groff")
-            .args(["-man", "-ww", "-Tutf8"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+    let directory = tempfile::tempdir().unwrap();
+    toctoc(&["man", "--into", directory.path().to_str().unwrap()]);
+    let mut wanted: BTreeSet<String> = commands(&[])
+        .iter()
+        .map(|name| format!("man1/toctoc-{name}.1"))
+        .collect();
+    wanted.insert("man1/toctoc.1".to_string());
+    wanted.insert("man5/toctoc-policy.5".to_string());
+    let mut found = BTreeSet::new();
+    for section in ["man1", "man5"] {
+        for page in std::fs::read_dir(directory.path().join(section)).unwrap() {
+            let name = page.unwrap().file_name().into_string().unwrap();
+            found.insert(format!("{section}/{name}"));
+        }
+    }
+    assert_eq!(found, wanted);
+    for page in &wanted {
+        let groff = Command::new("groff")
+            .args(["-man", "-ww", "-Tutf8", "-P-cbou"])
+            .arg(directory.path().join(page))
+            .output()
             .unwrap();
-        std::io::Write::write_all(&mut groff.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        let output = groff.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-        assert!(output.stdout.len() > 3000);
+        assert_eq!(String::from_utf8_lossy(&groff.stderr), "", "{page}");
+        let text = String::from_utf8(groff.stdout).unwrap();
+        let sections: &[&str] = match page.as_str() {
+            "man1/toctoc.1" => &["NAME", "SYNOPSIS", "COMMANDS", "EXIT STATUS", "FILES"],
+            "man5/toctoc-policy.5" => &["NAME", "DESCRIPTION", "WARNINGS", "EXAMPLE"],
+            _ => &[
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "EXAMPLES",
+                "EXIT STATUS",
+                "SEE ALSO",
+            ],
+        };
+        for section in sections {
+            assert!(
+                text.lines().any(|line| line == *section),
+                "{page}: {section}: {text}"
+            );
+        }
+        // One that prints the same as it was asked for.
+        let name = page.trim_start_matches("man1/").trim_start_matches("man5/");
+        let name = name
+            .trim_start_matches("toctoc-")
+            .trim_end_matches(|c: char| c == '.' || c.is_ascii_digit());
+        let written = std::fs::read_to_string(directory.path().join(page)).unwrap();
+        assert_eq!(toctoc(&["man", name]), written, "{page}");
     }
 }
 
@@ -165,7 +202,7 @@ fn options_are_offered_where_they_have_an_effect() {
 
 #[test]
 fn every_command_is_in_the_manual_and_its_help_fits_a_screen() {
-    let page = toctoc(&["man"]).replace("\\-", "-");
+    let overview = toctoc(&["man"]).replace("\\-", "-");
     let mut all = vec![vec![]];
     for name in commands(&[]) {
         for inner in commands(&[&name]) {
@@ -187,14 +224,19 @@ fn every_command_is_in_the_manual_and_its_help_fits_a_screen() {
             help.lines().all(|line| line.chars().count() <= 100),
             "{help}"
         );
-        let inner = commands(&words);
-        if inner.is_empty() {
+        let Some(first) = words.first() else {
+            continue;
+        };
+        assert!(overview.contains(&format!("toctoc-{first}")), "{first}");
+        let page = toctoc(&["man", first]).replace("\\-", "-");
+        if words.len() == 2 {
             let header = format!(".SS \"toctoc {}", words.join(" "));
             assert!(page.contains(&header), "{header}");
+        }
+        if commands(&words).is_empty() {
             let options = help.split("--").skip(1);
             let options = options.filter_map(|rest| rest.split([' ', '\n', ',']).next());
-            let everywhere = ["help", "backend"];
-            for option in options.filter(|option| !everywhere.contains(option)) {
+            for option in options.filter(|option| *option != "help") {
                 assert!(
                     page.contains(&format!("--{option}")),
                     "{words:?} --{option}"

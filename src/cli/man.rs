@@ -1,30 +1,89 @@
 //! `toctoc man`: the manual pages, from the same definitions as `--help` and the reader of policies.
 
+mod pages;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use clap::{Arg, Args, Command};
 use roff::{Inline, Roff, bold, italic, roman};
 
-use super::{Answer, say};
+use super::help::GROUPS;
+use super::{Answer, complain, say};
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// `toctoc`, the program, or `policy`, its file.
-    #[arg(default_value = "toctoc", value_parser = clap::builder::PossibleValuesParser::new(PAGES))]
+    /// A command, `toctoc` for the overview, or `policy` for the policy file.
+    #[arg(default_value = OVERVIEW)]
     page: String,
+    /// Write all pages into `man1` and `man5` below this directory.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "page")]
+    into: Option<PathBuf>,
 }
 
-#[cfg(feature = "server")]
-const PAGES: &[&str] = &["toctoc", "policy"];
-#[cfg(not(feature = "server"))]
-const PAGES: &[&str] = &["toctoc"];
+const OVERVIEW: &str = "toctoc";
+const POLICY: &str = "policy";
 
-pub(super) fn run(arguments: &Arguments, program: Command) -> Answer {
-    let page = match arguments.page.as_str() {
-        #[cfg(feature = "server")]
-        "policy" => policy(),
-        _ => toctoc(program),
+pub(super) fn run(arguments: &Arguments, mut program: Command) -> Answer {
+    program.build();
+    if let Some(directory) = &arguments.into {
+        return match write(directory, &program) {
+            Ok(()) => Answer::Yes,
+            Err(why) => {
+                complain(&why);
+                Answer::CouldNot
+            }
+        };
+    }
+    let Some(page) = of(&arguments.page, &program) else {
+        let names = names_of_all(&program).join(", ");
+        complain(&format!(
+            "there is no page {}; there are: {names}",
+            arguments.page
+        ));
+        return Answer::CouldNot;
     };
     say(&page.to_roff());
     Answer::Yes
+}
+
+/// All pages, the overview first.
+fn names_of_all(program: &Command) -> Vec<&str> {
+    let policy = cfg!(feature = "server").then_some(POLICY);
+    let commands = program.get_subcommands().map(Command::get_name);
+    let commands = commands.filter(|name| *name != "help");
+    [OVERVIEW]
+        .into_iter()
+        .chain(policy)
+        .chain(commands)
+        .collect()
+}
+
+fn of(name: &str, program: &Command) -> Option<Roff> {
+    match name {
+        OVERVIEW => Some(toctoc(program)),
+        #[cfg(feature = "server")]
+        POLICY => Some(policy()),
+        "help" => None,
+        name => program.find_subcommand(name).map(command),
+    }
+}
+
+/// Writes `man1/toctoc.1`, `man1/toctoc-apply.1`, `man5/toctoc-policy.5` and the others.
+fn write(directory: &Path, program: &Command) -> Result<(), String> {
+    for name in names_of_all(program) {
+        let file = match name {
+            OVERVIEW => "man1/toctoc.1".to_string(),
+            POLICY => "man5/toctoc-policy.5".to_string(),
+            name => format!("man1/toctoc-{name}.1"),
+        };
+        let path = directory.join(file);
+        let page = of(name, program).map_or(String::new(), |page| page.to_roff());
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(&path, page))
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn page(name: &str, section: &str, what: &str) -> Roff {
@@ -37,8 +96,7 @@ fn page(name: &str, section: &str, what: &str) -> Roff {
 }
 
 /// toctoc(1)
-fn toctoc(mut program: Command) -> Roff {
-    program.build();
+fn toctoc(program: &Command) -> Roff {
     let what = styled(program.get_about());
     let mut page = page("TOCTOC", "1", &what);
     page.control("SH", ["SYNOPSIS"]);
@@ -48,36 +106,37 @@ fn toctoc(mut program: Command) -> Roff {
         "A policy file says which ports are doors and what opens them; toctoc compiles it into the \
          kernel's own firewall. Nothing of it runs afterwards. On the client it knocks, and connects.",
     )]);
-    page.control("SH", ["COMMANDS"]);
+    page.control("PP", []);
     page.text([
-        roman("Where a "),
+        roman("To begin: "),
+        bold("toctoc init"),
+        roman(". Where a "),
         italic("POLICY"),
-        roman(" can be named it is /etc/toctoc/policy.toml otherwise, and "),
-        bold("--backend"),
-        roman(" (nftables or iptables) goes before what it says. Without a command: "),
+        roman(" can be named it is /etc/toctoc/policy.toml otherwise. Without a command: "),
         bold("toctoc status"),
-        roman("."),
+        roman(". Each command has a page of its own, such as "),
+        bold("toctoc-apply"),
+        roman("(1)."),
     ]);
-    let commands = program.get_subcommands().filter(|c| c.get_name() != "help");
-    for command in commands {
-        describe(
-            &mut page,
-            &format!("toctoc {}", command.get_name()),
-            command,
-        );
+    page.control("SH", ["COMMANDS"]);
+    for (group, names) in GROUPS {
+        let there: Vec<&Command> = names
+            .iter()
+            .filter_map(|name| program.find_subcommand(name))
+            .collect();
+        let there: Vec<&Command> = there
+            .into_iter()
+            .filter(|c| c.get_name() != "help")
+            .collect();
+        if !there.is_empty() {
+            page.control("SS", [group]);
+        }
+        for command in there {
+            let name = vec![bold(format!("toctoc-{}", command.get_name())), roman("(1)")];
+            item(&mut page, name, &sentence(&styled(command.get_about())));
+        }
     }
-    page.control("SH", ["EXIT STATUS"]);
-    for (status, meaning) in [
-        ("0", "Yes: it was done, or is so."),
-        (
-            "1",
-            "No: the policy has errors, the kernel differs, this host takes no part in its fleet, the door is \
-             shut.",
-        ),
-        ("2", "It could not be done, or not be found out."),
-    ] {
-        item(&mut page, vec![bold(status)], meaning);
-    }
+    exit_status(&mut page);
     page.control("SH", ["FILES"]);
     for (file, meaning) in [
         (
@@ -114,28 +173,94 @@ fn toctoc(mut program: Command) -> Roff {
     page
 }
 
-fn describe(page: &mut Roff, name: &str, command: &Command) {
-    if command.is_hide_set() {
-        return;
+fn exit_status(page: &mut Roff) {
+    page.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in [
+        ("0", "Yes: it was done, or is so."),
+        (
+            "1",
+            "No: the policy has errors, the kernel differs, this host takes no part in its fleet, the door is \
+             shut.",
+        ),
+        ("2", "It could not be done, or not be found out."),
+    ] {
+        item(page, vec![bold(status)], meaning);
     }
-    let inner = command.get_subcommands().filter(|c| c.get_name() != "help");
-    let inner: Vec<&Command> = inner.collect();
+}
+
+/// The page of a command: toctoc-apply(1)
+fn command(command: &Command) -> Roff {
+    let name = command.get_name();
+    let what = styled(command.get_about());
+    let mut page = page(
+        &format!("TOCTOC-{}", name.to_uppercase()),
+        "1",
+        what.trim_end_matches('.'),
+    );
+    let told = pages::of(name);
+    let inner = inner_of(command);
+    page.control("SH", ["SYNOPSIS"]);
+    if inner.is_empty() {
+        page.text([roman(usage(command))]);
+    }
+    for (index, one) in inner.iter().enumerate() {
+        if index > 0 {
+            page.control("br", []);
+        }
+        page.text([roman(usage(one))]);
+    }
+    page.control("SH", ["DESCRIPTION"]);
+    page.text([roman(sentence(&what))]);
+    if let Some(told) = told {
+        page.control("PP", []);
+        page.text([roman(told.text)]);
+    }
+    if let Some(after) = command.get_after_help() {
+        page.control("PP", []);
+        page.text([roman(styled(Some(after)))]);
+    }
     if !inner.is_empty() {
-        for command in inner {
-            describe(page, &format!("{name} {}", command.get_name()), command);
-        }
-        return;
+        page.control("SH", ["COMMANDS"]);
     }
+    for one in inner {
+        page.control("SS", [usage(one).as_str()]);
+        page.text([roman(sentence(&styled(one.get_about())))]);
+        options(&mut page, one);
+    }
+    if command.get_arguments().any(is_told) {
+        page.control("SH", ["OPTIONS"]);
+        options(&mut page, command);
+    }
+    page.control("SH", ["EXAMPLES"]);
+    for (line, meaning) in told.map_or(&[][..], |told| told.examples) {
+        item(&mut page, vec![bold(*line)], meaning);
+    }
+    exit_status(&mut page);
+    page.control("SH", ["SEE ALSO"]);
+    page.text([roman("toctoc(1), toctoc-policy(5)")]);
+    page
+}
+
+fn inner_of(command: &Command) -> Vec<&Command> {
+    let inner = command.get_subcommands();
+    inner
+        .filter(|c| c.get_name() != "help" && !c.is_hide_set())
+        .collect()
+}
+
+fn usage(command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
-    let usage = usage.trim_start_matches("Usage:").trim();
-    page.control("SS", [usage]);
-    page.text([roman(sentence(&styled(command.get_about())))]);
-    for argument in command.get_arguments() {
-        let name = argument.get_id();
-        let everywhere = ["help", "version", "path", "backend"];
-        if argument.is_hide_set() || everywhere.iter().any(|known| name == known) {
-            continue;
-        }
+    usage.trim_start_matches("Usage:").trim().to_string()
+}
+
+/// Returns whether an argument is worth a line.
+fn is_told(argument: &Arg) -> bool {
+    let everywhere = ["help", "version"];
+    !argument.is_hide_set() && !everywhere.iter().any(|known| argument.get_id() == known)
+}
+
+fn options(page: &mut Roff, command: &Command) {
+    for argument in command.get_arguments().filter(|argument| is_told(argument)) {
         item(page, names(argument), &help(argument));
     }
 }
@@ -166,7 +291,7 @@ fn help(argument: &Arg) -> String {
     if argument.get_action().takes_values()
         && let Some(default) = defaults.first().and_then(|default| default.to_str())
     {
-        help.push_str(&format!(" (Default: {default}.)"));
+        help.push_str(&format!(" [default: {default}]"));
     }
     help
 }
@@ -178,7 +303,7 @@ fn styled(text: Option<&clap::builder::StyledStr>) -> String {
 
 /// clap takes the full stop from the end of a line of help.
 fn sentence(text: &str) -> String {
-    match text.ends_with(['.', ')', '?']) || text.is_empty() {
+    match text.ends_with(['.', ')', ']', '?']) || text.is_empty() {
         true => text.to_string(),
         false => format!("{text}."),
     }
@@ -215,7 +340,7 @@ fn policy() -> Roff {
         for setting in part.settings {
             let default = match setting.default {
                 "" => String::new(),
-                default => format!(" (Default: {default}.)"),
+                default => format!(" [default: {default}]"),
             };
             let name = vec![bold(setting.name), roman(" = "), italic(setting.value)];
             item(&mut page, name, &format!("{}{default}", setting.text));
@@ -235,6 +360,6 @@ fn policy() -> Roff {
     }
     page.control("fi", []);
     page.control("SH", ["SEE ALSO"]);
-    page.text([roman("toctoc(1)")]);
+    page.text([roman("toctoc(1), toctoc-check(1), toctoc-apply(1)")]);
     page
 }

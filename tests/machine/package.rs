@@ -93,7 +93,7 @@ fn a_package_comes_stays_and_goes() {
     );
     machine.does("systemctl start toctoc.service");
     assert_eq!(rules(), "");
-    machine.does("cd /usr/share/man && gzip --test man1/toctoc.1.gz man5/toctoc-policy.5.gz");
+    machine.does("cd /usr/share/man && gzip --test man1/toctoc.1.gz man1/toctoc-apply.1.gz man5/toctoc-policy.5.gz");
     let completed = "zsh -fc 'autoload -Uz compinit && compinit -D && echo $_comps[toctoc]'";
     assert_eq!(machine.does(completed), "_toctoc\n");
     machine.does("toctoc check --elsewhere /usr/share/doc/toctoc/examples/one-server.toml");
