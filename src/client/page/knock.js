@@ -102,7 +102,7 @@ const knocked = () => {
   const host = get('name').match(/^[\w.:-]+$/) && get('name'), ssh = id('ssh');
   // A browser may be wrong about that: Chromium knows no tunnels.
   say(navigator.onLine === false ? 'Knocked, but this browser says that it is offline.'
-    : 'Knocked. If the key is good, the door is open for this device now.');
+    : 'Knocked. Connect now. If that fails, knock again.');
   if (!host) return;
   ssh.href = `ssh://${host.includes(':') ? `[${host}]` : host}${get('door') ? ':' + +get('door') : ''}`;
   ssh.hidden = false;

@@ -24,7 +24,7 @@ const SEQUENCE: &str = "443,2387,920,18357,50";
 const ALL_TRIES: Duration = Duration::from_secs(8);
 
 /// All that a page says when it has knocked: never that a door is open.
-const KNOCKED: &str = "Knocked. If the key is good, the door is open for this device now.";
+const KNOCKED: &str = "Knocked. Connect now. If that fails, knock again.";
 
 /// A host with a sequence, and so many keys with tokens for browsers: each click needs a token of its own, and there are
 /// four a minute.
