@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
-use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use serde::{Deserialize, Serialize};
 
-use super::netlink::{Attributes, DONE, ERROR, Message, attribute, find, messages, utf8};
+use super::netlink::{Attributes, Message, attribute, find, utf8};
+use super::netlink_listing::{listing, word};
 use super::sighting::Sighting;
 use crate::policy::{Interfaces, Policy};
 
@@ -55,7 +55,9 @@ impl Links {
         // `struct ifinfomsg`
         let question = [&[0; 16][..], &attribute(MASK, &NO_COUNTS.to_ne_bytes())].concat();
         let mut links = Vec::new();
-        listing(GET_LINKS, &question, |message| links.extend(link(message)))?;
+        listing(NETLINK_ROUTE, GET_LINKS, &question, |message| {
+            links.extend(link(message))
+        })?;
         Ok(Links(links))
     }
 
@@ -176,9 +178,10 @@ pub fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
     const LOCAL: u16 = 2;
     const NOT_YET: u8 = 0x48;
     let mut found = Vec::new();
-    listing(GET_ADDRESSES, &[0; 8], |message| {
+    listing(NETLINK_ROUTE, GET_ADDRESSES, &[0; 8], |message| {
         let (flags, attributes) = (message.body().get(2), message.body().get(8..));
-        let (Some(flags), Some(attributes), Some(index)) = (flags, attributes, word(message, 4))
+        let (Some(flags), Some(attributes), Some(index)) =
+            (flags, attributes, word(message.body(), 4))
         else {
             return;
         };
@@ -218,7 +221,7 @@ fn local_addresses() -> io::Result<HashSet<IpAddr>> {
     let mut known = HashSet::new();
     // `struct rtmsg` of that table: other tables may have a million routes, and are left out by kernels since 4.20.
     let question = [0, 0, 0, 0, LOCAL_TABLE, 0, 0, 0, 0, 0, 0, 0];
-    listing(GET_ROUTES, &question, |message| {
+    listing(NETLINK_ROUTE, GET_ROUTES, &question, |message| {
         if message.body().get(4) == Some(&LOCAL_TABLE) {
             let to = message
                 .body()
@@ -238,51 +241,6 @@ fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// More than the kernel puts into one part of a listing.
-const ROOM: usize = 64 << 10;
-
-/// `NLM_F_REQUEST | NLM_F_DUMP`
-const LISTING: u16 = 0x301;
-
-/// Asks for a listing. `question` is what stands behind the head of the message.
-fn listing(kind: u16, question: &[u8], mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    let _ = socket.set_netlink_get_strict_chk(true);
-    let mut bytes = ((16 + question.len()) as u32).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(LISTING.to_ne_bytes());
-    bytes.resize(16, 0);
-    bytes.extend(question);
-    socket.send(&bytes, 0)?;
-    let mut bytes = Vec::with_capacity(ROOM);
-    loop {
-        bytes.clear();
-        socket.recv(&mut bytes, 0)?;
-        let mut any = false;
-        for message in messages(&bytes) {
-            any = true;
-            match message.kind {
-                DONE => return Ok(()),
-                ERROR => {
-                    let code = message.error().unwrap_or_default();
-                    return Err(io::Error::from_raw_os_error(code));
-                }
-                _ => each(&message),
-            }
-        }
-        if !any {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-    }
-}
-
-/// A number of four bytes in the body of a message.
-fn word(message: &Message<'_>, at: usize) -> Option<u32> {
-    let bytes = message.body().get(at..at + 4)?;
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-}
-
 fn link(message: &Message<'_>) -> Option<Link> {
     /// `IFF_UP`, `IFF_LOOPBACK`
     const UP: u32 = 1;
@@ -295,7 +253,7 @@ fn link(message: &Message<'_>) -> Option<Link> {
     const PROPERTIES: u16 = 52;
     const ALTERNATIVE_NAME: u16 = 53;
     // `struct ifinfomsg`
-    let (index, flags) = (word(message, 4)?, word(message, 8)?);
+    let (index, flags) = (word(message.body(), 4)?, word(message.body(), 8)?);
     let attributes = message.body().get(16..)?;
     let info = find(attributes, INFO).unwrap_or_default();
     let kind = find(info, KIND).and_then(utf8).unwrap_or_default();

@@ -20,6 +20,7 @@ mod lock;
 mod look;
 mod namespaces;
 mod netlink;
+mod netlink_listing;
 pub mod nf_tables;
 mod nft;
 pub mod noted;

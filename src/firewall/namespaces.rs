@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::{fs, io};
 
-use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use serde::{Deserialize, Serialize};
 
-use super::netlink::messages;
+use super::netlink_listing::{listing, word};
 
 /// A name for a network namespace that no other one has had or gets since the start of the machine: the cookie of the
 /// socket by which the kernel answers rtnetlink(7) there. (`SO_NETNS_COOKIE` takes a newer kernel, and code that Rust
@@ -27,42 +26,18 @@ impl Cookie {
     /// Asks for all sockets of rtnetlink in this namespace: the kernel's own one has no port (sock_diag(7),
     /// linux/netlink_diag.h).
     fn ask() -> io::Result<Option<Cookie>> {
-        const ALL: u16 = 0x301;
+        /// `SOCK_DIAG_BY_FAMILY`; `struct netlink_diag_req` for `AF_NETLINK` and `NETLINK_ROUTE`.
         const BY_FAMILY: u16 = 20;
-        const DONE: u16 = 3;
-        const LENGTH: usize = 16 + 20;
-        let mut question = Vec::with_capacity(LENGTH);
-        question.extend((LENGTH as u32).to_ne_bytes());
-        question.extend(BY_FAMILY.to_ne_bytes());
-        question.extend(ALL.to_ne_bytes());
-        question.resize(16, 0);
-        // Of family `AF_NETLINK`, of protocol `NETLINK_ROUTE`.
-        question.extend([16, 0]);
-        question.resize(LENGTH, 0);
-        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        socket.bind_auto()?;
-        socket.send(&question, 0)?;
-        let mut bytes = Vec::with_capacity(32 << 10);
-        loop {
-            bytes.clear();
-            socket.recv(&mut bytes, 0)?;
-            let mut any = false;
-            for message in messages(&bytes) {
-                any = true;
-                match message.kind {
-                    BY_FAMILY => {
-                        if let Some(cookie) = kernels_own(message.body()) {
-                            return Ok(Some(Cookie(cookie)));
-                        }
-                    }
-                    DONE => return Ok(None),
-                    _ => return Err(io::ErrorKind::Unsupported.into()),
-                }
-            }
-            if !any {
-                return Ok(None);
-            }
-        }
+        const QUESTION: [u8; 20] = {
+            let mut question = [0; 20];
+            question[0] = 16;
+            question
+        };
+        let mut cookie = None;
+        listing(NETLINK_SOCK_DIAG, BY_FAMILY, &QUESTION, |message| {
+            cookie = cookie.or_else(|| kernels_own(message.body()).map(Cookie));
+        })?;
+        Ok(cookie)
     }
 }
 
@@ -77,12 +52,8 @@ pub fn is_here(cookie: Option<Cookie>) -> bool {
 /// The cookie of a socket, if it is the kernel's own: `struct netlink_diag_msg` has the port at 4, and the cookie in two
 /// halves at 20.
 fn kernels_own(socket: &[u8]) -> Option<u64> {
-    let word = |place: usize| -> Option<u32> {
-        let bytes = socket.get(place..place + 4)?;
-        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-    };
-    let cookie = u64::from(word(20)?) | u64::from(word(24)?) << 32;
-    (word(4)? == 0).then_some(cookie)
+    let cookie = u64::from(word(socket, 20)?) | u64::from(word(socket, 24)?) << 32;
+    (word(socket, 4)? == 0).then_some(cookie)
 }
 
 /// The number of the first namespace of processes, from which all are seen (`PROC_PID_INIT_INO`).
