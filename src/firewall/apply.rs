@@ -19,7 +19,7 @@ use crate::ruleset::nftables::{Command, TABLE, carry};
 use crate::ruleset::{Drift, Family, Grant};
 use crate::single_use::journal::Clocks;
 
-/// What an apply did.
+/// The result of an apply.
 #[derive(Debug)]
 pub struct Applied {
     /// Live grants that were kept.
@@ -36,9 +36,9 @@ pub struct Applied {
     pub moved_from: Option<Backend>,
     /// Lists of iptables that every user of this host can read, who could not be kept from it.
     pub readable_lists: usize,
-    /// What differs from the policy right after: nothing, unless somebody else interfered.
+    /// The differences from the policy right after: none, unless somebody else interfered.
     pub drifts: Vec<Drift>,
-    /// What became of the tokens, if a key has any.
+    /// The result for the tokens, if a key has any.
     pub refilled: Option<Refilled>,
     /// The look before and after it was compared with the policy.
     pub(super) look: Option<Look>,
@@ -54,7 +54,7 @@ pub fn apply(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<App
     apply_locked(firewall, policy, clocks, &[])
 }
 
-/// What became of the record with an apply.
+/// The result of an apply for the record.
 #[derive(Debug)]
 pub struct Recorded {
     /// A trial was under way. It ended with this, unless that could not be noted.
@@ -162,7 +162,7 @@ pub(super) fn apply_locked(
         Backend::Iptables => {
             let began = Instant::now();
             let other = firewall.nft.list_if_there()?;
-            // What the host's other iptables holds is not seen by this one.
+            // Rules of the host's other iptables are not seen by this one.
             let chains = Chains::read(firewall, Variants::Others)?;
             let is_copy = other.is_some() && firewall.nft.sealed() == Sealed::Copy;
             let there = other.as_ref().map(|listing| listing.grants());
@@ -251,7 +251,7 @@ impl Chains {
     }
 }
 
-/// What a removal did.
+/// The result of a removal.
 #[derive(Debug)]
 pub struct Removed {
     /// `true` if there was anything to remove.
@@ -344,7 +344,7 @@ pub(super) fn remove_locked(
     })
 }
 
-/// How long the kernel may take to forget the lists of rules that are gone.
+/// The longest time for the kernel to forget the lists of rules that are gone.
 const FORGETTING: Duration = Duration::from_secs(5);
 
 /// Looks whether what was removed is gone.

@@ -17,11 +17,11 @@ use crate::ruleset::iptables::{
 };
 use crate::ruleset::{BY_HAND, Drift, Family, Grant};
 
-/// What is in the kernel of a family, and what shall be.
+/// The rules of a family in the kernel, and those that shall be.
 struct Turn {
     family: Family,
     before: Saved,
-    /// What is loaded one after the other; the last is what shall be.
+    /// The rules to load one after the other; the last are those that shall be.
     steps: Vec<Wanted>,
     /// Lists of grants that must not be forgotten on the way.
     held: BTreeSet<GrantList>,
@@ -338,7 +338,7 @@ fn may(policy: &Policy, list: &GrantList) -> bool {
 /// a sixty-fourth of its time.
 const MOST_LISTS: usize = 64;
 
-/// How long it takes at most from the text to the entries that it needs.
+/// The longest time from the text to the entries that it needs.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Grants of another backend that the policy still gives, as entries of lists that last as long as

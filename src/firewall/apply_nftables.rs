@@ -37,7 +37,7 @@ pub fn apply(
     let digest = digest(&script);
     script.burn(burnt);
     let (applied, fingerprint) = thread::scope(|scope| {
-        // What nft prints of a small script takes it a moment to say; meanwhile the rest goes on.
+        // Listing a small script takes nft a moment; meanwhile the rest goes on.
         let small = !nft.is_large(&script);
         let expected = small.then(|| scope.spawn(|| nft.list_fresh(&script)));
         let expected = || expected.map(join).transpose();
@@ -166,7 +166,7 @@ fn load(
     (change, in_time, loaded)
 }
 
-/// How long a commit may take before what it carried over is looked at again.
+/// The time that a commit may take before what it carried over is looked at again.
 pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// Takes back the time that a slow commit gave to what it carried over. Here, too, the commit comes
@@ -208,7 +208,7 @@ fn sweep(
         let unowned = running.grants().iter().any(|g| g.opened_by.is_none());
         let nothing = change.transaction.is_empty() && !unowned;
         clean = if nothing { clean + 1 } else { 0 };
-        // What has just been shrunk is listed with gaps: look twice.
+        // Sets that have just been shrunk are listed with gaps: look twice.
         if clean > usize::from(!ended.is_empty()) {
             return Ok((ended, Some(running)));
         }
@@ -217,7 +217,7 @@ fn sweep(
     Ok((ended, nft.list_again(extent)?))
 }
 
-/// What nft left that died on the way: what the kernel holds tells whether its message had arrived.
+/// Judges what an nft left that died on the way: the kernel's table tells whether its message had arrived.
 /// `before` is the table as it was, if the whole of it was listed. That nothing was changed is said only
 /// of a table that is as it was, and not as it was to be.
 fn left_by_a_killed(

@@ -17,7 +17,7 @@ use crate::ruleset::iptables::{self, Saved};
 use crate::ruleset::nftables::{self, Listing, Room, SetId};
 use crate::ruleset::{Family, Grant};
 
-/// What is in the kernel: of each backend, if it is there.
+/// The rules in the kernel: of each backend, if they are there.
 struct Running {
     nftables: Option<Listing>,
     /// Each family with our chains in it.
@@ -150,7 +150,7 @@ fn open_nftables(
     ))
 }
 
-/// What a closing did.
+/// The result of a closing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
     /// So many grants were ended.

@@ -1,4 +1,4 @@
-//! Who gives the commands: whether he came by ssh, from where and to which port.
+//! The administrator who gives the commands: whether by ssh, from where and to which port.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ pub fn connection() -> Option<Connection> {
     let mut process = process::id();
     for _ in 0..DEEPEST {
         let variables = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        // What a terminal multiplexer was once started through may be gone.
+        // The connection that a terminal multiplexer was once started through may be gone.
         if let Some(connection) = told(&variables).filter(|told| is_there(*told)) {
             return Some(connection);
         }
@@ -32,7 +32,7 @@ pub fn connection() -> Option<Connection> {
     None
 }
 
-/// What ssh says in the environment: "198.51.100.7 40022 192.0.2.1 22".
+/// Reads ssh's variable in the environment: "198.51.100.7 40022 192.0.2.1 22".
 fn told(environment: &[u8]) -> Option<Connection> {
     let mut variables = environment.split(|&byte| byte == 0);
     let value = variables.find_map(|variable| variable.strip_prefix(b"SSH_CONNECTION="))?;

@@ -1,5 +1,5 @@
-//! What the kernel says when somebody changes elements of our sets (`nfnetlink(7)`, `nf_tables.h`). What
-//! packets add, and what time takes away, it does not say.
+//! Messages of the kernel when somebody changes elements of our sets (`nfnetlink(7)`, `nf_tables.h`). There are
+//! none of what packets add, and what time takes away.
 
 use std::io;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ pub enum Change {
     Noted(Note),
 }
 
-/// What an administrator did, to the door and key of these ids.
+/// A change by an administrator, to the door and key of these ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     Opened {
@@ -83,7 +83,7 @@ impl Events {
         })
     }
 
-    /// What was said since this was asked last.
+    /// Reads what was said since this was asked last.
     ///
     /// # Errors
     /// When the kernel cannot be heard any more.
@@ -161,7 +161,7 @@ fn read(bytes: &[u8]) -> Vec<Change> {
     changes
 }
 
-/// What an element says that was added, or deleted.
+/// Reads the note in an element that was added, or deleted.
 fn note(kind: u16, set: &str, told: &[u8]) -> Option<Note> {
     let value = key_of(told)?;
     let is_new = kind == NEW_ELEMENTS;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How a program ended, and what it printed.
+/// The end of a program, and its output.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
-    /// What it was killed by.
+    /// The signal that killed it.
     pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,

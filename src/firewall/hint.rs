@@ -1,4 +1,4 @@
-//! What a program's refusal means, and the way out, where both are known. Its own words follow.
+//! The meaning of a program's refusal, and the way out, where both are known. Its own words follow.
 
 use std::fs;
 

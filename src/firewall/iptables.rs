@@ -23,7 +23,7 @@ pub struct Iptables {
 /// The tables that rules of ours can be in.
 const TABLES: [&str; 3] = ["raw", "mangle", "filter"];
 
-/// What a kernel needs besides the tables themselves.
+/// The modules that a kernel needs besides the tables themselves.
 const MODULES: &str =
     "xt_recent, xt_addrtype, xt_comment, xt_multiport; for logging xt_LOG, for UDP xt_conntrack";
 
@@ -33,8 +33,8 @@ const LISTS: &str = "/proc/thread-self/net/xt_recent";
 /// Where the kernel says how many sources a list holds.
 const LIST_SIZE: &str = "/sys/module/xt_recent/parameters/ip_list_tot";
 
-/// How many sources a list of this kernel holds; `None` when nobody may know (not root) or the module
-/// is not loaded yet.
+/// The number of sources a list of this kernel holds; `None` when nobody may know (not root) or the
+/// module is not loaded yet.
 pub fn list_size() -> Option<u32> {
     fs::read_to_string(LIST_SIZE).ok()?.trim().parse().ok()
 }
@@ -153,7 +153,7 @@ impl Iptables {
         Ok(())
     }
 
-    /// What this program prints of a text that has just been loaded where nothing else is: in a
+    /// Saves a text, as this program prints it, that has just been loaded where nothing else is: in a
     /// network namespace of its own, gone when the program ends.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Iptables {
     /// Returns whether the program would take this text. Changes nothing.
     ///
     /// # Errors
-    /// What it says against it.
+    /// When the program refuses it.
     pub fn check(self, family: Family, text: &str) -> Result<(), Failure> {
         self.load(family, text, &["--test"])
     }
@@ -193,7 +193,7 @@ impl Iptables {
     /// Loads a text. Each table of it is one transaction.
     ///
     /// # Errors
-    /// What the program says. Tables before the one that was refused may have changed.
+    /// When the program fails. Tables before the one that was refused may have changed.
     pub fn restore(self, family: Family, text: &str) -> Result<(), Failure> {
         self.load(family, text, &[])
     }
@@ -221,7 +221,7 @@ impl Iptables {
         })
     }
 
-    /// How many lists of ours others than root can read.
+    /// The number of our lists that others than root can read.
     pub fn readable_lists() -> usize {
         open_lists().len()
     }
@@ -337,7 +337,7 @@ fn open_lists() -> Vec<PathBuf> {
     paths.filter(is_open).collect()
 }
 
-/// Who sees which addresses move from list to list learns a sequence knock by knock. Where it is not
+/// Hides how addresses move from list to list: that tells a sequence knock by knock. Where it is not
 /// permitted (root of a container), [`Iptables::readable_lists`] tells.
 fn keep_lists_private() {
     for list in open_lists() {
@@ -387,7 +387,7 @@ fn parse(ended: &Ended) -> Result<Saved, Failure> {
     Saved::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
 }
 
-/// What a program said, with the way out where it is known.
+/// The message of a program, with the way out where it is known.
 fn said(program: &str, ended: &Ended) -> String {
     if let Some(signal) = ended.signal {
         return format!("`{program}` was killed by signal {signal}");

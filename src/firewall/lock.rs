@@ -11,7 +11,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::Failure;
 
-/// How long a change waits for another one to finish.
+/// The longest wait of a change for another one to finish.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Held while the firewall is being changed; released when dropped, also by a death of any kind. The

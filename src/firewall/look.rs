@@ -17,7 +17,7 @@ use super::{Failure, Firewall, Iptables};
 use crate::policy::Backend;
 use crate::ruleset::nftables::{AtApply, SetId};
 
-/// What was seen.
+/// The state that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Look {
     /// Which table is ours, with nftables. `None` if none is.

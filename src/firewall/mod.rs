@@ -65,7 +65,7 @@ impl Firewall {
     /// When nft or the lists of iptables cannot be read.
     pub fn grants(&self) -> Result<Vec<Grant>, Failure> {
         let mut grants = Vec::new();
-        // What a copy grants ends with the next change.
+        // Grants of a copy end with the next change.
         if self.nft.is_there()? && self.nft.sealed() != Sealed::Copy {
             let listing = self.nft.list_grants()?;
             grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
@@ -76,7 +76,7 @@ impl Firewall {
         Ok(grants)
     }
 
-    /// What other hosts of the fleet have ended, as far as it is noted.
+    /// Reads what other hosts of the fleet have ended, as far as it is noted.
     ///
     /// # Errors
     /// When nft cannot be read.
@@ -92,7 +92,7 @@ impl Firewall {
     }
 }
 
-/// What went wrong while talking to the kernel, and what holds now.
+/// A failure while talking to the kernel, and what holds now.
 #[derive(Debug)]
 pub struct Failure {
     pub message: String,

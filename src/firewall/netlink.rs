@@ -122,7 +122,7 @@ pub struct Message<'b> {
 }
 
 impl<'b> Message<'b> {
-    /// What it says, for [`find`] and [`Attributes`].
+    /// The content, for [`find`] and [`Attributes`].
     pub fn attributes(&self) -> &'b [u8] {
         self.body.get(FAMILY..).unwrap_or_default()
     }

@@ -11,13 +11,13 @@ use crate::ruleset::nftables::{
 };
 use crate::single_use::Token;
 
-/// How long it takes to list names at most.
+/// The longest time to list names.
 const QUICK: Duration = Duration::from_millis(500);
 
-/// How long a whole listing may take those who can do with an outline.
+/// The longest time for a whole listing where an outline will do.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How much of a table a listing holds.
+/// The part of a table that a listing holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     Whole,
@@ -28,7 +28,7 @@ pub enum Extent {
     Crowded,
 }
 
-/// What a kernel needs besides nf_tables itself.
+/// The modules that a kernel needs besides nf_tables itself.
 const MODULES: &str = "nf_tables, nft_fib_inet, nft_limit; for logging nft_log, for UDP nft_ct, for \
                        `closed = \"reject\"` nft_reject_inet";
 
@@ -46,7 +46,7 @@ pub enum Edited {
     Outdated,
 }
 
-/// What nft repeats of the kernel then (`ENFILE`, `ENOENT`).
+/// The kernel's errors then, as nft repeats them (`ENFILE`, `ENOENT`).
 const OUTDATED: [&str; 2] = ["Too many open files in system", "No such file or directory"];
 
 /// The same, as the kernel says it.
@@ -176,8 +176,8 @@ impl Nft {
         script.chains.len() >= LARGE || script.token_room() > MANY_TOKENS
     }
 
-    /// What a change needs to know of a large table: its chains and sets, and what is in the sets that
-    /// it keeps. Rules and the elements of the automaton, which take seconds to list, are left out.
+    /// The parts of a large table that a change needs to know: its chains and sets, and what is in the sets
+    /// that it keeps. Rules and the elements of the automaton, which take seconds to list, are left out.
     /// `None` when there is no large table: the whole of a small one is listed faster. Also when nft
     /// (0.9.8) reads the whole table for each part of it.
     ///
@@ -201,7 +201,7 @@ impl Nft {
         }
     }
 
-    /// What a change by hand needs to know: doors and grants. While strangers are midway by the ten
+    /// The doors and grants, which a change by hand needs to know. While strangers are midway by the ten
     /// thousand, the whole table takes seconds to list, and somebody wants to close a door.
     ///
     /// # Errors
@@ -221,8 +221,8 @@ impl Nft {
         }
     }
 
-    /// What changes from one second to the next: the grants, who is midway, and the counters. `None` when
-    /// there is no table of ours.
+    /// The parts that change from one second to the next: the grants, the sources midway, and the counters.
+    /// `None` when there is no table of ours.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
@@ -389,7 +389,7 @@ impl Nft {
         let keys: Vec<Vec<Part>> = tokens.iter().map(|&t| vec![Part::Token(t)]).collect();
         match nf_tables::look_up(SetId::Tokens.name(), &keys) {
             Ok(listing) => listing.is_some_and(|found| tokens_among(&found, tokens)),
-            // What would be refused unless they are there.
+            // A transaction that would be refused unless they are there.
             Err(_) => self.would_load(&if_there(tokens)),
         }
     }
@@ -422,7 +422,7 @@ impl Nft {
         }
     }
 
-    /// What this nft prints of a script that has just been loaded where nothing else is: in a
+    /// Lists a script, as this nft prints it, that has just been loaded where nothing else is: in a
     /// network namespace of its own, gone when nft ends.
     ///
     /// # Errors
@@ -477,7 +477,7 @@ impl Nft {
     /// Loads a transaction with nft: all of it or nothing.
     ///
     /// # Errors
-    /// What nft says. If it was killed, nobody can say whether the kernel had its message already.
+    /// When nft fails. If it was killed, nobody can say whether the kernel had its message already.
     pub fn load(&self, transaction: &Transaction) -> Result<(), Failure> {
         let ended = self.run(&[&self.program, "-f", "-"], &transaction.to_string())?;
         if ended.succeeded() {
@@ -511,7 +511,7 @@ impl Nft {
         })
     }
 
-    /// What nft said, with the way out where it is known.
+    /// The message of nft, with the way out where it is known.
     fn said(&self, ended: &Ended) -> String {
         if let Some(signal) = ended.signal {
             return format!("`{}` was killed by signal {signal}", self.program);

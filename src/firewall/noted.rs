@@ -23,7 +23,7 @@ pub struct Noted {
     /// Why the file cannot be used, if so: all else here is about what was applied, and so is the next boot.
     #[serde(default)]
     pub file_unusable: Option<String>,
-    /// What was applied last could not be noted: which policy runs is not known.
+    /// `true` if what was applied last could not be noted: which policy runs is not known.
     #[serde(default)]
     pub unnoted: bool,
     /// Why no rules are there, where none are.

@@ -56,7 +56,7 @@ impl From<Failure> for NotRevoked {
 #[derive(Debug)]
 pub struct Revoked {
     pub in_force: InForce,
-    /// Whether the key was in what runs, or in anything that is noted. It is not any more.
+    /// `true` if the key was in what runs, or in anything that is noted. It is not any more.
     pub was_there: bool,
     /// `true` if a trial is under way, which goes on.
     pub in_trial: bool,
@@ -85,7 +85,7 @@ pub fn revoke(
     }
     let in_trial = record.trial.is_some();
     let mut was_there = false;
-    // What a trial goes back to must not bring the key back.
+    // The policy that a trial goes back to must not bring the key back.
     let before = record
         .trial
         .as_mut()
@@ -196,7 +196,7 @@ fn unknown(why: &str) -> Failure {
     ))
 }
 
-/// What runs, where nobody has noted that: what the file says, if that is what the kernel holds.
+/// The policy that runs, where nobody has noted it: the one in the file, if the kernel holds that.
 fn unnoted(firewall: &Firewall, edit: Edit<'_>, clocks: Clocks) -> Result<Origin, Failure> {
     let failed = |why: &str| {
         unknown(&format!(

@@ -1,4 +1,4 @@
-//! What was seen when somebody of ours looked last: a file in /run, so that it ends with this start of the
+//! The note of our last look: a file in /run, so that it ends with this start of the
 //! machine. It says what was applied since then, and by which [`Look`] a healing knows that all is well.
 
 use std::collections::HashSet;

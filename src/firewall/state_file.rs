@@ -1,5 +1,5 @@
-//! What is kept on disk, in `/var/lib/toctoc`: files that are written whole or not at all, and that
-//! nobody else may read. `state.json` is the journal of single-use keys.
+//! The files on disk, in `/var/lib/toctoc`: they are written whole or not at all, and nobody else may
+//! read them. `state.json` is the journal of single-use keys.
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -45,7 +45,7 @@ impl StateFile {
     }
 }
 
-/// What was found.
+/// The content that was found.
 #[derive(Debug)]
 pub enum Kept {
     Nothing,

@@ -16,7 +16,7 @@ use crate::single_use::journal::{Clocks, Found};
 use crate::single_use::plan::{Plan, Source, reaches, rest, samples, whole};
 use crate::single_use::{Journal, Secret, Token, Window};
 
-/// What a refill did.
+/// The result of a refill.
 #[derive(Debug, Default)]
 pub struct Refilled {
     /// Tokens that were loaded.
@@ -26,7 +26,7 @@ pub struct Refilled {
     pub wait: Option<Wait>,
     /// Grants ended, since they came from a saved ruleset that was loaded again.
     pub of_the_past: bool,
-    /// What the administrator should know, a sentence each.
+    /// Warnings for the administrator, a sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// What keeps the tokens of a policy.
+    /// The reason why the tokens of a policy wait.
     pub fn of(journal: &Journal, barred: Option<Window>, now: i64) -> Option<Wait> {
         let barred = barred?;
         let from = (barred.end() > now).then(|| Wait::From(barred.end()));
@@ -68,7 +68,7 @@ fn moment(seconds: i64) -> String {
     )
 }
 
-/// What the clocks say now.
+/// Reads the clocks.
 pub fn clocks() -> Clocks {
     let seconds = |id| rustix::time::clock_gettime(id).tv_sec;
     let duration = |id| Duration::from_secs(u64::try_from(seconds(id)).unwrap_or(0));
@@ -154,7 +154,7 @@ pub(super) fn top_up(
         )
     };
     let has_tokens = policy.has_tokens();
-    // What is spent after this stays spent: the kernel refuses it even if it is loaded again.
+    // Tokens spent after this stay spent: the kernel refuses them even if they are loaded again.
     let (mut spent, mut life) = Default::default();
     if has_tokens {
         let listing = nft.list_set(SetId::Spent)?.ok_or_else(missing)?;
@@ -311,7 +311,7 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
         });
     }
     if scratch.is_some() {
-        // What completes one of them finds nothing any more; other keys go on.
+        // A knock that completes one of them finds nothing any more; other keys go on.
         let chains = nft.scratch_chains()?;
         last.0.extend(chains.into_iter().map(Command::FlushChain));
     }

@@ -73,7 +73,7 @@ pub fn begin(
     Ok((applied, to))
 }
 
-/// What ran until now, as far as it is known.
+/// The policy that ran until now, as far as it is known.
 fn before(firewall: &Firewall, record: &Record, clocks: Clocks) -> Result<Option<Origin>, Failure> {
     if !firewall.nft.is_there()? && !Iptables::has_rules()? {
         return Ok(None);
@@ -103,7 +103,7 @@ fn no_way_back(why: &str) -> Failure {
     ))
 }
 
-/// What a confirmation found.
+/// The result of a confirmation.
 #[derive(Debug)]
 pub enum Confirmed {
     /// It stays, and this is what it was read from.
@@ -140,7 +140,7 @@ pub fn note_stuck(firewall: &Firewall, id: u64, failure: &Failure) -> Result<(),
     Ok(())
 }
 
-/// What was gone back to.
+/// The result of going back.
 #[derive(Debug)]
 pub struct Back {
     /// `None`: nothing of ours is there.

@@ -1,5 +1,5 @@
-//! Whether systemd applies a policy at boot. Files are looked at, and systemd is not asked: it may not run yet,
-//! or not here.
+//! Finds out whether systemd applies a policy at boot. Files are looked at, and systemd is not asked: it may not
+//! run yet, or not here.
 
 use std::fs;
 use std::path::Path;

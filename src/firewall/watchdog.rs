@@ -1,5 +1,5 @@
-//! Who ends a trial when nobody is there any more: a transient timer of systemd, or, where there is none,
-//! a process of its own that ends with the trial.
+//! The end of a trial when nobody is there any more: by a transient timer of systemd, or, where there is
+//! none, by a process of its own that ends with the trial.
 
 use std::env;
 use std::fs;
@@ -16,13 +16,13 @@ use super::tokens::clocks;
 use super::trial::{Back, note_stuck, roll_back};
 use super::{Failure, Firewall, StateFile};
 
-/// How often the process looks whether the trial is over.
+/// The time between two looks whether the trial is over.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// What it prints when it is ready.
+/// The line it prints when it is ready.
 const READY: &[u8] = b"ready\n";
 
-/// How long it waits before it tries again to go back, so often, and how long after that.
+/// The pause before it tries again to go back, the number of such tries, and the pause after that.
 const PAUSE: Duration = Duration::from_secs(5);
 const TRIES: usize = 60;
 const LONG_PAUSE: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ pub fn disarm(id: u64) {
     }
 }
 
-/// What is behind `toctoc rollback --trial`: waits for the end of the trial and goes back, unless it was
+/// Runs `toctoc rollback --trial`: waits for the end of the trial and goes back, unless it was
 /// confirmed. Where it cannot go back, it says so and tries again, for as long as the trial is noted. `apart`
 /// is said to the process that [`arm`] starts.
 ///

@@ -120,7 +120,7 @@ pub fn key_of(element: &[u8]) -> Option<&[u8]> {
     find(find(element, element::KEY)?, element::VALUE)
 }
 
-/// What a map holds for an element.
+/// The data of a map for an element.
 pub fn data_of(element: &[u8]) -> Option<&[u8]> {
     find(find(element, element::DATA)?, element::VALUE)
 }

@@ -15,8 +15,8 @@ use super::attributes::{
 };
 use crate::ruleset::nftables::{Filler, Script, SetId, is_compared, is_left};
 
-/// What a message of each kind says from one moment to the next, and changes with nothing that matters: numbers that the
-/// kernel gave, counts, and the addresses of its own functions.
+/// Attributes of each kind of message that change from one moment to the next, and with nothing that matters:
+/// numbers that the kernel gave, counts, and the addresses of its own functions.
 const PASSING: [(u16, &[u16]); 5] = [
     (NEW_TABLE, &[table::USE, table::HANDLE]),
     (NEW_CHAIN, &[chain::HANDLE, chain::USE, chain::COUNTERS]),
@@ -60,7 +60,7 @@ impl Parts {
                 }
             }
             NEW_SET => {
-                // Whether grants are of the past is another question, and no rule asks for it.
+                // The seal is left out: no rule asks whether grants are of the past.
                 if let Some(name) = called(set::NAME).filter(|name| *name != SetId::Seal.name()) {
                     self.sets.insert(name, lasting(message));
                 }

@@ -141,8 +141,8 @@ pub fn generation() -> Option<u64> {
     Socket::open().and_then(|socket| socket.generation()).ok()
 }
 
-/// What a [fingerprint](Parts) is made of, and the [generation] in which all of it was so. `None` when there is no table
-/// of ours.
+/// The parts of a [fingerprint](Parts), and the [generation] in which all of them were so. `None` when there is no
+/// table of ours.
 ///
 /// # Errors
 /// When the kernel does not say, or it changed too often meanwhile.

@@ -32,7 +32,7 @@ impl Socket {
     /// Asks for one thing, and hands over the answer.
     ///
     /// # Errors
-    /// What the kernel says; `NotFound` when there is no such thing.
+    /// An error of the kernel; `NotFound` when there is no such thing.
     pub fn ask_for<T>(
         &self,
         question: &[u8],
@@ -74,7 +74,7 @@ impl Socket {
     /// Hands over every message of a listing that nobody has changed meanwhile.
     ///
     /// # Errors
-    /// What the kernel says; `Interrupted` when somebody has.
+    /// An error of the kernel; `Interrupted` when somebody has.
     pub fn list_at_once(
         &self,
         request: &[u8],
@@ -125,7 +125,7 @@ impl Socket {
     /// The number of the last transaction in this network namespace, of whomever.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// An error of the kernel.
     pub fn generation(&self) -> io::Result<u64> {
         self.ask_for(&request(GET_GENERATION, &[]), |message| {
             let told = (message.kind == NEW_GENERATION).then_some(message.attributes())?;

@@ -100,7 +100,7 @@ fn drops(
                 .iter()
                 .flat_map(|door| door.ports.iter().take(MANY))
             {
-                // What passes by one interface is a choice.
+                // Passing by one interface is a choice.
                 let fate = |family| {
                     let fates = interfaces.iter().map(|interface| {
                         let (port, interface) = (*port, *interface);

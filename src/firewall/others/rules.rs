@@ -45,7 +45,7 @@ pub struct Rule {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
-    /// Whether a field has one of these values (or none of them).
+    /// Tests whether a field has one of these values (or none of them).
     Field(Field, Vec<Value>, Sense),
     Unknown,
 }

@@ -151,7 +151,7 @@ fn rule<'w>(mut words: impl Iterator<Item = &'w str>) -> Rule {
                     let rest: Vec<&str> = words.by_ref().collect();
                     then = translate(&rest);
                 }
-                // What follows tells more of the target.
+                // The rest tells more of the target.
                 break;
             }
             _ => Test::Unknown,

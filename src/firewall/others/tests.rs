@@ -10,7 +10,7 @@ fn policy() -> Policy {
     read_for("test", text, &Host::default()).unwrap()
 }
 
-/// What is said of a chain of nft with a policy and rules, each the expressions of one.
+/// The findings about a chain of nft with a policy and rules, each the expressions of one.
 fn nft(policy_is: &str, rules: &[serde_json::Value]) -> Vec<String> {
     let mut all = vec![
         json!({"metainfo": {"version": "1.0.6"}}),
@@ -169,7 +169,7 @@ fn a_chain_that_lets_the_door_be_is_not_named() {
             json!([is(state(), "==", json!("invalid")), {"drop": null}]),
             json!([port(22), accept()]),
         ],
-        // Who knows what becomes of that?
+        // Nobody knows what becomes of that.
         vec![json!([{"queue": {"num": 1}}])],
     ] {
         assert_eq!(nft("drop", &rules), [""; 0], "{rules:?}");

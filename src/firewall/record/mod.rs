@@ -1,5 +1,5 @@
-//! What was applied last, what is on trial, and what was refused: `applied.json` beside the journal. It
-//! holds the text of the policy, so that there is a way back when its file has changed.
+//! The record of the policy applied last, the one on trial, and the one refused: `applied.json` beside the journal.
+//! It holds the text of the policy, so that there is a way back when its file has changed.
 
 mod moment;
 mod on_trial;
@@ -40,7 +40,7 @@ pub struct Record {
     /// The network namespace in which that was.
     #[serde(default)]
     namespace: Option<Cookie>,
-    /// What runs, `None` when nothing of ours does.
+    /// The policy that runs, `None` when none of ours does.
     pub running: Option<Origin>,
     /// Set while `running` is on trial.
     pub trial: Option<Trial>,
@@ -48,7 +48,7 @@ pub struct Record {
     pub refused: Option<Refused>,
 }
 
-/// What a policy was read from.
+/// The text and files that a policy was read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
@@ -80,18 +80,18 @@ pub struct Refused {
 /// The policy to apply when the machine starts.
 #[derive(Debug, PartialEq)]
 pub enum AtStart {
-    /// What the file says.
+    /// The one in the file.
     File,
-    /// What is on trial, which goes on: it was only a reload.
+    /// The one on trial, which goes on: it was only a reload.
     OnTrial(Origin),
-    /// What ran before a trial that was not confirmed (`None`: nothing did).
+    /// The one before a trial that was not confirmed (`None`: there was none).
     Before(Option<Origin>, Option<Refused>),
     /// The policy that was applied since the machine was started: it was only a reload, and the file was changed.
     Applied(Origin, Option<Refused>),
 }
 
 impl Origin {
-    /// What a policy was read from; `path` may be relative.
+    /// Makes the origin of a policy; `path` may be relative.
     pub fn new(path: &Path, text: String, files: Beside, backend: Backend) -> Origin {
         Origin {
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
@@ -159,7 +159,7 @@ impl Origin {
 }
 
 impl Record {
-    /// What is noted of this firewall; nothing, when there is no record.
+    /// Reads what is noted of this firewall; nothing, when there is no record.
     ///
     /// # Errors
     /// A sentence, when the file cannot be read or is damaged.
@@ -355,7 +355,7 @@ impl Record {
 }
 
 impl Firewall {
-    /// What is noted of this firewall.
+    /// Reads what is noted of this firewall.
     ///
     /// # Errors
     /// A sentence, when the file cannot be read or is damaged.

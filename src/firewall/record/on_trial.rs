@@ -17,7 +17,7 @@ use crate::ruleset::{Grant, Opened};
 pub struct Trial {
     /// Random.
     pub id: u64,
-    /// What ran before, `None` when nothing of ours did.
+    /// The policy that ran before, `None` when none of ours did.
     pub before: Option<Origin>,
     pub(super) ends: Moment,
     /// Grants that the policy on trial ended.
@@ -145,7 +145,7 @@ impl Trial {
         again
     }
 
-    /// How long it lasts still.
+    /// The time it lasts still.
     pub fn left(&self, now: &Moment) -> Duration {
         self.ends.since(now)
     }

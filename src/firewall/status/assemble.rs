@@ -1,4 +1,4 @@
-//! What was read, in the words of the policy.
+//! The findings, in the words of the policy.
 
 use super::super::noted::Noted;
 use super::interfaces::Guard;
@@ -186,7 +186,7 @@ fn no_room(policy: &Policy, grants: &[Grant]) -> Option<String> {
     })
 }
 
-/// How long it is until a key expires.
+/// The time until a key expires.
 fn left_of(key: &Key, now: i64) -> Option<Duration> {
     let left = key.expires?.saturating_sub(now);
     Some(Duration::from_secs(u64::try_from(left).unwrap_or(0)))

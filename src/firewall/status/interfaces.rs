@@ -233,7 +233,7 @@ impl Judge<'_> {
     }
 
     fn finish(mut self, on: Vec<String>) -> Guard {
-        // What comes by a part of something arrives at the whole.
+        // Packets that come by a part of something arrive at the whole.
         let at = |link: &&Link| {
             let whole = link.master.and_then(|index| self.links.numbered(index));
             !whole.is_some_and(|whole| TAKES_OVER.contains(&whole.kind.as_str()))

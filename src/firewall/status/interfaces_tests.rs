@@ -110,7 +110,7 @@ fn packets_of_a_part_arrive_at_the_whole() {
         assert!(guard.gaps.is_empty() && guard.notes.len() == 1, "{kind}");
         assert!(judged(&["eth1"], &words).is_open(), "{kind}");
     }
-    // What comes by a part of this arrives there all the same.
+    // Packets that come by a part of this arrive there all the same.
     assert!(
         judged(&["eth0"], &["eth0  2", "bat0 batadv"])
             .gaps

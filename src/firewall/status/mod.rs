@@ -21,10 +21,10 @@ pub struct Status {
     pub backend: String,
     /// `true` if the kernel holds what the file of the policy says.
     pub matches_policy: bool,
-    /// Whether rules of ours are in force, of either backend: a table of nftables that is not dormant, or rules of
+    /// `true` if rules of ours are in force, of either backend: a table of nftables that is not dormant, or rules of
     /// iptables that guard a door. If `false`, every door is open to everyone.
     pub applied: bool,
-    /// What differs, one sentence each.
+    /// The differences, one sentence each.
     pub drift: Vec<String>,
     /// `true` if rules are among what differs: a door may be open then although something guards it.
     #[serde(default)]
@@ -34,9 +34,9 @@ pub struct Status {
     pub allowed: Option<Vec<String>>,
     pub progress: Vec<ProgressStatus>,
     pub keys: Vec<KeyStatus>,
-    /// How many knocks of sources midway led nowhere, since the table was made.
+    /// The knocks of sources midway that led nowhere, since the table was made.
     pub wrong: u64,
-    /// How many new connections came to a door without a grant, since then.
+    /// The new connections that came to a door without a grant, since then.
     pub shut_out: u64,
     pub max_sources: u32,
     /// Interfaces that the policy names and this host does not have now.
@@ -55,9 +55,9 @@ pub struct Status {
     pub gaps: Vec<String>,
     /// Everything else an administrator should know, one sentence each. None of it changes the exit status.
     pub warnings: Vec<String>,
-    /// What is noted of the policy, its file and its trial.
+    /// The notes on the policy, its file and its trial.
     pub noted: Noted,
-    /// What `toctoc fleet` says, if the policy has a fleet.
+    /// The state of `toctoc fleet`, if the policy has a fleet.
     #[serde(default)]
     pub fleet: Option<FleetStatus>,
 }
@@ -67,7 +67,7 @@ pub struct Status {
 pub struct FleetStatus {
     /// `true` if `toctoc fleet` runs here.
     pub running: bool,
-    /// How old the report is, in seconds; `null` when there is none.
+    /// The age of the report, in seconds; `null` when there is none.
     pub age: Option<f64>,
     pub report: Option<Report>,
 }
@@ -106,7 +106,7 @@ pub struct GrantStatus {
     /// Another host of the fleet gave it; [`FleetStatus`] may say which.
     #[serde(default)]
     pub elsewhere: bool,
-    /// What that host is called, where it is known.
+    /// The name of that host, where it is known.
     #[serde(default)]
     pub host: Option<String>,
     /// Seconds, to the second below.
@@ -117,7 +117,7 @@ pub struct GrantStatus {
 pub struct ProgressStatus {
     pub source: String,
     pub expires_in: f64,
-    /// How many knocks are done.
+    /// The number of knocks that are done.
     pub knocks: usize,
     /// The keys whose sequences begin with them.
     pub keys: Vec<String>,
@@ -126,7 +126,7 @@ pub struct ProgressStatus {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KeyStatus {
     pub name: String,
-    /// How often it has opened since the table was made.
+    /// The number of openings since the table was made.
     pub opened: u64,
     pub expired: bool,
     /// `null` for a key without tokens.
@@ -146,7 +146,7 @@ pub struct ScratchStatus {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TokenStatus {
-    /// How many the kernel holds, of this minute and later ones.
+    /// The number that the kernel holds, of this minute and later ones.
     pub loaded: usize,
     /// Seconds until the last of them ends.
     pub last_for: f64,

@@ -22,13 +22,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::thread;
 use std::time::Duration;
 
-/// What the kernel holds, of whatever backend.
+/// The state of the kernel, of whatever backend.
 #[derive(Default)]
 pub(super) struct Observed {
     pub(super) applied: bool,
     /// For each door of the policy, in their order, `true` if our rules guard it. Empty where they guard all or none.
     pub(super) guarded: Vec<bool>,
-    /// What of the policy's doors the other backend guards, in their order, if it has rules at all.
+    /// The same for the other backend, if it has rules at all.
     pub(super) other: Option<Vec<bool>>,
     pub(super) drifts: Vec<Drift>,
     /// `true` if rules are among what differs.
@@ -38,11 +38,11 @@ pub(super) struct Observed {
     /// Those of other hosts.
     pub(super) elsewhere: Vec<Grant>,
     pub(super) progress: Vec<Progress>,
-    /// How often each key of the policy has opened, in its order.
+    /// The number of openings of each key of the policy, in its order.
     pub(super) opened: Vec<u64>,
     pub(super) wrong: u64,
     pub(super) shut_out: u64,
-    /// How many tokens each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
+    /// The number of tokens of each [secret](crate::single_use::Secret::id), and the time the last lasts.
     pub(super) tokens: HashMap<u32, (usize, Duration)>,
     /// The scratch sequences that open no more, where that is known.
     pub(super) used_up: Option<BTreeSet<u32>>,
@@ -281,7 +281,7 @@ fn saved(programs: Iptables) -> Result<Vec<(Family, Saved)>, Failure> {
         .collect()
 }
 
-/// What these rules and the kernel's lists say.
+/// The state in these rules and the kernel's lists.
 fn iptables_at(
     policy: &Policy,
     automaton: &Automaton,

@@ -35,7 +35,7 @@ pub(super) fn guarded_by_the_other(
 ) -> Result<Option<Vec<bool>>, Failure> {
     match policy.backend {
         Backend::Nftables if Iptables::has_rules()? => {
-            // What the host's other iptables has loaded guards as well.
+            // Rules that the host's other iptables has loaded guard as well.
             let mut variants: Vec<Vec<Saved>> = Vec::new();
             for variant in [&[firewall.iptables][..], &Iptables::BY_NAME].concat() {
                 let families = Iptables::families().into_iter();

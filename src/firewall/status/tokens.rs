@@ -14,8 +14,8 @@ use crate::single_use::{Journal, Token};
 /// So many are listed in some hundredths of a second.
 const FEW: u64 = 8192;
 
-/// How long it takes until the kernel has forgotten what is over, in seconds: it is loaded for whole seconds, some time
-/// after these are reckoned, and tidied up every second or so.
+/// The seconds until the kernel has forgotten what is over: it is loaded for whole seconds, some time after these
+/// are reckoned, and tidied up every second or so.
 const FORGOTTEN_AFTER: i64 = 6;
 
 /// The tokens of a policy, as they were seen.
