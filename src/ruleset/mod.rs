@@ -1,4 +1,4 @@
-//! What is handed to the kernel, and what is read back from it. A backend is a renderer and a
+//! Rules that are handed to the kernel, and state that is read back from it. A backend is a renderer and a
 //! reader, nothing else: all of it is pure text and values. Running programs is
 //! [`firewall`](crate::firewall)'s part.
 

@@ -1,4 +1,4 @@
-//! What a kernel holds, in words that all backends share.
+//! The state of a kernel, in words that all backends share.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub struct Grant {
     pub door: u32,
     /// Used up by its first connection.
     pub once: bool,
-    /// Who opened it.
+    /// The source and key that opened it.
     pub opened_by: Option<Opened>,
     /// With nftables to the second below.
     pub expires_in: Duration,
@@ -38,7 +38,7 @@ pub fn granted_network(source: IpNet, prefix: u8) -> Result<IpNet, String> {
     Ok(IpNet::new(source.addr(), prefix).map_or(source, |net| net.trunc()))
 }
 
-/// Who opened a door, and with what.
+/// The source that opened a door, and with what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Opened {
     pub source: IpAddr,

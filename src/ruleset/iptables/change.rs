@@ -25,7 +25,7 @@ struct WantedTable {
 const HOLD: &str = "hold";
 
 impl Wanted {
-    /// What a script says, the counts of openings going on from where they are.
+    /// The rules of a script, the counts of openings going on from where they are.
     pub fn script(script: &Script, running: &Saved) -> Wanted {
         let tables = script.tables.iter().map(|table| {
             let jumps = table.jumps.iter();
@@ -50,7 +50,7 @@ impl Wanted {
         Wanted(tables.collect())
     }
 
-    /// What was there, to go back to it.
+    /// The rules that were there, to go back to them.
     pub fn again(saved: &Saved) -> Wanted {
         let tables = saved.tables.iter().map(|(name, table)| {
             let chains = table.chains.iter().map(|(chain, rules)| {
@@ -150,7 +150,7 @@ fn mention(list: &GrantList) -> String {
 /// there is nothing to do.
 pub fn change(running: &Saved, wanted: &Wanted) -> String {
     let names: BTreeSet<&String> = running.tables.keys().chain(wanted.0.keys()).collect();
-    // What guards comes before what lets in: raw and mangle, then filter.
+    // Tables that guard come before those that let in: raw and mangle, then filter.
     let mut names: Vec<&String> = names.into_iter().collect();
     names.sort_by_key(|name| {
         ["raw", "mangle"]

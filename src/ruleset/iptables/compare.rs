@@ -1,4 +1,4 @@
-//! Whether the kernel holds what a policy says: what `iptables-save` prints of our chains, and what
+//! Tells whether the kernel holds what a policy says: what `iptables-save` prints of our chains, and what
 //! it prints of the same policy loaded where nothing else is.
 
 use super::saved::{Saved, SavedTable};

@@ -1,4 +1,4 @@
-//! What `/proc/net/xt_recent/NAME` holds: sources, and when each was seen, in the kernel's ticks.
+//! The lists in `/proc/net/xt_recent/NAME`: sources, and when each was seen, in the kernel's ticks.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub struct Entry {
 }
 
 /// Reads a list, line by line: `src=192.0.2.7 ttl: 64 last_seen: 4297860197 oldest_pkt: 1 4297860197`.
-/// What cannot be read is no entry.
+/// A line that cannot be read is no entry.
 pub fn parse(text: &str) -> Vec<Entry> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -35,7 +35,7 @@ pub struct Clock {
     pub hz: u64,
 }
 
-/// What kernels are built with.
+/// The tick rates that kernels are built with.
 const HZ: [u64; 6] = [100, 250, 300, 1000, 128, 1024];
 
 /// The counter starts five minutes before its lower half is full (`INITIAL_JIFFIES`).
@@ -80,7 +80,7 @@ impl Clock {
         Clock::new(ticks.trim().parse().ok()?, since_start)
     }
 
-    /// How much is left of a time that began at a tick; `None` when it is over.
+    /// The rest of a time that began at a tick; `None` when it is over.
     pub fn left(self, began: u64, seconds: u64) -> Option<Duration> {
         let gone = self.ticks.saturating_sub(began);
         let left = seconds.checked_mul(self.hz)?.checked_sub(gone)?;

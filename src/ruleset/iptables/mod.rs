@@ -17,7 +17,7 @@
 //!                                      else forget <+   toctoc-opens-KEY: grants, count, log
 //! ```
 //!
-//! What has come as far as mangle INPUT meets chain toctoc-inner: IPv6 headers behind which the stack may find
+//! Packets at mangle INPUT meet chain toctoc-inner: IPv6 headers behind which the stack may find
 //! another packet than these rules? drop. A door's port, maybe after a translation, or at an address that is
 //! not in the routing table `local`? The door is asked again.
 //!

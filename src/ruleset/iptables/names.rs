@@ -1,4 +1,4 @@
-//! What our lists and chains are called. The kernel keeps lists of addresses by name
+//! The names of our lists and chains. The kernel keeps lists of addresses by name
 //! (`/proc/net/xt_recent/NAME`), and the name says all that a list means.
 //!
 //! | list | holds sources that |
@@ -26,7 +26,7 @@ use crate::knock::{Knock, Protocol};
 use crate::policy::{Name, Policy};
 use crate::ruleset::Family;
 
-/// Who is let in by a list of grants.
+/// The key or hand that gave the grants of a list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
     Key(Name),

@@ -124,7 +124,7 @@ impl Lists {
             let Some(list) = GrantList::parse(name) else {
                 continue;
             };
-            // Who is not among the door's guests any more is not let in, whatever this list says.
+            // A source that is not among the door's guests any more is not let in, whatever this list says.
             let guests = names::guests(list.family, list.prefix, &list.door);
             let guests = self.entries.get(&guests).map_or(&[][..], Vec::as_slice);
             let guests: HashSet<IpAddr> = guests.iter().map(|entry| entry.source).collect();
@@ -223,7 +223,7 @@ fn grant(held: &Held) -> Grant {
     }
 }
 
-/// How often a key has opened, by the counters of its rules.
+/// The number of openings of a key, by the counters of its rules.
 pub fn opened_count(saved: &Saved, key: &Name) -> u64 {
     let chains = [
         names::opens_chain(key),
@@ -234,7 +234,7 @@ pub fn opened_count(saved: &Saved, key: &Name) -> u64 {
     counted.map(|rule| rule.packets).sum()
 }
 
-/// How many knocks of sources midway led nowhere: they are forgotten where their port is judged.
+/// The number of knocks that led nowhere: their sources are forgotten where their port is judged.
 pub fn wrong_count(saved: &Saved) -> u64 {
     let forget = format!("-j {}", names::chain("forget"));
     let judged = ["wrong", "tcp-", "udp-"].map(names::chain);
@@ -244,7 +244,7 @@ pub fn wrong_count(saved: &Saved) -> u64 {
     rules.map(|(_, rule)| rule.packets).sum()
 }
 
-/// How many new connections came to a door without a grant.
+/// The number of new connections that came to a door without a grant.
 pub fn shut_out_count(saved: &Saved) -> u64 {
     let shut = ["shut", "inner-shut"].map(names::chain);
     let rules = shut.iter().flat_map(|chain| saved.rules(chain));

@@ -1,4 +1,4 @@
-//! What `iptables-save -c` prints, as far as it is ours.
+//! The output of `iptables-save -c`, as far as it is ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct SavedTable {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedRule {
-    /// What follows `-A CHAIN`.
+    /// The text after `-A CHAIN`.
     pub rule: String,
     pub packets: u64,
     pub bytes: u64,

@@ -8,7 +8,7 @@ use crate::ruleset::Family;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     pub family: Family,
-    /// What it was made from, as comment lines.
+    /// The origin of the script, as comment lines.
     pub header: Vec<String>,
     pub tables: Vec<Table>,
 }
@@ -69,7 +69,7 @@ impl Table {
     }
 }
 
-/// What `render` prints: a file for `iptables-restore --noflush`, where no rules of ours are yet.
+/// The output of `render`: a file for `iptables-restore --noflush`, where no rules of ours are yet.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.header {
@@ -132,7 +132,7 @@ mod tests {
             text.lines()
                 .all(|line| line.len() <= 100 && line.starts_with("# word"))
         );
-        // What has no room anywhere stands alone, and after nothing.
+        // A word that has no room anywhere stands alone, and after nothing.
         let long = "x".repeat(120);
         assert_eq!(
             script(format!("{long}  y")).to_string(),

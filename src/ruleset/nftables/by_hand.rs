@@ -61,7 +61,7 @@ fn end(
             transaction.remove_opened(&opened, &sets);
         }
     }
-    // What just used up a grant may not be repeated either. Which door it was for is not told apart:
+    // A packet that just used up a grant may not be repeated either. Which door it was for is not told apart:
     // to somebody else it means no more than a lost packet.
     for name in running.sets.keys() {
         if matches!(SetId::by_family(name), Some((SetId::Admitted, ..))) {
@@ -77,7 +77,7 @@ fn end(
     (change, ended)
 }
 
-/// How long it is noted for the other hosts that a grant was ended: as long as any counts there.
+/// The time for which an ended grant is noted for the other hosts: as long as any counts there.
 pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Leaves notes of what is ended, and of what is meant and may be at other hosts alone: a source that is named, or all.
@@ -111,7 +111,7 @@ fn note_closed(
         for meant_door in doors.filter(|own| door.is_none_or(|door| door == own)) {
             noted.extend(meant.map(|network| (network, meant_door.id())));
         }
-        // What is no address of a host stands for everybody.
+        // An address of no host stands for everybody.
         let is_fine = |source: &IpNet| {
             !source.addr().is_unspecified() || *source == everybody(Family::of(source.addr()))
         };
@@ -249,7 +249,7 @@ mod tests {
             assert!(noted.contains(&element), "{noted}");
         }
         assert!(!named.contains("0.0.0.0"), "{named}");
-        // What is no host's address is not everybody, unless that is said.
+        // The unspecified address is not everybody, unless that is said.
         for (source, is_noted) in [("0.0.0.0/32", false), ("0.0.0.0/0", true)] {
             let change = close(&listing, Some(&door), Some(source.parse().unwrap()));
             let text = change.transaction.to_string();
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    /// What is written of other hosts' ends is what is read, of whatever length the network is.
+    /// Ends at other hosts are read as they are written, of whatever length the network is.
     #[test]
     fn what_others_ended_is_written_as_it_is_read() {
         let minutes = |number: u64| Duration::from_secs(60 * number);

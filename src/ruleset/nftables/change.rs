@@ -37,7 +37,7 @@ pub struct Change {
     pub ended_once: usize,
     /// The other hosts of a fleet are told.
     pub noted: bool,
-    /// What is written into sets that are made anew.
+    /// The elements that are written into sets made anew.
     pub carried: Vec<Carried>,
 }
 
@@ -138,7 +138,7 @@ pub fn transaction(
     }
 }
 
-/// What a transaction needs besides to take in live grants that another backend has given. Those that
+/// The change that takes live grants of another backend into a transaction. Those that
 /// the policy gives to nobody, and those that end within `late`, are left behind.
 pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
     let rights = Rights::of(policy);
@@ -380,7 +380,7 @@ fn remove_old(
     unchanged
 }
 
-/// What becomes of a set of the old table.
+/// The fate of a set of the old table.
 enum Stays {
     Filled,
     Empty,
@@ -414,7 +414,7 @@ fn carry_over(
         if unchanged.contains(&set.name) {
             continue;
         }
-        // What is left, and what was given.
+        // The time left, and the time given.
         let mut elements: BTreeMap<Vec<Part>, (Duration, Duration)> = BTreeMap::new();
         let mut add = |key: Vec<Part>, left: Duration, given: Duration| {
             let entry = elements.entry(key).or_default();
@@ -449,7 +449,7 @@ fn carry_over(
                     }
                 }
             }
-            // How long ago it was can be told from what is left, whatever the element was given.
+            // The time since then can be told from what is left, whatever the element was given.
             SetId::Closed => {
                 for (source, door, ago) in running.closed() {
                     let same = [0, prefix].contains(&source.prefix_len());
@@ -475,7 +475,7 @@ fn carry_over(
     carried
 }
 
-/// Who opened each of some grants. There may be tens of thousands.
+/// The sources that opened each of some grants. There may be tens of thousands.
 pub(super) struct Holders(HashMap<(u32, IpNet), Vec<IpAddr>>);
 
 impl Holders {

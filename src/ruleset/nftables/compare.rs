@@ -1,4 +1,4 @@
-//! Whether the kernel holds what a policy says: two listings by the same nft, of the running table
+//! Tells whether the kernel holds what a policy says: two listings by the same nft, of the running table
 //! and of the same policy loaded where nothing has happened yet, compared part by part.
 //!
 //! Comparing what one nft prints of both needs no knowledge of how each release writes a rule.
@@ -86,8 +86,8 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
     drifts
 }
 
-/// What is in the sets that the kernel fills and cannot come from this policy: elements that never
-/// end, and grants of doors or by keys that it does not have.
+/// Elements that cannot come from this policy, in the sets that the kernel fills: those that never end,
+/// and grants of doors or by keys that it does not have.
 pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
     let mut drifts = Vec::new();
     for (set, element) in endless(actual) {

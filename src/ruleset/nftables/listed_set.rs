@@ -136,7 +136,7 @@ pub(super) fn opened_of(element: &Value) -> Option<Opened> {
     })
 }
 
-/// How long ago at least an element was given its time. What is left is told to the second below.
+/// The least time since an element was given its time. What is left is told to the second below.
 pub(super) fn ago(all: Duration, left: Duration) -> Duration {
     all.saturating_sub(left + Duration::from_secs(1))
 }

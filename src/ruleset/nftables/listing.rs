@@ -34,12 +34,12 @@ pub struct Listing {
     pub(super) counters: BTreeMap<String, u64>,
 }
 
-/// What other hosts of the fleet have ended, each with how long ago that was at least.
+/// Ends at other hosts of the fleet, each with the least time since then.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct EndedElsewhere {
     /// Grants, by network and the id of the door.
     pub places: Vec<(IpNet, u32, Duration)>,
-    /// What keys had opened, by their ids.
+    /// Keys that were revoked, by their ids.
     pub keys: Vec<(u32, Duration)>,
 }
 
@@ -56,8 +56,8 @@ pub(super) struct ListedChain {
 pub enum ListingError {
     /// The text is not nft's JSON at all.
     NoListing(String),
-    /// What something in our table is called. Only a program that speaks to the kernel without nft can
-    /// have made it; in a script it could mean anything.
+    /// A name in our table. Only a program that speaks to the kernel without nft can have made it; in a
+    /// script it could mean anything.
     OddName(String),
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for ListingError {
 
 impl std::error::Error for ListingError {}
 
-/// What makes a set another set: all that nft prints of its declaration.
+/// The properties that make a set another set: all that nft prints of its declaration.
 const DECLARED: [&str; 10] = [
     "type",
     "map",
@@ -93,7 +93,7 @@ const DECLARED: [&str; 10] = [
     "comment",
 ];
 
-/// What nft takes for the name of a chain, a set or a counter.
+/// Returns whether nft takes this for the name of a chain, a set or a counter.
 pub(super) fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     !name.is_empty() && name.chars().all(fits)
@@ -297,7 +297,7 @@ impl Listing {
                 } else {
                     by_door.get(&door)
                 };
-                // Who opened is who was given the same time.
+                // The opening of a grant is the one that was given the same time.
                 let opened_by = candidates
                     .into_iter()
                     .flatten()
@@ -376,7 +376,7 @@ impl Listing {
             .collect()
     }
 
-    /// What other hosts of the fleet have ended.
+    /// Reads what other hosts of the fleet have ended.
     pub fn ended_elsewhere(&self) -> EndedElsewhere {
         let ended = self.sets_of(SetId::Ended);
         let elements = ended.flat_map(|(set, ..)| &set.elements);
@@ -445,12 +445,12 @@ impl Listing {
         self.counters.get(&name).copied().unwrap_or_default()
     }
 
-    /// How many knocks of sources midway led nowhere.
+    /// The number of knocks of sources midway that led nowhere.
     pub fn wrong_count(&self) -> u64 {
         self.counters.get(super::WRONG).copied().unwrap_or_default()
     }
 
-    /// How many new connections came to a door without a grant.
+    /// The number of new connections that came to a door without a grant.
     pub fn shut_out_count(&self) -> u64 {
         let count = self.counters.get(super::SHUT_OUT);
         count.copied().unwrap_or_default()

@@ -94,7 +94,6 @@ fn what_a_fleet_keeps_is_read() {
     assert_eq!(listing.revoked(), [(0x9_0001, seconds(4))]);
 }
 
-/// Who opened is the one who was given the same time.
 #[test]
 fn a_grant_is_attributed_to_the_opening_with_its_time() {
     let text = r#"{"nftables": [

@@ -106,7 +106,7 @@ pub const TABLE_NAME: &str = "toctoc";
 /// Step value for "the same knock again".
 const ECHO: u32 = 0xffff_0000;
 
-/// How a family is written in rules and sets.
+/// The words for a family in rules and sets.
 impl Family {
     /// The source address in a rule.
     fn saddr(self) -> &'static str {
@@ -154,8 +154,8 @@ fn scratch_key_chain(name: &Name, number: usize) -> String {
     format!("{}/{}", key_chain(name), number + 1)
 }
 
-/// How many knocks of sources midway led nowhere, and how many new connections came to a door without a
-/// grant.
+/// The counters of knocks of sources midway that led nowhere, and of new connections that came to a door
+/// without a grant.
 const WRONG: &str = "wrong";
 const SHUT_OUT: &str = "shut-out";
 

@@ -37,8 +37,8 @@ pub enum Room {
 /// The transaction that grants a source a door by hand. A grant that is there gets the new time. Where a set is full,
 /// the grant that others can do without first ends with it; never one from where `caller` came.
 ///
-/// What it takes away is deleted without more ado: if that has just expired, the kernel refuses the whole of it
-/// as outdated.
+/// Elements are taken away without more ado: if one has just expired, the kernel refuses the whole of it as
+/// outdated.
 ///
 /// # Errors
 /// A sentence, when the source is a network other than those this host grants to.

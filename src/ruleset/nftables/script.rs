@@ -11,7 +11,7 @@ use crate::ruleset::Family;
 /// Our whole table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
-    /// What it was made from, as comment lines.
+    /// The origin of the ruleset, as comment lines.
     pub header: Vec<String>,
     pub sets: Vec<Set>,
     pub counters: Vec<String>,
@@ -127,9 +127,9 @@ impl Set {
         self.types == "inet_service" && self.elements.len() > MOST_IN_A_BITMAP
     }
 
-    /// What the declaration says, line by line.
+    /// The lines of the declaration.
     fn details(&self) -> Vec<String> {
-        // What is no field of a protocol has no type that nft could name.
+        // Values that are no field of a protocol have no type that nft could name.
         let word = if self.types.starts_with('@') {
             "typeof"
         } else {
@@ -182,7 +182,7 @@ impl Chain {
 }
 
 impl Script {
-    /// How many tokens the table has room for.
+    /// The number of tokens that the table has room for.
     pub fn token_room(&self) -> u32 {
         self.set(SetId::Tokens)
             .and_then(|set| set.size)

@@ -89,7 +89,7 @@ pub enum Filler {
     Commands,
 }
 
-/// What an apply does with a set.
+/// The treatment of a set by an apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtApply {
     /// It makes the set anew.

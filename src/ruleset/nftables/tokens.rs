@@ -14,7 +14,7 @@ use crate::ruleset::Drift;
 use crate::single_use::plan::{Loaded, Plan};
 use crate::single_use::{TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
 
-/// What the element that says the table's life begins with. No more likely to be a token than any
+/// The beginning of the element that says the table's life. No more likely to be a token than any
 /// other 16 bytes; and what is in `spent` opens nothing.
 const LIFE: [u8; 8] = *b"toctoc\0\0";
 
@@ -161,7 +161,7 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Transaction {
         );
         transaction.add(SetId::Spent.name(), vec![endless(marked(life))]);
     }
-    // What is spent in this moment stays spent: the kernel refuses what is in `spent`.
+    // A token spent in this moment stays spent: the kernel refuses what is in `spent`.
     if plan.anew {
         transaction.flush("map", SetId::Tokens.name());
     }
@@ -177,7 +177,7 @@ pub fn change(plan: &Plan, old_life: Option<u64>, life: u64) -> Transaction {
     transaction
 }
 
-/// What the kernel refuses unless it has all these tokens. Only to be checked.
+/// A transaction that the kernel refuses unless it has all these tokens. Only to be checked.
 pub fn if_there(tokens: &[Token]) -> Transaction {
     let keys = tokens.iter().map(|token| vec![Part::Token(*token)]);
     let mut transaction = Transaction::default();

@@ -1,4 +1,4 @@
-//! What is about to be delivered to this host, whichever way it came: table mangle, chain INPUT.
+//! Packets about to be delivered to this host, whichever way they came: table mangle, chain INPUT.
 
 use super::Plan;
 use super::ports::{Tree, dispatch};

@@ -72,7 +72,7 @@ impl Plan<'_> {
             .is_some_and(|last| last.protocol == protocol)
     }
 
-    /// How a source comes to a spot, and that the same knock again does nothing there.
+    /// Writes how a source comes to a spot, and that the same knock again does nothing there.
     fn spot(&self, table: &mut Table, protocol: Protocol, to: State, spot: &Spot) {
         let ways = self.ways.get(&to).map_or(&[][..], Vec::as_slice);
         let ways: Vec<(&Spot, Knock)> = ways
@@ -281,7 +281,7 @@ impl Plan<'_> {
         }
     }
 
-    /// What is left: wrong knocks, and first ones.
+    /// Writes the rules for what is left: wrong knocks, and first ones.
     pub(super) fn everything_else(&self, table: &mut Table, protocol: Protocol) {
         table.part("Any other knock loses what there was, and may be a first one.");
         let (forget, wrong) = (chain("forget"), chain("wrong"));

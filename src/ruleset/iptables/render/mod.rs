@@ -70,7 +70,7 @@ fn grant_list(policy: &Policy, family: Family, key: &Key, opening: &Opening) -> 
     }
 }
 
-/// What all parts of the text are written from.
+/// The plan that all parts of the text are written from.
 struct Plan<'p> {
     policy: &'p Policy,
     family: Family,
@@ -83,9 +83,9 @@ struct Plan<'p> {
     first: BTreeMap<Knock, Step>,
     /// The knock that led to each state: its echo.
     echoes: BTreeMap<State, Knock>,
-    /// How each state is reached: from where, by which knock.
+    /// The ways to each state: from where, by which knock.
     ways: BTreeMap<State, Vec<(State, Knock)>>,
-    /// How each key's sequence is completed: from where.
+    /// The states from which each key's sequence is completed.
     ends: BTreeMap<KeyIndex, Vec<State>>,
     /// For each key, the spot of sources that have just opened with it, if it is worth keeping.
     after: Vec<Option<State>>,

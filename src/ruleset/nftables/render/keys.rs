@@ -148,7 +148,7 @@ fn logs(doors: &[&str], key: &Key, places: &[String]) -> Vec<String> {
 /// Far below the 128 expressions of a rule.
 const LOGS_PER_RULE: usize = 32;
 
-/// What keys open, and how: keys with the same rights share one chain.
+/// The rights of keys: keys with the same rights share one chain.
 pub(super) struct Opens<'p>(pub Vec<Rights<'p>>);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -266,7 +266,7 @@ fn grant(
     chain
 }
 
-/// What becomes of a packet that has completed a sequence, or was a token, and is granted nothing.
+/// The verdict on a packet that has completed a sequence, or was a token, and is granted nothing.
 fn refused(token: bool) -> &'static str {
     if token { "drop" } else { "goto crowded" }
 }

@@ -1,5 +1,5 @@
-//! How much room one source may take where all share it. In IPv6 a source is a network of 64 bits: whoever
-//! has one address there has them all.
+//! Limits on the room that one source may take where all share it. In IPv6 a source is a network of 64 bits: a
+//! client that has one address there has them all.
 
 use std::time::Duration;
 

@@ -141,7 +141,7 @@ fn source(grant: GrantPrefix, family: Family) -> String {
     format!("{} & {}", family.saddr(), family.mask(length))
 }
 
-/// What counts as one source where all share the room: an address, in IPv6 the network of 64 bits around it.
+/// The expression for one source where all share the room: an address, in IPv6 the 64-bit network around it.
 fn per_source(family: Family) -> String {
     match family {
         Family::V4 => family.saddr().to_string(),

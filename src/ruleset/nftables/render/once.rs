@@ -13,11 +13,11 @@ use crate::ruleset::Family;
 use crate::ruleset::nftables::SetId;
 use crate::ruleset::nftables::script::Chain;
 
-/// How long a connection that used up its grant may repeat its first packet: the third repeat of
+/// The time in which a connection that used up its grant may repeat its first packet: the third repeat of
 /// a SYN comes after 7 s (RFC 6298, 1 s doubled each time).
 const ADMITTED: &str = "10s";
 
-/// How often a first packet may come again.
+/// The limit on repeats of a first packet.
 const REPEATS: &str = "limit rate 1/hour burst 3 packets";
 
 /// The rules of a door, where `meta priority` is the door. Of two packets at the same moment only one gets the claim.

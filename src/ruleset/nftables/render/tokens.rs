@@ -15,7 +15,7 @@ const TOKEN: &str = "@th,64,128";
 const CHECK: &str = "@th,64,16 1 @th,96,32 0x2112a442 @th,224,16 6";
 const TOKEN_IN_CHECK: &str = "@th,256,128";
 
-/// How long a spent token is remembered in the kernel: longer than any is loaded ahead.
+/// The time for which the kernel remembers a spent token: longer than any is loaded ahead.
 const SPENT_FOR: &str = "25h";
 
 pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
@@ -36,7 +36,7 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
 /// into that set besides: a look-up too uses up the limit of what it finds (`nft_lookup_eval`), and the
 /// packet that has just put it there would go away empty-handed.
 ///
-/// What was spent at another host is in a set of its own: it has no limit, and may be looked at.
+/// Tokens spent at another host are in a set of their own: it has no limit, and may be looked at.
 pub(super) fn judge_token(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "judge-token",
