@@ -16,27 +16,27 @@ use super::ledger::{Item, Ledger};
 use super::report::Report;
 use super::rules::Rules;
 
-/// How often an agent looks after itself, and at the engine's clock, in milliseconds.
+/// The time between an agent's looks at itself, and at the engine's clock, in milliseconds.
 pub(super) const BEAT: i64 = 2000;
 
-/// How long it waits at most, in milliseconds. An opening may have been told at any time in it, since the agent may
+/// The longest wait, in milliseconds. An opening may have been told at any time in it, since the agent may
 /// have stood still, and is reckoned from its beginning.
 const NAP: i64 = 250;
 
-/// How much longer than it took to change the kernel nothing is changed: many grants take a third of a
-/// processor at most, and one that comes alone does not wait.
+/// The rest after a change of the kernel, as a multiple of its time: many grants take a third of a processor
+/// at most, and one that comes alone does not wait.
 const REST: i64 = 2;
 
 /// But no longer than this, in milliseconds.
 const LONGEST_REST: i64 = 100;
 
-/// How long what this host says may take to come back to it, in milliseconds.
+/// The time that this host's words may take to come back to it, in milliseconds.
 pub(super) const PATIENCE: i64 = 10_000;
 
-/// How long it is waited after the kernel has refused something, in milliseconds.
+/// The pause after the kernel has refused something, in milliseconds.
 const PAUSE: i64 = 1000;
 
-/// What there is is written down at most so often because of new grants, in milliseconds.
+/// The least time between two reports because of new grants, in milliseconds.
 const SPACING: i64 = 500;
 
 /// So much is told at once, and so much heard before the kernel is given what follows from it, but for no longer
@@ -44,7 +44,7 @@ const SPACING: i64 = 500;
 const TOGETHER: usize = 2000;
 const TURN: i64 = 100;
 
-/// What the kernel refuses is told at most so often, in milliseconds.
+/// The least time between two words about what the kernel refuses, in milliseconds.
 const COMPLAINTS: i64 = 60_000;
 
 /// More than the two clocks of this host part by themselves, in milliseconds.
@@ -62,7 +62,7 @@ pub enum Ended {
 /// Whoever is told what happens, a sentence each.
 pub type Say<'s> = &'s mut dyn FnMut(&str);
 
-/// What the connection that asks is at.
+/// The state of the connection that asks.
 pub(super) enum Teller {
     Down,
     Idle,
@@ -81,9 +81,9 @@ pub(super) struct Agent<'s> {
     pub(super) teller: Teller,
     /// It is to be read what is kept, since nobody has listened for some time.
     pub(super) unread: bool,
-    /// What the engine would not keep, and is told again at each beat.
+    /// The items that the engine would not keep; they are told again at each beat.
     pub(super) unkept: BTreeSet<Item>,
-    /// How many these were at the last beat.
+    /// The number of these at the last beat.
     still_unkept: usize,
     /// Where it is written down what there is, and when that was done last.
     report: Option<File>,
@@ -92,7 +92,7 @@ pub(super) struct Agent<'s> {
     pub(super) unsaid: bool,
     /// More was heard than is taken in at once.
     more: bool,
-    /// What is in the kernel, as far as it was read. Only while that is this policy anything is told or done.
+    /// The policy in the kernel, as far as it was read. Only while it is this one anything is told or done.
     there: Option<There>,
     /// It could not be read what is there.
     unseen: bool,
@@ -231,7 +231,7 @@ impl Agent<'_> {
             self.next_beat = now + BEAT;
             self.beat(now);
         }
-        // What was heard before is to be done there too.
+        // Changes that were heard of before are to be done there too.
         if self.there == Some(There::This) && !is_ours {
             return Some(Ended::Applied);
         }
@@ -316,7 +316,7 @@ impl Agent<'_> {
         let done = self.kernel.work(work, &self.ledger.rules, seconds());
         self.ledger.give_back(done.again);
         match &done.failure {
-            // What comes in the meantime is done together.
+            // Work that comes in the meantime is done together.
             None => {
                 self.pause_until = self::now() + (REST * self.kernel.took()).min(LONGEST_REST);
             }

@@ -1,4 +1,4 @@
-//! What the agent makes of what comes from the engine.
+//! The agent's answers to what comes from the engine.
 
 use super::agent::{Agent, BEAT, PATIENCE, Teller, seconds};
 use super::clock::Moment;
@@ -8,7 +8,7 @@ use super::message::{Message, News};
 use super::signature::verified;
 use super::take::{Taken, take};
 
-/// How long until every host has noticed that the engine's clock was set, and takes what is said for new again, in
+/// The time until every host has noticed that the engine's clock was set, and takes what is said for new again, in
 /// milliseconds.
 const SETTLING: i64 = PATIENCE + 2 * BEAT;
 
@@ -110,7 +110,7 @@ impl Agent<'_> {
         self.tell_all_at = Some(look.heard + SETTLING);
     }
 
-    /// What this host has said was heard by itself.
+    /// Notes that this host has heard what it said.
     fn came_back(&mut self, now: Moment) {
         if self.is_unheard(now) {
             // Nobody knows what was kept back meanwhile.

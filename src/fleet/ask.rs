@@ -1,4 +1,4 @@
-//! What is asked of the engine, and why it may not answer.
+//! Questions to the engine, and why it may not answer.
 
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 
@@ -28,7 +28,7 @@ const LONGEST_READ: i64 = 120_000;
 /// So long may it take until all of what was asked at once is answered, in milliseconds.
 const LONGEST_EXCHANGE: i64 = 30_000;
 
-/// What time it is there, and the offset that is kept.
+/// Asks for the time there, and the offset that is kept.
 pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
     let asked = now();
     let mut bytes = cmd("TIME").get_packed_command();
@@ -71,7 +71,7 @@ pub(super) fn why(connection: &mut Connection, error: String) -> String {
     }
 }
 
-/// What an engine says that it is: the value after `mode`.
+/// The mode that an engine says it is in: the value after `mode`.
 fn mode(told: &Value) -> Option<String> {
     let Value::Array(told) = told else {
         return None;
@@ -183,10 +183,10 @@ fn beginning(name: &[u8]) -> Cmd {
     get
 }
 
-/// What is kept under a name; `None` when it is gone.
+/// The text kept under a name; `None` when it is gone.
 fn text(answer: Value) -> Result<Option<Vec<u8>>, String> {
     match answer {
-        // What has gone meanwhile is empty: it is over.
+        // A text that has gone meanwhile is empty: it is over.
         Value::BulkString(text) => Ok((!text.is_empty()).then_some(text)),
         Value::ServerError(error) if error.code() != "WRONGTYPE" => {
             Err(words(&RedisError::from(error)))

@@ -21,11 +21,11 @@ const DRIFT: i64 = 1000;
 /// The largest offset, in milliseconds: eight thousand years.
 pub const LARGEST: i64 = 253_402_300_800_000;
 
-/// What is known of the fleet's clock.
+/// The readings of the fleet's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clock {
     known: Option<Known>,
-    /// What is added to the engine's clock, in milliseconds.
+    /// The milliseconds that are added to the engine's clock.
     offset: i64,
 }
 
@@ -45,7 +45,7 @@ impl Known {
     }
 }
 
-/// What a look has shown, in milliseconds.
+/// The findings of a look, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Looked {
     /// By how much, at most, the fleet's clock is ahead of what it would show if nobody had set it; 0 where that may be
@@ -88,7 +88,7 @@ impl Clock {
         looked
     }
 
-    /// What is added to the engine's clock, in milliseconds.
+    /// The milliseconds that are added to the engine's clock.
     pub fn offset(&self) -> i64 {
         self.offset
     }
@@ -106,7 +106,7 @@ impl Clock {
         })
     }
 
-    /// How long ago, at least and at most, it was `at`. What is to come is now.
+    /// The time since `at`, at least and at most. What is to come is now.
     pub fn since(&self, at: i64, now: Moment) -> Option<(i64, i64)> {
         let known = self.known?;
         let drift = known.drift(now);
@@ -181,7 +181,7 @@ mod tests {
         let mut third = Clock::default();
         for clock in [&mut *second, &mut third] {
             assert_eq!(clock.look(2000, 972_000, 2000, Some(made_up)), ahead(0));
-            // What was said a second before it was set, and what was just said.
+            // A word said a second before it was set, and one just said.
             assert_eq!(clock.since(1_000_000, 2000), Some((2002, 2002)));
             assert_eq!(clock.since(1_002_002, 2000), Some((0, 0)));
         }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(third.look(3000, 972_999, 3020, Some(made_up)), ahead(0));
     }
 
-    /// Who began in the moment before it was made up for finds that the clock goes ahead.
+    /// A host that began in the moment before it was made up for finds that the clock goes ahead.
     #[test]
     fn who_began_too_late_to_notice_finds_the_clock_ahead() {
         let mut late = Clock::default();

@@ -34,7 +34,7 @@ pub struct Address {
     pub authority: Option<Vec<u8>>,
 }
 
-/// What comes from the engine.
+/// A message from the engine.
 #[derive(Debug)]
 pub enum Heard {
     /// Somebody listens to what is published, from now on.
@@ -52,7 +52,7 @@ pub enum Heard {
         last: bool,
         cut: bool,
     },
-    /// What was told is told. Those (by their places) were published, and the engine would not keep them:
+    /// All was told. Those (by their places) were published, and the engine would not keep them:
     /// why.
     Told {
         look: Look,
@@ -71,7 +71,7 @@ pub struct Look {
     pub offset: Vec<u8>,
 }
 
-/// What is asked of it.
+/// A question to it.
 #[derive(Debug)]
 pub enum Ask {
     Tell(Vec<Telling>),
@@ -79,17 +79,17 @@ pub enum Ask {
     Read,
 }
 
-/// How long it may take to answer.
+/// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For so many times as long as this host takes to say again that it is there
 /// ([`beat`](super::ledger::Ledger::beat)) nobody says anything, not even this host: the connection is broken.
 const SILENCE: u32 = 4;
 
-/// How long the engine may take to let go of who listens.
+/// The longest time for the engine to let go of a listener.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// How long it is waited before another try.
+/// The pause before another try.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// So much may wait to be heard. Then the engine waits too.
@@ -263,7 +263,7 @@ fn tell(address: &Address, ears: &Ears, asked: &Receiver<Ask>) {
             },
             Err(error) => error,
         };
-        // What was asked meanwhile is asked again by whoever hears of this.
+        // Questions that came meanwhile are asked again by the agent that hears of this.
         let _ = asked.try_recv();
         if !ears.tell(Heard::Mute(why)) {
             return;
@@ -317,7 +317,7 @@ fn connect(address: &Address) -> Result<Connection, String> {
     let info = to.into_connection_info().map_err(|error| words(&error))?;
     // Neither user nor password nor database: they are sent below, and kept by nobody.
     let quiet = info.redis_settings().clone().set_skip_set_lib_name();
-    // What is not acknowledged in time is not sent any more: it would come late.
+    // Data that is not acknowledged in time is not sent any more: it would come late.
     let lasting = TcpSettings::default()
         .set_nodelay(true)
         .set_user_timeout(PATIENCE);

@@ -1,4 +1,4 @@
-//! What other hosts say, taken in. Pure. Whoever can write to the engine can have said it.
+//! Words of other hosts, taken in. Pure. Any host that can write to the engine can have said them.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ const MOST_HOSTS: usize = 4096;
 /// Far more hosts than let the same source in at once; more names than that are made up.
 const MOST_AT_A_PLACE: usize = 64;
 
-/// How far ahead of now a token may be, in windows: the longest horizon, and a clock that is late.
+/// The windows that a token may be ahead of now: the longest horizon, and a clock that is late.
 const AHEAD: u64 = 24 * 60 + 5;
 
-/// How far behind: grace, and a clock that is early.
+/// The windows that it may be behind: grace, and a clock that is early.
 const BEHIND: u64 = 5;
 
 /// Longer than a word is under way, in milliseconds: two beginnings that are nearer may be the same.
@@ -176,7 +176,7 @@ impl Ledger {
                 by_host.insert(host, given);
             }
         }
-        // What was found in the kernel was this, or was told too by whoever gave it.
+        // The grant found in the kernel was this, or was told too by the host that gave it.
         if let Some(by_host) = self.others.get_mut(&place) {
             by_host.remove(&None);
         }
@@ -199,7 +199,7 @@ impl Ledger {
         around.any(since) || revoked.is_some_and(since)
     }
 
-    /// What is noted of an end, and whether that is one grant: part of what is one here ends all of it.
+    /// The place of an end, and whether that is one grant: part of what is one here ends all of it.
     pub(super) fn place_of_an_end(&self, door: &Name, source: IpNet) -> (Place, bool) {
         let whole = self.rules.prefix.around(source.addr());
         let is_one = source.prefix_len() >= whole.prefix_len();
@@ -258,8 +258,8 @@ impl Ledger {
             let key = given.key.as_ref()?.id();
             revoking.get(&key).filter(|ended| given.began <= ended.at)
         };
-        // What was found without its key may be of a revoked one, if it was there by then: whoever gave it says so
-        // again if it is not.
+        // A grant found without its key may be of a revoked one, if it was there by then: the host that gave it says
+        // so again if it is not.
         let latest = revoking.values().map(|ended| ended.at).max();
         let found = |by_host: &BTreeMap<Option<Name>, Given>| {
             let found = by_host.get(&None).map(|given| given.since);
@@ -293,7 +293,7 @@ impl Ledger {
         };
         self.to_tell.remove(&Item::Grant(place.clone()));
         self.to_tell.insert(Item::Gone(place.clone(), given.source));
-        // What an administrator ended here is out of the kernel already, and a new one may be in.
+        // A grant that an administrator ended here is out of the kernel already, and a new one may be in.
         if ended.by == By::Elsewhere {
             self.work.end.insert(place.clone());
         }
@@ -337,7 +337,7 @@ impl Ended {
     }
 }
 
-/// What became of a note that something has ended.
+/// The result of noting that something has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Noted {
     New,

@@ -26,7 +26,7 @@ use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 /// Room for what is told while nobody listens: some ten thousand openings.
 const ROOM: usize = 16 << 20;
 
-/// How much longer a commit may take than the last one did, in milliseconds. What is given is shorter by so
+/// The time that a commit may take longer than the last one, in milliseconds. What is given is shorter by so
 /// much, so that it never lasts longer than it was given elsewhere.
 const MARGIN: i64 = 50;
 
@@ -36,7 +36,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A note is exact to a second, as nft says it, and to the time that its commit took.
 const INEXACT: Duration = Duration::from_secs(2);
 
-/// How far around now a token is looked for that has just opened, in windows; then the whole day.
+/// The windows around now in which a token that has just opened is looked for; then the whole day.
 const NEAR: u64 = 3;
 const DAY: u64 = 24 * 60 + 3;
 
@@ -47,11 +47,11 @@ pub struct Kernel {
     events: Events,
     /// When there was nothing to hear last: what is heard now has happened since.
     quiet_since: Moment,
-    /// How long the last change took, in milliseconds.
+    /// The milliseconds that the last change took.
     took: i64,
 }
 
-/// What is in the kernel.
+/// The policy in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum There {
     /// This policy.
@@ -63,7 +63,7 @@ pub enum There {
 }
 
 impl There {
-    /// What is waited for.
+    /// Says what is waited for.
     pub fn words(self) -> Option<&'static str> {
         match self {
             There::This => None,
@@ -77,7 +77,7 @@ impl There {
     }
 }
 
-/// What was told.
+/// The result of listening.
 #[derive(Debug, Default)]
 pub struct Told {
     /// Rules were loaded.
@@ -89,11 +89,11 @@ pub struct Told {
 /// The result.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// What is to be done again: it failed, or took so long that it lasts too long.
+    /// The work to be done again: it failed, or took so long that it lasts too long.
     pub again: Work,
     /// Why the kernel refused it, if so.
     pub failure: Option<Failure>,
-    /// What it refused to remember, and what follows from that: sentences. It is not tried again.
+    /// The notes that it refused, and what follows from that: sentences. They are not tried again.
     pub forgotten: Vec<String>,
 }
 
@@ -326,7 +326,7 @@ impl Kernel {
             false => self.nft.edit(&elsewhere(&grants)),
         };
         self.took = now().saturating_sub(began);
-        // What finds no room is not tried again: nobody makes any.
+        // Notes that find no room are not tried again: nobody makes any.
         let spent = self.spend(&work.spend, rules, seconds);
         let noted = self.remember(&work);
         let forgotten = [
@@ -413,13 +413,13 @@ impl Kernel {
         }
     }
 
-    /// How long the last change took, in milliseconds.
+    /// The milliseconds that the last change took.
     pub fn took(&self) -> i64 {
         self.took
     }
 }
 
-/// What an administrator did, at some time since then.
+/// Takes in what an administrator did, at some time since then.
 fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
     let known = |ledger: &Ledger, door: u32| ledger.rules.door(door).cloned();
     let now = now();

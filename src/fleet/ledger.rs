@@ -1,4 +1,4 @@
-//! Who is in, here and elsewhere, and what follows from what is heard. Pure: times are passed in.
+//! Sources that are in, here and elsewhere, and what follows from what is heard. Pure: times are passed in.
 //!
 //! Three rules keep a grant from living longer than it was given:
 //!
@@ -6,7 +6,7 @@
 //! - Whoever is told reckons the time that is left as the least that it can be.
 //! - What an administrator ended is noted with its moment, and nothing that began before counts any more.
 //!
-//! What several hosts granted to one source is kept for each, and the latest end counts.
+//! Grants of several hosts to one source are kept for each, and the latest end counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,14 +40,14 @@ pub struct Given {
     pub since: Moment,
 }
 
-/// What began before a moment has ended.
+/// The end of what began before a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     pub at: Moment,
     pub by: By,
 }
 
-/// Who has ended something.
+/// The side that has ended something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// An administrator of this host, as its kernel has it. The others are told. What the engine says is not said
@@ -62,7 +62,7 @@ pub enum By {
 /// A token that has opened: its key, window and number.
 pub type SpentToken = (Name, u64, u32);
 
-/// What the others are to be told, once for each thing however often it changes meanwhile.
+/// A thing to tell the others, once however often it changes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
     Grant(Place),
@@ -74,14 +74,14 @@ pub enum Item {
     Burnt(u32),
 }
 
-/// What is to be done in the kernel.
+/// Work to be done in the kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Grants of other hosts, by door: until when they count now, or that they do no more.
     pub elsewhere: Vec<(Place, Option<Moment>)>,
     /// Grants of this host that are to end.
     pub end: BTreeSet<Place>,
-    /// What other hosts ended, and when, to be remembered; and the keys that they revoked.
+    /// Places that other hosts ended, and when, to be remembered; and the keys that they revoked.
     pub ended: BTreeMap<Place, Moment>,
     pub revoked: BTreeMap<u32, Moment>,
     /// Tokens of keys of this host that other hosts took.
@@ -136,7 +136,7 @@ impl fmt::Display for Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     pub at: Moment,
-    /// How long its words were under way, at most.
+    /// The longest time that its words were under way.
     pub lag: i64,
 }
 
@@ -149,7 +149,7 @@ pub struct Ledger {
     pub(super) own: BTreeMap<Place, Given>,
     /// By the host that gave it; `None` was in the kernel when this agent began.
     pub(super) others: BTreeMap<Place, BTreeMap<Option<Name>, Given>>,
-    /// What administrators ended; sources are at most as long as grants of this host are.
+    /// Places that administrators ended; sources are at most as long as grants of this host are.
     pub(super) closed: BTreeMap<Place, Ended>,
     pub(super) revoked: BTreeMap<u32, Ended>,
     /// Keys whose grants are still to be ended.
@@ -241,7 +241,7 @@ impl Ledger {
         }
     }
 
-    /// What an administrator had granted is not there any more.
+    /// Forgets a grant of an administrator that is not there any more.
     pub fn forget_by_hand(&mut self, door: &Name, source: IpAddr) {
         let place = self.place(door, source);
         if self.own.get(&place).is_some_and(|own| own.key.is_none()) {
@@ -358,7 +358,7 @@ impl Ledger {
         !self.changed.is_empty() || !self.work.is_empty() || !self.revoking.is_empty()
     }
 
-    /// What is to be done in the kernel, once.
+    /// Takes the work to be done in the kernel, once.
     pub fn take_work(&mut self, now: Moment) -> Work {
         self.end_revoked();
         for place in std::mem::take(&mut self.changed) {
@@ -368,7 +368,7 @@ impl Ledger {
         std::mem::take(&mut self.work)
     }
 
-    /// What could not be done is to be done again.
+    /// Takes back work that could not be done, to be done again.
     pub fn give_back(&mut self, work: Work) {
         let places = work.elsewhere.into_iter().map(|(place, _)| place);
         self.changed.extend(places);

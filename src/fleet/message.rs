@@ -1,4 +1,4 @@
-//! What hosts of a fleet tell each other: the form on the wire. Pure, and strict: what is not exactly of
+//! Messages between hosts of a fleet: the form on the wire. Pure, and strict: what is not exactly of
 //! this form is refused.
 //!
 //! A message is a line of JSON. `at` is the time of the *engine* when it was said (and an offset), the one clock that
@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 /// In bytes: more than any message of this form has.
 pub const LONGEST: usize = 512;
 
-/// What begins the name of everything that is kept in the engine.
+/// The beginning of the name of everything that is kept in the engine.
 pub const PREFIX: &str = "toctoc:";
 
 /// Under which name the [offset](News::Offset) is kept: whoever looks at the engine's clock looks at it too.
@@ -46,7 +46,7 @@ pub struct Message {
     pub news: News,
 }
 
-/// What is said. All times are in milliseconds, and where nothing else is said from 0 to a [`DAY`].
+/// The news in a message. All times are in milliseconds, and where nothing else is said from 0 to a [`DAY`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum News {
@@ -72,7 +72,7 @@ pub enum News {
     Spent { key: Name, window: u64, number: u32 },
     /// A scratch sequence, by its [id](crate::policy::scratch_id), has opened.
     Burnt { id: u32 },
-    /// What the hosts add to the engine's clock, since it was set back: 0 or more.
+    /// The time that the hosts add to the engine's clock, since it was set back: 0 or more.
     Offset { by: i64 },
     /// A host is there; `run` tells one start of its agent from the next.
     Here { run: u64 },
@@ -107,7 +107,7 @@ impl fmt::Display for Odd {
 }
 
 impl Message {
-    /// What this host says.
+    /// A message of this host.
     pub fn new(from: Name, at: i64, news: News) -> Message {
         Message {
             v: VERSION,

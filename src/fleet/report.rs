@@ -1,4 +1,4 @@
-//! What `toctoc fleet` knows, for `toctoc status`: a small file in `/run`, one for each network namespace.
+//! The report of `toctoc fleet` for `toctoc status`: a small file in `/run`, one for each network namespace.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -19,31 +19,31 @@ const MOST_GRANTS: usize = 2000;
 /// More than a report has.
 const LARGEST: u64 = 4 << 20;
 
-/// How long after its last word an agent is taken to stand still, in seconds.
+/// The seconds after its last word when an agent is taken to stand still.
 const STILL: f64 = 10.0;
 
-/// What the agent writes.
+/// The report of the agent.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What this host is called.
+    /// The name of this host.
     pub name: String,
     /// Where the engine is.
     pub engine: String,
     /// `true` if it is connected; `why` says why not.
     pub connected: bool,
     pub why: Option<String>,
-    /// How long a message is under way, there and back, in milliseconds.
+    /// The time that a message is under way, there and back, in milliseconds.
     pub lag: Option<i64>,
     pub hosts: Vec<HostReport>,
-    /// How many messages were refused since the agent began, and why the last one was.
+    /// The number of messages refused since the agent began, and why the last one was.
     pub refused: u64,
     pub last_refused: Option<String>,
-    /// How long before this was written that was, in seconds.
+    /// The seconds from that until this was written.
     #[serde(default)]
     pub refused_ago: Option<f64>,
-    /// What the engine published and would not keep.
+    /// The number of items that the engine published and would not keep.
     pub unkept: usize,
-    /// What the agent waits for, if the kernel does not run its policy: a sentence.
+    /// The reason why the agent waits, if the kernel does not run its policy: a sentence.
     #[serde(default)]
     pub waits: Option<String>,
     /// The grants of other hosts, at most some thousands.
@@ -58,7 +58,7 @@ pub struct HostReport {
     pub name: String,
     /// Seconds since it was heard of.
     pub seen: f64,
-    /// How long its words were under way at most, in milliseconds.
+    /// The longest time that its words were under way, in milliseconds.
     pub lag: i64,
 }
 
@@ -73,7 +73,7 @@ pub struct Elsewhere {
 }
 
 impl Report {
-    /// What a ledger says of others.
+    /// The report of a ledger on others.
     pub fn of(ledger: &Ledger) -> Report {
         let now = now();
         let hosts = ledger.hosts.iter().map(|(name, seen)| HostReport {
@@ -115,7 +115,7 @@ impl Report {
             _ => {}
         }
         let mut options = File::options();
-        // Who is in is for root alone to know.
+        // The sources that are in are for root alone to know.
         let mut file = options
             .write(true)
             .create_new(true)
@@ -147,7 +147,7 @@ impl Report {
     }
 }
 
-/// What an agent has told.
+/// The report that an agent has left.
 #[derive(Debug)]
 pub struct Told {
     pub report: Report,

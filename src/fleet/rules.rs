@@ -1,4 +1,4 @@
-//! What of a policy the fleet goes by: which doors, and how long at most. Pure.
+//! The part of a policy that the fleet goes by: which doors, and how long at most. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,9 +10,9 @@ use crate::single_use::Secret;
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What the others call this host.
+    /// The name of this host for the others.
     pub me: Name,
-    /// What the hosts sign with.
+    /// The secret that the hosts sign with.
     pub secret: Option<Secret>,
     pub share: BTreeSet<Name>,
     accept: BTreeSet<Name>,
@@ -21,9 +21,9 @@ pub struct Rules {
     /// Doors and keys by their ids.
     names: HashMap<u32, Name>,
     pub scratch: BTreeSet<u32>,
-    /// How much of an address a grant covers here.
+    /// The part of an address that a grant covers here.
     pub prefix: GrantPrefix,
-    /// How many sources may hold grants, for each door of other hosts.
+    /// The most sources that may hold grants, for each door of other hosts.
     pub most: usize,
     /// All of this as a number, by which it is told whether the kernel has it.
     pub terms: u32,

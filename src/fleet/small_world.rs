@@ -33,24 +33,24 @@ enum Step {
 struct Small {
     now: Moment,
     hosts: Vec<Ledger>,
-    /// How far each host's clock is ahead.
+    /// The time that each host's clock is ahead.
     ahead: Vec<i64>,
     clocks: Vec<Clock>,
     kept: BTreeMap<String, String>,
-    /// What is under way: when it arrives, where, and the text.
+    /// Words under way: when each arrives, where, and the text.
     under_way: Vec<(Moment, usize, String)>,
-    /// What each host's kernel has of other hosts, by its own clock.
+    /// The grants of other hosts in each host's kernel, by its own clock.
     kernels: Vec<BTreeMap<(Name, ipnet::IpNet), Moment>>,
     /// When each source's grants really end.
     ends: BTreeMap<u8, Moment>,
-    /// How far the engine's clock is ahead of real time.
+    /// The time that the engine's clock is ahead of real time.
     engine: i64,
 }
 
 /// The engine's clock is ahead of real time by this at first.
 const ENGINE: i64 = 987_654_321;
 
-/// How long a look or a word takes at most.
+/// The longest time for a look or a word.
 const SLOWEST: i64 = 3000;
 
 impl Small {

@@ -4,7 +4,7 @@ use super::clock::{Clock, Moment};
 use super::ledger::{Ledger, Refusal};
 use super::message::{Message, News};
 
-/// What a word was for whoever listens.
+/// The meaning of a word for the host that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It was for the ledger, or for nobody any more.

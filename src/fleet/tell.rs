@@ -1,4 +1,4 @@
-//! What is told: items of the ledger as messages. Pure.
+//! Items of the ledger, told as messages. Pure.
 
 use super::clock::{Clock, Moment};
 use super::ledger::{Item, Ledger};
@@ -24,7 +24,7 @@ pub struct Telling {
 }
 
 impl Ledger {
-    /// What an item says now; `None` when it is over. `seconds` is the time since 1970.
+    /// The message for an item now; `None` when it is over. `seconds` is the time since 1970.
     pub fn telling(
         &self,
         item: &Item,
@@ -100,7 +100,7 @@ impl Ledger {
         signed(self.rules.secret.as_ref(), message.text())
     }
 
-    /// What is added to the engine's clock.
+    /// The message of what is added to the engine's clock.
     pub fn offset(&self, now: Moment, clock: &Clock) -> Option<Telling> {
         let by = clock.offset();
         let news = News::Offset { by };
@@ -123,8 +123,8 @@ impl Ledger {
         })
     }
 
-    /// How often a host says that it is there, in milliseconds. What all say, all hear: of a thousand each
-    /// says it every 20 s, and the engine passes on as much as of a hundred that say it every 2 s.
+    /// The time between two words of a host that it is there, in milliseconds. What all say, all hear: of a
+    /// thousand each says it every 20 s, and the engine passes on as much as of a hundred that say it every 2 s.
     /// Hosts that are silent do not count.
     pub fn beat(&self, now: Moment) -> i64 {
         let seen = self.hosts.values().map(|seen| seen.at);

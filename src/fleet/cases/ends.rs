@@ -1,4 +1,4 @@
-//! What is ended, here and elsewhere, and what is not.
+//! Cases of what is ended, here and elsewhere, and what is not.
 
 use super::*;
 
@@ -164,7 +164,7 @@ fn a_closing_counts_even_when_there_is_no_room_to_note_it() {
     assert_eq!(hear(&mut b, "a", real, NOW + 1), Err(Refusal::Unnoted));
     assert_eq!(until(&mut b, NOW + 1), Some(None));
     assert_eq!(b.elsewhere(NOW + 1).count(), 1, "the other one stays");
-    // What an administrator ends here is noted all the same, and told.
+    // A grant that an administrator ends here is noted all the same, and told.
     b.closed_here(&name("ssh"), "192.0.2.8/32".parse().unwrap(), NOW + 2);
     assert_eq!(told(&mut b, NOW + 2).len(), 1);
     let old = grant("ssh", "192.0.2.8", None, 10, 60_000);
@@ -233,7 +233,7 @@ fn a_grant_that_is_there_began_after_what_was_closed_here() {
             hear(&mut b, "a", news, NOW).unwrap();
         }
         assert_eq!(until(&mut b, NOW), Some(Some(NOW + 59_100)), "{network}");
-        // What another host has ended later is ended.
+        // A grant that another host has ended later is ended.
         let closed = News::Closed {
             door: name("ssh"),
             source: network.parse().unwrap(),
@@ -323,7 +323,7 @@ fn what_others_end_is_noted_once() {
     assert_eq!(hear(&mut b, "c", closed(0), NOW + 2000), Ok(()));
     let work = b.take_work(NOW);
     assert_eq!(work.ended.get(&place), Some(&(NOW + 2000)));
-    // What the kernel remembers, and what ends here, need no other note.
+    // Ends that the kernel remembers, and ends here, need no other note.
     b.remember_ended(&name("ssh"), "192.0.2.8/32".parse().unwrap(), NOW);
     b.closed_here(&name("ssh"), "192.0.2.9/32".parse().unwrap(), NOW);
     assert!(b.take_work(NOW).ended.is_empty());

@@ -1,4 +1,4 @@
-//! What hosts make of what they hear, one case each: here of who is let in, in `ends` of what is ended.
+//! Cases of what hosts make of what they hear: here of sources let in, in `ends` of what is ended.
 
 mod ends;
 
@@ -167,7 +167,7 @@ fn no_more_are_let_in_than_there_is_room_for() {
     }
     let one_more = grant("ssh", "192.0.3.1", None, 0, 60_000);
     assert_eq!(hear(&mut b, "a", one_more.clone(), NOW), Err(Refusal::Full));
-    // Who is in may be let in again; and when they have gone, others.
+    // Sources that are in may be let in again; and when they have gone, others.
     let again = grant("ssh", "192.0.2.3", None, 0, 60_000);
     assert_eq!(hear(&mut b, "a", again, NOW + 10_000), Ok(()));
     b.tidy(NOW + 65_000, SECONDS);
@@ -191,7 +191,7 @@ fn of_several_hosts_the_later_end_counts() {
     assert_eq!(until(&mut c, NOW), Some(Some(NOW + 50_000)));
     hear(&mut c, "a", told(45_000), NOW).unwrap();
     assert_eq!(until(&mut c, NOW), None, "nothing new");
-    // What came later was said later; an older word changes nothing.
+    // A word that came later was said later; an older one changes nothing.
     hear(&mut c, "b", told(60_000), NOW + 30_000).unwrap();
     assert_eq!(until(&mut c, NOW + 30_000), Some(Some(NOW + 90_000)));
     hear(&mut c, "b", told(20_000), NOW + 30_000).unwrap();
@@ -200,7 +200,7 @@ fn of_several_hosts_the_later_end_counts() {
     assert_eq!(c.elsewhere(NOW + 90_000).count(), 0);
 }
 
-/// What `who` would tell now.
+/// The news that `who` would tell now.
 fn told(who: &mut Ledger, now: Moment) -> Vec<News> {
     let mut clock = Clock::default();
     clock.look(0, 0, 0, None);
@@ -245,7 +245,7 @@ fn made_up_hosts_take_no_more_room_than_a_fleet_has() {
         assert_eq!(refused(&mut b, from), Ok(()));
     }
     assert_eq!(refused(&mut b, 64), Err(Refusal::Full));
-    // Who is known says more, and other sources have room of their own.
+    // A host that is known says more, and other sources have room of their own.
     assert_eq!(refused(&mut b, 63), Ok(()));
     let other = grant("ssh", "192.0.2.8", None, 0, 60_000);
     assert_eq!(hear(&mut b, "host64", other, NOW), Ok(()));
