@@ -23,7 +23,7 @@ pub const MOST_WAITING: usize = 65_536;
 /// Room for what an NFLOG group tells meanwhile: some ten thousand openings.
 const ROOM: usize = 16 << 20;
 
-/// What is heard.
+/// The result of listening.
 #[derive(Debug)]
 pub enum Heard {
     Claim(Claim),

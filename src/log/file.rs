@@ -1,6 +1,6 @@
 //! Openings in text that was written from the kernel's log, and how far it proves that the kernel said so.
 //!
-//! What a program of the system writes to a file is not what the kernel says. Any user can write `kernel:` lines to
+//! A file that a system program writes does not prove what the kernel said. Any user can write `kernel:` lines to
 //! `syslog` (`logger -t kernel`). With rsyslog any user can also write to `kern.log`, in two ways (tried with 8.2302):
 //! it takes a datagram at `/dev/log` with the priority `<6>` for the kernel's, and it makes several lines of a
 //! message with line ends in it, such as the one about a crashed program with such a name. The journal alone keeps
@@ -82,7 +82,7 @@ impl Doubts {
     }
 }
 
-/// What the name of a file says about its lines; `-` is what journalctl prints.
+/// The format of a file's lines and their proof, by its name; `-` is what journalctl prints.
 fn format_of(path: &Path) -> (Format, Option<Proof>) {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     match name {
@@ -175,7 +175,7 @@ mod tests {
     type Told = Vec<(String, Proof)>;
     type Lines = Vec<(Doubt, Vec<u64>)>;
 
-    /// What is told of a text, and the lines that are not believed.
+    /// The openings that a text tells, and the lines that are not believed.
     fn read(name: &str, text: &str) -> (Told, Lines) {
         let (format, proof) = format_of(Path::new(name));
         let mut told = Vec::new();

@@ -27,7 +27,7 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub at: Option<Timestamp>,
-    /// What stands before `IN=`.
+    /// The text before `IN=`.
     pub prefix: String,
     pub source: IpAddr,
 }

@@ -160,7 +160,7 @@ fn records_of_the_kernel_have_times_and_no_record_of_others_is_one() {
     let claim = in_line(&line, Format::Ring(start())).unwrap();
     assert_eq!(claim.at.unwrap().to_string(), "2026-07-06T12:02:00.5Z");
     assert_eq!(number(&line), Some(339));
-    // What is written to /dev/kmsg is of another facility; ours are of one level.
+    // Lines written to /dev/kmsg are of another facility; ours are of one level.
     for head in ["14", "4", "0", "30", "x", "06", ""] {
         let other = line.replacen('6', head, 1);
         assert_eq!(in_line(&other, Format::Ring(start())), None, "{head}");

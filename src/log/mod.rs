@@ -1,4 +1,4 @@
-//! Who opened what and when, as the kernel says it: in its log, or to an NFLOG group.
+//! Openings, by whom and when, as the kernel says it: in its log, or to an NFLOG group.
 //!
 //! A line is believed if the kernel said it ([`kernel`], [`file`]), if it has the form of an opening from its first
 //! byte to its last ([`line`]), and if a rule of the policy writes what it begins with ([`rules`]).
@@ -35,7 +35,7 @@ pub struct Opening {
     pub key: String,
 }
 
-/// Whether it is certain that the kernel wrote a line for a rule of this host.
+/// The proof that the kernel wrote a line for a rule of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     Kernel,

@@ -144,7 +144,7 @@ impl Group {
     }
 }
 
-/// What the kernel says to those who were too slow.
+/// The error that the kernel gives to listeners that were too slow.
 const NO_BUFFER: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
 /// The packets among the messages of one datagram.

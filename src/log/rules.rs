@@ -14,7 +14,7 @@ pub struct Rules {
     others: Others,
 }
 
-/// What is made of a prefix that no rule has.
+/// The treatment of a prefix that no rule has.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Others {
     #[default]
