@@ -1,4 +1,4 @@
-//! What a backend cannot do is refused here, with the reason and the way out.
+//! Refuses what a backend cannot do, with the reason and the way out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::ruleset::iptables::names;
 
 const NFTABLES_SOURCES: u32 = 65_536;
 
-/// How many sources a list of `xt_recent` holds where nobody said otherwise.
+/// The number of sources that a list of `xt_recent` holds where nobody said otherwise.
 const DEFAULT_LIST: u32 = 100;
 
 /// The last second that `-m time` can name, in 2038 (`xtables-extensions(8)`).
@@ -20,7 +20,7 @@ const LAST_MOMENT: i64 = i32::MAX as i64;
 /// compares names one after the other, some 10 ns each, while no other list is looked at.
 const MOST_COMPARED: usize = 25_000;
 
-/// How many sources may be midway, and how many may hold grants. With iptables the kernel decides, and
+/// The number of sources that may be midway, and that may hold grants. With iptables the kernel decides, and
 /// the policy can only ask for no more.
 pub fn sources(backend: Backend, host: &Host, written: Option<u32>) -> u32 {
     match backend {
@@ -145,7 +145,7 @@ fn fraction(time: &Spanned<Duration>) -> Option<Diagnostic> {
     })
 }
 
-/// How many names of lists the kernel compares for the dearest wrong knock: it looks for the source in
+/// The number of list names that the kernel compares for the dearest wrong knock: it looks for the source in
 /// the group of each key, and takes it off each place in one of them. Lists of the other family come in
 /// between.
 fn compared(policy: &Policy) -> usize {

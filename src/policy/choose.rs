@@ -29,7 +29,7 @@ pub fn pick(mut ports: Vec<Knock>, count: usize, mut random: impl FnMut() -> u64
     let mut picked = Vec::new();
     while picked.len() < count && !ports.is_empty() {
         let length = ports.len() as u64;
-        // What is left over of the numbers would make some ports likelier than others.
+        // The rest of the numbers would make some ports likelier than others.
         let fair = u64::MAX - u64::MAX % length;
         let number = random();
         if number < fair {

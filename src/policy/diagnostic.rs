@@ -11,17 +11,17 @@ use super::lint::Rule;
 /// One mistake. Byte ranges refer to the text of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
-    /// What is wrong, as a sentence without a full stop.
+    /// The mistake, as a sentence without a full stop.
     pub message: String,
     /// The value that is wrong.
     pub at: Range<usize>,
-    /// What stands under the caret: the point in two or three words. May be empty.
+    /// The text under the caret: the point in two or three words. May be empty.
     pub label: String,
-    /// What would be accepted.
+    /// A hint at what would be accepted.
     pub help: Option<String>,
     /// Another place that has to do with it, and what that place is.
     pub also: Option<(Range<usize>, String)>,
-    /// What kind of warning it is, if it is no error.
+    /// The kind of warning, if it is no error.
     pub warning: Option<&'static Rule>,
 }
 
@@ -67,7 +67,7 @@ pub struct Report {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// Whether a report is shown with terminal colours.
+/// The style of a report: with terminal colours, or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Plain,
@@ -101,7 +101,7 @@ fn masked(text: &str) -> String {
 const LONGEST_LINE: usize = 200;
 
 impl Report {
-    /// What looks like a secret is not shown: somebody wrote it where the name of its file goes.
+    /// Masks what looks like a secret: somebody wrote it where the name of its file goes.
     pub fn new(path: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
         for diagnostic in &mut diagnostics {
             diagnostic.message = masked(&diagnostic.message);
@@ -214,7 +214,7 @@ struct View {
 }
 
 impl View {
-    /// How many bytes of neighbouring lines may be shown, for a related place that is near.
+    /// The bytes of neighbouring lines that may be shown, for a related place that is near.
     const REACH: usize = 2_000;
 
     fn around(text: &str, at: &Range<usize>) -> View {

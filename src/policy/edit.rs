@@ -9,7 +9,7 @@ use super::Name;
 use crate::knock::{Knock, Protocol};
 use crate::single_use::Form;
 
-/// What a new key opens with.
+/// The means that a new key opens with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NewKey<'n> {
     Sequence(&'n [Knock]),

@@ -103,7 +103,7 @@ impl fmt::Display for Engine {
     }
 }
 
-/// What the engine asks for. Wiped from memory when dropped; never printed, not even by `Debug`.
+/// The password that the engine asks for. Wiped from memory when dropped; never printed, not even by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Zeroizing<String>);
 

@@ -97,7 +97,7 @@ pub struct KeyEntry {
     pub scratch: Option<Spanned<Vec<WrittenSequence>>>,
     /// The file of a token key's secret.
     pub token: Option<Spanned<String>>,
-    /// Whether a browser can send its tokens.
+    /// `true` if a browser can send its tokens.
     pub browser: Option<Spanned<bool>>,
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
@@ -145,7 +145,7 @@ pub fn parse(text: &str) -> (File, Vec<Diagnostic>) {
     file.whole = syntax.is_empty();
     let mut diagnostics = reader.diagnostics;
     if !file.whole {
-        // What was recovered around a syntax error is a guess; do not blame the user for it.
+        // Entries recovered around a syntax error are guesses; do not blame the user for them.
         let broken: Vec<Range<usize>> = syntax.iter().map(|d| line_of(text, d.at.start)).collect();
         diagnostics.retain(|d| broken.iter().all(|line| !line.contains(&d.at.start)));
         diagnostics.extend(syntax);

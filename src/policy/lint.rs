@@ -1,4 +1,4 @@
-//! What is allowed and not wise: `File, Policy, what is known of the host --lint--> warnings`. Pure.
+//! Warns of what is allowed and not wise: `File, Policy, what is known of the host --lint--> warnings`. Pure.
 //!
 //! Each warning has a name, which the setting `silence` takes: at the top of the file for all, in a
 //! door or key for that one.
@@ -93,7 +93,7 @@ const fn rule(name: &'static str, reason: &'static str) -> Rule {
     Rule { name, reason }
 }
 
-/// What is known of the host that the policy is for.
+/// The facts that are known of the host that the policy is for.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// The ports that something listens at for others than this host; `None` when that is not known, or
@@ -347,10 +347,10 @@ fn place_of(
     }
 }
 
-/// What is wrong with the ports of a sequence, whatever the host: the first of these that is true.
+/// The flaw of a sequence's ports, whatever the host: the first of these that is true.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Flaw {
-    /// What else it is does not matter any more.
+    /// Other flaws do not matter any more.
     Published,
     Weak(Strength),
     /// The ports only go up, or only down.

@@ -4,9 +4,9 @@
 #[derive(Debug)]
 pub struct Setting {
     pub name: &'static str,
-    /// What it may be.
+    /// The values that it may have.
     pub value: &'static str,
-    /// What it is when it is left out; empty where it must be there, or is nothing then.
+    /// The value when it is left out; empty where it must be there, or is nothing then.
     pub default: &'static str,
     pub text: &'static str,
 }

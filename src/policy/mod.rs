@@ -56,14 +56,14 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Report> {
     read_for(path, text, &Host::default())
 }
 
-/// What a policy is read for, besides its text.
+/// The host that a policy is read for, and the readers of its files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Host<'f> {
     /// Instead of what the file says.
     pub backend: Option<Backend>,
     /// Where neither the file nor this says which; otherwise nftables.
     pub default: Option<Backend>,
-    /// How many sources a list of the kernel holds (the parameter `ip_list_tot` of `xt_recent`), where
+    /// The number of sources that a list of the kernel holds (the parameter `ip_list_tot` of `xt_recent`), where
     /// that is known. Only the iptables backend asks.
     pub ip_list_tot: Option<u32>,
     /// Reads the files that a policy names. Without it, they cannot be read.
@@ -72,14 +72,14 @@ pub struct Host<'f> {
     pub passwords: Passwords<'f>,
 }
 
-/// How the file of a secret is read: from its name in the policy, or a sentence why not.
+/// Reads the file of a secret, by its name in the policy; or gives a sentence why not.
 #[derive(Clone, Copy, Default)]
 pub struct Secrets<'f>(pub Option<&'f ReadSecret<'f>>);
 
 /// See [`Secrets`].
 pub type ReadSecret<'f> = dyn Fn(&str) -> Result<Secret, String> + 'f;
 
-/// How the file of a password is read, as [`Secrets`] says it.
+/// Reads the file of a password, as [`Secrets`] does.
 #[derive(Clone, Copy, Default)]
 pub struct Passwords<'f>(pub Option<&'f ReadPassword<'f>>);
 
@@ -129,12 +129,12 @@ pub struct Policy {
     pub ignore: Vec<Knock>,
     pub closed: Closed,
     pub log: Log,
-    /// How many sources may be midway, and how many may hold grants, per family.
+    /// The most sources that may be midway, and that may hold grants, per family.
     pub max_sources: u32,
     pub grant: GrantPrefix,
     /// Where tokens arrive, as UDP datagrams. Always there when a key has a token.
     pub token_port: Option<NonZeroU16>,
-    /// How far ahead tokens are loaded.
+    /// The time that tokens are loaded ahead.
     pub token_horizon: Duration,
     /// `None` when what is no door stays as it is.
     pub firewall: Option<HostFirewall>,
@@ -154,11 +154,11 @@ pub struct Door {
     pub ports: Vec<Knock>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
-    /// How long a grant lasts where no key says otherwise.
+    /// The time that a grant lasts where no key says otherwise.
     pub open_for: Duration,
 }
 
-/// What one person or device opens doors with.
+/// The key of one person or device for some doors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     pub name: Name,
@@ -171,7 +171,7 @@ pub struct Key {
     pub expires: Option<i64>,
 }
 
-/// What a key opens doors with.
+/// The means by which a key opens doors.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyKind {
     /// 1 to [`LONGEST_SEQUENCE`] knocks, again and again.
@@ -224,12 +224,12 @@ pub struct Fleet {
     pub engine: Engine,
     /// `None` where the engine asks for none.
     pub password: Option<Password>,
-    /// What the hosts sign with; `None` where they believe whatever the engine says.
+    /// The secret that the hosts sign with; `None` where they believe whatever the engine says.
     pub secret: Option<Secret>,
     /// The file, beside the policy, of the authority that the engine's certificate comes from; `None`
     /// for those that this host trusts.
     pub authority: Option<String>,
-    /// What the others call this host.
+    /// The name of this host for the others.
     pub name: Name,
     /// The doors whose grants the others are told of. In the order of the file, each once.
     pub share: Vec<DoorIndex>,
@@ -246,7 +246,7 @@ pub enum Interfaces {
     Only(Vec<String>),
 }
 
-/// What a stranger's connection to a door meets.
+/// The fate of a stranger's connection to a door.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Closed {
     Drop,

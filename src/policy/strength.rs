@@ -1,4 +1,4 @@
-//! How hard a key is to guess. Pure.
+//! The strength of keys against guessing. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,8 +24,7 @@ impl fmt::Display for Strength {
 pub const A_MILLION: u64 = 1_000_000;
 
 impl Strength {
-    /// What a port is worth: one among 65,535, but those that scans try and those below 1024 come
-    /// first.
+    /// Takes a port for one among 65,535, but those that scans try and those below 1024 come first.
     pub fn of_sequence(knocks: &[Knock]) -> Strength {
         let bits = knocks.iter().map(|knock| {
             let port = knock.port.get();
@@ -70,7 +69,7 @@ impl Strength {
     }
 }
 
-/// How long it takes on average. Each packet ends one guess, since the last knocks decide: a row of ports
+/// The time it takes on average. Each packet ends one guess, since the last knocks decide: a row of ports
 /// can be chosen so that every run of it is another sequence.
 pub fn time_to_guess(strength: Strength, packets_per_second: u64) -> Duration {
     let seconds = (strength.0 - 1.0).exp2() / packets_per_second as f64;

@@ -1,4 +1,4 @@
-//! Whether a scan of the port space opens a door: the scan is run through the automaton.
+//! Tells whether a scan of the port space opens a door: the scan is run through the automaton.
 //!
 //! A sweep is a list of knocks, faster than `within`. Guarded ports are knocks that lead nowhere,
 //! ignored ports are none, as everywhere.
@@ -92,7 +92,7 @@ enum Kind {
     Ignored,
 }
 
-/// What each port of each protocol is to the policy, as a table: it is asked a million times.
+/// The kinds of all ports of each protocol, as a table: it is asked a million times.
 struct Kinds(Vec<Kind>);
 
 impl Kinds {

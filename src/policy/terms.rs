@@ -1,4 +1,4 @@
-//! What a policy says to a fleet, as one number.
+//! The terms of a policy for a fleet, as one number.
 
 use std::fmt::Write as _;
 

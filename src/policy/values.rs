@@ -280,7 +280,7 @@ impl Reader {
         None
     }
 
-    /// What a host of a fleet is called.
+    /// Reads the name of a host of a fleet.
     pub fn host_name(&mut self, value: &Value<'_>) -> Option<Name> {
         let text = self.string(value, "name = \"alpha\"")?;
         let name = Name::new(text);
@@ -526,7 +526,7 @@ pub fn show(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// What the kernel accepts as a name (`dev_valid_name`), less what a ruleset would quote.
+/// Returns whether the kernel accepts a name (`dev_valid_name`), less what a ruleset would quote.
 pub fn is_interface_name(name: &str) -> bool {
     (1..=15).contains(&name.len()) && has_letters_of_interfaces(name)
 }

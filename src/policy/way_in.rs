@@ -1,4 +1,4 @@
-//! Whether somebody who is in would get in again under a policy.
+//! Tells whether a client that is in would get in again under a policy.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -25,7 +25,7 @@ pub fn others_can_change(path: &Path) -> Option<String> {
         if let Some(why) = links_of(parent, user) {
             return Some(why);
         }
-        // What cannot be read is told by whoever reads the file.
+        // A file that cannot be read is told of by its reader.
         let found = place.symlink_metadata().ok()?;
         if !is_the_kernels(parent) {
             let directory = parent.metadata().ok()?;

@@ -8,7 +8,7 @@ use crate::policy::file::{Entry, Spanned};
 use crate::policy::{Host, Log, Password};
 use crate::single_use::Secret;
 
-/// What a fleet's files hold.
+/// The content of a fleet's files.
 #[derive(Default)]
 pub(super) struct Private {
     pub password: Option<Password>,
@@ -34,7 +34,7 @@ impl Checker<'_> {
                 "write what the others call this host, for example `name = \"alpha\"`, below it",
             ),
             (
-                // What is written and wrong has been reported.
+                // Settings that are written and wrong have been reported.
                 fleet.share.is_none() && fleet.accept.is_none() && self.diagnostics.is_empty(),
                 "`[fleet]` shares nothing and accepts nothing",
                 "write for example `share = [\"ssh\"]` and `accept = [\"ssh\"]` below it",

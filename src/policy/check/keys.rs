@@ -1,4 +1,4 @@
-//! What each key opens and with what, and that no two keys get into each other's way.
+//! Checks what each key opens and with what, and that no two keys get into each other's way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -69,7 +69,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What a key opens with: one of three things.
+    /// Checks what a key opens with: one of three things.
     pub(super) fn means(&mut self, key: &KeyEntry, guarded: &Claims, ignored: &Claims) {
         let name = &key.name;
         let sequence = match &key.sequence {

@@ -149,7 +149,7 @@ pub(super) fn values<T: Clone>(entry: &Entry<Vec<Spanned<T>>>) -> Option<Vec<T>>
     }
 }
 
-/// How long a grant lasts: what the key says, else the door, else the policy.
+/// The openings of a key, each with its time: that of the key, else the door's, else the policy's.
 pub(super) fn openings(file: &File, key: &KeyEntry) -> Option<Vec<Opening>> {
     let names: Vec<String> = values(&key.opens)?;
     names
