@@ -1,4 +1,4 @@
-//! How far this clock is from that of a host, as far as a stranger can find out: a web server there
+//! The difference between this clock and that of a host, as far as a stranger can find out: a web server there
 //! says the time in each answer. Nobody vouches for it; it is a hint for a person.
 
 use std::io::{Read, Write};

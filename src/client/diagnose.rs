@@ -11,7 +11,7 @@ use super::send::{at, udp_towards};
 use crate::knock::{Knock, Protocol};
 use crate::single_use::GRACE;
 
-/// What came back from a port.
+/// The answer of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// It is open, or closed and says so: packets arrive at the host.
@@ -22,7 +22,7 @@ pub enum Heard {
     Forbidden(String),
 }
 
-/// How long all answers together are waited for.
+/// The longest time to wait for all answers together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Ports that many hosts answer at, whatever their firewall.
@@ -109,12 +109,12 @@ impl Asked {
     }
 }
 
-/// What nobody can tell from here: the knocks may be right, and another firewall drops what comes to the door.
+/// The cause not to be told from here: the knocks may be right, and another firewall drops what comes to the door.
 const THERE: &str = "on the host, `toctoc status` shows whether this key opened. If it did, another firewall there \
                      drops what comes to the door";
 
-/// What is likely wrong: a sentence, and in a line of its own the next step. `ahead` is how many seconds this clock is ahead of that
-/// of the host, if it tells; `now` is what it says, in seconds since 1970.
+/// Names the likely cause: a sentence, and in a line of its own the next step. `ahead` is the seconds that this clock
+/// is ahead of the host's, if the host tells; `now` is what this clock says, in seconds since 1970.
 pub fn likely(
     way: &Way,
     door: Door,

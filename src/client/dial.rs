@@ -16,12 +16,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[derive(Debug)]
 pub struct Dial {
     socket: Option<Socket>,
-    /// What the kernel knew at once.
+    /// The result that the kernel knew at once.
     at_once: Option<Met>,
     started: Instant,
 }
 
-/// What a connection met.
+/// The fate of a connection.
 #[derive(Debug)]
 pub enum Met {
     /// The other side took it, that long after the SYN.
@@ -124,7 +124,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut dial = Dial::start(address).unwrap();
         assert!(matches!(dial.wait(PATIENCE), Some(Met::Open(..))));
-        // What was answered is not answered again.
+        // A result is not given again.
         assert!(dial.wait(Duration::ZERO).is_none());
         // Taken by somebody who does not listen: a port that is free could be anybody's a moment later, even the
         // one that we connect from.

@@ -23,7 +23,7 @@ pub struct Open {
     pub answers: Answers,
 }
 
-/// Whether the answer of a door says anything.
+/// The ports that answer: a door says nothing if every port does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
     /// As far as anybody looked, ports that nobody uses do not answer.

@@ -28,7 +28,7 @@ fn is_name(host: &str) -> bool {
     !host.contains(':') && host.parse::<Ipv4Addr>().is_err()
 }
 
-/// What the host's `getent` says; `None` when there is none, or it says nothing that is understood.
+/// Asks the host's `getent`; `None` when there is none, or it says nothing that is understood.
 fn ask(program: &str, host: &str) -> Option<io::Result<Vec<SocketAddr>>> {
     /// From getent(1): a key could not be found.
     const UNKNOWN: i32 = 2;

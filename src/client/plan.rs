@@ -1,4 +1,4 @@
-//! What is sent to open a door, try after try. Pure.
+//! The packets that open a door, try after try. Pure.
 
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ use crate::single_use::{Secret, TOKENS_PER_WINDOW, Token, WINDOW, Window, token}
 /// All that is needed to open a door.
 #[derive(Debug)]
 pub struct Plan {
-    /// How long to look whether the door is open already; `None`: knock in any case.
+    /// The time to look whether the door is open already; `None`: knock in any case.
     pub look: Option<Duration>,
     pub tries: Vec<Try>,
     /// Each try is good for one address only, and this is the next one.
     next: Option<AtomicUsize>,
-    /// How many tries an address gets.
+    /// The number of tries that an address gets.
     each: usize,
 }
 
@@ -26,11 +26,11 @@ pub struct Try {
     pub packets: Packets,
     /// The pause after each of them.
     pub gap: Duration,
-    /// How long the door is waited for after the last packet.
+    /// The time to wait for the door after the last packet.
     pub wait: Duration,
 }
 
-/// What is sent in one try.
+/// The packets of one try.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Packets {
     Knocks(Vec<Knock>),
@@ -38,7 +38,7 @@ pub enum Packets {
     Token(Token, NonZeroU16),
 }
 
-/// How much slower each try knocks, and how long it waits for the door.
+/// The factor by which each try knocks slower, and the time that it waits for the door.
 ///
 /// All waits but the last stay below the second after which a SYN is repeated: a repeated SYN at a door that is
 /// still closed is a knock that leads nowhere, and could hit the next try in the middle.
@@ -100,7 +100,7 @@ impl Plan {
         self
     }
 
-    /// What is left for the other family, of a plan that two families share.
+    /// Splits a plan that two families share; the second part is for the other family.
     pub fn split(mut self) -> [Plan; 2] {
         let (look, each, single) = (self.look, self.each, self.next.is_some());
         let other = match single {
@@ -155,7 +155,7 @@ impl Plan {
 }
 
 impl Try {
-    /// How long it takes to send.
+    /// The time it takes to send.
     pub fn lasts(&self) -> Duration {
         let packets = match &self.packets {
             Packets::Knocks(knocks) => knocks.len(),

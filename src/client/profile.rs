@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::knock::{Knock, Protocol};
 use crate::single_use::{Form, Secret};
 
-/// What a profile says.
+/// The content of a profile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// A name or an address.
@@ -24,7 +24,7 @@ pub struct Profile {
     pub gap: Duration,
 }
 
-/// How the door is opened.
+/// The way to open the door.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Way {
     Sequence(Vec<Knock>),
@@ -84,7 +84,7 @@ impl Profile {
     /// Reads the text of a profile.
     ///
     /// # Errors
-    /// What is wrong and where, without showing a secret.
+    /// The mistake and its place, without showing a secret.
     pub fn parse(text: &str) -> Result<Profile, String> {
         let written: Written = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |at| {
@@ -94,7 +94,7 @@ impl Profile {
                     .count()
                     + 1
             });
-            // What it says may repeat a secret.
+            // The parser's message may repeat a secret.
             let known = "`host`, `door`, `sequence`, `token`, `token_port`, `browser` and `gap`";
             format!("line {line} cannot be read: a profile has {known}")
         })?;
@@ -216,7 +216,7 @@ impl Profile {
     /// Reads [`link`](Profile::link) back.
     ///
     /// # Errors
-    /// What is wrong with it, without showing a secret.
+    /// The mistake in it, without showing a secret.
     pub fn parse_link(link: &str) -> Result<Profile, String> {
         let rest = link.trim().strip_prefix("toctoc://");
         let rest = rest.ok_or("a link begins with toctoc://")?;

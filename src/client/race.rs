@@ -13,7 +13,7 @@ use super::enter::{Door, Open, enter};
 use super::names::lookup;
 use super::plan::Plan;
 
-/// How long an address is alone before the next one is tried too: the Connection Attempt Delay of
+/// The time that an address is alone before the next one is tried too: the Connection Attempt Delay of
 /// RFC 8305.
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -44,7 +44,7 @@ pub const MOST_ADDRESSES: usize = 8;
 pub struct Addresses {
     /// Never empty, at most [`MOST_ADDRESSES`]. Their port is 0.
     pub tried: Vec<SocketAddr>,
-    /// How many more there are.
+    /// The number of further ones.
     pub others: usize,
 }
 
@@ -97,7 +97,7 @@ fn in_turn(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// What came of an address.
+/// The result for an address.
 type Outcome = io::Result<Result<Open, Door>>;
 
 /// The addresses that did not let us in, in the order in which they gave up.
@@ -121,7 +121,7 @@ pub fn race(
         if let Some(host) = waiting.next() {
             let (plan, stop, sender) = (Arc::clone(plan), Arc::clone(&stop), sender.clone());
             *running += 1;
-            // Who comes too late finds nobody who listens; its connection is closed.
+            // A thread that comes too late finds nobody who listens; its connection is closed.
             thread::spawn(move || sender.send((host, enter(host, door, &plan, &stop))));
         }
     };

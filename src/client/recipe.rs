@@ -40,7 +40,7 @@ impl Tool {
     ];
 }
 
-/// What to type, or to import, to open the door of a profile. A token is good for one time, and for
+/// The text to type, or to import, to open the door of a profile. A token is good for one time, and for
 /// some two minutes from `now` (seconds since 1970).
 ///
 /// # Errors
@@ -228,8 +228,8 @@ fn nmap(v6: bool) -> String {
     format!("nmap{} -n -Pn --max-retries 0", if v6 { " -6" } else { "" })
 }
 
-/// What makes `ssh NAME` knock by itself, for `~/.ssh/config`. Begins with an empty line: the file that it is appended
-/// to may not end its last one.
+/// The lines that make `ssh NAME` knock by itself, for `~/.ssh/config`. Begins with an empty line: the file that it is
+/// appended to may not end its last one.
 pub fn ssh_config(name: &str, profile: &Profile) -> String {
     let host = profile.host.replace('%', "%%");
     let mut text = format!("\nHost {name}\n    HostName {host}\n");

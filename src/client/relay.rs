@@ -55,7 +55,7 @@ pub fn relay(stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// How one direction came to its end.
+/// The end of one direction.
 enum End {
     /// Nothing more comes, and the other side knows.
     Told,

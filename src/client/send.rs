@@ -71,7 +71,7 @@ pub fn is_this_machine(host: SocketAddr) -> bool {
     if to.is_loopback() || to.is_unspecified() {
         return true;
     }
-    // What is sent to an own address comes from it. Nothing is sent here.
+    // Packets to an own address come from it. Nothing is sent here.
     let any_port = NonZeroU16::MIN;
     let from = udp_towards(host).and_then(|socket| {
         socket.connect(at(host, any_port))?;

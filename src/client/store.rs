@@ -179,7 +179,7 @@ pub fn remove(name: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// How long the last connection to a host took to be answered, as far as anybody remembers.
+/// The time that the last connection to a host took to be answered, as far as anybody remembers.
 pub fn round_trip(host: &str) -> Option<Duration> {
     let (file, _) = open_file(&round_trip_file(host)?).ok()?;
     let mut text = String::new();
