@@ -122,7 +122,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     answer
 }
 
-/// What is seen once a connection to the door was taken.
+/// The answer once a connection to the door was taken.
 fn entered(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan, quiet: bool) -> Answer {
     let answers = match (open.answers, plan.look) {
         // Nobody looked before the knocks.
@@ -162,7 +162,7 @@ pub(super) fn everything_answers(host: SocketAddr, door: NonZeroU16, port: NonZe
     )
 }
 
-/// What to do: as the arguments say, or as the profile that they name.
+/// Finds the target: by the arguments, or in the profile that they name.
 fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
     let found = match arguments.knocks.as_slice() {
         [] => store::find(&arguments.target)?,
@@ -201,7 +201,7 @@ pub(super) fn there_are() -> String {
     }
 }
 
-/// How long to look whether a door is open before knocking at it: two round trips and a little, as far
+/// The time to look whether a door is open before knocking at it: two round trips and a little, as far
 /// as one is remembered.
 pub(super) fn patience(host: &str) -> Duration {
     const UNKNOWN: Duration = Duration::from_millis(100);

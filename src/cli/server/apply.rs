@@ -340,7 +340,7 @@ fn shut_out(firewall: &Firewall, policy: &Policy) -> Option<String> {
     ))
 }
 
-/// Whether the caller's own ssh connection could be made again under this policy.
+/// Checks that the caller's own ssh connection could be made again under this policy.
 ///
 /// # Errors
 /// Why not: a sentence.

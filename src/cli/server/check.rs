@@ -41,7 +41,7 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-/// How many packets per second somebody who guesses may send.
+/// The packets per second that a guesser may send.
 const RATES: [u64; 3] = [1, 1000, A_MILLION];
 
 pub(super) fn run(arguments: &Arguments) -> Answer {

@@ -46,7 +46,7 @@ sequence = [4431, 2387, 920, 18357, 50]
 
 const DOOR: NonZeroU16 = NonZeroU16::new(22).unwrap();
 
-/// How long to wait for a door that should not open.
+/// The time to wait for a door that should not open.
 const WAIT: Duration = Duration::from_millis(300);
 
 pub(super) fn run(arguments: &Arguments) -> Answer {

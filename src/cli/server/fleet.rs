@@ -15,10 +15,10 @@ use crate::fleet::rules::Rules;
 use crate::policy::Fleet;
 use crate::policy::load::{beside, handed_policy};
 
-/// How long it is waited after a policy was applied: an apply has its own looks at the end.
+/// The pause after a policy was applied: an apply has its own looks at the end.
 const SETTLING: Duration = Duration::from_millis(200);
 
-/// How long it is waited for a policy of use, before systemd starts us with what it is then.
+/// The wait for a policy of use, before systemd starts us with what it is then.
 const ANOTHER_LOOK: Duration = Duration::from_secs(60);
 
 #[derive(Args)]

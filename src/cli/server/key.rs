@@ -333,7 +333,7 @@ pub(super) fn own_name() -> Result<String, String> {
         .nodename()
         .to_string_lossy()
         .into_owned();
-    // What /etc/hosts says of a name without a dot is for this host alone.
+    // An address that /etc/hosts gives to a name without a dot is for this host alone.
     let found = match name.contains('.') && is_host(&name) {
         true => (name.as_str(), 0).to_socket_addrs().ok(),
         false => None,
@@ -377,7 +377,7 @@ fn opens_from(firewall: &Firewall, new: &New, made: &Enrolled) -> String {
     text
 }
 
-/// What to carry along: each line works anywhere.
+/// The lines to carry along: each works anywhere.
 fn on_paper(made: &Enrolled) -> String {
     let server = &made.server;
     let mut text = String::from("each sequence opens once, in any order\n\n");

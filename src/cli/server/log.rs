@@ -33,7 +33,7 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-/// How often it is looked for what comes.
+/// The time between two looks for what comes.
 const GLANCE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
 }
 
-/// What a file tells.
+/// Prints the openings that a file tells.
 fn of_file(arguments: &Arguments, path: &Path) -> Answer {
     let named = arguments.policy.as_written();
     let rules = match load(&named.path, &host(&named, None)) {
@@ -91,7 +91,7 @@ fn of_file(arguments: &Arguments, path: &Path) -> Answer {
     Answer::Yes
 }
 
-/// What the kernel tells now.
+/// Prints the openings that the kernel tells now.
 fn of_kernel(arguments: &Arguments) -> Answer {
     let named = arguments.policy.as_written();
     let policy = match policy(&named) {
@@ -190,7 +190,7 @@ pub(super) struct Names<'a> {
     read: Instant,
 }
 
-/// How often they are read again at most.
+/// The least time before they are read again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Names<'_> {
@@ -244,7 +244,7 @@ pub(super) fn deaf(log: Log, error: &std::io::Error) -> String {
 struct Line<'o> {
     #[serde(flatten)]
     opening: &'o Opening,
-    /// Whether it is certain that the kernel said so.
+    /// `true` if it is certain that the kernel said so.
     proven: bool,
 }
 

@@ -76,7 +76,7 @@ pub(super) enum Command {
     Demo(demo::Arguments),
 }
 
-/// What is done without a command.
+/// The command where none is given.
 pub(super) fn without() -> Command {
     Command::Status(status::Arguments::default())
 }

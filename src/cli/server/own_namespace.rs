@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{Answer, complain};
 
-/// Whether this process may make network namespaces, or is as far as it gets.
+/// Returns whether this process may make network namespaces, or is as far as it gets.
 pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -1,4 +1,4 @@
-//! What the commands of the server share: the policy that they are given, and reports of changes.
+//! The common part of the commands of the server: the policy that they are given, and reports of changes.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ pub(super) fn applied_policy(record: &Record, path: &PolicyPath) -> Option<Polic
     origin.policy().ok()
 }
 
-/// What a policy is read for.
+/// The host that a policy is read for.
 pub(super) fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static> {
     Host {
         backend: path.backend,
@@ -125,7 +125,7 @@ pub(super) fn could_not_read(error: LoadError) -> Answer {
     }
 }
 
-/// What to do where there is no policy yet.
+/// Advice where there is no policy yet.
 fn no_policy(path: &Path) -> String {
     let shown = path.display();
     let example = EXAMPLES.iter().find(|example| Path::new(example).exists());

@@ -18,7 +18,7 @@ pub(in crate::cli) struct Arguments {
     backend: Option<Backend>,
 }
 
-/// What the next boot does.
+/// Says what the next boot does.
 fn at_boot() -> String {
     match is_enabled() && Path::new(POLICY).exists() {
         true => format!(

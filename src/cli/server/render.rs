@@ -17,7 +17,7 @@ pub(in crate::cli) struct Arguments {
     backend: Option<Target>,
 }
 
-/// What to print.
+/// The backend and family to print.
 #[derive(Debug, Clone, Copy)]
 struct Target {
     backend: Backend,

@@ -140,7 +140,7 @@ fn nowhere(path: &PolicyPath, name: &Name, file: &PolicyFile) -> Answer {
     answer
 }
 
-/// What to do with a file that nobody can take a key out of.
+/// Advice on a file that nobody can take a key out of.
 fn garbled(path: &PolicyPath, name: &Name, line: usize, key: Option<usize>) -> String {
     let shown = path.path.display();
     let holds = match key {

@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
 }
 
-/// What the agent says, and who gave which of the grants.
+/// Reads what the agent says, and notes the givers of grants.
 fn fleet_of(status: &mut Status) -> FleetStatus {
     let Some(told) = Report::read() else {
         return FleetStatus {
@@ -518,7 +518,7 @@ fn state(status: &Status, door: &DoorStatus) -> String {
         [] => String::new(),
         trust => format!(", trusts {}", some(trust)),
     };
-    // Who is in here and at another host is one.
+    // A source that is in here and at another host is one.
     let sources: BTreeSet<&str> = door.grants.iter().map(|g| g.source.as_str()).collect();
     let state = match sources.len() {
         0 if status.rules_differ => "MAY BE OPEN to all: its rules were changed".to_string(),

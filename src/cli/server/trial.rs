@@ -89,7 +89,7 @@ pub(super) fn stay() -> Answer {
     }
 }
 
-/// What stays is what was tried, whatever the file says by now.
+/// The policy that was tried stays, whatever the file says by now.
 fn stays(tried: &Origin) -> String {
     let shown = tried.path.display();
     match read_text(&tried.path) {

@@ -50,7 +50,7 @@ const KEPT: usize = 200;
 /// So many notes are shown on the screen.
 const NOTES: usize = 3;
 
-/// How long a program may run.
+/// The longest time for a program to run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So many programs run at the same time; more wait for one to end.
@@ -59,7 +59,7 @@ const TOGETHER: usize = 32;
 /// So many events wait for their program. More are dropped, and counted.
 const MOST_WAITING: usize = 10_000;
 
-/// How often it is looked whether a program has ended while others wait for it.
+/// The time between two looks whether a program has ended while others wait for it.
 const BREATH: Duration = Duration::from_millis(2);
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
@@ -138,7 +138,7 @@ impl Watch<'_> {
         Ok((status, events))
     }
 
-    /// What the kernel has told by now.
+    /// The events that the kernel has told by now.
     fn heard(&mut self, at: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         while self.hear(Duration::ZERO, at, &mut events) {}
@@ -192,7 +192,7 @@ impl Watch<'_> {
         self.start_programs();
     }
 
-    /// What did not come through since this was asked last.
+    /// The losses since this was asked last.
     fn losses(&mut self) -> Vec<String> {
         let mut losses = Vec::new();
         let lost = self.ear.as_ref().map_or(0, Ear::take_lost);
