@@ -37,7 +37,7 @@ pub(super) fn build(sequences: &[Named<'_>]) -> Automaton {
     }
 }
 
-/// How many steps the machine would have, counted without making them, and the key with the state
+/// The number of steps that the machine would have, counted without making them, and the key with the state
 /// that has the most. Steps that a state has in common with its fail link are counted twice.
 pub(super) fn size(sequences: &[Named<'_>]) -> (u64, Option<KeyIndex>) {
     let mut nodes = trie(sequences);

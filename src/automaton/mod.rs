@@ -45,7 +45,7 @@ impl State {
     pub const ROOT: State = State(0);
 }
 
-/// What one knock does to a source's progress.
+/// The effect of one knock on a source's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The same knock again: nothing changes, no time is won.
@@ -56,7 +56,7 @@ pub enum Step {
     Complete(SequenceIndex),
 }
 
-/// What a state stands for.
+/// The meaning of a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     Root,
@@ -89,7 +89,7 @@ impl Automaton {
         build::build(&sequences)
     }
 
-    /// How many steps the machine of these sequences has at most, told without building it, and the
+    /// The most steps that the machine of these sequences has, told without building it, and the
     /// key with the state that copies the most from others. Mostly that is about twice the number of
     /// knocks. When many sequences go through what many others begin with, it is a product.
     pub fn size<'s>(
@@ -99,7 +99,7 @@ impl Automaton {
         build::size(&sequences)
     }
 
-    /// What `knock` does to a source in `state`.
+    /// The effect of `knock` on a source in `state`.
     pub fn step(&self, state: State, knock: Knock) -> Step {
         self.own_step(state, knock)
             .or_else(|| self.own_step(State::ROOT, knock))
@@ -115,7 +115,7 @@ impl Automaton {
         self.after.get(&sequence).copied().unwrap_or(State::ROOT)
     }
 
-    /// What a state stands for; `None` for a number that is no state of this machine.
+    /// The meaning of a state; `None` for a number that is no state of this machine.
     pub fn place(&self, state: State) -> Option<&Place> {
         self.places.get(state.0 as usize)
     }
