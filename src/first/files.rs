@@ -11,7 +11,7 @@ use crate::policy::edit::add_comments;
 use crate::policy::{Backend, Host, Name};
 use crate::private_file::{make_own_directory, write_new};
 
-/// What was written.
+/// The files that were written.
 #[derive(Debug)]
 pub struct Files {
     paths: Vec<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Files {
     pub profile: PathBuf,
 }
 
-/// What a first policy says.
+/// The settings of a first policy.
 #[derive(Debug)]
 pub struct First<'f> {
     pub path: &'f Path,
