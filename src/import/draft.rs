@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::knock::{Knock, Protocol};
 
-/// What will be printed as a policy.
+/// The policy that will be printed.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub source: &'static str,
@@ -14,7 +14,7 @@ pub(super) struct Draft {
     pub interfaces: Vec<String>,
     pub doors: Vec<DraftDoor>,
     pub keys: Vec<DraftKey>,
-    /// What was left out and why, below everything.
+    /// The settings left out and why, below everything.
     pub left_out: Vec<String>,
 }
 
