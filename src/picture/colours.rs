@@ -1,4 +1,4 @@
-//! How a drawing looks, by day and by night.
+//! The style of a drawing, by day and by night.
 
 use std::fmt::Write as _;
 

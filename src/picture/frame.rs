@@ -30,7 +30,7 @@ pub struct Frame {
     pub rows: Vec<String>,
 }
 
-/// What a frame is of: a place in the list of that name in [`Picture`].
+/// The subject of a frame: a place in the list of that name in [`Picture`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
     Knock(usize),
@@ -77,7 +77,7 @@ pub(super) fn wide(text: &str, size: i64) -> i64 {
     (length(text) as i64 * size * 63).div_euclid(100) + 1
 }
 
-/// What stands in the frame of a key: its name first.
+/// The lines in the frame of a key: its name first.
 pub(super) fn rows_of_key(key: &Key) -> Vec<String> {
     let mut rows = vec![key.name.clone()];
     rows.extend(wrap(&key.grants, LETTERS));
@@ -85,7 +85,7 @@ pub(super) fn rows_of_key(key: &Key) -> Vec<String> {
     rows
 }
 
-/// What stands in the frame of a door: its name first.
+/// The lines in the frame of a door: its name first.
 pub(super) fn rows_of_door(door: &Door) -> Vec<String> {
     let mut rows = vec![door.name.clone()];
     let ports = wrap(&door.ports.join(" "), LETTERS);

@@ -30,7 +30,7 @@ pub use place::{Drawing, Leads, Line, place};
 pub use svg::svg;
 pub use text::text;
 
-/// Whether a picture shows the numbers that are to be known by few.
+/// Tells whether a picture shows the numbers that are to be known by few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ports {
     Shown,
@@ -38,7 +38,7 @@ pub enum Ports {
     LeftOut,
 }
 
-/// What there is to draw, in words.
+/// The things to draw, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     /// "2 keys for 1 door"
@@ -53,7 +53,7 @@ pub struct Picture {
     pub doors: Vec<Door>,
 }
 
-/// How far somebody has come.
+/// The progress of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Knocked {
     /// The knock that leads here: `443` for TCP, `53/udp`; or a few words.
@@ -65,7 +65,7 @@ pub struct Knocked {
     pub makes: Option<usize>,
 }
 
-/// What kind of thing leads to a place.
+/// The kind of thing that leads to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     Stranger,
@@ -78,7 +78,7 @@ pub enum Look {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     pub name: String,
-    /// How it is knocked: `443, 2387, 920`, "a token to 20123/udp".
+    /// The way it is knocked: `443, 2387, 920`, "a token to 20123/udp".
     pub way: String,
     /// Places in [`Picture::doors`]; never empty.
     pub opens: Vec<usize>,
@@ -106,7 +106,7 @@ impl Picture {
         gather::gather(policy, automaton, ports, now)
     }
 
-    /// How many things are drawn: knocks, keys, doors, and lines between the latter.
+    /// The number of things drawn: knocks, keys, doors, and lines between the latter.
     fn things(&self) -> usize {
         let lines: usize = self.keys.iter().map(|key| key.opens.len()).sum();
         self.knocks.len() + self.keys.len() + self.doors.len() + lines

@@ -8,13 +8,13 @@ use super::frame::{Frame, Of, PADDING, ROW, SAID, rows_of_door, rows_of_key, wid
 use super::words::wrap;
 use super::{Look, Picture, TooMuch};
 
-/// What is free at the edges.
+/// The free room at the edges.
 pub(super) const MARGIN: i64 = 24;
 /// Where keys and doors begin, below the title.
 pub(super) const TOP: i64 = 96;
 /// Between one knock and the next.
 const GAP: i64 = 24;
-/// What a line has at least before it enters a key or door.
+/// The least room of a line before it enters a key or door.
 pub(super) const ENTRY: i64 = 32;
 /// Between the lines that leave one key.
 pub(super) const FAN: i64 = 10;
@@ -110,7 +110,7 @@ impl Columns<'_> {
             lines: Vec::new(),
             left: [0; 3],
         };
-        // What is one below the other is equally wide.
+        // Frames one below the other are equally wide.
         let is_port = |look: Look| matches!(look, Look::Tcp | Look::Udp);
         let looks = picture.knocks.iter().map(|knocked| is_port(knocked.look));
         let mut pills: Vec<&mut Frame> = columns
@@ -150,7 +150,7 @@ impl Columns<'_> {
             }
             open.extend(knocked.then.iter().rev());
         }
-        // Who leads to others comes before them.
+        // Knocks that lead to others come before them.
         for place in (0..self.knocks.len()).rev() {
             let then = &self.picture.knocks[place].then;
             if let (Some(&first), Some(&last)) = (then.first(), then.last()) {

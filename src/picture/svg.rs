@@ -8,7 +8,7 @@ use super::frame::{Frame, Of, PADDING, ROW};
 use super::place::{Drawing, Leads, Line, MARGIN, place};
 use super::{Look, Picture, TooMuch};
 
-/// How round the corners of lines are.
+/// The roundness of the corners of lines.
 const ROUND: i64 = 8;
 
 /// The picture as an SVG document.

@@ -46,7 +46,7 @@ struct Tree<'p> {
 }
 
 impl Tree<'_> {
-    /// What follows a place, from a line that ends there on. `below` goes before the lines under it.
+    /// Writes what follows a place, from a line that ends there on. `below` goes before the lines under it.
     fn branches(&mut self, place: usize, below: &str, line: String) {
         let knocked = &self.picture.knocks[place];
         if let Some(key) = knocked.makes {

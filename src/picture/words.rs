@@ -1,4 +1,4 @@
-//! What a picture says of keys, doors and the whole, in words.
+//! The words of a picture for keys, doors and the whole.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(super) fn notes(policy: &Policy, ports: Ports) -> Vec<String> {
     notes
 }
 
-/// How a key is knocked when not by a plain sequence; otherwise its knocks.
+/// The way a key is knocked when not by a plain sequence; otherwise its knocks.
 pub(super) fn way(policy: &Policy, key: &Key, ports: Ports) -> String {
     match (&key.kind, ports, policy.token_port) {
         (KeyKind::Sequence(knocks), Ports::Shown, _) => {
