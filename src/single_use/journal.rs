@@ -1,5 +1,5 @@
-//! What has to be known about single-use keys beyond the life of the kernel's table, and what follows
-//! from it. Pure; `firewall/state_file` keeps it on disk.
+//! The facts about single-use keys that must be known beyond the life of the kernel's table, and what
+//! follows from them. Pure; `firewall/state_file` keeps them on disk.
 //!
 //! The kernel's table holds the number of its *life*; the journal holds the same. As long as both
 //! agree, the kernel and the journal together know every token that was spent. After a clean stop the
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Reach;
 use super::{Token, WINDOW, Window};
 
-/// What the state file holds.
+/// The content of the state file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     pub version: u32,
@@ -49,7 +49,7 @@ pub struct Journal {
     /// Those of them that were first loaded in this life: all that was spent of them is known.
     #[serde(default)]
     pub known: BTreeSet<u32>,
-    /// What was loaded of each secret in this life. Whether the kernel still holds it, only it can say.
+    /// The tokens loaded of each secret in this life. Only the kernel can say whether it still holds them.
     #[serde(default)]
     pub loaded: BTreeMap<u32, Reach>,
     /// [`Clocks::kernel_offset`] when all of it was loaded at once.
@@ -57,7 +57,7 @@ pub struct Journal {
     pub kernel_clock: i64,
 }
 
-/// What clocks say.
+/// The readings of the clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
     /// Seconds since 1970.
@@ -73,7 +73,7 @@ impl Clocks {
         self.less(self.since_start)
     }
 
-    /// What a step of the clock changes, and a suspend.
+    /// The offset that a step of the clock changes, and a suspend.
     pub fn kernel_offset(self) -> i64 {
         self.less(self.awake)
     }
@@ -87,7 +87,7 @@ impl Clocks {
 /// The version of the file that this program writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
-/// How long it is remembered that a token was spent: what a clock may step back by.
+/// The time that a spent token is remembered: what a clock may step back by.
 const REMEMBERED: i64 = 7 * 86_400;
 
 /// A clock that goes by more than this at once was set.
@@ -104,7 +104,7 @@ const SETTLED: u64 = 60;
 /// is loaded then: those were good around the time of the journal, further ahead than any horizon.
 const BELIEVED: i64 = 25 * 3600;
 
-/// How a refill found things.
+/// The state that a refill found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// The table of the journal.
@@ -150,7 +150,7 @@ impl Journal {
         let stepped = clocks.offset().abs_diff(journal.clock) > STEP.unsigned_abs();
         match found {
             Found::Same => {
-                // What was barred was maybe reckoned by a clock that was wrong.
+                // The bar was maybe reckoned by a clock that was wrong.
                 let ahead = |windows| {
                     let barred = journal.barred.map(|barred| barred.saturating_add(windows));
                     barred.is_some_and(|barred| barred >= Window::at(now).0)

@@ -1,6 +1,6 @@
 //! Which tokens the kernel shall hold, and what has to be done for that. Pure.
 //!
-//! What should be there follows from the time alone. As long as the kernel holds what the last plan
+//! Time alone tells what should be there. As long as the kernel holds what the last plan
 //! left, only the windows that came since are added ([`rest`]); two tokens of each secret tell whether
 //! it does ([`samples`]). After anything else, a step of the clock, a suspend, a map that
 //! somebody flushed, all is loaded anew ([`whole`]): listing a large map takes the kernel longer.
@@ -43,7 +43,7 @@ pub struct Loaded {
     pub expires_in: Option<Duration>,
 }
 
-/// What to do.
+/// The work to do.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
     /// All that is in the kernel goes first.
@@ -70,8 +70,8 @@ pub fn whole(sources: &[Source<'_>], spent: &HashSet<Token>, now: i64, horizon: 
     }
 }
 
-/// What is missing of them, if the kernel holds all that `reach` says. `None` when something of that
-/// has to go.
+/// The tokens that are missing of them, if the kernel holds all that `reach` says. `None` when something
+/// of that has to go.
 pub fn rest(
     sources: &[Source<'_>],
     reach: &BTreeMap<u32, Reach>,
@@ -99,7 +99,7 @@ pub fn rest(
     Some(plan)
 }
 
-/// What the kernel holds of each secret once a plan is done.
+/// The reach of each secret in the kernel once a plan is done.
 pub fn reaches(sources: &[Source<'_>], now: i64, horizon: Duration) -> BTreeMap<u32, Reach> {
     let reach = |source: &Source<'_>| Reach {
         barred: source.barred.map(|window| window.0),
@@ -111,8 +111,8 @@ pub fn reaches(sources: &[Source<'_>], now: i64, horizon: Duration) -> BTreeMap<
         .collect()
 }
 
-/// How many tokens of each secret the kernel holds at `now` if all is that `reach` says. `spent` are those that were; of
-/// them only those count that clients use about now, as they do unless their clocks are wrong.
+/// The number of tokens of each secret in the kernel at `now` if all is that `reach` says. `spent` are those that
+/// were; of them only those count that clients use about now, as they do unless their clocks are wrong.
 pub fn held(
     sources: &[Source<'_>],
     reach: &BTreeMap<u32, Reach>,
@@ -186,7 +186,7 @@ fn after(barred: Option<u64>, first: u64) -> u64 {
     barred.map_or(first, |barred| barred.saturating_add(1).max(first))
 }
 
-/// What a secret has in these windows and was not spent: whose it is, and how long it lasts from now.
+/// The tokens of a secret in these windows, less the spent ones: each with the secret's number and its time from now.
 fn tokens<'s>(
     source: Source<'s>,
     windows: std::ops::RangeInclusive<u64>,
@@ -234,13 +234,13 @@ mod tests {
         whole(&[source], spent, now, HOUR)
     }
 
-    /// What a refill adds that finds the kernel as the plan of `then` has left it.
+    /// The plan of a refill that finds the kernel as the plan of `then` has left it.
     fn later(source: Source<'_>, spent: &HashSet<Token>, then: i64, now: i64) -> Option<Plan> {
         let reach = reaches(&[source], then, HOUR);
         rest(&[source], &reach, spent, now, HOUR)
     }
 
-    /// What the kernel holds some seconds after a plan.
+    /// The tokens in the kernel some seconds after a plan.
     fn held(plan: &Plan, seconds: u64) -> HashSet<Token> {
         let held = plan.add.iter();
         let held = held.filter(|(_, (_, lasting))| lasting.as_secs() > seconds);

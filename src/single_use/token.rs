@@ -21,7 +21,7 @@ use super::{Secret, TOKENS_PER_WINDOW};
 /// The length of a window.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// How long a token is good after its window: for clocks that are late, and packets.
+/// The time that a token is good after its window: for clocks that are late, and packets.
 pub const GRACE: Duration = Duration::from_secs(120);
 
 /// 16 bytes that open once. Whoever has them before they are spent can spend them.
