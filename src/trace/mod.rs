@@ -32,7 +32,7 @@ impl fmt::Display for Packet {
     }
 }
 
-/// What a grant is for: a network (mostly one address) and a door.
+/// The place of a grant: a network (mostly one address) and a door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holding {
     pub source: IpNet,

@@ -9,7 +9,7 @@ use crate::automaton::{Automaton, Place, State, Step};
 use crate::knock::Protocol;
 use crate::policy::{DoorIndex, KeyIndex, KeyKind, Policy, SequenceIndex};
 
-/// What a packet was, and why.
+/// The meaning of a packet, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meaning {
     /// UDP, and the policy has no UDP port: datagrams are not looked at.
@@ -33,7 +33,7 @@ pub enum Meaning {
     },
 }
 
-/// What a counted knock led to.
+/// The effect of a counted knock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Effect {
     /// A stranger at a door.
@@ -47,7 +47,7 @@ pub enum Effect {
     Burnt(KeyIndex),
 }
 
-/// What a knock found.
+/// The state that a knock found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Before {
     Nothing,
@@ -195,7 +195,7 @@ impl<'p> Run<'p> {
         live.map(|(&holding, &grant)| (holding, grant)).collect()
     }
 
-    /// How many knocks of some sequence each source has made, for those that have made any.
+    /// The number of knocks of some sequence that each source has made, for those that have made any.
     pub fn progress(&self, at: Duration) -> BTreeMap<IpAddr, usize> {
         let fresh = |counted: Duration| at - counted <= self.policy.within;
         self.visitors
@@ -208,7 +208,7 @@ impl<'p> Run<'p> {
             .collect()
     }
 
-    /// How often each key has opened.
+    /// The number of openings of each key.
     pub fn opened(&self) -> &[u64] {
         &self.opened
     }
