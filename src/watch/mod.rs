@@ -1,5 +1,5 @@
-//! What happens at the doors, from looking again and again, and from what the kernel tells. Pure; `now`
-//! is passed in.
+//! Events at the doors, from looking again and again, and from what the kernel tells. Pure; `now` is
+//! passed in.
 
 pub mod screen;
 
@@ -63,14 +63,14 @@ impl Event {
 /// round.
 const LAG: Duration = Duration::from_secs(2);
 
-/// Who is in, and since when that is known.
+/// The sources that are in, and since when that is known.
 #[derive(Debug, Default)]
 pub struct Tracker {
     /// By door and source.
     held: BTreeMap<(String, String), Held>,
-    /// What was told lately, and not yet seen, by door and source: when, and the key.
+    /// Openings told lately, and not yet seen, by door and source: when, and the key.
     told: BTreeMap<String, BTreeMap<IpAddr, (Instant, String)>>,
-    /// What was seen lately, and not yet told.
+    /// Openings seen lately, and not yet told.
     seen: Vec<Seen>,
     /// `true` if anything was seen yet: who is in already has not come now.
     begun: bool,
@@ -90,11 +90,11 @@ struct Seen {
 struct Held {
     key: Option<String>,
     since: Instant,
-    /// How long it lasted when it was seen last, in seconds.
+    /// The time that it had left when it was seen last, in seconds.
     expires_in: f64,
 }
 
-/// What is counted since the rules are there.
+/// The counts since the rules are there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counts {
     opened: u64,
@@ -102,7 +102,7 @@ struct Counts {
     shut_out: u64,
 }
 
-/// How often something happened in a second, over the last few.
+/// The rates of events per second, over the last few.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Rates {
     /// Keys that were completed.
@@ -160,7 +160,7 @@ impl Tracker {
             let told = self.was_told(&at);
             let before = self.held.get(&at);
             let key = grant.key.clone().or_else(|| told.clone());
-            // Who opened is forgotten a moment before the grant.
+            // The opening is forgotten a moment before the grant.
             let key = key.or_else(|| before.and_then(|held| held.key.clone()));
             // A grant ends at another time than before only when it is given again: later, or sooner if it was
             // a longer one.
@@ -238,7 +238,7 @@ impl Tracker {
         keys.last().map(|(_, key)| key)
     }
 
-    /// How often things happened lately.
+    /// The rates of the last seconds.
     pub fn rates(&self) -> Rates {
         let (Some((from, first)), Some((to, last))) = (self.counts.front(), self.counts.back())
         else {
@@ -349,7 +349,7 @@ mod tests {
             film.look(1.0, &[("192.0.2.7", Some("yves"), 59.0)])
                 .is_empty()
         );
-        // Who opened may be forgotten before the grant is.
+        // The opening may be forgotten before the grant is.
         assert!(film.look(59.0, &[("192.0.2.7", None, 1.0)]).is_empty());
         assert_eq!(film.look(61.0, &[]), [CLOSED]);
     }

@@ -18,14 +18,14 @@ use crate::policy::show;
 pub struct View<'v> {
     /// The policy's path.
     pub policy: String,
-    /// What time it is, in words.
+    /// The time now, in words.
     pub time: String,
-    /// What was seen last; `None` when nothing of ours is in the kernel.
+    /// The status that was seen last; `None` when nothing of ours is in the kernel.
     pub status: Option<&'v Status>,
     pub rates: Rates,
-    /// What happened, the last first, each with its time in words.
+    /// The events, the last first, each with its time in words.
     pub events: &'v [(String, Event)],
-    /// What is to be known besides, a sentence each.
+    /// Other things to know, a sentence each.
     pub notes: &'v [String],
 }
 
