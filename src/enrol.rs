@@ -28,7 +28,7 @@ use crate::policy::{Host, KeyKind, Name, Policy};
 use crate::private_file::{unreadable as cannot_read, write_new};
 use crate::single_use::{Form, Secret};
 
-/// What kind of key to make.
+/// The kind of key to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Token,
@@ -38,7 +38,7 @@ pub enum Kind {
     Scratch(usize),
 }
 
-/// What the key's owner will knock with.
+/// The tool that the key's owner will knock with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
     Program,
@@ -46,7 +46,7 @@ pub enum For {
     Browser,
 }
 
-/// What was made.
+/// The key that was made.
 #[derive(Debug)]
 pub struct Enrolled {
     pub opens: Vec<String>,
@@ -334,7 +334,7 @@ pub struct Removal {
     _alone: Option<File>,
 }
 
-/// What the file of a policy says of a key that is on its way out.
+/// The state of the file of a policy for a key that is on its way out.
 #[derive(Debug)]
 pub enum PolicyFile {
     /// There is no such file.
@@ -359,7 +359,7 @@ pub enum PolicyFile {
     },
 }
 
-/// Whether a file has mistakes.
+/// Tells whether a file has mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mistakes {
     No,
@@ -508,7 +508,7 @@ fn read(path: &Path) -> Result<String, EnrolError> {
 /// or the other.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
-    // What a link points to is replaced, not the link.
+    // The target of a link is replaced, not the link.
     let path = path.canonicalize().map_err(failed)?;
     let name = path
         .file_name()

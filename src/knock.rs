@@ -121,7 +121,7 @@ pub struct SequenceIndex {
     pub number: usize,
 }
 
-/// How much of an address a grant covers: the prefix lengths of the policy's `[grant]` section.
+/// The part of an address that a grant covers: the prefix lengths of the policy's `[grant]` section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantPrefix {
     /// 8 to 32.

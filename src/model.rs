@@ -14,7 +14,7 @@ use crate::knock::{Knock, Protocol};
 use crate::policy::{DoorIndex, Key, KeyIndex, KeyKind, Policy, SequenceIndex};
 use crate::trace::{Holding, Packet};
 
-/// What becomes of a packet.
+/// The fate of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It goes on exactly as it would have.
@@ -41,7 +41,7 @@ pub struct Model<'p> {
     burnt: BTreeSet<SequenceIndex>,
 }
 
-/// What is remembered of one source.
+/// The memory of one source.
 #[derive(Default, Clone)]
 struct Visitor {
     /// The counted knocks since the last pause or opening, oldest first.
@@ -162,7 +162,7 @@ impl<'p> Model<'p> {
         live.map(|(&holding, &end)| (holding, end)).collect()
     }
 
-    /// How many knocks of some sequence each source has made, for those that have made any.
+    /// The number of knocks of some sequence that each source has made, for those that have made any.
     pub fn progress(&self, at: Duration) -> BTreeMap<IpAddr, usize> {
         let mut progress = BTreeMap::new();
         for (&source, visitor) in &self.visitors {
@@ -189,7 +189,7 @@ impl<'p> Model<'p> {
             .unwrap_or(0)
     }
 
-    /// How often each key has opened.
+    /// The number of openings of each key.
     pub fn opened(&self) -> &[u64] {
         &self.opened
     }

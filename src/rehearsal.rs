@@ -27,10 +27,10 @@ use crate::ruleset::Grant;
 /// The pause after each packet: here no network is slow.
 const GAP: Duration = Duration::from_millis(1);
 
-/// How long a door that should not open is tried.
+/// The time that a door that should not open is tried.
 const SHUT: Duration = Duration::from_millis(200);
 
-/// How long a grant without a connection is waited for.
+/// The longest time to wait for a grant without a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So many ports are tried at the same time.
@@ -42,16 +42,16 @@ const CLIENTS: [[&str; 4]; 2] = [
     [CLIENT[1], "2001:db8:7::7", "2001:db8:ffff::7", "fd07::7"],
 ];
 
-/// What a rehearsal showed.
+/// The result of a rehearsal.
 #[derive(Debug, Default, Serialize)]
 pub struct Rehearsed {
-    /// How often a key has opened all its doors.
+    /// The number of times that a key has opened all its doors.
     pub opened: usize,
     /// The keys that were tried.
     pub keys: usize,
-    /// What is not as the policy says, a sentence each.
+    /// The differences from the policy, a sentence each.
     pub wrong: Vec<String>,
-    /// What could not be tried, a sentence each.
+    /// The parts that could not be tried, a sentence each.
     pub left_out: Vec<String>,
 }
 
