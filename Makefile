@@ -39,7 +39,7 @@ WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 THREADS = 6
 
 # All the others.
-SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
+SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers
 
 PREFIX = /usr/local
 

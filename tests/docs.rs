@@ -124,7 +124,14 @@ fn every_promise_of_the_security_document_has_a_test() {
 /// Files that the documents lead to are there.
 #[test]
 fn links_lead_somewhere() {
-    let mut documents: Vec<_> = ["README.md", "ARCHITECTURE.md"].map(Into::into).to_vec();
+    let mut documents: Vec<_> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(Into::into)
+    .to_vec();
     let docs = fs::read_dir("docs").unwrap().flatten();
     documents.extend(docs.map(|file| file.path()));
     let mut links = 0;

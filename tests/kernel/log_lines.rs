@@ -50,6 +50,7 @@ impl<'w> Lines<'w> {
 }
 
 const TWO_KEYS: &str = "
+within = \"1s\"
 [door.ssh]
 ports = [22]
 
@@ -70,6 +71,16 @@ fn open(world: &World, source: IpAddr, sequence: [u16; 2], times: usize) {
             }
         }
     });
+}
+
+/// The same until it has opened once: with iptables an IPv6 network makes only so many first knocks in a second.
+fn opens(world: &World, source: IpAddr, sequence: [u16; 2]) {
+    let before = opened(world);
+    world.until("it has opened", || {
+        open(world, source, sequence, 1);
+        opened_since(world, before) > 0
+    });
+    assert_eq!(opened_since(world, before), 1);
 }
 
 const FEW: u64 = 16;
@@ -107,13 +118,13 @@ fn no_source_fills_the_log_and_each_first_opening_is_told() {
                 "{told} lines of {client} {policy}"
             );
             // His first opening with another key, and that of his neighbour.
-            open(&world, client, [18_357, 50], 1);
+            opens(&world, client, [18_357, 50]);
             assert_eq!(lines.count() - before, told + 1, "{client} {policy}");
             let neighbour = match client {
                 IpAddr::V4(_) => "192.0.2.77",
                 IpAddr::V6(_) => "2001:db8::77",
             };
-            open(&world, neighbour.parse().unwrap(), [443, 2387], 1);
+            opens(&world, neighbour.parse().unwrap(), [443, 2387]);
             assert_eq!(lines.count() - before, told + 2, "{client} {policy}");
         }
     }
