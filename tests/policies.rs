@@ -110,7 +110,7 @@ fn an_unreadable_file_is_named() {
     let output = command.arg(&path).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("only root may read"), "{said}");
+    assert!(said.contains("only root can read"), "{said}");
 }
 
 #[test]

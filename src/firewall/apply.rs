@@ -282,10 +282,11 @@ pub fn remove(
     let is_running = |record: &Record| concerns_running(record, backend);
     if record.as_ref().is_ok_and(is_running) || nothing_left() {
         Sighting::forget();
-        let noted = Record::note_removed(&firewall.state);
-        let in_trial = record.is_ok_and(|record| record.trial.is_some());
-        let known = noted.is_ok() || Sighting::note_removed();
-        removed.unnoted = noted.err().filter(|_| in_trial || !known);
+        let noted = Record::note_removed(&firewall.state, clocks.now);
+        if noted.is_err() {
+            Sighting::note_removed();
+        }
+        removed.unnoted = noted.err();
     }
     Ok(removed)
 }

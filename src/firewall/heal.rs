@@ -82,6 +82,14 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
                     .to_string(),
             )
         }
+        Noted::Unknown => {
+            Sighting::note_unknown(|backend| Look::take(firewall, backend))?;
+            Outcome::Unknown(
+                "there are rules of toctoc, and nothing is noted of what was applied: nothing was changed; `toctoc \
+                 apply` applies a policy and notes it, `toctoc remove` takes them away"
+                    .to_string(),
+            )
+        }
         Noted::Nothing => Outcome::NothingToKeep,
     };
     Ok(Healing {
@@ -113,6 +121,8 @@ enum Noted {
     Running(Origin, Since),
     /// Something else was applied than is noted; this was seen of it.
     Otherwise(Box<Sighting>),
+    /// There are rules of ours, and neither the record nor a sighting knows of them.
+    Unknown,
 }
 
 /// When the policy that is noted was applied.
@@ -143,6 +153,7 @@ fn noted(firewall: &Firewall, last: Option<&Sighting>) -> Result<Noted, Failure>
         (_, Some(last)) if !matches!(last.verdict, Verdict::Removed) && record.trial.is_none() => {
             Noted::Otherwise(Box::new(last.clone()))
         }
+        (None, None) if there() => Noted::Unknown,
         _ => Noted::Nothing,
     })
 }
@@ -230,6 +241,17 @@ pub(super) fn note_applied(origin: &Origin, policy: &Policy, applied: &mut Appli
         _ => Verdict::Applied,
     };
     Sighting::note(origin, policy, verdict)
+}
+
+/// Returns whether a healing would restore what the record calls running, should it be gone.
+pub fn restores(record: &Record) -> bool {
+    let Some(origin) = &record.running else {
+        return false;
+    };
+    let this_start = record.is_of_this_start();
+    Sighting::last().map_or(this_start, |last| {
+        last.is_of(origin) && (this_start || !matches!(last.verdict, Verdict::Strange(_)))
+    })
 }
 
 /// Returns whether something else was applied, or all was removed, than is noted.

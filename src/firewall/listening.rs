@@ -18,6 +18,8 @@ pub struct Listener {
     pub loopback: bool,
     /// The number of the socket.
     pub socket: Option<u64>,
+    /// The user who owns the socket.
+    pub owner: Option<u32>,
 }
 
 /// All listeners of this network namespace.
@@ -50,7 +52,8 @@ pub fn parse(text: &str, protocol: Protocol) -> Vec<Listener> {
         (state == wanted).then(|| Listener {
             port,
             loopback: is_loopback(address),
-            socket: fields.nth(5).and_then(|number| number.parse().ok()),
+            owner: fields.nth(3).and_then(|number| number.parse().ok()),
+            socket: fields.nth(1).and_then(|number| number.parse().ok()),
         })
     };
     text.lines().filter_map(line).collect()
@@ -75,7 +78,10 @@ const FOR_OTHERS: [&str; 4] = ["systemd", "init", "inetd", "xinetd"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     pub port: Knock,
+    /// Its name, which it can choose itself.
     pub program: Option<String>,
+    /// `true` if only root listens there.
+    pub is_roots: bool,
 }
 
 /// The TCP ports that other hosts reach, by number.
@@ -94,6 +100,10 @@ pub fn services() -> Vec<Service> {
     let service = |port| Service {
         port,
         program: named(port),
+        is_roots: found
+            .iter()
+            .filter(|listener| listener.port == port)
+            .all(|listener| listener.owner == Some(0)),
     };
     ports.into_iter().map(service).collect()
 }
@@ -113,6 +123,12 @@ fn programs(listeners: &[Listener]) -> Vec<Program> {
     let mut found = holders(&sockets);
     found.retain(|program| program.ports.len() > 1);
     found
+}
+
+/// A name that a program has chosen, for a terminal.
+fn printable(name: &str) -> String {
+    let shown = |letter: char| if letter.is_control() { '?' } else { letter };
+    name.chars().map(shown).collect()
 }
 
 /// The programs that have one of these sockets open, each with the ports of its sockets.
@@ -138,7 +154,7 @@ fn holders(sockets: &HashMap<u64, Knock>) -> Vec<Program> {
         }
         let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
         let program = Program {
-            name: name.trim().to_string(),
+            name: printable(name.trim()),
             ports: ports.into_iter().collect(),
         };
         // Its children have the same sockets.

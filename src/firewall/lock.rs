@@ -120,8 +120,14 @@ fn open() -> io::Result<(File, Option<PathBuf>)> {
         .write(true)
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-        .open(&path)?;
-    Ok((file, Some(path)))
+        .open(&path);
+    match file {
+        // Nobody of ours can have a lock there.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            Ok((File::open(NAMESPACE)?, None))
+        }
+        file => Ok((file?, Some(path))),
+    }
 }
 
 /// The network namespace of this thread.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::heal::restores;
 use super::record::{Moment, Record};
 
 /// The record about the policy, its file and its trial.
@@ -23,6 +24,9 @@ pub struct Noted {
     /// Why the file cannot be used, if so: all else here is about what was applied, and so is the next boot.
     #[serde(default)]
     pub file_unusable: Option<String>,
+    /// `true` if `toctoc heal` would restore the rules.
+    #[serde(default)]
+    pub restores: bool,
     /// `true` if what was applied last could not be noted: which policy runs is not known.
     #[serde(default)]
     pub unnoted: bool,
@@ -65,6 +69,7 @@ impl Noted {
             not_confirmed: record.has_refused(text),
             file_unusable: None,
             unnoted: false,
+            restores: restores(record),
             absence: None,
             running: None,
             could_not_go_back: stuck.map(|stuck| stuck.why.clone()).or(failed),

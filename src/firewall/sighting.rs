@@ -76,6 +76,27 @@ impl Sighting {
         sighting.write()
     }
 
+    /// Notes rules of which nothing else is known.
+    ///
+    /// # Errors
+    /// As for `look`.
+    pub(super) fn note_unknown<E>(look: impl Fn(Backend) -> Result<Look, E>) -> Result<bool, E> {
+        let nftables = look(Backend::Nftables)?;
+        let (backend, look) = match nftables.has_table() {
+            true => (Backend::Nftables, nftables),
+            false => (Backend::Iptables, look(Backend::Iptables)?),
+        };
+        let sighting = Sighting {
+            at: Moment::now(),
+            namespace: Cookie::own(),
+            applied: None,
+            backend,
+            interfaces: Vec::new(),
+            verdict: Verdict::Strange(look),
+        };
+        Ok(sighting.write())
+    }
+
     /// The same was seen again.
     pub(super) fn again(&self, verdict: Verdict) {
         let sighting = Sighting {

@@ -1,8 +1,12 @@
-//! The files of a first policy: written only where there was nothing, and removed again when something fails.
+//! The files of a first policy: written into a directory of their own, and put in place when the policy is on trial. So
+//! nothing finds them before: no boot, and nobody who thinks that they were tried.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::process;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{SEQUENCE, TOKEN, TOKEN_PORT, policy};
 use crate::enrol::{EnrolError, Enrolled, For, Kind, new_key, replace};
@@ -11,15 +15,36 @@ use crate::policy::edit::add_comments;
 use crate::policy::{Backend, Host, Name};
 use crate::private_file::{make_own_directory, write_new};
 
-/// The files that were written.
+/// Files that wait for being put in place. Dropped, they are removed.
 #[derive(Debug)]
 pub struct Files {
-    paths: Vec<PathBuf>,
-    /// The directory, if it was made for them.
-    directory: Option<PathBuf>,
+    waiting: Waiting,
     pub key: Enrolled,
-    /// The profile of the client.
+    /// The policy, where it waits.
+    pub policy: PathBuf,
+    /// The profile of the client, where it will be.
     pub profile: PathBuf,
+}
+
+/// The directory in which files wait.
+#[derive(Debug)]
+struct Waiting {
+    path: PathBuf,
+    /// The directory of the policy, if it was made for this.
+    made: Option<PathBuf>,
+    /// `true` if nothing is removed: the files are needed.
+    is_kept: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        let _ = fs::remove_dir_all(&self.path);
+        // Somebody else may have put something into it meanwhile.
+        let _ = self.made.as_ref().map(fs::remove_dir);
+    }
 }
 
 /// The settings of a first policy.
@@ -37,23 +62,42 @@ pub struct First<'f> {
 /// Writes a policy with a door and a new key, and the profile of its client. `host` is what the policy is read for.
 ///
 /// # Errors
-/// When a file is there already, or cannot be written. Then none is left that was not there before, or the message names
-/// it.
+/// When a file is there already, or cannot be written. Then none is left that was not there before.
 pub fn write(first: &First<'_>, host: &Host<'_>) -> Result<Files, EnrolError> {
-    let directory = made_directory(first.path)?;
-    let mut paths = Vec::new();
-    match fill(first, host, &mut paths) {
-        Ok((key, profile)) => Ok(Files {
-            paths,
-            directory,
-            key,
-            profile,
-        }),
-        Err(error) => {
-            remove(&paths, directory.as_deref())?;
-            Err(error)
+    let made = made_directory(first.path)?;
+    let waiting = Waiting {
+        path: first
+            .path
+            .with_file_name(format!(".toctoc-init-{}", process::id())),
+        made,
+        is_kept: false,
+    };
+    let failed = |error| format!("{} cannot be made: {error}", waiting.path.display());
+    let mut directory = DirBuilder::new();
+    directory
+        .mode(0o700)
+        .create(&waiting.path)
+        .map_err(failed)?;
+    let name = first.path.file_name().unwrap_or_default();
+    let policy = waiting.path.join(name);
+    let profile = format!("{}.profile.toml", first.key);
+    let key = fill(first, host, &policy, &waiting.path.join(&profile))?;
+    for file in names(&waiting.path)? {
+        let there = first.path.with_file_name(&file);
+        if there.symlink_metadata().is_ok() {
+            return Err(format!(
+                "{} is there already: move it away, or take another name",
+                there.display()
+            )
+            .into());
         }
     }
+    Ok(Files {
+        waiting,
+        key,
+        policy,
+        profile: first.path.with_file_name(profile),
+    })
 }
 
 /// The directory of the policy, if it was not there.
@@ -71,63 +115,63 @@ fn made_directory(path: &Path) -> Result<Option<PathBuf>, String> {
 fn fill(
     first: &First<'_>,
     host: &Host<'_>,
-    paths: &mut Vec<PathBuf>,
-) -> Result<(Enrolled, PathBuf), EnrolError> {
-    let First { path, key, .. } = *first;
+    path: &Path,
+    profile: &Path,
+) -> Result<Enrolled, EnrolError> {
     let text = policy(first.door, first.ports, first.backend);
     write_new(path, text.as_bytes())?;
-    paths.push(path.to_path_buf());
     let server = || Ok(first.server.to_string());
     let mut made = new_key(
         path,
         host,
-        key,
+        first.key,
         &[first.door.to_string()],
         first.kind,
         For::Program,
         server,
     )?;
-    paths.extend(made.secret.clone());
     let comments = match first.kind {
         Kind::Token => TOKEN,
         Kind::Sequence(_) | Kind::Scratch(_) => SEQUENCE,
     };
-    made.after = add_comments(&made.after, key, comments, TOKEN_PORT)?;
+    made.after = add_comments(&made.after, first.key, comments, TOKEN_PORT)?;
     replace(path, &made.after)?;
-    let profile_path = path.with_file_name(format!("{key}.profile.toml"));
-    if let Some(profile) = &made.profile {
-        write_new(&profile_path, profile.text().as_bytes())?;
-        paths.push(profile_path.clone());
+    if let Some(text) = &made.profile {
+        write_new(profile, text.text().as_bytes())?;
     }
-    Ok((made, profile_path))
+    Ok(made)
 }
 
 impl Files {
-    /// Removes them again.
+    /// Puts them in place: the policy last.
     ///
     /// # Errors
-    /// A sentence that names those that are left.
-    pub fn remove(self) -> Result<(), String> {
-        remove(&self.paths, self.directory.as_deref())
+    /// A sentence that says where they are.
+    pub fn put_in_place(mut self, path: &Path) -> Result<(), String> {
+        let policy = path.file_name().unwrap_or_default();
+        self.waiting.is_kept = true;
+        let mut files = names(&self.waiting.path)?;
+        files.sort_by_key(|file| file == policy);
+        for file in files {
+            let (from, to) = (self.waiting.path.join(&file), path.with_file_name(&file));
+            let moved = renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE);
+            if let Err(error) = moved {
+                let (from, to) = (from.display(), to.display());
+                return Err(format!("{from} cannot be moved to {to}: {error}"));
+            }
+        }
+        let _ = fs::remove_dir(&self.waiting.path);
+        Ok(())
     }
 }
 
-fn remove(paths: &[PathBuf], directory: Option<&Path>) -> Result<(), String> {
-    let mut left = Vec::new();
-    for path in paths {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                left.push(format!("{} ({error})", path.display()));
-            }
-            _ => {}
-        }
-    }
-    // Somebody else may have put something into it meanwhile.
-    let _ = directory.map(fs::remove_dir);
-    match left.is_empty() {
-        true => Ok(()),
-        false => Err(format!("cannot be removed again: {}", left.join(", "))),
-    }
+/// The names of all files of a directory.
+fn names(directory: &Path) -> Result<Vec<std::ffi::OsString>, String> {
+    let failed = |error| format!("{} cannot be read: {error}", directory.display());
+    let files = fs::read_dir(directory).map_err(failed)?;
+    files
+        .map(|file| Ok(file.map_err(failed)?.file_name()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -175,6 +219,15 @@ mod tests {
             ),
         ] {
             let files = written(&path, kind).unwrap();
+            assert_eq!(
+                names(&directory),
+                [format!(".toctoc-init-{}", process::id())]
+            );
+            drop(files);
+            assert!(!directory.exists());
+            let files = written(&path, kind).unwrap();
+            let text = files.key.after.clone();
+            files.put_in_place(&path).unwrap();
             assert_eq!(names(&directory), wanted);
             for name in wanted {
                 let mode = directory
@@ -186,14 +239,12 @@ mod tests {
                 assert_eq!(mode & 0o777, 0o600, "{name}");
             }
             assert_eq!(load(&path, &Host::default()).unwrap().keys.len(), 1);
-            let text = fs::read_to_string(&path).unwrap();
-            assert_eq!(text, files.key.after);
+            assert_eq!(text, fs::read_to_string(&path).unwrap());
             for paragraph in text.split("\n\n") {
                 assert!(paragraph.starts_with('#'), "not explained: {paragraph}");
             }
             assert!(text.lines().all(|line| line.len() <= 90), "{text}");
-            files.remove().unwrap();
-            assert!(!directory.exists());
+            fs::remove_dir_all(&directory).unwrap();
         }
     }
 

@@ -29,7 +29,9 @@ pub fn door(services: &[Service], connection: Option<Connection>) -> Option<Vec<
         ports.insert(0, port);
         return Some(ports);
     }
-    let is_ssh = |service: &&Service| service.program.as_deref().is_some_and(is_ssh);
+    // Anybody can call a program so.
+    let is_ssh =
+        |service: &&Service| service.is_roots && service.program.as_deref().is_some_and(is_ssh);
     let mut found = services.iter().filter(is_ssh).map(|service| service.port);
     let ssh = found.next().or_else(|| {
         let mut ports = services.iter().map(|service| service.port);
@@ -151,6 +153,7 @@ mod tests {
         Service {
             port: Knock::new(Protocol::Tcp, port).unwrap(),
             program: program.map(str::to_string),
+            is_roots: true,
         }
     }
 
@@ -209,6 +212,12 @@ mod tests {
             let (ports, name) = proposed(&services, through).unwrap();
             assert_eq!(format!("{ports} {name}"), wanted, "{services:?}");
         }
+        // A program of somebody who calls it so.
+        let mut forged = service(2222, Some("sshd"));
+        forged.is_roots = false;
+        let (ports, _) = proposed(&[service(22, None), forged.clone()], None).unwrap();
+        assert_eq!(ports, "22");
+        assert_eq!(proposed(&[nginx(), forged], None), None);
         assert_eq!(proposed(&[], None), None);
         assert_eq!(proposed(&[nginx(), service(443, None)], None), None);
     }

@@ -241,6 +241,9 @@ fn a_healing_does_nothing_before_an_apply() {
     shell(&world, harms(&world)[0]);
     is_quiet(&world, "nothing of ours is there");
     assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    let status = self::said(&world.toctoc(&["status"]));
+    assert!(status.contains("OPEN TO EVERYONE"), "{status}");
+    assert!(!status.contains("toctoc heal"), "{status}");
     world.yes(&["apply"]);
     is_quiet(&world, "applied");
     shell(&world, harm);
@@ -330,6 +333,40 @@ fn what_could_not_be_noted_is_not_undone() {
     assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
 }
 
+/// Rules of which nobody knows anything are told of once, and never called well.
+fn rules_without_any_note_are_told_of() {
+    let world = World::with(YVES);
+    world.listen(22);
+    shell(&world, harms(&world)[3]);
+    world.forget_what_was_applied();
+    let output = world.toctoc(&["heal"]);
+    let said = self::said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing is noted"), "{said}");
+    let again = world.toctoc(&["heal"]);
+    assert_eq!(
+        (self::said(&again).as_str(), again.status.code()),
+        ("", Some(1))
+    );
+    world.yes(&["apply"]);
+    is_quiet(&world, "applied");
+}
+
+/// A policy that was on trial when all was removed was not confirmed: no start of the machine applies it.
+fn a_removal_does_not_confirm_a_trial() {
+    let world = World::bare();
+    world.listen(22);
+    fs::write(world.path(), YVES).unwrap();
+    world.yes(&["apply", "--confirm", "1h"]);
+    world.yes(&["remove"]);
+    world.toctoc(&["apply", "--boot"]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    world.yes(&["apply"]);
+    world.yes(&["remove"]);
+    world.yes(&["apply", "--boot"]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
 /// A network namespace gets the number of one that is gone, and with it the files of that. It is another one all the
 /// same: nothing that was applied in the old one comes into it.
 fn a_namespace_inherits_nothing() {
@@ -358,6 +395,8 @@ on_every_firewall!(
     a_healing_needs_no_sighting,
     what_could_not_be_noted_is_not_undone,
     a_namespace_inherits_nothing,
+    rules_without_any_note_are_told_of,
+    a_removal_does_not_confirm_a_trial,
 );
 
 /// Where nothing is wrong no program is started, with many keys too.

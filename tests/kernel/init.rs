@@ -14,7 +14,7 @@ use crate::person::{Person, said};
 use crate::sshd::Sshd;
 use crate::stand_in::StandIn;
 use crate::terminal::Terminal;
-use crate::world::{World, start};
+use crate::world::{World, YVES, start};
 
 /// Where ssh is on the host of these tests.
 const PORT: u16 = 2222;
@@ -285,6 +285,23 @@ fn what_is_there_already_stays_as_it_is() {
     assert_eq!(fs::read_to_string(profile).unwrap(), "mine");
 }
 
+/// A host that toctoc guards keeps its doors, whichever file they are from.
+#[test]
+fn a_host_with_doors_is_refused() {
+    let bare = Bare::new();
+    bare.world.listen(PORT);
+    bare.world.apply(YVES);
+    let rules = bare.world.all_rules();
+    let output = bare.init(&ALL);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let other = bare.world.path().display().to_string();
+    assert!(text.contains(&other), "{text}");
+    assert!(text.ends_with(&format!("{NOTHING}\n")), "{text}");
+    assert!(!bare.directory().exists());
+    assert_eq!(bare.world.all_rules(), rules);
+}
+
 /// Ctrl-C, the end of input, or `no`, at each question in turn.
 #[test]
 fn whoever_stops_at_a_question_leaves_nothing_behind() {
@@ -354,7 +371,7 @@ fn what_fails_removes_what_it_wrote() {
         let text = said(&output);
         assert_ne!(output.status.code(), Some(0), "{why}: {text}");
         assert!(
-            text.contains("wrote ") && text.ends_with(&format!("{NOTHING}\n")),
+            !text.contains("wrote ") && text.ends_with(&format!("{NOTHING}\n")),
             "{why}: {text}"
         );
         assert!(!text.contains("toctoc confirm"), "{why}: {text}");

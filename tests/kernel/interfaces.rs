@@ -234,6 +234,15 @@ fn an_interface_called_lo_is_not_called_closed() {
     }
 }
 
+/// Anybody who owns a tun device can give it the type of the loopback interface. That makes it none.
+#[test]
+fn the_loopback_interface_is_known_by_its_number() {
+    let world = World::with(YVES);
+    let rules = world.server(&["nft", "list", "table", "inet", "toctoc"]);
+    assert!(rules.contains("iif != \"lo\""), "{rules}");
+    assert!(!rules.contains("iiftype"), "{rules}");
+}
+
 fn heals(world: &World) {
     let healed = world.toctoc(&["heal"]);
     let said = String::from_utf8(healed.stderr).unwrap();

@@ -290,7 +290,7 @@ fn about(recorded: &Recorded) -> Answer {
             complain(&format!(
                 "the policy is applied, but it could not be noted: {why}\n\
                  until that is mended and it is applied again, `status` may take another policy for the one that runs, \
-                 and `heal` restores nothing"
+                 and a healing (toctoc-heal.timer) may restore what was noted before"
             ));
             Answer::No
         }

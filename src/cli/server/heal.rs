@@ -1,5 +1,6 @@
 //! `toctoc heal`
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::refill::OF_THE_PAST;
@@ -29,7 +30,16 @@ pub(super) fn run() -> Answer {
         complain(OF_THE_PAST);
     }
     match healing.outcome {
-        Outcome::NothingToKeep | Outcome::Well => Answer::Yes,
+        Outcome::Well => Answer::Yes,
+        Outcome::NothingToKeep => {
+            // A timer has nobody to tell.
+            if std::io::stderr().is_terminal() {
+                complain(
+                    "nothing was applied since this machine was started, so nothing is restored: `toctoc apply`",
+                );
+            }
+            Answer::Yes
+        }
         Outcome::Unhealed => Answer::No,
         Outcome::Unknown(why) => {
             complain(&why);

@@ -93,7 +93,7 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
     }
     if let Some(why) = &revoked.unnoted {
         complain(&format!(
-            "that could not be noted, and a reload of the unit{} would bring the key back: {why}",
+            "that could not be noted, and a reload of the unit, a healing (toctoc-heal.timer){} may bring the key back: {why}",
             if revoked.in_trial {
                 " or the end of the trial"
             } else {

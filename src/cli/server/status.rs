@@ -295,9 +295,10 @@ pub(super) fn text(status: &Status) -> String {
                 "  ... and {more} more: it may hold another policy than this file"
             );
         }
-        let next = status.noted.absence.as_deref().unwrap_or(
-            "`toctoc heal` restores what was applied last; `toctoc apply` applies the file",
-        );
+        let next = status.noted.absence.as_deref().unwrap_or(match status.noted.restores {
+            true => "`toctoc heal` restores the rules that were applied last; `toctoc apply` applies the file",
+            false => "`toctoc apply` applies the file",
+        });
         let _ = writeln!(text, "  {next}");
     }
     if status.backend == "iptables" {

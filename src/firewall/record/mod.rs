@@ -101,6 +101,14 @@ impl Origin {
         }
     }
 
+    /// The same, for a file that will be at `path`.
+    pub fn moved_to(self, path: &Path) -> Origin {
+        Origin {
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
+            ..self
+        }
+    }
+
     /// The files that it names and that cannot be read any more, a sentence each.
     pub fn missing(&self) -> Vec<String> {
         let names = self.files.keys();
@@ -238,15 +246,21 @@ impl Record {
         state.remove(&file());
     }
 
-    /// Notes that nothing of ours is there any more.
+    /// Notes that nothing of ours is there any more. A policy on trial was not confirmed by that. `now` is in seconds since
+    /// 1970.
     ///
     /// # Errors
     /// A sentence.
-    pub fn note_removed(state: &StateFile) -> Result<(), String> {
-        match state.text(&file())? {
-            None => Ok(()),
-            Some(_) => Record::note_applied(state, None, None),
+    pub fn note_removed(state: &StateFile, now: i64) -> Result<(), String> {
+        if state.text(&file())?.is_none() {
+            return Ok(());
         }
+        let mut record = Record::read(state).unwrap_or_default();
+        record.refused = None;
+        if let Some(trial) = record.trial.take() {
+            record.refuse(&trial, now);
+        }
+        Record::note_applied(state, None, record.refused)
     }
 
     /// Notes that grants were ended by hand, so that no rollback brings them back.

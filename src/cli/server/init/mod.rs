@@ -21,7 +21,7 @@ use crate::enrol::{EnrolError, Kind};
 use crate::firewall::caller::connection;
 use crate::firewall::listening::{services, surroundings};
 use crate::firewall::others::Others;
-use crate::firewall::{Firewall, Left};
+use crate::firewall::{Firewall, Iptables, Left};
 use crate::first::{Files, First, write};
 use crate::knock::Knock;
 use crate::policy::diagnostic::Style;
@@ -100,29 +100,28 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
         }
         EnrolError::Policy(error) => could_not_read(error),
     })?;
-    say(&format!(
-        "wrote {}\nwrote {}\n",
-        path.display(),
-        files.profile.display()
-    ));
     match on_trial(arguments, &files) {
         Ok((answer, to)) => {
-            say(&words::next(arguments, &plan, &files, &to));
+            let text = words::next(arguments, &plan, &files, &to);
+            let profile = files.profile.clone();
+            if let Err(why) = files.put_in_place(path) {
+                complain(&format!(
+                    "{why}\nthe policy is on trial all the same; next: `toctoc rollback` goes back"
+                ));
+                return Ok(Answer::CouldNot);
+            }
+            say(&format!(
+                "wrote {}\nwrote {}\n{text}",
+                path.display(),
+                profile.display()
+            ));
             Ok(answer)
         }
-        Err(NotDone::Unchanged(answer)) => match files.remove() {
-            Ok(()) => Err(answer),
-            Err(why) => {
-                complain(&format!("{why}\nthe running firewall was not changed"));
-                Ok(answer)
-            }
-        },
+        Err(NotDone::Unchanged(answer)) => Err(answer),
         Err(NotDone::Changed(answer)) => {
-            complain(&format!(
-                "the files stay: {} and {}\nnext: `toctoc status` shows the state, `toctoc rollback` goes back",
-                path.display(),
-                files.profile.display()
-            ));
+            complain(
+                "no file was written\nnext: `toctoc status` shows the state, `toctoc rollback` goes back",
+            );
             Ok(answer)
         }
     }
@@ -150,6 +149,7 @@ fn possible(arguments: &Arguments) -> Result<(), String> {
     if !own_namespace::is_root() {
         return Err("init needs root (try with sudo)".to_string());
     }
+    already_guarded()?;
     let has_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     if !arguments.yes && !has_terminal {
         return Err(
@@ -159,6 +159,28 @@ fn possible(arguments: &Arguments) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Refuses a host that toctoc guards: the doors of the other policy would open.
+fn already_guarded() -> Result<(), String> {
+    let firewall = Firewall::default();
+    let is_there = firewall
+        .nft
+        .is_there()
+        .and_then(|there| Ok(there || Iptables::has_rules()?));
+    if !is_there.map_err(|failure| failure.message)? {
+        return Ok(());
+    }
+    let record = firewall.record().ok();
+    let by = record
+        .and_then(|record| record.running)
+        .map_or(String::new(), |origin| {
+            format!(", as {} says", origin.path.display())
+        });
+    Err(format!(
+        "toctoc guards doors of this host already{by}, and init would open them\n\
+         next: `toctoc key new NAME` adds a key, `toctoc status` shows the doors, `toctoc remove` takes all away"
+    ))
 }
 
 /// Why no trial has begun. What there is to say was said.
@@ -172,9 +194,14 @@ enum NotDone {
 /// confirmed goes back to.
 fn on_trial(arguments: &Arguments, files: &Files) -> Result<(Answer, String), NotDone> {
     let path = &arguments.policy;
+    let waiting = PolicyPath {
+        path: files.policy.clone(),
+        backend: path.backend,
+    };
     tokens_open_at_once(files.key.profile.as_ref());
-    let (policy, origin) = policy_and_origin(path).map_err(NotDone::Unchanged)?;
-    warn(path).map_err(NotDone::Unchanged)?;
+    let (policy, origin) = policy_and_origin(&waiting).map_err(NotDone::Unchanged)?;
+    let origin = origin.moved_to(&path.path);
+    warn(&waiting).map_err(NotDone::Unchanged)?;
     rehearsed(&policy).map_err(NotDone::Unchanged)?;
     let begun = begin(
         &Firewall::default(),

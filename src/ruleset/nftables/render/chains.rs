@@ -15,10 +15,14 @@ pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 /// The match for packets that start no connection, TCP.
 pub(super) const NO_SYN: &str = "tcp flags & (fin | syn | rst | ack) != syn";
 
+/// The number of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`). Others may get its name, and even
+/// its type.
+pub(super) const LOOPBACK: u32 = 1;
+
 /// The match for "arrives on a guarded interface".
 pub(super) fn guarded(interfaces: &Interfaces) -> String {
     match interfaces {
-        Interfaces::AllButLoopback => "iiftype != loopback".to_string(),
+        Interfaces::AllButLoopback => format!("iif != {LOOPBACK}"),
         Interfaces::Only(names) => match names.as_slice() {
             [name] => format!("iifname \"{name}\""),
             names => {

@@ -1,6 +1,6 @@
 //! `[firewall]`: what else may come in, besides those who pass a door.
 
-use super::chains::{NO_SYN, SYN, guarded};
+use super::chains::{LOOPBACK, NO_SYN, SYN, guarded};
 use super::{headers, once};
 use crate::knock::{Knock, Protocol};
 use crate::policy::{HostFirewall, Policy};
@@ -19,7 +19,7 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
     headers::asked(&mut chain);
     once::begun_at(&mut chain, policy);
     chain.rule("ct state { established, related } accept");
-    chain.rule("iiftype loopback accept");
+    chain.rule(format!("iif {LOOPBACK} accept"));
     chain.note("Sessions from before the kernel tracked connections: those have a socket.");
     chain.rule(format!("{NO_SYN} socket wildcard 0 accept"));
     chain.rule("ip frag-off & 0x1fff != 0 accept");
