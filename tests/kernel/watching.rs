@@ -12,6 +12,7 @@ use serde_json::Value;
 use toctoc::lab::{CLIENT, STRANGER};
 
 use crate::terminal::Terminal;
+use crate::token_world::guarded;
 use crate::world::{PATIENCE, Running, SEQUENCE, World, YVES};
 
 /// `toctoc` on the server, line by line.
@@ -388,6 +389,27 @@ fn the_screen_shows_who_is_in() {
     });
     world.yes(&["close"]);
     screen.until("the end", |text| text.contains("ssh closed to 192.0.2.7"));
+    screen.press(b"q");
+    assert!(ends(&mut screen));
+}
+
+/// A glance does not count tokens. Nothing is said of them then: neither that there are none, nor how long they last.
+#[test]
+fn what_was_not_counted_is_not_told() {
+    let world = guarded();
+    let counted = world.status();
+    let tokens = &counted["keys"][0]["tokens"];
+    assert!(tokens["loaded"].as_u64().unwrap() > 0, "{tokens}");
+    assert_eq!(tokens["low"], false);
+    let watch = Lines::of(&world, &["watch", "--json", "--every", "200ms"]);
+    for _ in 0..2 {
+        let state = watch.event("state");
+        let key = &state["state"]["keys"][0];
+        assert_eq!((&key["name"], &key["tokens"]), (&"alice".into(), &Value::Null));
+    }
+    let mut screen = screen(&world);
+    let shown = screen.until("the key", |text| text.contains("alice        opened 0"));
+    assert!(!shown.to_lowercase().contains("tokens"), "{shown}");
     screen.press(b"q");
     assert!(ends(&mut screen));
 }

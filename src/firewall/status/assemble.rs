@@ -13,17 +13,17 @@ use crate::ruleset::{Drift, Grant, Progress};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// The tokens of a key, if it has any; `end` is when it expires, in seconds from now.
+/// The tokens of a key, if it has any and they were counted; `end` is when it expires, in seconds from now.
 fn token_status(
     policy: &Policy,
     key: &Key,
-    loaded: &HashMap<u32, (usize, Duration)>,
+    loaded: Option<&HashMap<u32, (usize, Duration)>>,
     end: Option<Duration>,
 ) -> Option<TokenStatus> {
     let KeyKind::Token(secret) = &key.kind else {
         return None;
     };
-    let (number, last) = loaded.get(&secret.id()).copied().unwrap_or_default();
+    let (number, last) = loaded?.get(&secret.id()).copied().unwrap_or_default();
     let wanted = policy.token_horizon / 4;
     Some(TokenStatus {
         loaded: number,
@@ -151,7 +151,7 @@ pub(super) fn status(
                 name: key.name.to_string(),
                 opened,
                 expired: key.expired(now),
-                tokens: token_status(policy, key, &tokens, left_of(key, now)),
+                tokens: token_status(policy, key, tokens.as_ref(), left_of(key, now)),
                 scratch: used_up.as_ref().and_then(|used_up| {
                     Some(ScratchStatus {
                         left: key.scratch_left(used_up)?,

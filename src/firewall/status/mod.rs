@@ -129,7 +129,7 @@ pub struct KeyStatus {
     /// The number of openings since the table was made.
     pub opened: u64,
     pub expired: bool,
-    /// `null` for a key without tokens.
+    /// `null` for a key without tokens, and where they were not counted: `watch` does not count them.
     pub tokens: Option<TokenStatus>,
     /// `null` for a key without scratch sequences, and where it is not known.
     #[serde(default)]

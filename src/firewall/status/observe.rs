@@ -42,8 +42,9 @@ pub(super) struct Observed {
     pub(super) opened: Vec<u64>,
     pub(super) wrong: u64,
     pub(super) shut_out: u64,
-    /// The number of tokens of each [secret](crate::single_use::Secret::id), and the time the last lasts.
-    pub(super) tokens: HashMap<u32, (usize, Duration)>,
+    /// The number of tokens of each [secret](crate::single_use::Secret::id), and the time the last lasts. `None` where
+    /// they were not counted.
+    pub(super) tokens: Option<HashMap<u32, (usize, Duration)>>,
     /// The scratch sequences that open no more, where that is known.
     pub(super) used_up: Option<BTreeSet<u32>>,
     pub(super) wait: Option<Wait>,
@@ -85,6 +86,7 @@ pub fn glance(
         Backend::Nftables => match firewall.nft.glance()? {
             Some(listing) => Observed {
                 applied: true,
+                tokens: None,
                 ..nftables(policy, &listing)
             },
             None => return Ok(None),
@@ -130,6 +132,7 @@ fn observe_nftables(
         let drifts = vec![table_missing()];
         let nothing = Observed {
             drifts,
+            tokens: Some(HashMap::new()),
             ..Observed::default()
         };
         return Ok(nothing);
@@ -189,7 +192,7 @@ fn unchanged(nft: &Nft, policy: &Policy, journal: Option<&Journal>, now: i64) ->
         applied: true,
         drifts,
         used_up: used_up(journal, &listing),
-        tokens: seen.tokens,
+        tokens: Some(seen.tokens),
         ..nftables(policy, &listing)
     })
 }
@@ -217,7 +220,7 @@ fn nftables(policy: &Policy, listing: &Listing) -> Observed {
         opened: opened.collect(),
         wrong: listing.wrong_count(),
         shut_out: listing.shut_out_count(),
-        tokens: tokens::listed(listing),
+        tokens: Some(tokens::listed(listing)),
         ..Observed::default()
     }
 }
