@@ -327,12 +327,68 @@ fn a_name_that_no_client_can_look_up_is_asked_for() {
             let output = new(name, kind);
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{name} {kind:?}: {said}");
-            assert!(said.contains("(--host)") && said.contains(name), "{said}");
+            let next = "`toctoc key new alice --host HOST`";
+            assert!(said.contains(next) && said.contains(name), "{said}");
             assert_eq!(files(&world), before, "{name} {kind:?}");
         }
     }
     let output = new("debian", &["--host", "192.0.2.1"]);
     assert_eq!(output.status.code(), Some(0));
+}
+
+/// Where the host's own name tells clients nothing, the address that the ssh connection came to is taken, and said. A
+/// connection that is not there any more, or that comes from this host, is no such thing.
+#[test]
+fn the_address_of_the_ssh_connection_is_taken() {
+    let world = world();
+    let session = world.session(CLIENT[0], 22);
+    let from = session.local_addr().unwrap();
+    let inside = world.lab.server.inside(|| {
+        let to_itself = std::net::TcpStream::connect(("127.0.0.1", 22)).unwrap();
+        let from = to_itself.local_addr().unwrap();
+        (to_itself, from)
+    });
+    let (_to_itself, own) = inside.unwrap();
+    let new = |connection: &str, name: &str, more: &[&str]| {
+        let path = world.path().display().to_string();
+        let words = ["key", "new", name, "--opens", "ssh"];
+        let toctoc = world.toctoc_command(&[&words[..], more, &[path.as_str()]].concat());
+        let mut command = world.command("unshare");
+        command.args(["--uts", "sh", "-c", "hostname debian && exec \"$@\"", "sh"]);
+        command.arg(toctoc.get_program()).args(toctoc.get_args());
+        command.env("SSH_CONNECTION", connection);
+        let server = &world.lab.server;
+        server.inside(|| command.output().unwrap()).unwrap()
+    };
+    let gone = format!("{} {} 192.0.2.1 22", from.ip(), from.port() ^ 1);
+    let own = format!("127.0.0.1 {} 127.0.0.1 22", own.port());
+    let before = files(&world);
+    for connection in [gone, own] {
+        let output = new(&connection, "alice", &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{connection}: {said}");
+        assert!(said.contains("`toctoc key new alice --host HOST`"), "{said}");
+        assert_eq!(files(&world), before);
+    }
+    let there = format!("{} {} 192.0.2.1 22", from.ip(), from.port());
+    let said = |more: &[&str], name: &str| {
+        let output = new(&there, name, more);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    const TAKEN: &str = "will look for this host as 192.0.2.1 (your ssh connection came to it)";
+    let alice = said(&[], "alice");
+    assert!(alice.contains(TAKEN), "{alice}");
+    let profile = load(&world.beside("alice.profile.toml")).unwrap();
+    assert_eq!(profile.host, "192.0.2.1");
+    let paper = said(&["--scratch", "2"], "paper");
+    assert!(paper.contains(TAKEN), "{paper}");
+    // An option goes before.
+    let bob = said(&["--host", "gate.example"], "bob");
+    assert!(!bob.contains("your ssh connection"), "{bob}");
+    let profile = load(&world.beside("bob.profile.toml")).unwrap();
+    assert_eq!(profile.host, "gate.example");
 }
 
 fn files(world: &World) -> Vec<(String, String)> {

@@ -128,12 +128,15 @@ fn the_answers_make_a_door_that_the_printed_key_opens() {
             .find(words)
             .unwrap_or_else(|| panic!("{words}: {printed}"))
     };
+    assert!(printed.contains("The key is also in "), "{printed}");
     let order = [
         "rehearsed: all doors are shut; 1 key opened exactly",
         "applied ",
         "1. Give the client its key.",
         "2. From the client",
         "ssh -p 2222 192.0.2.1",
+        "toctoc profile ssh-config anna >>~/.ssh/config",
+        "ssh anna",
         "3. Here, when the new connection works:",
         "toctoc confirm",
         "4. The next boot",
@@ -279,10 +282,52 @@ fn what_is_there_already_stays_as_it_is() {
     std::os::unix::fs::symlink("nowhere", bare.policy()).unwrap();
     refused(&bare.policy());
     fs::remove_file(bare.policy()).unwrap();
-    let profile = bare.directory().join("anna.profile.toml");
-    fs::write(&profile, "mine").unwrap();
-    refused(&profile);
-    assert_eq!(fs::read_to_string(profile).unwrap(), "mine");
+    for name in ["anna.profile.toml", "anna.secret"] {
+        let file = bare.directory().join(name);
+        fs::write(&file, "mine").unwrap();
+        refused(&file);
+        // On a terminal it is said before the last question, and another name is taken.
+        let mut terminal = bare.asked(&["--door", "2222", "--host", SERVER[0], "--sequence", "5"]);
+        terminal.prompt("[anna]");
+        terminal.press(b"\n");
+        terminal.prompt("[anna]");
+        let printed = terminal.printed.replace("\r\n", "");
+        assert!(printed.contains("move it away, or take another name"), "{printed}");
+        terminal.press(b"bob\n");
+        terminal.prompt("[yes]");
+        terminal.press(b"no\n");
+        assert_eq!(terminal.ended(), Some(1), "{}", terminal.printed);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        fs::remove_file(file).unwrap();
+    }
+}
+
+/// A host by which a client would reach itself.
+#[test]
+fn a_name_that_means_the_client_is_refused() {
+    let bare = Bare::new();
+    bare.world.listen(PORT);
+    let rules = bare.world.all_rules();
+    for host in ["localhost", "127.0.0.1", "127.1.2.3", "::1"] {
+        let output = bare.init(&[&ALL[..5], &["--host", host]].concat());
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let why = format!("clients do not reach this host by `{host}`");
+        assert!(text.contains(&why) && text.ends_with(&format!("{NOTHING}\n")), "{text}");
+        bare.nothing_is_there(&rules);
+    }
+    // It is asked for again.
+    let mut terminal = bare.asked(&["--door", "2222", "--key", "anna", "--sequence", "5"]);
+    terminal.prompt("do clients reach this host?");
+    terminal.press(b"localhost\n");
+    terminal.prompt("do clients reach this host?");
+    let printed = &terminal.printed;
+    assert!(printed.contains("clients do not reach this host by `localhost`"), "{printed}");
+    terminal.press(b"192.0.2.1\n");
+    terminal.prompt("[yes]");
+    terminal.press(b"no\n");
+    assert_eq!(terminal.ended(), Some(1), "{}", terminal.printed);
+    bare.nothing_is_there(&rules);
 }
 
 /// A host that toctoc guards keeps its doors, whichever file they are from.

@@ -1,6 +1,6 @@
 //! `toctoc key`: make, list and revoke keys
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ArgPredicate;
@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use qrcode::render::svg;
 
+use super::client_host::ClientHost;
 use super::completions::doors;
 use super::qr::{code, show_in_terminal};
 use super::{
@@ -71,7 +72,7 @@ struct New {
     /// Write a web page that knocks with the key into this file, and no profile.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "qr", "svg"])]
     html: Option<PathBuf>,
-    /// How the client reaches this host [default: this host's own name].
+    /// How the client reaches this host [default: its own name, or the address that your ssh connection came to].
     #[arg(long, value_name = "HOST", value_parser = server)]
     host: Option<String>,
     /// Where to write the profile [default: NAME.profile.toml beside the policy].
@@ -177,6 +178,10 @@ fn make(new: &New) -> Answer {
         ));
         return Answer::CouldNot;
     }
+    let client_host = match &new.host {
+        Some(host) => Ok(ClientHost::given(host)),
+        None => ClientHost::proposed(&new.name),
+    };
     let made = new_key(
         path,
         &host(&new.policy, None),
@@ -185,7 +190,7 @@ fn make(new: &New) -> Answer {
         kind,
         new.user,
         || {
-            let server = new.host.clone().map_or_else(own_name, Ok)?;
+            let server = client_host.as_ref().map_err(String::clone)?.name.clone();
             if new.html.is_some() {
                 addresses_for_page(&server)?;
             }
@@ -216,6 +221,7 @@ fn make(new: &New) -> Answer {
         ));
     }
     let Some(profile) = &made.profile else {
+        say(&client_host.map_or(String::new(), |host| host.words()));
         say(&opens_from(&firewall, new, &made));
         say(&on_paper(&made));
         let written = new
@@ -262,12 +268,7 @@ fn make(new: &New) -> Answer {
             ));
         });
     }
-    if new.host.is_none() {
-        say(&format!(
-            "the client will look for this host as {}: --host names another\n",
-            made.server
-        ));
-    }
+    say(&client_host.map_or(String::new(), |host| host.words()));
     say(&opens_from(&firewall, new, &made));
     written_or_not(new, written)
 }
@@ -321,31 +322,6 @@ pub(super) fn tokens_open_at_once(profile: Option<&Profile>) {
     if let Some(Way::Token(secret, _)) = profile.map(|profile| &profile.way) {
         // Without it, the first tokens open two minutes later: `apply` says so.
         let _ = note_new(&Firewall::default().state, secret, clocks());
-    }
-}
-
-/// This host's own name, if clients can look it up.
-///
-/// # Errors
-/// A sentence, when they cannot.
-pub(super) fn own_name() -> Result<String, String> {
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    // An address that /etc/hosts gives to a name without a dot is for this host alone.
-    let found = match name.contains('.') && is_host(&name) {
-        true => (name.as_str(), 0).to_socket_addrs().ok(),
-        false => None,
-    };
-    let mut found = found.into_iter().flatten();
-    let is_for_others = found.any(|at| !at.ip().is_loopback() && !at.ip().is_unspecified());
-    match is_for_others {
-        true => Ok(name),
-        false => Err(format!(
-            "by which name or address do clients reach this host (--host)? Its own name, `{name}`, tells them \
-             nothing"
-        )),
     }
 }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod by_hand;
 mod check;
+mod client_host;
 mod demo;
 mod draw;
 mod duration;

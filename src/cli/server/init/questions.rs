@@ -3,7 +3,8 @@
 use std::env;
 use std::io::{self, BufRead};
 
-use super::super::key::{length, name, own_name, server};
+use super::super::client_host::{is_for_others, own_name, reached_by};
+use super::super::key::{length, name};
 use super::super::{Answer, complain, say};
 use super::{Arguments, KNOCKS, Plan};
 use crate::cli::knock::knock;
@@ -23,6 +24,11 @@ pub(super) fn plan(
     services: &[Service],
     connection: Option<Connection>,
 ) -> Result<Plan, Answer> {
+    // Before anything is asked.
+    let given_key = arguments.key.clone().map(|key| free(arguments, key));
+    let given_key = given_key.transpose().map_err(|why| refuse(&why))?;
+    let given_host = arguments.host.as_deref().map(reached_by);
+    let given_host = given_host.transpose().map_err(|why| refuse(&why))?;
     if !arguments.yes {
         say(
             "The first door of this host. Enter takes the answer in [brackets].\n\
@@ -33,12 +39,12 @@ pub(super) fn plan(
         [] => ports(arguments, services, connection)?,
         given => given.to_vec(),
     };
-    let key = match &arguments.key {
-        Some(key) => key.clone(),
+    let key = match given_key {
+        Some(key) => key,
         None => key(arguments)?,
     };
-    let host = match &arguments.host {
-        Some(host) => host.clone(),
+    let host = match given_host {
+        Some(host) => host,
         None => host(arguments, connection)?,
     };
     let plan = Plan {
@@ -99,17 +105,35 @@ fn key(arguments: &Arguments) -> Result<Name, Answer> {
     let user = users.find_map(|user| Name::new(&user));
     let proposal = user.map_or("admin".to_string(), |user| user.to_string());
     match arguments.yes {
-        true => name(&proposal).map_err(|why| missing(&why, "--key NAME")),
+        true => {
+            let key = name(&proposal).map_err(|why| missing(&why, "--key NAME"))?;
+            free(arguments, key).map_err(|why| refuse(&why))
+        }
         false => ask(
             "\nWho gets the first key? A name for a person or a device.",
             Some(&proposal),
-            name,
+            |text| free(arguments, name(text)?),
         ),
     }
 }
 
+/// A name whose files beside the policy are not there yet.
+fn free(arguments: &Arguments, key: Name) -> Result<Name, String> {
+    for ending in ["profile.toml", "secret"] {
+        let file = arguments.policy.path.with_file_name(format!("{key}.{ending}"));
+        if file.symlink_metadata().is_ok() {
+            return Err(format!(
+                "{} is there already, and init overwrites nothing: move it away, or take another name",
+                file.display()
+            ));
+        }
+    }
+    Ok(key)
+}
+
 fn host(arguments: &Arguments, connection: Option<Connection>) -> Result<String, Answer> {
     let own = connection.map(|there| there.to.ip());
+    let own = own.filter(|own| is_for_others(*own));
     let proposal = own.map_or_else(|| own_name().ok(), |own| Some(own.to_string()));
     if arguments.yes {
         return proposal.ok_or_else(|| {
@@ -127,7 +151,7 @@ fn host(arguments: &Arguments, connection: Option<Connection>) -> Result<String,
     ask(
         "\nBy which name or address do clients reach this host?",
         proposal.as_deref(),
-        server,
+        reached_by,
     )
 }
 
@@ -221,6 +245,11 @@ fn ask<T>(
             }
         }
     }
+}
+
+fn refuse(why: &str) -> Answer {
+    complain(why);
+    Answer::CouldNot
 }
 
 fn missing(what: &str, option: &str) -> Answer {

@@ -44,7 +44,7 @@ fn at_the_client(plan: &Plan, files: &Files, profile: &Profile) -> String {
                 "\n1. Give the client its key. With toctoc there: type the command, paste the line\n   \
                  below it, press Enter, then Ctrl-D.\n\n     toctoc profile import - {key}\n\n{}\n\n   \
                  For a phone, this code holds the same line:\n\n{}\n   \
-                 So does {file}.\n   Remove that file when the client has its key.\n",
+                 The key is also in {file}.\n   Remove that file when the client has its key.\n",
                 profile.link().as_str(),
                 show_in_terminal(&code),
             );
@@ -64,6 +64,12 @@ fn at_the_client(plan: &Plan, files: &Files, profile: &Profile) -> String {
         && let Ok(line) = recipe(Tool::Nc, key.as_str(), profile, now())
     {
         text += &format!("\n   Without toctoc, with nc:\n\n     {line}");
+    }
+    if plan.door == "ssh" {
+        text += &format!(
+            "\n   So that ssh knocks by itself:\n\n     toctoc profile ssh-config {key} >>~/.ssh/config\n     \
+             ssh {key}\n"
+        );
     }
     text
 }
