@@ -317,6 +317,8 @@ fn a_start_brings_back_what_was_before_a_trial() {
         let output = world.toctoc(&["apply", "--boot"]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         assert!(said(&output).contains("not confirmed"), "{}", said(&output));
+        let next = "`toctoc apply --confirm 10m` tries this one again";
+        assert!(said(&output).contains(next), "{}", said(&output));
         assert!(!opens(&world, &OTHER));
         assert!(opens(&world, &SEQUENCE));
     }

@@ -197,8 +197,8 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
         }
         AtStart::Before(Some(before), refused) => {
             complain(&format!(
-                "{} was on trial and not confirmed: the policy before it is applied (`toctoc apply` \
-                 applies this one)",
+                "{} was on trial and not confirmed: the policy before it is applied (`toctoc apply \
+                 --confirm 10m` tries this one again)",
                 path.path.display()
             ));
             match before.policy() {
@@ -214,7 +214,7 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
         AtStart::Before(None, _) => {
             complain(&format!(
                 "{} was on trial and not confirmed, and nothing was applied before it: no door is \
-                 guarded (`toctoc apply` applies it)",
+                 guarded (`toctoc apply --confirm 10m` tries it again)",
                 path.path.display()
             ));
             Err(Answer::No)

@@ -327,7 +327,7 @@ pub(super) fn tokens_open_at_once(profile: Option<&Profile>) {
 
 /// From when on a new key opens, and what else comes in by then.
 fn opens_from(firewall: &Firewall, new: &New, made: &Enrolled) -> String {
-    let mut text = "it opens from the next `toctoc apply` on\n".to_string();
+    let mut text = "it opens from the next `toctoc apply --confirm 10m` on\n".to_string();
     let record = match firewall.record() {
         Ok(record) => record,
         Err(why) => {

@@ -433,7 +433,7 @@ fn about_the_file(noted: &Noted) -> String {
         };
         let _ = writeln!(
             text,
-            "the policy file was changed since{confirmed}: `toctoc check`, then `toctoc apply`"
+            "the policy file was changed since{confirmed}: `toctoc check`, then `toctoc apply --confirm 10m`"
         );
     }
     if let Some(why) = noted

@@ -113,7 +113,7 @@ fn stays(tried: &Origin) -> String {
 fn nothing(record: &Record) -> String {
     if record.trial.is_some() {
         return "the time is over: what was there before is there again, or will be in a moment (`toctoc \
-                status`); `toctoc apply` puts the policy in for good"
+                status`); `toctoc apply --confirm 10m` tries the policy again"
             .to_string();
     }
     match &record.refused {
