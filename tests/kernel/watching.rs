@@ -77,7 +77,17 @@ fn told(policy: &str) -> World {
 /// From an NFLOG group, live. Who did not get in is not in it.
 fn the_log_says_who_opened() {
     let world = told(YVES);
-    let log = Lines::of(&world, &["log"]);
+    // Alone, it would wait for ever: the group has no past.
+    let path = world.path();
+    let path = path.to_str().unwrap();
+    let alone = world.toctoc(&["log", path]);
+    let said = String::from_utf8_lossy(&alone.stderr).into_owned();
+    assert_eq!(alone.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("NFLOG group 5 has no past: `toctoc log --follow` shows"),
+        "{said}"
+    );
+    let log = Lines::of(&world, &["log", "--follow"]);
     log.until("what is listened to", |line| line.contains("NFLOG group 5"));
     world.knock(STRANGER[0], &SEQUENCE[..4]);
     world.knock(CLIENT[0], &SEQUENCE);
@@ -87,7 +97,7 @@ fn the_log_says_who_opened() {
     assert!(first.ends_with("  ssh           by yves"), "{first}");
     let second = log.until("an opening", |line| line.contains("  by "));
     assert!(second.contains("  2001:db8::7 "), "{second}");
-    let other = world.toctoc(&["log", world.path().to_str().unwrap()]);
+    let other = world.toctoc(&["log", "--follow", path]);
     let said = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(
         said.contains("one program at a time can listen to a group"),

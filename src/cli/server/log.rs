@@ -21,7 +21,7 @@ use crate::policy::{Log, Policy};
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyAlone,
-    /// Go on, and say what comes.
+    /// Go on, and say what comes. An NFLOG group has no past: of it, only this can be told.
     #[arg(long, short)]
     follow: bool,
     /// Read what `journalctl --dmesg --output=short-iso` prints (`-`: standard input), for older entries than the
@@ -98,6 +98,12 @@ fn of_kernel(arguments: &Arguments) -> Answer {
         Ok(policy) => policy,
         Err(answer) => return answer,
     };
+    if let (Log::Nflog(group), false) = (policy.log, arguments.follow) {
+        complain(&format!(
+            "NFLOG group {group} has no past: `toctoc log --follow` shows what comes from now on"
+        ));
+        return Answer::CouldNot;
+    }
     let mut source = match source(policy.log) {
         Ok(Some(source)) => source,
         Ok(None) => {
@@ -110,11 +116,10 @@ fn of_kernel(arguments: &Arguments) -> Answer {
         }
     };
     let mut names = Names::new(&named, &policy);
-    let follow = arguments.follow || matches!(policy.log, Log::Nflog(_));
     let (writers, proof) = match (policy.log, Writers::look()) {
         (Log::Nflog(group), _) => {
             complain(&format!(
-                "listening to NFLOG group {group}: it has no past, so this is what comes from now on"
+                "listening to NFLOG group {group}: this is what comes from now on"
             ));
             (Writers::Own, Proof::Kernel)
         }
@@ -134,7 +139,7 @@ fn of_kernel(arguments: &Arguments) -> Answer {
                 None if claim.prefix.starts_with("toctoc: ") => others += 1,
                 None => {}
             },
-            Ok(None) if follow => thread::sleep(GLANCE),
+            Ok(None) if arguments.follow => thread::sleep(GLANCE),
             Ok(None) => break Answer::Yes,
             Err(error) => {
                 complain(&deaf(policy.log, &error));
