@@ -105,8 +105,8 @@ impl Kernel {
     pub fn listen(group: u16) -> Result<Kernel, String> {
         let deaf = |error: std::io::Error| {
             format!(
-                "NFLOG group {group} cannot be heard: {error} (for root, and one program at a time: is \
-                 there another `toctoc fleet`?)"
+                "NFLOG group {group} cannot be heard: perhaps another program listens to it (another `toctoc fleet`?), \
+                 and one at a time can: {error}"
             )
         };
         let events = Events::listen().map_err(deaf)?;

@@ -367,7 +367,10 @@ fn the_address_of_the_ssh_connection_is_taken() {
         let output = new(&connection, "alice", &[]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{connection}: {said}");
-        assert!(said.contains("`toctoc key new alice --host HOST`"), "{said}");
+        assert!(
+            said.contains("`toctoc key new alice --host HOST`"),
+            "{said}"
+        );
         assert_eq!(files(&world), before);
     }
     let there = format!("{} {} 192.0.2.1 22", from.ip(), from.port());
@@ -447,6 +450,8 @@ fn a_qr_code_is_shown_and_its_text_imported() {
         "toctoc://192.0.2.1/?token={}&token_port={port}&door=22",
         secret.trim()
     );
+    // For a client that reads no code.
+    assert!(said.lines().any(|line| line == link), "{said}");
     let profile = Profile::parse_link(&link).unwrap();
     assert_eq!(profile.link().as_str(), link);
     let home = world.beside("home");

@@ -292,7 +292,10 @@ fn what_is_there_already_stays_as_it_is() {
         terminal.press(b"\n");
         terminal.prompt("[anna]");
         let printed = terminal.printed.replace("\r\n", "");
-        assert!(printed.contains("move it away, or take another name"), "{printed}");
+        assert!(
+            printed.contains("move it away, or take another name"),
+            "{printed}"
+        );
         terminal.press(b"bob\n");
         terminal.prompt("[yes]");
         terminal.press(b"no\n");
@@ -313,7 +316,10 @@ fn a_name_that_means_the_client_is_refused() {
         let text = said(&output);
         assert_eq!(output.status.code(), Some(2), "{text}");
         let why = format!("clients do not reach this host by `{host}`");
-        assert!(text.contains(&why) && text.ends_with(&format!("{NOTHING}\n")), "{text}");
+        assert!(
+            text.contains(&why) && text.ends_with(&format!("{NOTHING}\n")),
+            "{text}"
+        );
         bare.nothing_is_there(&rules);
     }
     // It is asked for again.
@@ -322,7 +328,10 @@ fn a_name_that_means_the_client_is_refused() {
     terminal.press(b"localhost\n");
     terminal.prompt("do clients reach this host?");
     let printed = &terminal.printed;
-    assert!(printed.contains("clients do not reach this host by `localhost`"), "{printed}");
+    assert!(
+        printed.contains("clients do not reach this host by `localhost`"),
+        "{printed}"
+    );
     terminal.press(b"192.0.2.1\n");
     terminal.prompt("[yes]");
     terminal.press(b"no\n");

@@ -100,7 +100,7 @@ fn the_log_says_who_opened() {
     let other = world.toctoc(&["log", "--follow", path]);
     let said = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(
-        said.contains("one program at a time can listen to a group"),
+        said.contains("cannot be heard: probably another program listens to it"),
         "{said}"
     );
 }
@@ -415,7 +415,10 @@ fn what_was_not_counted_is_not_told() {
     for _ in 0..2 {
         let state = watch.event("state");
         let key = &state["state"]["keys"][0];
-        assert_eq!((&key["name"], &key["tokens"]), (&"alice".into(), &Value::Null));
+        assert_eq!(
+            (&key["name"], &key["tokens"]),
+            (&"alice".into(), &Value::Null)
+        );
     }
     let mut screen = screen(&world);
     let shown = screen.until("the key", |text| text.contains("alice        opened 0"));

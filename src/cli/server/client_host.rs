@@ -140,7 +140,13 @@ mod tests {
             let why = reached_by(text).unwrap_err();
             assert_eq!(why, format!("clients do not reach this host by `{text}`"));
         }
-        for text in ["localhost.example", "192.0.2.1", "2001:db8::1", "128.0.0.1", "10.0.0.1"] {
+        for text in [
+            "localhost.example",
+            "192.0.2.1",
+            "2001:db8::1",
+            "128.0.0.1",
+            "10.0.0.1",
+        ] {
             assert_eq!(reached_by(text).unwrap(), text);
         }
         assert!(reached_by("a b").unwrap_err().contains("neither a name"));

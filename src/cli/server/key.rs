@@ -263,7 +263,8 @@ fn make(new: &New) -> Answer {
         written = code(profile).map(|code| {
             say(&show_in_terminal(&code));
             say(&format!(
-                "it is shown this once; the client: `toctoc profile import - {}` reads its text\n",
+                "{}\n\nit is shown this once; the client: `toctoc profile import - {}` reads this line\n",
+                profile.link().as_str(),
                 new.name
             ));
         });

@@ -234,15 +234,15 @@ pub(super) fn deaf(log: Log, error: &std::io::Error) -> String {
     let (what, hint) = match log {
         Log::Nflog(group) => (
             format!("NFLOG group {group}"),
-            " (for root, and one program at a time can listen to a group: is there another?)",
+            "probably another program listens to it, and one at a time can: ",
         ),
-        _ => ("the kernel's log".to_string(), " (for root)"),
+        _ => ("the kernel's log".to_string(), ""),
     };
     if denied && !own_namespace::is_root() {
         return format!("only root can hear {what} (try with sudo)");
     }
     let hint = if denied { hint } else { "" };
-    format!("{what} cannot be heard: {error}{hint}")
+    format!("{what} cannot be heard: {hint}{error}")
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Answer, POLICY, complain, reported, say};
 use crate::firewall::Firewall;
 use crate::firewall::apply::{Removed, remove};
+use crate::firewall::record::Origin;
 use crate::firewall::tokens::clocks;
 use crate::firewall::unit::{UNIT, is_enabled};
 use crate::policy::Backend;
@@ -29,8 +30,20 @@ fn at_boot() -> String {
     }
 }
 
+/// Says what stays where the policy is.
+fn files(running: Option<&Origin>) -> String {
+    let there = running.filter(|origin| origin.path.exists());
+    match there.and_then(|origin| origin.path.parent()) {
+        Some(directory) => format!("the policy and its keys stay in {}\n", directory.display()),
+        None => String::new(),
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Answer {
-    match remove(&Firewall::default(), arguments.backend, clocks()) {
+    let firewall = Firewall::default();
+    // It is forgotten with the rules.
+    let before = firewall.record().unwrap_or_default();
+    match remove(&firewall, arguments.backend, clocks()) {
         Ok(Removed {
             any: true,
             unsaved,
@@ -40,7 +53,8 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
                 complain(&format!("what was used up could not be saved: {why}"));
             }
             let answer = reported(&format!(
-                "removed: no door is guarded any more\n{}",
+                "removed: no door is guarded any more\n{}{}",
+                files(before.running.as_ref()),
                 at_boot()
             ));
             match unnoted {

@@ -120,7 +120,10 @@ fn key(arguments: &Arguments) -> Result<Name, Answer> {
 /// A name whose files beside the policy are not there yet.
 fn free(arguments: &Arguments, key: Name) -> Result<Name, String> {
     for ending in ["profile.toml", "secret"] {
-        let file = arguments.policy.path.with_file_name(format!("{key}.{ending}"));
+        let file = arguments
+            .policy
+            .path
+            .with_file_name(format!("{key}.{ending}"));
         if file.symlink_metadata().is_ok() {
             return Err(format!(
                 "{} is there already, and init overwrites nothing: move it away, or take another name",
