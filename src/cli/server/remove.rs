@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
                         "that could not be noted, and the end of a trial, or a healing (toctoc-heal.timer), may undo \
                          it: {why}"
                     ));
-                    Answer::CouldNot
+                    answer.max(Answer::No)
                 }
             }
         }
