@@ -191,6 +191,13 @@ pub fn surroundings(now: i64, others: &Others) -> Surroundings {
 mod tests {
     use super::*;
 
+    /// Any user can give a program any name, and root reads it on a terminal.
+    #[test]
+    fn a_name_of_a_program_forges_nothing_on_a_terminal() {
+        assert_eq!(printable("sshd"), "sshd");
+        assert_eq!(printable("\u{1b}[2Jx\ny"), "?[2Jx?y");
+    }
+
     #[test]
     fn listeners_are_read_and_clients_are_not() {
         let text = "  sl  local_address rem_address   st tx_queue\n\

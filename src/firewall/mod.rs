@@ -23,6 +23,7 @@ mod netlink;
 mod netlink_listing;
 pub mod nf_tables;
 mod nft;
+mod nft_messages;
 pub mod noted;
 pub mod others;
 pub mod preview;

@@ -352,6 +352,22 @@ fn rules_without_any_note_are_told_of() {
     is_quiet(&world, "applied");
 }
 
+/// Where /run cannot be written to, there is no lock file either, and what was applied is restored all the same.
+fn a_healing_needs_no_lock_file() {
+    let world = World::with(YVES);
+    world.listen(22);
+    shell(&world, harms(&world)[0]);
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+    let script = "mount --bind /run /run && mount -o remount,bind,ro /run && ! touch /run/toctoc/x && exec \"$@\"";
+    let mut command = world.command("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command.args([env!("CARGO_BIN_EXE_toctoc"), "heal"]);
+    let output = world.lab.server.inside(|| command.output().unwrap());
+    let said = self::said(&output.unwrap());
+    assert!(said.contains("restored "), "{said}");
+    assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+}
+
 /// A policy that was on trial when all was removed was not confirmed: no start of the machine applies it.
 fn a_removal_does_not_confirm_a_trial() {
     let world = World::bare();
@@ -396,6 +412,7 @@ on_every_firewall!(
     what_could_not_be_noted_is_not_undone,
     a_namespace_inherits_nothing,
     rules_without_any_note_are_told_of,
+    a_healing_needs_no_lock_file,
     a_removal_does_not_confirm_a_trial,
 );
 

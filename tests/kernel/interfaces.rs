@@ -234,13 +234,52 @@ fn an_interface_called_lo_is_not_called_closed() {
     }
 }
 
-/// Anybody who owns a tun device can give it the type of the loopback interface. That makes it none.
-#[test]
-fn the_loopback_interface_is_known_by_its_number() {
+/// A tun device with the type of the loopback interface, by which a SYN comes before and after its source was let in.
+const TUN: &str = r#"
+import fcntl, os, select, struct, subprocess, sys, time
+tun = os.open('/dev/net/tun', os.O_RDWR)
+fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH22x', b'tun7', 0x1001))
+fcntl.ioctl(tun, 0x400454cd, 772)
+for words in 'address add 10.77.0.1/24 dev tun7', 'link set tun7 up':
+    subprocess.check_call(['ip'] + words.split())
+there, here = bytes([10, 77, 0, 2]), bytes([10, 77, 0, 1])
+def sum16(data):
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    total = (total >> 16) + (total & 0xffff)
+    return ~(total + (total >> 16)) & 0xffff
+def answered(port):
+    tcp = struct.pack('!HHIIBBHHH', port, 22, 7, 0, 0x50, 2, 1024, 0, 0)
+    sum = sum16(there + here + struct.pack('!HH', 6, len(tcp)) + tcp)
+    tcp = tcp[:16] + struct.pack('!H', sum) + tcp[18:]
+    ip = struct.pack('!BBHHHBBH', 0x45, 0, 40, 1, 0, 64, 6, 0) + there + here
+    os.write(tun, ip[:10] + struct.pack('!H', sum16(ip)) + ip[12:] + tcp)
+    end = time.monotonic() + 1
+    while (left := end - time.monotonic()) > 0:
+        if not select.select([tun], [], [], left)[0]:
+            break
+        got = os.read(tun, 2048)
+        if got[0] == 0x45 and got[9] == 6 and got[33] & 0x12 == 0x12:
+            return 'answered'
+    return 'silent'
+first = answered(4000)
+subprocess.check_call([sys.argv[1], 'open', 'ssh', '10.77.0.2'], stdout=subprocess.DEVNULL)
+print(first, answered(4001))
+"#;
+
+/// Whoever owns a tun device can give it the type of the loopback interface. That makes it none.
+fn a_device_of_the_type_of_loopback_is_guarded() {
     let world = World::with(YVES);
-    let rules = world.server(&["nft", "list", "table", "inet", "toctoc"]);
-    assert!(rules.contains("iif != \"lo\""), "{rules}");
-    assert!(!rules.contains("iiftype"), "{rules}");
+    world.listen(22);
+    let mut python = world.command("python3");
+    python.args(["-c", TUN, env!("CARGO_BIN_EXE_toctoc")]);
+    let output = world
+        .lab
+        .server
+        .inside(|| python.output().unwrap())
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), "silent answered", "{errors}");
 }
 
 fn heals(world: &World) {
@@ -254,6 +293,7 @@ fn heals(world: &World) {
 
 on_every_firewall!(
     an_interface_called_lo_is_not_called_closed,
+    a_device_of_the_type_of_loopback_is_guarded,
     a_door_on_a_renamed_interface_is_not_called_closed,
     a_door_on_a_part_of_a_bridge_is_not_called_closed,
     where_no_interface_is_there_apply_refuses,

@@ -36,6 +36,7 @@ macro_rules! on_each_iptables {
     };
 }
 
+mod absence;
 mod apply_under_stress;
 mod beside;
 mod browsers;
