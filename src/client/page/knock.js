@@ -98,11 +98,16 @@ const run = async (mine, knocks) => {
   }
 };
 
+// A browser may be wrong about being offline: Chromium knows no tunnels. In its first seconds it knows no network at
+// all, and sends no token.
+const online = () => navigator.onLine === false
+  && Promise.race([pause(3e3), new Promise(done => addEventListener('online', done, {once: true}))]);
+const outcome = () => say(navigator.onLine === false ? 'Knocked, but this browser says that it is offline.'
+  : 'Knocked. Connect now. If that fails, knock again.');
 const knocked = () => {
   const host = get('name').match(/^[\w.:-]+$/) && get('name'), ssh = id('ssh');
-  // A browser may be wrong about that: Chromium knows no tunnels.
-  say(navigator.onLine === false ? 'Knocked, but this browser says that it is offline.'
-    : 'Knocked. Connect now. If that fails, knock again.');
+  outcome();
+  ononline = outcome;
   if (!host) return;
   ssh.href = `ssh://${host.includes(':') ? `[${host}]` : host}${get('door') ? ':' + +get('door') : ''}`;
   ssh.hidden = false;
@@ -117,8 +122,10 @@ const left = () => {
 };
 left();
 id('go').onclick = async () => {
+  ononline = null;
   say('Knocking…');
   try {
+    await online();
     if (!secret.length) {
       const knocks = sequences[scratch ? clicks++ : 0];
       try { if (scratch) localStorage.setItem('toctoc ' + get('id'), clicks); } catch { }

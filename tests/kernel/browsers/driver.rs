@@ -188,9 +188,12 @@ impl Browser {
             Line::Chromium { .. } => ("Page.navigate", "about:blank"),
             Line::Firefox(_) => ("WebDriver:Navigate", "about:blank"),
         };
+        // A browser may answer before the new page is there.
+        self.ask("window.isOld = true");
         self.call(method, json!({ "url": blank }));
         self.call(method, json!({ "url": url }));
-        let ready = "document.readyState == 'complete' && !!document.getElementById('go')";
+        let ready =
+            "document.readyState == 'complete' && !!document.getElementById('go') && !window.isOld";
         self.until(url, |browser| browser.ask(ready) == true);
     }
 
