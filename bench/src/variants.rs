@@ -21,13 +21,24 @@ struct Variant {
     changes: &'static [Change],
 }
 
-const GLANCE: &str = "\t\ttcp flags & (fin | syn | rst | ack) == syn iifname != \"lo\" meta priority 0:0 goto glance\n";
+const GLANCE: &str =
+    "\t\ttcp flags & (fin | syn | rst | ack) == syn iif != 1 meta priority 0:0 goto glance\n";
 const HEARD: &str = "\t\tth dport @heard fib daddr type local goto judge\n";
 const NO_PROGRESS: &str =
     "\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n";
 const JUDGE_LOCAL: &str = "\t\tmeta priority set 0:0 fib daddr type local goto judge\n";
 
-const VARIANTS: [Variant; 8] = [
+/// The hooks of what is beside the knocks, and the same chains without a hook.
+const HEADERS: Change = (
+    "\tchain fragments {\n\t\ttype filter hook prerouting priority -450; policy accept;\n",
+    "\tchain fragments {\n",
+);
+const AGAIN: Change = (
+    "\tchain incoming {\n\t\ttype filter hook input priority filter; policy accept;\n",
+    "\tchain incoming {\n",
+);
+
+const VARIANTS: [Variant; 10] = [
     Variant {
         name: "as it is",
         changes: &[],
@@ -77,10 +88,21 @@ const VARIANTS: [Variant; 8] = [
             (JUDGE_LOCAL, "\t\tmeta priority set 0:0 goto judge\n"),
         ],
     },
+    // A chain that no hook calls. These are not the same ruleset.
+    Variant {
+        name: "no look at IPv6 headers (does less)",
+        changes: &[HEADERS],
+    },
+    Variant {
+        name: "doors asked once (does less)",
+        changes: &[AGAIN],
+    },
     // Where packets come in, before the host's other rules: it has to name its interfaces.
     Variant {
-        name: "ingress hook",
+        name: "ingress hook (does less)",
         changes: &[
+            HEADERS,
+            AGAIN,
             (
                 "table inet toctoc\ndelete table inet toctoc\n\ntable inet toctoc {",
                 "table netdev toctoc\ndelete table netdev toctoc\n\ntable netdev toctoc {",

@@ -15,7 +15,7 @@ use crate::ruleset::nftables::script::{Base, Chain};
 ///
 /// Hop-by-hop options in front of a fragment header are read alike. Packets for other hosts
 /// are forwarded, and nobody reads their headers here.
-pub(super) fn fragments(policy: &Policy) -> Chain {
+pub(super) fn fragments() -> Chain {
     let mut chain = Chain::new(
         "fragments",
         &[
@@ -24,10 +24,21 @@ pub(super) fn fragments(policy: &Policy) -> Chain {
         ],
     )
     .base(Base::Fragments);
+    chain.rule("ip6 nexthdr != { 6, 17, 44, 58 } goto leading");
+    chain
+}
+
+/// The headers of the few packets whose first one is not their payload or a fragment header. (A chain of its own: all
+/// packets pay for the rules of the other one.)
+pub(super) fn leading(policy: &Policy) -> Chain {
+    let mut chain = Chain::new(
+        "leading",
+        &["Hop-by-hop options are read before, and do no harm."],
+    );
     let arriving = judged(policy);
     chain.rule("ip6 nexthdr 0 hbh nexthdr 44 accept");
     chain.rule(format!(
-        "ip6 nexthdr != {{ 6, 17, 44, 58 }} exthdr frag exists {arriving} fib daddr type != unicast drop"
+        "exthdr frag exists {arriving} fib daddr type != unicast drop"
     ));
     chain
 }

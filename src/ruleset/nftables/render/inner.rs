@@ -1,12 +1,17 @@
 //! The doors at the input hook, for what has come past prerouting: to an address that `fib` does not know as
 //! local, to a port that was translated to that of a door, out of a tunnel that calls no prerouting.
 
-use super::chains::{NO_SYN, guarded};
+use std::collections::BTreeSet;
+
+use super::chains::{NO_SYN, SYN, guarded};
 use super::{headers, once};
 use crate::knock::Protocol;
 use crate::policy::Policy;
 use crate::ruleset::nftables::SetId::{Heard, Ports};
 use crate::ruleset::nftables::script::{Base, Chain};
+
+/// So many comparisons cost a packet less than one look-up.
+const FEW_PORTS: usize = 3;
 
 pub(super) fn incoming(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
@@ -20,10 +25,20 @@ pub(super) fn incoming(policy: &Policy) -> Chain {
     let arriving = guarded(&policy.interfaces);
     headers::asked(&mut chain);
     once::begun_at(&mut chain, policy);
-    chain.rule(format!("{NO_SYN} accept"));
+    let ports = tcp_ports(policy);
+    let few = ports.len() <= FEW_PORTS;
+    if !few || policy.has_once() {
+        chain.rule(format!("{NO_SYN} accept"));
+    }
     once::passed_before(&mut chain, policy);
     let door = format!("meta l4proto . th dport vmap @{Ports}");
-    chain.rule(format!("tcp dport @{Heard} {arriving} {door}"));
+    if few {
+        for port in ports {
+            chain.rule(format!("tcp dport {port} {SYN} {arriving} {door}"));
+        }
+    } else {
+        chain.rule(format!("tcp dport @{Heard} {arriving} {door}"));
+    }
     let ports = policy.doors.iter().flat_map(|door| &door.ports);
     if ports.into_iter().any(|port| port.protocol == Protocol::Udp) {
         chain.rule(format!(
@@ -31,4 +46,11 @@ pub(super) fn incoming(policy: &Policy) -> Chain {
         ));
     }
     chain
+}
+
+/// The TCP ports of all doors.
+fn tcp_ports(policy: &Policy) -> BTreeSet<u16> {
+    let knocks = policy.doors.iter().flat_map(|door| &door.ports);
+    let tcp = knocks.filter(|knock| knock.protocol == Protocol::Tcp);
+    tcp.map(|knock| knock.port.get()).collect()
 }

@@ -23,7 +23,7 @@ use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
-    let mut chains = vec![headers::fragments(policy), knocks_tcp(policy)];
+    let mut chains = vec![headers::fragments(), knocks_tcp(policy)];
     if policy.judges_udp() {
         chains.push(knocks_udp(policy));
     }
@@ -50,7 +50,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.extend(once::chains());
     }
     chains.push(shut(policy));
-    chains.push(headers::delivered(policy));
+    chains.extend([headers::leading(policy), headers::delivered(policy)]);
     match &policy.firewall {
         None => chains.push(inner::incoming(policy)),
         Some(firewall) => {
