@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Knock even if the door is open, so that its time begins anew.
     #[arg(long)]
     always: bool,
-    /// The pause after each knock [default: 7ms, or what the profile says].
+    /// The pause after each knock [default: 3ms, or what the profile says].
     #[arg(long, value_name = "TIME", value_parser = parse_gap)]
     gap: Option<Duration>,
     /// Say nothing when it works, nor when there is no such profile (for `Match exec` in ssh's

@@ -68,25 +68,11 @@ impl Dial {
     /// Waits for an answer as long as `patience`, but not when there was one before. `None` when none
     /// came: then exactly that time is over.
     pub fn wait(&mut self, patience: Duration) -> Option<Met> {
-        if let Some(met) = self.at_once.take() {
-            return Some(met);
-        }
-        let Some(socket) = &self.socket else {
-            thread::sleep(patience);
-            return None;
-        };
-        let deadline = Instant::now() + patience;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(left).unwrap_or_default();
-            let mut waiting = [PollFd::new(socket, PollFlags::OUT)];
-            match poll(&mut waiting, Some(&timeout)) {
-                Ok(0) => return None,
-                Ok(_) => break,
-                Err(Errno::INTR) => {}
-                Err(error) => return Some(Met::Failed(error.into())),
-            }
-        }
+        wait_for(std::slice::from_mut(self), patience)
+    }
+
+    /// The result, once the socket has one.
+    fn met(&mut self) -> Option<Met> {
         let after = self.started.elapsed();
         let socket = self.socket.take()?;
         let error = match socket.take_error() {
@@ -100,6 +86,48 @@ impl Dial {
             true => Met::Refused,
             false => Met::Failed(error),
         })
+    }
+}
+
+/// Waits until one of these is taken, or none can be any more: then the last answer counts. `None` when `patience` is
+/// over before.
+pub fn wait_for(dials: &mut [Dial], patience: Duration) -> Option<Met> {
+    let deadline = Instant::now() + patience;
+    let mut last = None;
+    for dial in &mut *dials {
+        match dial.at_once.take() {
+            Some(open @ Met::Open(..)) => return Some(open),
+            Some(met) => last = Some(met),
+            None => {}
+        }
+    }
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        let waiting = dials.iter().filter_map(|dial| dial.socket.as_ref());
+        let mut waiting: Vec<PollFd<'_>> = waiting
+            .map(|socket| PollFd::new(socket, PollFlags::OUT))
+            .collect();
+        if waiting.is_empty() {
+            if last.is_none() {
+                thread::sleep(left);
+            }
+            return last;
+        }
+        match poll(&mut waiting, Some(&timeout)) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Some(Met::Failed(error.into())),
+        }
+        let ready: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let under_way = dials.iter_mut().filter(|dial| dial.socket.is_some());
+        for (dial, _) in under_way.zip(ready).filter(|(_, is_ready)| *is_ready) {
+            match dial.met() {
+                Some(open @ Met::Open(..)) => return Some(open),
+                met => last = met.or(last),
+            }
+        }
     }
 }
 
@@ -117,6 +145,24 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A connection that nobody answers, or that was refused, does not hide one that is taken.
+    #[test]
+    fn the_first_of_two_that_is_taken_counts() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap();
+        let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        closed.bind(&here.into()).unwrap();
+        let refuses = closed.local_addr().unwrap().as_socket().unwrap();
+        for order in [[refuses, taken], [taken, refuses]] {
+            let mut two = order.map(|address| Dial::start(address).unwrap());
+            assert!(matches!(wait_for(&mut two, PATIENCE), Some(Met::Open(..))));
+        }
+        let mut two = [refuses, refuses].map(|address| Dial::start(address).unwrap());
+        assert!(matches!(wait_for(&mut two, PATIENCE), Some(Met::Refused)));
+        assert!(wait_for(&mut two, Duration::ZERO).is_none());
+    }
 
     #[test]
     fn an_open_port_takes_the_connection_and_a_closed_one_refuses() {

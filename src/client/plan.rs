@@ -24,7 +24,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Try {
     pub packets: Packets,
-    /// The pause after each of them.
+    /// The pause after each knock. Behind a token: the time until a second connection follows the first one.
     pub gap: Duration,
     /// The time to wait for the door after the last packet.
     pub wait: Duration,

@@ -33,7 +33,7 @@ pub enum Way {
 }
 
 /// The pause between two knocks, unless something else is asked for.
-pub const GAP: Duration = Duration::from_millis(7);
+pub const GAP: Duration = Duration::from_millis(3);
 
 /// The most knocks of a profile: as many as a policy takes.
 pub const MOST_KNOCKS: usize = 32;

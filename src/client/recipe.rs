@@ -1,5 +1,7 @@
 //! The same way in with tools that people have already. Pure.
 
+use std::time::Duration;
+
 use std::fmt::Write;
 use std::num::NonZeroU16;
 
@@ -83,7 +85,7 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
                 .iter()
                 .map(|knock| format!("{}:{}", knock.port, knock.protocol))
                 .collect();
-            let delay = profile.gap.as_millis();
+            let delay = profile.gap.max(GAP_OF_ONE_TRY).as_millis();
             format!("knock -d {delay} {host} {}\n", knocks.join(" "))
         }
         Tool::Ssh if tcp_only => format!(
@@ -160,7 +162,7 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
             let sequence = serde_json::json!({
                 "name": name,
                 "host": host,
-                "delay": profile.gap.as_millis() as u64,
+                "delay": profile.gap.max(GAP_OF_ONE_TRY).as_millis() as u64,
                 "steps": steps,
             });
             format!(
@@ -218,6 +220,9 @@ fn token_command(
 }
 
 /// No machine with Windows was there to try it.
+/// The shortest pause for tools that knock once: our own client tries again, and slower.
+const GAP_OF_ONE_TRY: Duration = Duration::from_millis(20);
+
 const NOT_RUN: &str = "# not run by the tests of toctoc\n";
 
 /// Only root can send datagrams with nmap.

@@ -30,8 +30,8 @@ pub struct Files {
 #[derive(Debug)]
 struct Waiting {
     path: PathBuf,
-    /// The directory of the policy, if it was made for this.
-    made: Option<PathBuf>,
+    /// The directory of the policy and those above it, as far as they were made for this: the deepest one first.
+    made: Vec<PathBuf>,
     /// `true` if nothing is removed: the files are needed.
     is_kept: bool,
 }
@@ -42,8 +42,10 @@ impl Drop for Waiting {
             return;
         }
         let _ = fs::remove_dir_all(&self.path);
-        // Somebody else may have put something into it meanwhile.
-        let _ = self.made.as_ref().map(fs::remove_dir);
+        for directory in &self.made {
+            // Somebody else may have put something into it meanwhile.
+            let _ = fs::remove_dir(directory);
+        }
     }
 }
 
@@ -64,7 +66,7 @@ pub struct First<'f> {
 /// # Errors
 /// When a file is there already, or cannot be written. Then none is left that was not there before.
 pub fn write(first: &First<'_>, host: &Host<'_>) -> Result<Files, EnrolError> {
-    let made = made_directory(first.path)?;
+    let made = made_directories(first.path)?;
     let waiting = Waiting {
         path: first
             .path
@@ -100,16 +102,19 @@ pub fn write(first: &First<'_>, host: &Host<'_>) -> Result<Files, EnrolError> {
     })
 }
 
-/// The directory of the policy, if it was not there.
-fn made_directory(path: &Path) -> Result<Option<PathBuf>, String> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let Some(directory) = parent.filter(|parent| parent.symlink_metadata().is_err()) else {
-        return Ok(None);
+/// Makes the directory of the policy. Returns what was not there, the deepest one first.
+fn made_directories(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let Some(parent) = path.parent() else {
+        return Ok(Vec::new());
     };
-    make_own_directory(directory)?;
-    Ok(Some(directory.to_path_buf()))
+    let missing = parent.ancestors().take_while(|directory| {
+        !directory.as_os_str().is_empty() && directory.symlink_metadata().is_err()
+    });
+    let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
+    if !missing.is_empty() {
+        make_own_directory(parent)?;
+    }
+    Ok(missing)
 }
 
 fn fill(
@@ -209,7 +214,8 @@ mod tests {
     #[test]
     fn what_is_written_is_private_explained_and_removed_again() {
         let home = tempfile::tempdir().unwrap();
-        let directory = home.path().join("toctoc");
+        let above = home.path().join("etc");
+        let directory = above.join("toctoc");
         let path = directory.join("policy.toml");
         for (kind, wanted) in [
             (Kind::Sequence(5), &["anna.profile.toml", "policy.toml"][..]),
@@ -224,7 +230,7 @@ mod tests {
                 [format!(".toctoc-init-{}", process::id())]
             );
             drop(files);
-            assert!(!directory.exists());
+            assert!(!above.exists());
             let files = written(&path, kind).unwrap();
             let text = files.key.after.clone();
             files.put_in_place(&path).unwrap();
@@ -244,7 +250,7 @@ mod tests {
                 assert!(paragraph.starts_with('#'), "not explained: {paragraph}");
             }
             assert!(text.lines().all(|line| line.len() <= 90), "{text}");
-            fs::remove_dir_all(&directory).unwrap();
+            fs::remove_dir_all(&above).unwrap();
         }
     }
 

@@ -331,6 +331,10 @@ impl Reader {
                 self.error(no_interface(name, element.span()));
                 continue;
             }
+            if name == "lo" {
+                self.error(loopback(element.span()));
+                continue;
+            }
             names.push(Spanned {
                 value: name.to_string(),
                 at: element.span(),
@@ -535,6 +539,12 @@ fn has_letters_of_interfaces(name: &str) -> bool {
     let mut bytes = name.bytes();
     let fits = bytes.all(|b| b.is_ascii_alphanumeric() || b".-_@".contains(&b));
     fits && name != "." && name != ".."
+}
+
+fn loopback(at: Range<usize>) -> Diagnostic {
+    Diagnostic::new(at, "loopback is never guarded")
+        .label("leave this out")
+        .help("what a host sends to itself passes every door: `interfaces` names those that face others")
 }
 
 /// Why a text is no name of an interface.

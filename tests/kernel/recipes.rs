@@ -138,7 +138,7 @@ fn knock_as_told(person: &Person, profile: &str, tool: &str) {
     let file: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(file["version"], 1);
     let sequence = &file["sequences"][0];
-    assert_eq!(sequence["delay"], 7);
+    assert_eq!(sequence["delay"], 20);
     let host = sequence["host"].as_str().unwrap();
     for step in sequence["steps"].as_array().unwrap() {
         let step = format!("{}:{}", step["port"], step["type"].as_str().unwrap());
