@@ -45,6 +45,38 @@ fn the_client_opens_with_a_profile_and_goes_on_to_the_next_token() {
     assert!(said.contains("at try"), "{said}");
 }
 
+/// A SYN that finds the door shut, since it has overtaken its token, is followed by a second one: no more tokens are
+/// spent. Without a gap it is the only one, and the next token has to open.
+#[test]
+fn a_syn_that_overtakes_its_token_is_followed_by_a_second_one() {
+    let world = guarded_without_a_wait();
+    for (gap, wanted, tokens) in [("50ms", "is open, after", 1), ("0", "at try 2", 2)] {
+        world.nft(
+            "table inet beside
+            delete table inet beside
+            table inet beside {
+                counter syns { }
+                counter tokens { }
+                chain before {
+                    type filter hook prerouting priority -500;
+                    tcp dport 22 tcp flags & (syn | ack) == syn counter name syns quota until 60 bytes drop
+                    udp dport 40123 counter name tokens
+                }
+            }",
+        );
+        let profile = world.profile(&format!(
+            "host = \"192.0.2.1\"\ndoor = 22\ntoken = \"{SECRET}\"\ntoken_port = 40123\ngap = \"{gap}\"\n"
+        ));
+        let (code, said, error) = toctoc(&world, &["knock", &profile, "--always"]);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(said.contains(wanted), "{gap}: {said}");
+        assert_eq!(said.contains("at try"), gap == "0", "{said}");
+        assert_eq!(world.counted("syns"), 2, "{gap}");
+        assert_eq!(world.counted("tokens"), tokens, "{gap}");
+        world.yes(&["close"]);
+    }
+}
+
 #[test]
 fn a_token_can_be_sent_by_any_tool() {
     let world = guarded_without_a_wait();
