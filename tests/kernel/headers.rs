@@ -208,7 +208,7 @@ fn send(world: &World, packets: &[Frames]) {
 }
 
 const BESIDE: &str = "table inet beside { counter heard { }\n \
-    chain out { type filter hook output priority filter; \
+    chain answers { type filter hook output priority filter; \
     tcp sport { 22, 3306 } tcp flags & (syn | ack) == (syn | ack) counter name heard\n \
     udp sport { 5555, 5556 } counter name heard\n}\n}";
 

@@ -155,7 +155,7 @@ const ODD: &[(&str, &str)] = &[
     ),
     (
         "inet odd",
-        "chain out { type route hook output priority -150; policy accept;\n meta mark set 5\n }",
+        "chain answers { type route hook output priority -150; policy accept;\n meta mark set 5\n }",
     ),
     (
         "inet odd",
