@@ -59,6 +59,7 @@ UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-heal.ser
 
 install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg docs/protocol.json
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs/recipes docs/recipes/*.md
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml examples/*.py
 	install -d -m 700 $(DESTDIR)/etc/toctoc

@@ -132,8 +132,10 @@ fn links_lead_somewhere() {
     ]
     .map(Into::into)
     .to_vec();
-    let docs = fs::read_dir("docs").unwrap().flatten();
-    documents.extend(docs.map(|file| file.path()));
+    for directory in ["docs", "docs/recipes"] {
+        let files = fs::read_dir(directory).unwrap().flatten();
+        documents.extend(files.map(|file| file.path()).filter(|path| path.is_file()));
+    }
     let mut links = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();

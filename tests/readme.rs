@@ -63,9 +63,60 @@ fn the_page_of_commands_is_true() {
     is_true("docs/commands.md", 2);
 }
 
-#[test]
-fn the_guide_is_true() {
-    is_true("docs/guide.md", 12);
+/// A test for each page of docs/recipes, by its name.
+macro_rules! recipes {
+    ($($name:ident),*) => {
+        mod recipes {
+            $(
+                #[test]
+                fn $name() {
+                    let name = stringify!($name).replace('_', "-");
+                    super::is_true(&format!("docs/recipes/{name}.md"), 1);
+                }
+            )*
+
+            #[test]
+            fn each_page_is_tried_and_listed() {
+                let tried = [$(stringify!($name)),*].map(|name| name.replace('_', "-"));
+                super::are_all_recipes(&tried);
+            }
+        }
+    };
+}
+
+recipes!(
+    behind_nat,
+    docker,
+    firewalld,
+    from_fwknop,
+    from_knockd,
+    from_the_classic_script,
+    ipv6,
+    locked_out,
+    one_server,
+    phone,
+    two_administrators,
+    ufw,
+    who_came_in,
+    without_systemd
+);
+
+fn are_all_recipes(tried: &[String]) {
+    let index = fs::read_to_string("docs/recipes/README.md").unwrap();
+    let mut pages: Vec<String> = fs::read_dir("docs/recipes")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".md").map(str::to_string))
+        .filter(|name| name != "README")
+        .collect();
+    pages.sort();
+    assert_eq!(pages, tried);
+    for page in pages {
+        assert!(
+            index.contains(&format!("({page}.md)")),
+            "not in the index: {page}"
+        );
+    }
 }
 
 /// Runs the commands of a document on two hosts; there are so many at least.
