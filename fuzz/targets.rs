@@ -254,8 +254,8 @@ pub fn iptables_save(data: &[u8]) {
     }
     let lists: Vec<_> = lists_of(&saved).into_iter().collect();
     let _ = iptables::doors(&saved);
-    for port in policy.doors.iter().flat_map(|door| &door.ports) {
-        let _ = saved.guards_port(*port);
+    for ports in policy.guarded() {
+        let _ = saved.guards(ports);
     }
     assert!(saved.same_rules(&saved));
     for family in Family::BOTH {

@@ -159,8 +159,8 @@ pub fn new_key(
         .filter(|door| opens.contains(&door.name.to_string()));
     let mut ports = ports.flat_map(|door| &door.ports);
     let door = ports
-        .find(|port| port.protocol == Protocol::Tcp)
-        .map(|port| port.port);
+        .find(|ports| ports.protocol() == Protocol::Tcp)
+        .map(|ports| ports.first().port);
     Ok(Enrolled {
         opens,
         secret,

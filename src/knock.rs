@@ -63,6 +63,8 @@ pub enum KnockError {
     Number(String),
     /// A whole number that no port has.
     Range(String),
+    /// A range that ends before it begins.
+    Backwards(String),
 }
 
 impl fmt::Display for KnockError {
@@ -78,6 +80,12 @@ impl fmt::Display for KnockError {
                 write!(f, "`{text}` is not a port: write 443, 443/tcp or 53/udp")
             }
             KnockError::Range(text) => write!(f, "no port is {text}: ports go from 1 to 65535"),
+            KnockError::Backwards(text) => {
+                write!(
+                    f,
+                    "the range `{text}` ends before it begins: write the lower port first"
+                )
+            }
         }
     }
 }
@@ -102,6 +110,143 @@ impl FromStr for Knock {
             .ok()
             .and_then(|port| Knock::new(protocol, port))
             .ok_or_else(|| KnockError::Range(number.to_string()))
+    }
+}
+
+/// Ports of one protocol, from the first to the last: what a door guards. One port is the shortest. Written like a
+/// [`Knock`], or `8000-8010`, `60000-61000/udp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortRange {
+    protocol: Protocol,
+    first: NonZeroU16,
+    /// Never before the first.
+    last: NonZeroU16,
+}
+
+impl PortRange {
+    /// `None` when a port is 0, or the last comes before the first.
+    pub fn new(protocol: Protocol, first: u16, last: u16) -> Option<PortRange> {
+        let (first, last) = (NonZeroU16::new(first)?, NonZeroU16::new(last)?);
+        (first <= last).then_some(PortRange {
+            protocol,
+            first,
+            last,
+        })
+    }
+
+    pub fn protocol(self) -> Protocol {
+        self.protocol
+    }
+
+    /// The first port.
+    pub fn first(self) -> Knock {
+        Knock {
+            protocol: self.protocol,
+            port: self.first,
+        }
+    }
+
+    /// The last port.
+    pub fn last(self) -> Knock {
+        Knock {
+            protocol: self.protocol,
+            port: self.last,
+        }
+    }
+
+    /// Returns whether it is more than one port.
+    pub fn is_several(self) -> bool {
+        self.first != self.last
+    }
+
+    /// The port, when it is only one.
+    pub fn only(self) -> Option<Knock> {
+        (!self.is_several()).then(|| self.first())
+    }
+
+    pub fn contains(self, port: Knock) -> bool {
+        self.protocol == port.protocol && (self.first..=self.last).contains(&port.port)
+    }
+
+    /// Returns whether a port is in both.
+    pub fn overlaps(self, other: PortRange) -> bool {
+        self.shared(other).is_some()
+    }
+
+    /// The ports that are in both.
+    pub fn shared(self, other: PortRange) -> Option<PortRange> {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        let both = self.protocol == other.protocol && first <= last;
+        both.then_some(PortRange {
+            first,
+            last,
+            ..self
+        })
+    }
+
+    /// The ports that the other does not have: none, one range or two.
+    pub fn without(self, other: PortRange) -> Vec<PortRange> {
+        let Some(both) = self.shared(other) else {
+            return vec![self];
+        };
+        let (first, last) = (self.first.get(), self.last.get());
+        let before = PortRange::new(self.protocol, first, both.first.get() - 1);
+        let after = both.last.checked_add(1);
+        let after = after.and_then(|from| PortRange::new(self.protocol, from.get(), last));
+        before.into_iter().chain(after).collect()
+    }
+
+    /// All its ports, in their order: as many as 65,535.
+    pub fn ports(self) -> impl DoubleEndedIterator<Item = Knock> + Clone {
+        let knock = move |port| Knock::new(self.protocol, port);
+        (self.first.get()..=self.last.get()).filter_map(knock)
+    }
+
+    /// The numbers alone, with this between them: `22`, `8000-8010`.
+    pub fn numbers(self, between: char) -> String {
+        match self.is_several() {
+            true => format!("{}{between}{}", self.first, self.last),
+            false => self.first.to_string(),
+        }
+    }
+}
+
+impl From<Knock> for PortRange {
+    fn from(port: Knock) -> PortRange {
+        PortRange {
+            protocol: port.protocol,
+            first: port.port,
+            last: port.port,
+        }
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}/{}", self.numbers('-'), self.protocol);
+        f.pad(&text)
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = KnockError;
+
+    fn from_str(text: &str) -> Result<PortRange, KnockError> {
+        let (numbers, protocol) = match text.split_once('/') {
+            None => (text, ""),
+            Some((numbers, _)) => (numbers, &text[numbers.len()..]),
+        };
+        let digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+        let Some((first, last)) = numbers.split_once('-').filter(|(first, _)| digit(first)) else {
+            return text.parse().map(Knock::into);
+        };
+        let end = |number: &str| match format!("{number}{protocol}").parse::<Knock>() {
+            Err(KnockError::Number(_)) => Err(KnockError::Number(text.to_string())),
+            read => read,
+        };
+        let (first, last) = (end(first)?, end(last)?);
+        let range = PortRange::new(first.protocol, first.port.get(), last.port.get());
+        range.ok_or_else(|| KnockError::Backwards(numbers.to_string()))
     }
 }
 
@@ -192,5 +337,72 @@ mod tests {
         for text in ["0", "65536", "99999999999999999999"] {
             assert_eq!(error(text), KnockError::Range(text.into()), "{text}");
         }
+    }
+
+    #[test]
+    fn ranges_are_read_as_they_are_written() {
+        for (text, shown) in [
+            ("443", "443/tcp"),
+            ("53/udp", "53/udp"),
+            ("8000-8010", "8000-8010/tcp"),
+            ("8000-8010/tcp", "8000-8010/tcp"),
+            ("60000-61000/udp", "60000-61000/udp"),
+            ("22-22", "22/tcp"),
+            ("1-65535", "1-65535/tcp"),
+        ] {
+            let range: PortRange = text.parse().unwrap();
+            assert_eq!(range.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(range));
+        }
+        let error = |text: &str| text.parse::<PortRange>().unwrap_err();
+        assert_eq!(
+            error("8010-8000"),
+            KnockError::Backwards("8010-8000".into())
+        );
+        assert_eq!(error("0-10"), KnockError::Range("0".into()));
+        assert_eq!(error("10-65536/udp"), KnockError::Range("65536".into()));
+        assert_eq!(error("10-20/icmp"), KnockError::Protocol("icmp".into()));
+        for text in ["10-", "-10", "10--20", "10-20-30", "10 - 20", "10-x"] {
+            assert!(matches!(error(text), KnockError::Number(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_its_ports_and_no_others() {
+        let range = |text: &str| text.parse::<PortRange>().unwrap();
+        let port = |text: &str| text.parse::<Knock>().unwrap();
+        for (text, inside) in [
+            ("7999", false),
+            ("8000", true),
+            ("8005", true),
+            ("8010", true),
+            ("8011", false),
+            ("8005/udp", false),
+        ] {
+            assert_eq!(range("8000-8010").contains(port(text)), inside, "{text}");
+            assert_eq!(range("8000-8010").overlaps(range(text)), inside, "{text}");
+        }
+        for (other, overlaps) in [
+            ("7000-7999", false),
+            ("7000-8000", true),
+            ("8010-9000", true),
+            ("8011-9000", false),
+            ("1-65535", true),
+            ("8002-8003", true),
+        ] {
+            assert_eq!(
+                range("8000-8010").overlaps(range(other)),
+                overlaps,
+                "{other}"
+            );
+            assert_eq!(
+                range(other).overlaps(range("8000-8010")),
+                overlaps,
+                "{other}"
+            );
+        }
+        assert_eq!(range("65534-65535").ports().count(), 2);
+        assert_eq!(range("22").only(), Some(port("22")));
+        assert_eq!(range("22-23").only(), None);
     }
 }

@@ -21,7 +21,7 @@ use crate::firewall::tokens::{clocks, note_new};
 use crate::firewall::{Failure, Firewall, StateFile, by_hand};
 use crate::knock::{Knock, Protocol};
 use crate::lab::{CLIENT, Lab, SERVER};
-use crate::policy::{DoorIndex, Interfaces, Key, KeyKind, Policy};
+use crate::policy::{Door, DoorIndex, Interfaces, Key, KeyKind, Policy};
 use crate::ruleset::Grant;
 
 /// The pause after each packet: here no network is slow.
@@ -137,13 +137,10 @@ fn clients(
     Ok(found)
 }
 
-/// A program behind each TCP port of each door, in both families.
+/// A program behind each TCP port of each door, in both families; of a range, behind its ends.
 fn listen(lab: &Lab, policy: &Policy) -> io::Result<Vec<TcpListener>> {
-    let doors = policy.doors.iter().flat_map(|door| &door.ports);
-    let ports: BTreeSet<u16> = doors
-        .filter(|port| is_tcp(port))
-        .map(|p| p.port.get())
-        .collect();
+    let ports = policy.doors.iter().flat_map(tried);
+    let ports: BTreeSet<u16> = ports.map(|port| port.port.get()).collect();
     lab.server.inside(|| {
         let listener = |port| {
             let listener = TcpListener::bind(("::", port))?;
@@ -154,8 +151,12 @@ fn listen(lab: &Lab, policy: &Policy) -> io::Result<Vec<TcpListener>> {
     })?
 }
 
-fn is_tcp(port: &Knock) -> bool {
-    port.protocol == Protocol::Tcp
+/// The TCP ports of a door that are tried: all, but of a range only the first and the last.
+fn tried(door: &Door) -> BTreeSet<Knock> {
+    let tcp = door.ports.iter();
+    let tcp = tcp.filter(|ports| ports.protocol() == Protocol::Tcp);
+    tcp.flat_map(|ports| [ports.first(), ports.last()])
+        .collect()
 }
 
 struct Stage<'p> {
@@ -183,10 +184,10 @@ impl Stage<'_> {
     /// Nobody has knocked: all doors are shut.
     fn try_without(&self, rehearsed: &mut Rehearsed) -> io::Result<()> {
         let doors = self.policy.doors.iter();
-        let ports = doors.flat_map(|door| door.ports.iter().map(move |port| (&door.name, port)));
-        let ports = ports.filter(|(_, port)| is_tcp(port));
+        let ports =
+            doors.flat_map(|door| tried(door).into_iter().map(move |port| (&door.name, port)));
         let mut open: Vec<_> = ports
-            .flat_map(|(name, port)| self.clients.iter().map(move |c| (name, *port, c.1)))
+            .flat_map(|(name, port)| self.clients.iter().map(move |c| (name, port, c.1)))
             .collect();
         let mut found = Vec::new();
         self.lab.client.inside(|| {
@@ -265,8 +266,9 @@ impl Stage<'_> {
         let plan = Plan::new(way, GAP, None, self.now);
         let doors: Vec<DoorIndex> = key.opens.iter().map(|opening| opening.door).collect();
         let tcp = |door: &DoorIndex| {
-            let mut ports = self.policy.door(*door).ports.iter();
-            ports.find(|port| is_tcp(port)).map(|port| port.port)
+            let ports = self.policy.door(*door).ports.iter();
+            let mut tcp = ports.filter(|ports| ports.protocol() == Protocol::Tcp);
+            tcp.next().map(|ports| ports.last().port)
         };
         let mut by_tcp: Vec<(DoorIndex, NonZeroU16)> = doors
             .iter()

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Policy;
 use super::scanned_ports::TCP;
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, PortRange, Protocol};
 
 /// Ports below this belong to services.
 const FIRST: u16 = 1024;
@@ -13,9 +13,11 @@ const FIRST: u16 = 1024;
 /// listens, none that a common scanner tries first, none of a service.
 pub fn free_ports(policy: &Policy, listening: &HashSet<u16>) -> Vec<Knock> {
     let mut used: HashSet<u16> = listening.iter().chain(TCP.iter()).copied().collect();
-    let doors = policy.doors.iter().flat_map(|door| &door.ports);
     let allowed = policy.firewall.iter().flat_map(|firewall| &firewall.allow);
-    let named = doors.chain(&policy.ignore).chain(allowed);
+    let ranges = policy.guarded().chain(allowed.copied());
+    let named = ranges
+        .flat_map(PortRange::ports)
+        .chain(policy.ignore.iter().copied());
     used.extend(named.map(|knock| knock.port.get()));
     used.extend(policy.token_port.map(|port| port.get()));
     let free = (FIRST..=u16::MAX).filter(|port| !used.contains(port));

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use super::{Door, Interfaces, Key, KeyKind, Policy, show};
-use crate::knock::display_source;
+use crate::knock::{PortRange, display_source};
 
 /// One line for each difference: `+` comes, `-` goes, `~` changes.
 pub fn differences(before: Option<&Policy>, after: &Policy) -> Vec<String> {
@@ -49,11 +49,14 @@ pub fn differences(before: Option<&Policy>, after: &Policy) -> Vec<String> {
 fn of_door(old: &Door, new: &Door) -> Vec<String> {
     let mut lines = Vec::new();
     let name = &new.name;
-    for port in new.ports.iter().filter(|port| !old.ports.contains(port)) {
-        lines.push(format!("+ port {port} of door {name}"));
+    for ports in without(&new.ports, &old.ports) {
+        lines.push(format!("+ {} {ports} of door {name}", word(ports)));
     }
-    for port in old.ports.iter().filter(|port| !new.ports.contains(port)) {
-        lines.push(format!("- port {port} of door {name}: open to everyone"));
+    for ports in without(&old.ports, &new.ports) {
+        lines.push(format!(
+            "- {} {ports} of door {name}: open to everyone",
+            word(ports)
+        ));
     }
     let trust = |door: &Door| -> Vec<String> { door.trust.iter().map(display_source).collect() };
     if old.trust != new.trust {
@@ -61,6 +64,25 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
         lines.push(format!("~ door {name} trusts {new} (was {old})"));
     }
     lines
+}
+
+/// The ports that the others lack, as ranges.
+fn without(ports: &[PortRange], others: &[PortRange]) -> Vec<PortRange> {
+    let mut left = ports.to_vec();
+    for other in others {
+        left = left
+            .iter()
+            .flat_map(|ports| ports.without(*other))
+            .collect();
+    }
+    left
+}
+
+fn word(ports: PortRange) -> &'static str {
+    match ports.is_several() {
+        true => "ports",
+        false => "port",
+    }
 }
 
 /// Returns whether two keys have the same secret, whatever the form of their tokens.
@@ -235,5 +257,28 @@ mod tests {
         assert!(lines.iter().all(|line| !line.contains("9922")), "a secret");
         assert_eq!(differences(Some(&before), &before), [""; 0]);
         assert_eq!(differences(None, &before).len(), 4);
+    }
+
+    #[test]
+    fn of_a_range_only_the_ports_that_come_and_go_are_told() {
+        let door = |ports: &str| policy(&format!("[door.a]\nports = [{ports}]\n"));
+        let told = |before: &str, after: &str| differences(Some(&door(before)), &door(after));
+        assert_eq!(told("'80-90', 92", "'80-90', 92"), [""; 0]);
+        assert_eq!(told("'80-90'", "'80-85', '86-90'"), [""; 0]);
+        assert_eq!(
+            told("'80-90'", "'85-95', '80-90/udp'"),
+            [
+                "+ ports 91-95/tcp of door a",
+                "+ ports 80-90/udp of door a",
+                "- ports 80-84/tcp of door a: open to everyone"
+            ]
+        );
+        assert_eq!(
+            told("'1-65535'", "2"),
+            [
+                "- port 1/tcp of door a: open to everyone",
+                "- ports 3-65535/tcp of door a: open to everyone"
+            ]
+        );
     }
 }

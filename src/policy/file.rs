@@ -16,7 +16,7 @@ use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
 use super::{Backend, Closed, Engine, Log, Name};
-use crate::knock::Knock;
+use crate::knock::{Knock, PortRange};
 
 /// A value and the bytes of the file it was read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,7 @@ pub struct File {
 /// `[firewall]`
 #[derive(Debug)]
 pub struct FirewallEntry {
-    pub allow: Vec<Spanned<Knock>>,
+    pub allow: Vec<Spanned<PortRange>>,
     pub ping: bool,
     pub drop_forwarded: bool,
 }
@@ -79,7 +79,7 @@ pub struct FleetEntry {
 #[derive(Debug)]
 pub struct DoorEntry {
     pub name: Spanned<Name>,
-    pub ports: Entry<Vec<Spanned<Knock>>>,
+    pub ports: Entry<Vec<Spanned<PortRange>>>,
     pub open_for: Option<Spanned<Duration>>,
     pub trust: Vec<IpNet>,
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
@@ -296,7 +296,7 @@ impl Reader {
     fn firewall(&mut self, table: &DeTable<'_>) -> FirewallEntry {
         let mut section = Section::new(table, "[firewall]");
         section.take(self, "default", |r, v| r.only(v, "default", "drop"));
-        let allow = section.take(self, "allow", |r, v| r.ports(v).0);
+        let allow = section.take(self, "allow", Reader::ranges);
         let ping = section.take(self, "ping", |r, v| r.boolean(v, "ping"));
         let forward = section.take(self, "forward", Reader::forward);
         section.finish(self);
@@ -336,7 +336,7 @@ impl Reader {
         let mut section = Section::new(table, "a door");
         let door = DoorEntry {
             name,
-            ports: section.entry(self, "ports", |r, v| r.ports(v).0),
+            ports: section.entry(self, "ports", Reader::ranges),
             open_for: section.take(self, "open_for", Reader::open_for),
             trust: section
                 .take(self, "trust", Reader::networks)

@@ -3,6 +3,7 @@
 //! Each warning has a name, which the setting `silence` takes: at the top of the file for all, in a
 //! door or key for that one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::scanned_ports;
 use super::strength::{A_MILLION, Strength, time_to_guess};
 use super::ways::{Program, Way, beside, translated};
 use super::{Interfaces, KeyKind, Policy, show};
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, PortRange, Protocol};
 
 /// A kind of warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,28 +209,24 @@ impl Linter<'_> {
             let Some(listening) = &self.around.listening else {
                 continue;
             };
-            for port in &door.ports {
-                let at = || place_of(&entry.ports, *port).unwrap_or(entry.name.at.clone());
-                for text in beside(self.policy, &self.around.programs, *port) {
-                    self.warn("door-beside", own, Diagnostic::new(at(), text));
-                }
-                let ways = &self.around.translations;
-                for text in translated(self.policy, door.name.as_str(), ways, *port) {
-                    self.warn("door-translated", own, Diagnostic::new(at(), text));
+            let ways = &self.around.translations;
+            for &ports in &door.ports {
+                let at = || place_of(&entry.ports, ports).unwrap_or(entry.name.at.clone());
+                for port in asked_about(ports, listening, ways) {
+                    for text in beside(self.policy, &self.around.programs, port) {
+                        self.warn("door-beside", own, Diagnostic::new(at(), text));
+                    }
+                    for text in translated(self.policy, door.name.as_str(), ways, port) {
+                        self.warn("door-translated", own, Diagnostic::new(at(), text));
+                    }
                 }
             }
-            let goes_on = |port: &Knock| {
-                self.around
-                    .translations
-                    .iter()
-                    .any(|way| way.is_from(*port))
-            };
-            let silent = door
-                .ports
-                .iter()
-                .filter(|port| !listening.contains(port) && !goes_on(port));
+            let goes_on = |port: Knock| ways.iter().any(|way| way.is_from(port));
+            // Programs behind a range come and go.
+            let single = door.ports.iter().filter_map(|ports| ports.only());
+            let silent = single.filter(|port| !listening.contains(port) && !goes_on(*port));
             for port in silent {
-                let at = place_of(&entry.ports, *port).unwrap_or(entry.name.at.clone());
+                let at = place_of(&entry.ports, port.into()).unwrap_or(entry.name.at.clone());
                 let warning = Diagnostic::new(at, format!("nothing listens at {port} here"));
                 self.warn("door-silent", own, warning);
             }
@@ -277,14 +274,16 @@ impl Linter<'_> {
     fn sequence(&mut self, entry: &KeyEntry, knocks: &[Knock], written: &[Spanned<Knock>]) {
         let own = Some(&entry.silence);
         let listening = self.around.listening.as_deref().unwrap_or_default();
-        let allowed = self.policy.firewall.iter().flat_map(|f| &f.allow);
-        let open: Vec<Knock> = allowed.chain(listening).copied().collect();
+        let firewall = self.policy.firewall.as_ref();
+        let is_open = |knock: &Knock| {
+            listening.contains(knock) || firewall.is_some_and(|firewall| firewall.allows(*knock))
+        };
         let common = |knock: &Knock| {
             let first = &scanned_ports::TCP[..SCANNED_FIRST];
             knock.protocol == Protocol::Tcp && first.contains(&knock.port.get())
         };
         for (index, (knock, place)) in knocks.iter().zip(written).enumerate() {
-            let text = match (index, open.contains(knock)) {
+            let text = match (index, is_open(knock)) {
                 (0, true) => {
                     format!("the first knock, {knock}, is at a port that is open to everyone")
                 }
@@ -334,13 +333,29 @@ impl Linter<'_> {
     }
 }
 
+/// The ports of a door that the host shows something of: a single one, and of a range those at which something listens,
+/// and the first of those that are translated or translated to.
+fn asked_about(ports: PortRange, listening: &[Knock], ways: &[Way]) -> BTreeSet<Knock> {
+    if let Some(port) = ports.only() {
+        return BTreeSet::from([port]);
+    }
+    let ends = ways.iter().flat_map(|way| {
+        let from = PortRange::new(way.protocol, way.from.0, way.from.1);
+        let from = from.and_then(|from| Some(from.shared(ports)?.first()));
+        let to = way.port.and_then(|port| Knock::new(way.protocol, port));
+        [from, to]
+    });
+    let shown = listening.iter().copied().chain(ends.flatten());
+    shown.filter(|port| ports.contains(*port)).collect()
+}
+
 fn place_of(
-    entry: &super::file::Entry<Vec<Spanned<Knock>>>,
-    port: Knock,
+    entry: &super::file::Entry<Vec<Spanned<PortRange>>>,
+    ports: PortRange,
 ) -> Option<std::ops::Range<usize>> {
     match entry {
         super::file::Entry::Written(list) => {
-            let found = list.value.iter().find(|written| written.value == port)?;
+            let found = list.value.iter().find(|written| written.value == ports)?;
             Some(found.at.clone())
         }
         _ => None,

@@ -130,7 +130,12 @@ pub const PARTS: &[Part] = &[
                 "",
                 "What comes in and is not listed.",
             ),
-            setting("allow", "a list of ports", "none", "What everyone reaches."),
+            setting(
+                "allow",
+                "a list of ports and ranges",
+                "none",
+                "What everyone reaches.",
+            ),
             setting(
                 "ping",
                 "true or false",
@@ -207,7 +212,13 @@ pub const PARTS: &[Part] = &[
         header: "[door.NAME]",
         text: "Ports that are shut to all who have no grant.",
         settings: &[
-            setting("ports", "a list of ports", "", "The ports of the door."),
+            setting(
+                "ports",
+                "a list of ports and ranges",
+                "",
+                "The ports of the door. A range is written \"8000-8010\" or \"60000-61000/udp\"; it stays a range in \
+                 the kernel. No port belongs to two doors.",
+            ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(
                 "trust",

@@ -35,7 +35,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
-use crate::knock::{GrantPrefix, Knock, Protocol};
+use crate::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use crate::single_use::{Form, Secret};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
@@ -151,7 +151,7 @@ pub struct Policy {
 pub struct Door {
     pub name: Name,
     /// Never empty; no port belongs to two doors.
-    pub ports: Vec<Knock>,
+    pub ports: Vec<PortRange>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
     /// The time that a grant lasts where no key says otherwise.
@@ -210,8 +210,8 @@ impl Backend {
 /// belongs to what the host itself began.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostFirewall {
-    /// Ports that are open to everyone. In the order of the file, no duplicates, none of a door.
-    pub allow: Vec<Knock>,
+    /// Ports that are open to everyone. In the order of the file, none twice, none of a door.
+    pub allow: Vec<PortRange>,
     /// `true` if the host answers echo requests.
     pub ping: bool,
     /// `true` if packets on their way to other hosts are dropped too.
@@ -301,16 +301,26 @@ impl Policy {
     /// The door that guards this port.
     pub fn door_at(&self, port: Knock) -> Option<DoorIndex> {
         self.door_indices()
-            .find(|&index| self.door(index).ports.contains(&port))
+            .find(|&index| self.door(index).guards(port))
     }
 
     /// Returns whether UDP datagrams are judged at all. They are when a door or a sequence has a UDP port;
     /// otherwise connection tracking, which judging them needs, stays out of the way and no
     /// datagram is a knock.
     pub fn judges_udp(&self) -> bool {
-        let udp = |knock: &Knock| knock.protocol == Protocol::Udp;
-        self.doors.iter().any(|door| door.ports.iter().any(udp))
-            || self.sequences().any(|(_, knocks)| knocks.iter().any(udp))
+        let guarded = |ports: &PortRange| ports.protocol() == Protocol::Udp;
+        let knocked = |knock: &Knock| knock.protocol == Protocol::Udp;
+        self.doors.iter().any(|door| door.ports.iter().any(guarded))
+            || self
+                .sequences()
+                .any(|(_, knocks)| knocks.iter().any(knocked))
+    }
+
+    /// The ports of all doors.
+    pub fn guarded(&self) -> impl Iterator<Item = PortRange> {
+        self.doors
+            .iter()
+            .flat_map(|door| door.ports.iter().copied())
     }
 
     /// Returns whether grants of other hosts count for this door.
@@ -353,6 +363,20 @@ impl Policy {
     /// Returns whether some key has `once`.
     pub fn has_once(&self) -> bool {
         self.keys.iter().any(|key| key.once)
+    }
+}
+
+impl Door {
+    /// Returns whether this port is one of the door's.
+    pub fn guards(&self, port: Knock) -> bool {
+        self.ports.iter().any(|ports| ports.contains(port))
+    }
+}
+
+impl HostFirewall {
+    /// Returns whether everyone may come to this port.
+    pub fn allows(&self, port: Knock) -> bool {
+        self.allow.iter().any(|ports| ports.contains(port))
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::scanned_ports;
 use super::{Policy, SequenceIndex};
 use crate::automaton::{Automaton, State, Step};
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, PortRange, Protocol};
 
 /// The sequences that a sweep knocks, each with the name of the first sweep that does.
 pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<SequenceIndex, String> {
@@ -98,8 +98,8 @@ struct Kinds(Vec<Kind>);
 impl Kinds {
     fn of(policy: &Policy) -> Kinds {
         let mut kinds = Kinds(vec![Kind::Other; 2 << 16]);
-        for port in policy.doors.iter().flat_map(|door| &door.ports) {
-            kinds.0[Kinds::index(*port)] = Kind::Guarded;
+        for port in policy.guarded().flat_map(PortRange::ports) {
+            kinds.0[Kinds::index(port)] = Kind::Guarded;
         }
         for port in &policy.ignore {
             kinds.0[Kinds::index(*port)] = Kind::Ignored;

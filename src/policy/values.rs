@@ -13,7 +13,7 @@ use super::diagnostic::Diagnostic;
 use super::file::{Spanned, WrittenSequence};
 use super::lint::RULES;
 use super::{Backend, Closed, Engine, EngineError, Log, Name};
-use crate::knock::{Knock, Protocol, unmapped};
+use crate::knock::{Knock, PortRange, Protocol, unmapped};
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
 
@@ -162,28 +162,51 @@ impl Reader {
 
     /// One port: a number (TCP) or a string with its protocol.
     pub fn port(&mut self, value: &Value<'_>) -> Option<Knock> {
+        let range = self.range(value)?;
+        if range.is_several() {
+            self.error(
+                Diagnostic::new(value.span(), format!("`{range}` is more than one port"))
+                    .label("a range")
+                    .help("ranges are for the ports of a door, and for `allow` in `[firewall]`"),
+            );
+        }
+        range.only()
+    }
+
+    /// Ports: a number (TCP), or a string with a range or a protocol.
+    fn range(&mut self, value: &Value<'_>) -> Option<PortRange> {
         let parsed = match value.get_ref() {
             DeValue::Integer(number) => {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());
                 let shown = decimal.map_or_else(|_| number.as_str().to_string(), |n| n.to_string());
                 u16::from_str_radix(number.as_str(), number.radix())
                     .ok()
-                    .and_then(|port| Knock::new(Protocol::Tcp, port))
+                    .and_then(|port| PortRange::new(Protocol::Tcp, port, port))
                     .ok_or_else(|| format!("no port is {shown}: ports go from 1 to 65535"))
             }
-            DeValue::String(text) => text.parse::<Knock>().map_err(|e| e.to_string()),
+            DeValue::String(text) => text.parse::<PortRange>().map_err(|e| e.to_string()),
             _ => {
                 self.wrong_type(value, "a port", "443` or `\"53/udp\"");
                 return None;
             }
         };
         match parsed {
-            Ok(port) => Some(port),
+            Ok(range) => Some(range),
             Err(message) => {
                 self.error(Diagnostic::new(value.span(), message).label("not a port"));
                 None
             }
         }
+    }
+
+    /// A list of ports and ranges of ports.
+    pub fn ranges(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<PortRange>>> {
+        let array = self.array(value, "[22, \"8000-8010\", \"53/udp\"]")?;
+        let ranges = array.iter().filter_map(|element| {
+            let at = element.span();
+            self.range(element).map(|value| Spanned { value, at })
+        });
+        Some(ranges.collect())
     }
 
     /// A list of sequences.

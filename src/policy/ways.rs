@@ -48,13 +48,13 @@ impl Way {
 }
 
 fn is_door(policy: &Policy, port: Knock) -> bool {
-    policy.doors.iter().any(|door| door.ports.contains(&port))
+    policy.door_at(port).is_some()
 }
 
 /// Returns whether a stranger's packet to a port that is no door gets to a program.
 fn is_open(policy: &Policy, port: Knock) -> bool {
     let drops = policy.firewall.as_ref();
-    drops.is_none_or(|firewall| firewall.allow.contains(&port))
+    drops.is_none_or(|firewall| firewall.allows(port))
 }
 
 /// Other ports of the programs that listen at a door's port: a sentence for each program.

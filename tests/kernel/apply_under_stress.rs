@@ -347,13 +347,18 @@ fn a_slow_apply_prolongs_no_grant() {
 /// Does something while SYNs come to port 22 as fast as they can be sent: of strangers, IPv4 and IPv6 in
 /// turn, not one of which may get through, and now and then of the client, which must.
 pub fn while_strangers_and_a_guest_come(world: &World, work: impl FnOnce()) {
-    world.nft(
-        "table inet beside { counter seen { }\n counter guest { }\n chain c { \
-         type filter hook prerouting priority -299; \
+    seen_at(world, "prerouting priority -299", work);
+}
+
+/// The same, with packets counted at this hook.
+pub fn seen_at(world: &World, hook: &str, work: impl FnOnce()) {
+    world.nft(&format!(
+        "table inet beside {{ counter seen {{ }}\n counter guest {{ }}\n chain c {{ \
+         type filter hook {hook}; \
          ip saddr 10.0.0.0/8 tcp dport 22 counter name seen\n \
          ip6 saddr 2001:db8:a::/48 tcp dport 22 counter name seen\n \
-         ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}\n}",
-    );
+         ip saddr 192.0.2.7 tcp dport 22 counter name guest\n}}\n}}",
+    ));
     let stop = AtomicBool::new(false);
     let (mut strangers, mut guests) = (0u32, 0u64);
     thread::scope(|scope| {

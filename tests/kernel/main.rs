@@ -76,6 +76,7 @@ mod past;
 mod person;
 mod profiles;
 mod programs;
+mod ranges;
 mod recipes;
 mod refills;
 mod rehearsals;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use toctoc::knock::{GrantPrefix, Knock, Protocol};
+use toctoc::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use toctoc::policy::*;
 use toctoc::trace::Packet;
 
@@ -48,14 +48,8 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         any::<bool>(),
     );
     let keys = prop::collection::vec(key, 5);
-    (
-        sequences(),
-        keys,
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(sequences, keys, by_prefix, ignores, udp_door)| {
+    (sequences(), keys, any::<[bool; 4]>()).prop_map(
+        |(sequences, keys, [by_prefix, ignores, udp_door, has_range])| {
             let name = |text: String| Name::new(&text).unwrap();
             let second = if udp_door {
                 Knock::new(Protocol::Udp, 23).unwrap()
@@ -65,13 +59,16 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             let doors = vec![
                 Door {
                     name: name("first".into()),
-                    ports: vec![tcp(22)],
+                    ports: match has_range {
+                        true => vec![PortRange::new(Protocol::Tcp, 20, 22).unwrap()],
+                        false => vec![tcp(22).into()],
+                    },
                     trust: vec!["10.0.0.9/32".parse().unwrap()],
                     open_for: Duration::from_secs(60),
                 },
                 Door {
                     name: name("second".into()),
-                    ports: vec![second],
+                    ports: vec![second.into()],
                     trust: Vec::new(),
                     open_for: Duration::from_secs(60),
                 },
@@ -119,7 +116,8 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 doors,
                 keys: keys.collect(),
             }
-        })
+        },
+    )
 }
 
 /// Up to 60 packets of up to four sources. Most come soon, some late; pieces of real sequences are
@@ -128,6 +126,8 @@ pub fn trace() -> impl Strategy<Value = Vec<Packet>> {
     let to = prop_oneof![
         12 => knock(),
         1 => Just(tcp(22)),
+        1 => Just(tcp(21)),
+        1 => Just(tcp(19)),
         1 => Just(tcp(23)),
         1 => Just(Knock::new(Protocol::Udp, 23).unwrap()),
         1 => Just(tcp(80)),

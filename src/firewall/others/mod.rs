@@ -9,7 +9,7 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ pub use read::Others;
 pub(super) use read::asleep;
 
 use super::links::{Link, Links, addresses, addresses_without_knocks};
-use crate::knock::Protocol;
+use crate::knock::{PortRange, Protocol};
 use crate::policy::ways::{To, Way};
 use crate::policy::{Interfaces, Policy};
 use crate::ruleset::Family;
@@ -91,19 +91,22 @@ fn drops(
     interfaces: &[&str],
     families: &[Family],
 ) -> Vec<String> {
-    let mut found: BTreeMap<(String, Fate, &str), Vec<String>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, Fate, &str), Vec<PortRange>> = BTreeMap::new();
     for table in tables {
         for base in table.bases.iter().filter(|base| base.work == Work::Filter) {
             let who = format!("{}, chain {}", table.title, base.chain);
-            for port in policy
-                .doors
-                .iter()
-                .flat_map(|door| door.ports.iter().take(MANY))
-            {
+            let some = policy.doors.iter();
+            let some = some.flat_map(|door| door.ports.iter().take(MANY));
+            // Of a range, the ends are asked about.
+            for (ports, port) in some.flat_map(|ports| {
+                BTreeSet::from([ports.first(), ports.last()])
+                    .into_iter()
+                    .map(move |end| (*ports, end))
+            }) {
                 // Passing by one interface is a choice.
                 let fate = |family| {
                     let fates = interfaces.iter().map(|interface| {
-                        let (port, interface) = (*port, *interface);
+                        let interface = *interface;
                         table.fate(
                             base,
                             &Packet {
@@ -132,14 +135,21 @@ fn drops(
                         (false, Family::V4) => " over IPv4",
                         (false, Family::V6) => " over IPv6",
                     };
-                    let ports = found.entry((who.clone(), *fate, over)).or_default();
-                    ports.push(port.to_string());
+                    let told = found.entry((who.clone(), *fate, over)).or_default();
+                    match told.last() {
+                        Some(first) if *first == ports.first().into() && ports.is_several() => {
+                            told.pop();
+                            told.push(ports);
+                        }
+                        _ => told.push(port.into()),
+                    }
                 }
             }
         }
     }
-    let told = |((who, fate, over), ports): (&(String, Fate, &str), &Vec<String>)| {
-        let mut shown = ports[..ports.len().min(4)].join(" ");
+    let told = |((who, fate, over), ports): (&(String, Fate, &str), &Vec<PortRange>)| {
+        let shown = ports.iter().take(4).map(PortRange::to_string);
+        let mut shown = shown.collect::<Vec<_>>().join(" ");
         if ports.len() > 4 {
             shown.push_str(&format!(" and {} more", ports.len() - 4));
         }

@@ -160,7 +160,7 @@ fn observe_nftables(
         drifts
     };
     let guarded = match rules_differ {
-        true => whole(policy, |port| listing.guards_port(port)),
+        true => whole(policy, |ports| listing.guards(ports)),
         false => Vec::new(),
     };
     Ok(Observed {
@@ -290,8 +290,8 @@ fn iptables_at(
     automaton: &Automaton,
     saved: &[(Family, Saved)],
 ) -> Result<Observed, Failure> {
-    let guarded = whole(policy, |port| {
-        saved.iter().all(|(_, saved)| saved.guards_port(port))
+    let guarded = whole(policy, |ports| {
+        saved.iter().all(|(_, saved)| saved.guards(ports))
     });
     let mut observed = Observed {
         applied: guarded.contains(&true) || policy.doors.is_empty(),

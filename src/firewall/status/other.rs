@@ -1,7 +1,7 @@
 //! Which backend guards, and what the other one does.
 
 use super::super::{Failure, Firewall, Iptables};
-use crate::knock::Knock;
+use crate::knock::PortRange;
 use crate::policy::{Backend, Policy};
 use crate::ruleset::Drift;
 use crate::ruleset::iptables::Saved;
@@ -20,10 +20,10 @@ pub fn running_backend(firewall: &Firewall) -> Result<Option<Backend>, Failure> 
 }
 
 /// The doors of the policy of which all ports are guarded.
-pub(super) fn whole(policy: &Policy, guards: impl Fn(Knock) -> bool) -> Vec<bool> {
+pub(super) fn whole(policy: &Policy, guards: impl Fn(PortRange) -> bool) -> Vec<bool> {
     let doors = policy.doors.iter();
     doors
-        .map(|door| door.ports.iter().all(|port| guards(*port)))
+        .map(|door| door.ports.iter().all(|ports| guards(*ports)))
         .collect()
 }
 
@@ -42,15 +42,15 @@ pub(super) fn guarded_by_the_other(
                 let saved = families.map(|family| variant.save_if_there(family));
                 variants.push(saved.collect::<Result<_, _>>()?);
             }
-            Ok(Some(whole(policy, |port| {
+            Ok(Some(whole(policy, |ports| {
                 let mut variants = variants.iter();
-                variants.any(|families| families.iter().all(|saved| saved.guards_port(port)))
+                variants.any(|families| families.iter().all(|saved| saved.guards(ports)))
             })))
         }
         Backend::Nftables => Ok(None),
         Backend::Iptables => {
             let listing = firewall.nft.list_if_there()?;
-            Ok(listing.map(|listing| whole(policy, |port| listing.guards_port(port))))
+            Ok(listing.map(|listing| whole(policy, |ports| listing.guards(ports))))
         }
     }
 }

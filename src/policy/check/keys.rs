@@ -156,7 +156,7 @@ impl Checker<'_> {
         }
         for knock in &sequence.value {
             for (claims, verb) in [(guarded, "guarded"), (ignored, "ignored")] {
-                let Some((claim, by)) = claims.get(&knock.value) else {
+                let Some((_, claim, by)) = claims.find(knock.value) else {
                     continue;
                 };
                 self.error(

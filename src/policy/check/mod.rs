@@ -7,7 +7,7 @@ mod keys;
 mod meaning;
 mod ports;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::backend;
@@ -16,7 +16,7 @@ use super::file::File;
 use super::sweep;
 use super::{Host, KeyIndex, Policy};
 use crate::automaton::Automaton;
-use crate::knock::Knock;
+use crate::knock::PortRange;
 
 /// Judges a file. Adds to `diagnostics` what is wrong; returns the policy when nothing is.
 pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Option<Policy> {
@@ -55,8 +55,28 @@ struct Checker<'f> {
     diagnostics: &'f mut Vec<Diagnostic>,
 }
 
-/// Where each port was first claimed, and by what.
-type Claims = HashMap<Knock, (Range<usize>, String)>;
+/// Where ports were first claimed, and by what. No port is in two claims.
+#[derive(Default)]
+struct Claims(BTreeMap<PortRange, (Range<usize>, String)>);
+
+impl Claims {
+    /// The claim on one of these ports: the ports that it is for, where it stands, and by what.
+    fn find(&self, ports: impl Into<PortRange>) -> Option<(PortRange, &Range<usize>, &str)> {
+        let ports = ports.into();
+        // Claims are in the order of their first ports: the last that begins before these end is the only one that can
+        // reach into them.
+        let last = ports.last();
+        let until = PortRange::new(last.protocol, last.port.get(), u16::MAX)?;
+        let mut before = self.0.range(..=until).rev();
+        let claim = before.next().filter(|(claim, _)| claim.overlaps(ports));
+        claim.map(|(claim, (at, by))| (*claim, at, by.as_str()))
+    }
+
+    /// Adds a claim on ports that nobody has claimed.
+    fn add(&mut self, ports: impl Into<PortRange>, at: &Range<usize>, by: &str) {
+        self.0.insert(ports.into(), (at.clone(), by.to_string()));
+    }
+}
 
 impl Checker<'_> {
     fn error(&mut self, diagnostic: Diagnostic) {

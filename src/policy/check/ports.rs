@@ -5,14 +5,23 @@ use std::ops::Range;
 
 use super::{Checker, Claims};
 use crate::browser::sends_tokens_to;
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, PortRange, Protocol};
 use crate::policy::Name;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{DoorEntry, Entry, Spanned};
 
+/// The beginning of a sentence about the ports that are in both: "port 22/tcp is", "ports 8005-8010/tcp are".
+fn shared(ports: PortRange, claim: PortRange) -> String {
+    let both = ports.shared(claim).unwrap_or(ports);
+    match both.is_several() {
+        true => format!("ports {both} are"),
+        false => format!("port {both} is"),
+    }
+}
+
 impl Checker<'_> {
     pub(super) fn guarded_ports(&mut self) -> Claims {
-        let mut guarded = Claims::new();
+        let mut guarded = Claims::default();
         if self.file.doors.is_empty() && self.diagnostics.is_empty() {
             self.error(
                 Diagnostic::new(0..0, "a policy needs a door")
@@ -40,16 +49,17 @@ impl Checker<'_> {
                         .help("write for example `ports = [22]`"),
                 );
             }
-            for Spanned { value: port, at } in &ports.value {
+            for Spanned { value: ports, at } in &ports.value {
                 let owner = format!("door `{}`", name.value);
-                if let Some((first, other)) = guarded.get(port) {
+                if let Some((claim, first, other)) = guarded.find(*ports) {
+                    let what = shared(*ports, claim);
                     self.diagnostics.push(
-                        Diagnostic::new(at.clone(), format!("port {port} is guarded twice"))
+                        Diagnostic::new(at.clone(), format!("{what} guarded twice"))
                             .label("again here")
                             .also(first.clone(), format!("guarded by {other}")),
                     );
                 } else {
-                    guarded.insert(*port, (at.clone(), owner));
+                    guarded.add(*ports, at, &owner);
                 }
             }
         }
@@ -57,9 +67,9 @@ impl Checker<'_> {
     }
 
     pub(super) fn ignored_ports(&mut self, guarded: &Claims) -> Claims {
-        let mut ignored = Claims::new();
+        let mut ignored = Claims::default();
         for Spanned { value: port, at } in self.file.ignore.iter().flat_map(|list| &list.value) {
-            if let Some((first, door)) = guarded.get(port) {
+            if let Some((_, first, door)) = guarded.find(*port) {
                 self.diagnostics.push(
                     Diagnostic::new(at.clone(), format!("port {port} is guarded and ignored"))
                         .label("ignored here")
@@ -67,36 +77,40 @@ impl Checker<'_> {
                         .also(first.clone(), format!("guarded by {door}")),
                 );
             }
-            if let Some((first, _)) = ignored.get(port) {
+            if let Some((_, first, _)) = ignored.find(*port) {
                 self.diagnostics.push(
                     Diagnostic::new(at.clone(), format!("port {port} is ignored twice"))
                         .label("again here")
                         .also(first.clone(), "first here"),
                 );
             }
-            ignored.insert(*port, (at.clone(), "`ignore`".to_string()));
+            ignored.add(*port, at, "`ignore`");
         }
         ignored
     }
 
     pub(super) fn allowed_ports(&mut self, guarded: &Claims) {
-        let mut allowed: HashMap<Knock, Range<usize>> = HashMap::new();
+        let mut allowed = Claims::default();
         let file = self.file;
-        for Spanned { value: port, at } in file.firewall.iter().flat_map(|f| &f.allow) {
-            if let Some((first, door)) = guarded.get(port) {
+        for Spanned { value: ports, at } in file.firewall.iter().flat_map(|f| &f.allow) {
+            if let Some((claim, first, door)) = guarded.find(*ports) {
+                let what = shared(*ports, claim);
                 self.error(
-                    Diagnostic::new(at.clone(), format!("port {port} is guarded and allowed"))
+                    Diagnostic::new(at.clone(), format!("{what} guarded and allowed"))
                         .label("allowed here")
                         .help("a door lets in those who knock; leave it out of `allow`")
                         .also(first.clone(), format!("guarded by {door}")),
                 );
             }
-            if let Some(first) = allowed.insert(*port, at.clone()) {
+            if let Some((claim, first, _)) = allowed.find(*ports) {
+                let what = shared(*ports, claim);
                 self.error(
-                    Diagnostic::new(at.clone(), format!("port {port} is allowed twice"))
+                    Diagnostic::new(at.clone(), format!("{what} allowed twice"))
                         .label("again here")
-                        .also(first, "first here"),
+                        .also(first.clone(), "first here"),
                 );
+            } else {
+                allowed.add(*ports, at, "`allow`");
             }
         }
     }
@@ -198,11 +212,11 @@ impl Checker<'_> {
             uses.extend(knocks.map(|knock| (knock.at.clone(), by.clone())));
         }
         let allowed = file.firewall.iter().flat_map(|firewall| &firewall.allow);
-        let allowed = allowed.filter(|allowed| allowed.value == port);
+        let allowed = allowed.filter(|allowed| allowed.value.contains(port));
         uses.extend(allowed.map(|port| (port.at.clone(), "allowed".to_string())));
         for claims in [guarded, ignored] {
-            let claim = claims.get(&port);
-            uses.extend(claim.map(|(at, by)| (at.clone(), format!("of {by}"))));
+            let claim = claims.find(port);
+            uses.extend(claim.map(|(_, at, by)| (at.clone(), format!("of {by}"))));
         }
         if let Some((place, by)) = uses.into_iter().next() {
             self.error(

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::hook::Hook;
 use super::names::{chain as chain_of, is_ours};
-use crate::knock::Knock;
+use crate::knock::PortRange;
 
 /// Our chains of one family, and the rules of others that lead to them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -146,11 +146,11 @@ impl Saved {
         self.tables.is_empty()
     }
 
-    /// Returns whether packets to this port come to a door of ours, at either hook.
-    pub fn guards_port(&self, port: Knock) -> bool {
+    /// Returns whether packets to these ports come to a door of ours, at either hook.
+    pub fn guards(&self, ports: PortRange) -> bool {
         Hook::BOTH.into_iter().any(|hook| {
-            let table = self.tables.get(hook.table(port.protocol));
-            table.is_some_and(|table| table.guards(hook, port))
+            let table = self.tables.get(hook.table(ports.protocol()));
+            table.is_some_and(|table| table.guards(hook, ports))
         })
     }
 
@@ -184,28 +184,28 @@ impl Saved {
 }
 
 impl SavedTable {
-    /// Returns whether packets to this port come to a door at this hook, and all chains on their way hold something.
-    fn guards(&self, hook: Hook, port: Knock) -> bool {
+    /// Returns whether packets to these ports come to a door at this hook, and all chains on their way hold something.
+    fn guards(&self, hook: Hook, ports: PortRange) -> bool {
         let comes = |(from, _): &(String, String)| from == hook.built_in();
         let holds = |chain: &str| {
             self.chains
                 .get(chain)
                 .is_some_and(|rules| !rules.is_empty())
         };
-        let ports = chain_of(&hook.ports(port.protocol));
+        let from = chain_of(&hook.ports(ports.protocol()));
         let doors = hook.door_chains();
         let is_door = |rule: &SavedRule| {
-            option(&rule.rule, "-p") == Some(port.protocol.name())
-                && option(&rule.rule, "--dport") == Some(&port.port.to_string())
+            option(&rule.rule, "-p") == Some(ports.protocol().name())
+                && option(&rule.rule, "--dport") == Some(&ports.numbers(':'))
                 && option(&rule.rule, "-g")
                     .is_some_and(|chain| chain.starts_with(&doors) && holds(chain))
         };
         let chains = self.chains.iter();
-        let mut chains = chains.filter(|(chain, _)| chain.starts_with(&ports));
+        let mut chains = chains.filter(|(chain, _)| chain.starts_with(&from));
         !self.is_dormant
             && self.jumps.iter().any(comes)
             && !self.passed_by.iter().any(comes)
-            && [&hook.first_chain(), &ports, &hook.shut_chain()]
+            && [&hook.first_chain(), &from, &hook.shut_chain()]
                 .into_iter()
                 .all(|chain| holds(chain))
             && chains.any(|(_, rules)| rules.iter().any(is_door))

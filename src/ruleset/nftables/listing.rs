@@ -17,7 +17,6 @@ use super::listed_set::{
     ListedSet, address_of, ago, classid_of, element_parts, opened_of, timeout_of,
 };
 use super::{SetId, TABLE, admits, is_by_source};
-use crate::knock::{Knock, Protocol};
 use crate::ruleset::{Family, Grant, Opened, Progress};
 
 /// Our table as the kernel holds it.
@@ -454,66 +453,6 @@ impl Listing {
     pub fn shut_out_count(&self) -> u64 {
         let count = self.counters.get(super::SHUT_OUT);
         count.copied().unwrap_or_default()
-    }
-
-    /// Returns whether packets to this port come to a door of ours, at the first place where doors are asked or at the second.
-    pub fn guards_port(&self, port: Knock) -> bool {
-        let Some(door) = self.door_of(port).filter(|door| self.holds(door)) else {
-            return false;
-        };
-        !self.dormant && (self.asks_first(port) || self.asks_again(port, door))
-    }
-
-    /// The chain of the door that a port belongs to.
-    fn door_of(&self, port: Knock) -> Option<&str> {
-        let concat = serde_json::json!([port.protocol.name(), port.port.get()]);
-        let elements = self.set(SetId::Ports)?.elements.iter();
-        let mut own = elements.filter(|element| element[0]["concat"] == concat);
-        let target = own.next()?[1]["goto"]["target"].as_str()?;
-        target.starts_with("door-").then_some(target)
-    }
-
-    fn holds(&self, chain: &str) -> bool {
-        let chain = self.chains.get(chain);
-        chain.is_some_and(|chain| !chain.rules.is_empty())
-    }
-
-    fn is_hooked(&self, chain: &str) -> bool {
-        let chain = self.chains.get(chain);
-        chain.is_some_and(|chain| chain.base.is_some() && !chain.rules.is_empty())
-    }
-
-    /// Returns whether a door is asked where packets arrive.
-    fn asks_first(&self, port: Knock) -> bool {
-        self.is_hooked(&format!("knocks-{}", port.protocol))
-            && self.holds("judge")
-            && (port.protocol == Protocol::Udp
-                || self.hears(port).is_none_or(|h| h && self.holds("glance")))
-    }
-
-    /// Returns whether a door is asked on the way to the host's programs.
-    fn asks_again(&self, port: Knock, door: &str) -> bool {
-        let rules = self
-            .chains
-            .get("incoming")
-            .map_or(&[][..], |chain| &chain.rules);
-        let protocol = format!("\"{}\"", port.protocol);
-        let names_door = format!("\"{door}\"");
-        let ports = format!("\"@{}\"", SetId::Ports);
-        let asks = rules.iter().map(Value::to_string).any(|rule| {
-            let of_all = rule.contains(&ports);
-            rule.contains(&protocol) && (of_all || rule.contains(&names_door))
-        });
-        let heard = port.protocol == Protocol::Udp || self.hears(port).unwrap_or(true);
-        self.is_hooked("incoming") && asks && heard
-    }
-
-    /// Returns whether a port is among those that mean something from anybody. `None` in a table of an earlier release, which has
-    /// no such set, and judges all that comes.
-    fn hears(&self, port: Knock) -> Option<bool> {
-        let number = serde_json::json!(port.port.get());
-        let heard = self.set(SetId::Heard)?;
-        Some(heard.elements.contains(&number))
     }
 
     /// Returns whether this door is in the running firewall.

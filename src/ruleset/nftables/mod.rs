@@ -64,6 +64,7 @@ mod change;
 mod compare;
 mod elements;
 mod from_kernel;
+mod guards;
 mod listed_set;
 mod listing;
 mod open;
@@ -135,6 +136,9 @@ impl Family {
 
 /// The upper half of the class that stands for the length of a network in `ended4/6`: 0 has a meaning of its own.
 const LENGTH: u32 = 0x1_0000;
+
+/// The name of the chain that sends a packet to the door with a range that its port is in.
+const RANGES: &str = "ranges";
 
 fn door_chain(name: &Name) -> String {
     format!("door-{name}")

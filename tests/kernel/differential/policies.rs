@@ -1,9 +1,9 @@
 //! Random policies, as files that the checker accepts.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use toctoc::automaton::Automaton;
-use toctoc::knock::{Knock, Protocol};
+use toctoc::knock::{Knock, PortRange, Protocol};
 use toctoc::policy::{Backend, Host, Policy, read_for};
 
 use super::dice::Dice;
@@ -105,13 +105,28 @@ fn text(dice: &mut Dice, kind: Kind) -> String {
     text
 }
 
-fn doors(dice: &mut Dice, udp: bool) -> Vec<Vec<Knock>> {
-    let tcp = |port| knock(Protocol::Tcp, port);
+/// One to three doors. Half of them have ranges too, which lie side by side.
+fn doors(dice: &mut Dice, udp: bool) -> Vec<Vec<PortRange>> {
+    let range = |protocol, first, last| PortRange::new(protocol, first, last).unwrap();
+    let tcp = |port| range(Protocol::Tcp, port, port);
     let third = match udp {
-        true => vec![knock(Protocol::Udp, 24), tcp(24)],
+        true => vec![range(Protocol::Udp, 24, 24), tcp(24)],
         false => vec![tcp(24)],
     };
     let mut doors = vec![vec![tcp(22), tcp(222)], vec![tcp(23)], third];
+    for (number, door) in (3..).zip(&mut doors) {
+        let first = 100 * number;
+        if dice.one_in(2) {
+            door.push(range(Protocol::Tcp, first, first + 99));
+        }
+        if udp && dice.one_in(4) {
+            door.push(range(Protocol::Udp, first, first + 1));
+        }
+        if dice.one_in(4) {
+            door.remove(0);
+        }
+    }
+    doors.retain(|door| !door.is_empty());
     doors.truncate(1 + dice.below(3));
     doors
 }
@@ -147,7 +162,7 @@ pub fn knock(protocol: Protocol, port: u16) -> Knock {
     Knock::new(protocol, port).unwrap()
 }
 
-fn list(knocks: &[Knock]) -> String {
-    let words: Vec<String> = knocks.iter().map(|knock| format!("\"{knock}\"")).collect();
+fn list(ports: &[impl Display]) -> String {
+    let words: Vec<String> = ports.iter().map(|ports| format!("\"{ports}\"")).collect();
     format!("[{}]", words.join(", "))
 }

@@ -134,12 +134,12 @@ fn interleaved(dice: &mut Dice, one: &[Knock], other: &[Knock]) -> Vec<Knock> {
     both
 }
 
-/// A knock of some key, a door, an ignored port, or a port that nobody has heard of.
+/// A knock of some key, a door, an ignored port, or a port that nobody has heard of, some of them beside a range.
 fn any(dice: &mut Dice, case: &Case) -> Knock {
     match dice.below(10) {
         0 => door(dice, case),
         1 => knock(Protocol::Tcp, 80),
-        2 => knock(Protocol::Tcp, 5),
+        2 => dice.pick(&[5, 299, 600].map(|port| knock(Protocol::Tcp, port))),
         3 => knock(Protocol::Udp, 53),
         _ => {
             let sequence = dice.pick(&case.policy.keys).sequences()[0].clone();
@@ -150,5 +150,7 @@ fn any(dice: &mut Dice, case: &Case) -> Knock {
 
 fn door(dice: &mut Dice, case: &Case) -> Knock {
     let door = dice.pick(&case.policy.doors);
-    dice.pick(&door.ports)
+    let ports = dice.pick(&door.ports);
+    let inside = ports.ports().nth(ports.ports().count() / 2);
+    dice.pick(&[ports.first(), ports.last(), inside.unwrap()])
 }

@@ -228,7 +228,7 @@ fn ports_are_guarded_while_packets_come_to_their_door() {
     let guarded = |text: &str| {
         let saved = Saved::parse(text).unwrap();
         ["22", "51820/udp", "51820", "22/udp", "53/udp"]
-            .map(|port| saved.guards_port(port.parse().unwrap()))
+            .map(|port| saved.guards(port.parse().unwrap()))
     };
     let text = recorded(GUESTS);
     assert_eq!(guarded(&text), [true, true, false, false, false]);

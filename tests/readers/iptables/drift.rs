@@ -179,7 +179,7 @@ fn damages_are_named() {
     for (table, old, new, guards, said) in DAMAGES {
         let actual = Saved::parse(&damaged(&text, table, old, new)).unwrap();
         assert_eq!(sentences(&compare(Family::V4, &expected, &actual)), *said);
-        assert_eq!(actual.guards_port(ssh()), *guards, "{said:?}");
+        assert_eq!(actual.guards(ssh().into()), *guards, "{said:?}");
         let same = said.is_empty();
         assert_eq!(actual.same_rules(&expected), same, "{said:?}");
     }

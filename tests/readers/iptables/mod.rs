@@ -148,7 +148,7 @@ fn rules_say_what_they_guard() {
         (NETWORKS, &["ssh"], 24, [1, 1, 0]),
     ] {
         let saved = saved(file);
-        assert!(saved.guards_port(ssh()) && !saved.is_empty());
+        assert!(saved.guards(ssh().into()) && !saved.is_empty());
         assert_eq!(doors(&saved), guarded);
         assert_eq!(prefix_of(&saved), Some(prefix));
         let counted = ["yves", "anna", "bob"].map(|key| opened_count(&saved, &name(key)));
@@ -171,6 +171,6 @@ fn rules_say_what_they_guard() {
         "toctoc4-p24:ssh:anna:3600s toctoc4-p24:ssh:yves:3600s toctoc4-p24:ssh:_hand:7200s"
     );
     let nothing = Saved::default();
-    assert!(nothing.is_empty() && !nothing.guards_port(ssh()));
+    assert!(nothing.is_empty() && !nothing.guards(ssh().into()));
     assert_eq!((doors(&nothing).len(), prefix_of(&nothing)), (0, None));
 }

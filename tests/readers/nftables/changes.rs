@@ -292,7 +292,7 @@ fn grants_are_closed() {
 #[test]
 fn ports_are_guarded_while_packets_come_to_their_door() {
     let guarded = |listing: &Listing| {
-        ["22", "51820/udp", "51820", "443"].map(|port| listing.guards_port(port.parse().unwrap()))
+        ["22", "51820/udp", "51820", "443"].map(|port| listing.guards(port.parse().unwrap()))
     };
     let mut whole = listing(GUESTS);
     assert_eq!(guarded(&whole), [true, true, false, false]);

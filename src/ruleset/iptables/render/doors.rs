@@ -17,7 +17,7 @@ impl Plan<'_> {
     pub(super) fn doors(&self, table: &mut Table, protocol: Protocol) {
         let mut any = false;
         for door in &self.policy.doors {
-            if door.ports.iter().any(|port| port.protocol == protocol) {
+            if door.ports.iter().any(|port| port.protocol() == protocol) {
                 self.door(table, door, Hook::Prerouting);
                 any = true;
             }

@@ -1,14 +1,14 @@
 //! `[firewall]`: what else may come in. A packet for a door has passed it before.
 
 use super::Plan;
-use crate::knock::{Knock, Protocol};
+use crate::knock::{PortRange, Protocol};
 use crate::policy::HostFirewall;
 use crate::ruleset::Family;
 use crate::ruleset::iptables::DOOR;
 use crate::ruleset::iptables::names::{chain, midway};
 use crate::ruleset::iptables::script::Table;
 
-/// As many ports as `-m multiport` takes.
+/// As many ports as `-m multiport` takes. A range counts as two.
 const PORTS: usize = 15;
 
 impl Plan<'_> {
@@ -100,17 +100,27 @@ impl Plan<'_> {
 }
 
 /// Matches for these ports, as few as there can be.
-fn ports(ports: &[Knock]) -> Vec<String> {
+fn ports(ports: &[PortRange]) -> Vec<String> {
     let mut matches = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let of_protocol = ports.iter().filter(|port| port.protocol == protocol);
-        let numbers: Vec<String> = of_protocol.map(|port| port.port.to_string()).collect();
-        for some in numbers.chunks(PORTS) {
-            matches.push(format!(
-                "-p {protocol} -m multiport --dports {}",
-                some.join(",")
-            ));
+        let mut some: Vec<String> = Vec::new();
+        let mut room = PORTS;
+        for ports in ports.iter().filter(|ports| ports.protocol() == protocol) {
+            let needed = if ports.is_several() { 2 } else { 1 };
+            if needed > room {
+                matches.push(multiport(protocol, &some));
+                (some, room) = (Vec::new(), PORTS);
+            }
+            some.push(ports.numbers(':'));
+            room -= needed;
+        }
+        if !some.is_empty() {
+            matches.push(multiport(protocol, &some));
         }
     }
     matches
+}
+
+fn multiport(protocol: Protocol, ports: &[String]) -> String {
+    format!("-p {protocol} -m multiport --dports {}", ports.join(","))
 }

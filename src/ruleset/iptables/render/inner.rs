@@ -40,7 +40,7 @@ impl Plan<'_> {
                 ports.map(|&port| (port, format!("-g {}", Hook::Input.door_chain(&door.name))))
             });
             let mut doors: Vec<_> = doors
-                .filter(|(port, _)| port.protocol == protocol)
+                .filter(|(ports, _)| ports.protocol() == protocol)
                 .collect();
             if doors.is_empty() {
                 continue;

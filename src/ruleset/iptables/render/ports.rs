@@ -1,7 +1,7 @@
 //! Reaching the rules of a port by its number: a tree of ranges, so that it takes a packet about as
 //! long with a thousand ports as with ten.
 
-use crate::knock::{Knock, Protocol};
+use crate::knock::{PortRange, Protocol};
 use crate::ruleset::iptables::names::chain;
 use crate::ruleset::iptables::script::Table;
 
@@ -17,20 +17,25 @@ pub(super) struct Tree {
     pub(super) other: Option<String>,
 }
 
-/// Rules that send each port to its target. `targets` are in the order of their ports.
-pub(super) fn dispatch(table: &mut Table, tree: &Tree, from: &str, targets: &[(Knock, String)]) {
+/// Rules that send each port to its target. `targets` are in the order of their ports, none of which is in two.
+pub(super) fn dispatch(
+    table: &mut Table,
+    tree: &Tree,
+    from: &str,
+    targets: &[(PortRange, String)],
+) {
     let protocol = tree.protocol;
     if targets.len() <= WIDTH {
         for (port, target) in targets {
             table.rule(
                 from,
-                format!("-p {protocol} --dport {} {target}", port.port),
+                format!("-p {protocol} --dport {} {target}", port.numbers(':')),
             );
         }
     } else {
         let parts: Vec<_> = targets.chunks(targets.len().div_ceil(WIDTH)).collect();
-        let name = |part: &[(Knock, String)]| {
-            let (low, high) = (part[0].0.port, part[part.len() - 1].0.port);
+        let name = |part: &[(PortRange, String)]| {
+            let (low, high) = (part[0].0.first().port, part[part.len() - 1].0.last().port);
             (
                 format!("{low}:{high}"),
                 chain(&format!("{}-{low}-{high}", tree.name)),

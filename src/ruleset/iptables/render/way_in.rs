@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::ports::{Tree, dispatch};
-use crate::knock::Protocol;
+use crate::knock::{PortRange, Protocol};
 use crate::policy::Interfaces;
 use crate::ruleset::Family;
 use crate::ruleset::iptables::hook::Hook;
@@ -23,12 +23,21 @@ impl Plan<'_> {
             ports.map(|&port| (port, format!("-g {}", hook.door_chain(&door.name))))
         });
         let ignored = self.policy.ignore.iter();
-        let ignored =
-            ignored.map(|&port| (port, "-m comment --comment ignored -j RETURN".to_string()));
+        let ignored = ignored.map(|&port| {
+            (
+                port.into(),
+                "-m comment --comment ignored -j RETURN".to_string(),
+            )
+        });
         let knocks = self.knocks(protocol).into_iter();
-        let knocks = knocks.map(|(knock, _)| (knock, format!("-g {}", names::port_chain(knock))));
+        let knocks = knocks.map(|(knock, _)| {
+            (
+                PortRange::from(knock),
+                format!("-g {}", names::port_chain(knock)),
+            )
+        });
         let mut targets: Vec<_> = doors.chain(ignored).chain(knocks).collect();
-        targets.retain(|(port, _)| port.protocol == protocol);
+        targets.retain(|(ports, _)| ports.protocol() == protocol);
         targets.sort();
         let tree = Tree {
             protocol,
@@ -90,7 +99,7 @@ impl Plan<'_> {
             .doors
             .iter()
             .flat_map(|door| door.ports.iter().map(move |port| (port, door)))
-            .filter(|(port, _)| port.protocol == Protocol::Udp)
+            .filter(|(ports, _)| ports.protocol() == Protocol::Udp)
             .collect();
         if udp_doors.is_empty() {
             return;
@@ -111,11 +120,11 @@ impl Plan<'_> {
                 );
             }
         }
-        for (port, door) in udp_doors {
+        for (ports, door) in udp_doors {
             let door = Hook::Prerouting.door_chain(&door.name);
             table.rule(
                 &chain("wide"),
-                format!("-p udp --dport {} -g {door}", port.port),
+                format!("-p udp --dport {} -g {door}", ports.numbers(':')),
             );
         }
     }

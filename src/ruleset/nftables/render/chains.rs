@@ -2,12 +2,14 @@
 
 use super::limits;
 use super::once;
+use super::ranges;
 use super::{per_source, source};
+use crate::knock::Protocol;
 use crate::policy::{Closed, Door, Interfaces, Policy, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::SetId::{Arrivals, Heard, Ports, Steps};
 use crate::ruleset::nftables::script::{Base, Chain};
-use crate::ruleset::nftables::{SHUT_OUT, SetId, WRONG, classid, door_chain};
+use crate::ruleset::nftables::{RANGES, SHUT_OUT, SetId, WRONG, classid, door_chain};
 
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -76,12 +78,17 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
     chain.rule(format!(
         "{new} {{ broadcast, multicast, anycast }} meta l4proto . th dport vmap @{Ports}"
     ));
+    if ranges::has(policy, Some(Protocol::Udp)) {
+        chain.rule(format!(
+            "{new} {{ broadcast, multicast, anycast }} jump {RANGES}"
+        ));
+    }
     chain
 }
 
 /// The fast exit. Most new connections come from a source without progress, and go to a port where nothing begins:
 /// they skip `fib`, which costs as much as three look-ups.
-pub(super) fn glance() -> Chain {
+pub(super) fn glance(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "glance",
         &[
@@ -89,6 +96,9 @@ pub(super) fn glance() -> Chain {
         ],
     );
     chain.rule(format!("th dport @{Heard} fib daddr type local goto judge"));
+    for ports in ranges::matches(policy.guarded(), Some(Protocol::Tcp)) {
+        chain.rule(format!("{ports} fib daddr type local goto judge"));
+    }
     recall(&mut chain);
     chain.rule("meta priority 0:0 accept");
     chain.rule("meta priority set 0:0 fib daddr type local goto judge");
@@ -103,7 +113,7 @@ fn recall(chain: &mut Chain) {
     }
 }
 
-pub(super) fn judge() -> Chain {
+pub(super) fn judge(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "judge",
         &["One knock. `meta priority` carries the source's state; nobody else's value gets in."],
@@ -112,6 +122,9 @@ pub(super) fn judge() -> Chain {
         "meta priority set meta priority . meta l4proto . th dport map @{Steps} goto arrived"
     );
     chain.rule(format!("meta l4proto . th dport vmap @{Ports}"));
+    if ranges::has(policy, None) {
+        chain.rule(format!("jump {RANGES}"));
+    }
     chain.rule("meta priority set 0:0");
     recall(&mut chain);
     chain.rule(step.as_str());

@@ -1,8 +1,8 @@
 //! `[firewall]`: what else may come in, besides those who pass a door.
 
 use super::chains::{LOOPBACK, NO_SYN, SYN, guarded};
-use super::{headers, once};
-use crate::knock::{Knock, Protocol};
+use super::{headers, once, ranges};
+use crate::knock::{PortRange, Protocol};
 use crate::policy::{HostFirewall, Policy};
 use crate::ruleset::nftables::door_chain;
 use crate::ruleset::nftables::script::{Base, Chain};
@@ -57,6 +57,12 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
         if !udp.is_empty() {
             chain.rule(format!("{here} udp dport {{ {udp} }} goto {name}"));
         }
+        for ports in ranges::matches(door.ports.iter().copied(), Some(Protocol::Tcp)) {
+            chain.rule(format!("{here} {SYN} {ports} goto {name}"));
+        }
+        for ports in ranges::matches(door.ports.iter().copied(), Some(Protocol::Udp)) {
+            chain.rule(format!("{here} {ports} goto {name}"));
+        }
     }
     let (tcp, udp) = split(&firewall.allow);
     if !tcp.is_empty() {
@@ -64,6 +70,9 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
     }
     if !udp.is_empty() {
         chain.rule(format!("udp dport {{ {udp} }} accept comment \"allow\""));
+    }
+    for ports in ranges::matches(firewall.allow.iter().copied(), None) {
+        chain.rule(format!("{ports} accept comment \"allow\""));
     }
     chain.rule("drop");
     chain
@@ -76,13 +85,13 @@ pub(super) fn forwarded() -> Chain {
     chain
 }
 
-/// The TCP and the UDP ports, each as the inside of a set.
-fn split<'k>(ports: impl IntoIterator<Item = &'k Knock>) -> (String, String) {
+/// The TCP and the UDP ports, each as the inside of a set. Ranges are left out.
+fn split<'k>(ports: impl IntoIterator<Item = &'k PortRange>) -> (String, String) {
     let (mut tcp, mut udp) = (Vec::new(), Vec::new());
-    for knock in ports {
-        match knock.protocol {
-            Protocol::Tcp => tcp.push(knock.port.to_string()),
-            Protocol::Udp => udp.push(knock.port.to_string()),
+    for port in ports.into_iter().filter_map(|ports| ports.only()) {
+        match port.protocol {
+            Protocol::Tcp => tcp.push(port.port.to_string()),
+            Protocol::Udp => udp.push(port.port.to_string()),
         }
     }
     (tcp.join(", "), udp.join(", "))

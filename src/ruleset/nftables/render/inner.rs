@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::chains::{NO_SYN, SYN, guarded};
-use super::{headers, once};
-use crate::knock::Protocol;
+use super::{headers, once, ranges};
+use crate::knock::{PortRange, Protocol};
 use crate::policy::Policy;
+use crate::ruleset::nftables::RANGES;
 use crate::ruleset::nftables::SetId::{Heard, Ports};
 use crate::ruleset::nftables::script::{Base, Chain};
 
@@ -39,18 +40,25 @@ pub(super) fn incoming(policy: &Policy) -> Chain {
     } else {
         chain.rule(format!("tcp dport @{Heard} {arriving} {door}"));
     }
-    let ports = policy.doors.iter().flat_map(|door| &door.ports);
-    if ports.into_iter().any(|port| port.protocol == Protocol::Udp) {
-        chain.rule(format!(
-            "meta l4proto udp ct state != {{ established, related }} {arriving} {door}"
-        ));
+    for ports in ranges::matches(policy.guarded(), Some(Protocol::Tcp)) {
+        chain.rule(format!("{ports} {SYN} {arriving} jump {RANGES}"));
+    }
+    let new = "meta l4proto udp ct state != { established, related }";
+    if policy
+        .guarded()
+        .any(|ports| ports.protocol() == Protocol::Udp)
+    {
+        chain.rule(format!("{new} {arriving} {door}"));
+    }
+    if ranges::has(policy, Some(Protocol::Udp)) {
+        chain.rule(format!("{new} {arriving} jump {RANGES}"));
     }
     chain
 }
 
-/// The TCP ports of all doors.
+/// The TCP ports of all doors, without those in ranges.
 fn tcp_ports(policy: &Policy) -> BTreeSet<u16> {
-    let knocks = policy.doors.iter().flat_map(|door| &door.ports);
-    let tcp = knocks.filter(|knock| knock.protocol == Protocol::Tcp);
-    tcp.map(|knock| knock.port.get()).collect()
+    let single = policy.guarded().filter_map(PortRange::only);
+    let tcp = single.filter(|port| port.protocol == Protocol::Tcp);
+    tcp.map(|port| port.port.get()).collect()
 }

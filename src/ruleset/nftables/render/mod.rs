@@ -7,6 +7,7 @@ mod inner;
 mod keys;
 mod limits;
 mod once;
+mod ranges;
 mod sets;
 mod tokens;
 
@@ -28,13 +29,14 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(knocks_udp(policy));
     }
     chains.extend([
-        glance(),
-        judge(),
+        glance(policy),
+        judge(policy),
         arrived(),
         remember(policy),
         tooquick(),
         leave(),
     ]);
+    chains.extend(ranges::ranges(policy));
     let token_port = policy.token_port.filter(|_| policy.has_tokens());
     if let Some(port) = token_port {
         chains.extend([

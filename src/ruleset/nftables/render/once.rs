@@ -5,9 +5,11 @@
 //! flow but a SYN shows. A packet that its door has let in at prerouting gets a pass (`passed4/6`) that it
 //! gives up at the input hook, where doors are asked once more.
 
+use std::collections::BTreeSet;
+
 use super::chains::{NO_SYN, guarded};
-use super::source;
-use crate::knock::{Knock, Protocol};
+use super::{ranges, source};
+use crate::knock::{PortRange, Protocol};
 use crate::policy::Policy;
 use crate::ruleset::Family;
 use crate::ruleset::nftables::SetId;
@@ -96,9 +98,17 @@ pub(super) fn chains() -> Vec<Chain> {
 /// The rule that takes notice of connections that have begun.
 pub(super) fn begun_at(chain: &mut Chain, policy: &Policy) {
     let ports = ports(policy);
-    if !ports.is_empty() {
-        let ports = ports.join(", ");
+    let single: Vec<String> = ports
+        .iter()
+        .filter_map(|ports| ports.only())
+        .map(|port| port.port.to_string())
+        .collect();
+    if !single.is_empty() {
+        let ports = single.join(", ");
         chain.rule(format!("{NO_SYN} tcp dport {{ {ports} }} jump begun"));
+    }
+    for ports in ranges::matches(ports, None) {
+        chain.rule(format!("{NO_SYN} {ports} jump begun"));
     }
 }
 
@@ -116,15 +126,13 @@ pub(super) fn passed_before(chain: &mut Chain, policy: &Policy) {
 }
 
 /// The TCP ports of all doors that a grant for one connection may be for.
-fn ports(policy: &Policy) -> Vec<String> {
+fn ports(policy: &Policy) -> BTreeSet<PortRange> {
     let keys = policy.keys.iter().filter(|key| key.once);
     let doors = keys.flat_map(|key| &key.opens);
     let doors = doors.map(|opening| policy.door(opening.door));
     let ports = doors.flat_map(|door| &door.ports);
-    let tcp = |knock: &&Knock| knock.protocol == Protocol::Tcp;
-    let ports: std::collections::BTreeSet<u16> =
-        ports.filter(tcp).map(|knock| knock.port.get()).collect();
-    ports.iter().map(u16::to_string).collect()
+    let tcp = |ports: &&PortRange| ports.protocol() == Protocol::Tcp;
+    ports.filter(tcp).copied().collect()
 }
 
 /// Both ends of a connection.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::automaton::{Automaton, Place, State, Step};
-use crate::knock::Protocol;
+use crate::knock::{PortRange, Protocol};
 use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::nftables::script::Set;
 use crate::ruleset::nftables::{
@@ -76,7 +76,8 @@ fn elements(id: SetId, policy: &Policy, automaton: &Automaton) -> Elements {
 }
 
 fn heard(policy: &Policy, automaton: &Automaton) -> Elements {
-    let doors = policy.doors.iter().flat_map(|door| &door.ports).copied();
+    // Ranges have rules of their own.
+    let doors = policy.guarded().filter_map(PortRange::only);
     let steps = automaton.table();
     let first = steps
         .filter(|(state, ..)| *state == State::ROOT)
@@ -93,7 +94,7 @@ fn heard(policy: &Policy, automaton: &Automaton) -> Elements {
 fn ports(policy: &Policy) -> Elements {
     let mut elements = Vec::new();
     for door in &policy.doors {
-        for port in &door.ports {
+        for port in door.ports.iter().filter_map(|ports| ports.only()) {
             let target = door_chain(&door.name);
             let element = format!("{} . {} : goto {target}", port.protocol, port.port);
             elements.push((element, String::new()));
