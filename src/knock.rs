@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::services::Service;
+
 /// The two protocols a knock or a door can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -33,7 +35,8 @@ impl fmt::Display for Protocol {
 }
 
 /// A port of one protocol: what a packet is addressed to, what a sequence is made of, what a door
-/// guards. Written `443` or `443/tcp` for TCP, `53/udp` for UDP; port 1 to 65535.
+/// guards. Written `443` or `443/tcp` for TCP, `53/udp` for UDP; port 1 to 65535. The name of a
+/// [`Service`] may stand for the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Knock {
     pub protocol: Protocol,
@@ -65,6 +68,10 @@ pub enum KnockError {
     Range(String),
     /// A range that ends before it begins.
     Backwards(String),
+    /// A name that no known service has.
+    Name(String),
+    /// A service that is not used with this protocol.
+    NotOver(Service, Protocol),
 }
 
 impl fmt::Display for KnockError {
@@ -80,6 +87,22 @@ impl fmt::Display for KnockError {
                 write!(f, "`{text}` is not a port: write 443, 443/tcp or 53/udp")
             }
             KnockError::Range(text) => write!(f, "no port is {text}: ports go from 1 to 65535"),
+            KnockError::Name(text) => write!(
+                f,
+                "`{text}` is neither a port nor the name of a service: write 443, 443/tcp, 53/udp or ssh"
+            ),
+            KnockError::NotOver(service, protocol) => {
+                let (port, over) = match protocol {
+                    Protocol::Tcp => (service.port, Protocol::Udp),
+                    Protocol::Udp => (service.port, Protocol::Tcp),
+                };
+                write!(
+                    f,
+                    "`{}` is a service over {over}: write `{}`, or {port}/{protocol} if you mean that port",
+                    service.name,
+                    service.words()
+                )
+            }
             KnockError::Backwards(text) => {
                 write!(
                     f,
@@ -102,6 +125,13 @@ impl FromStr for Knock {
             Some((number, "udp")) => (number, Protocol::Udp),
             Some((_, other)) => return Err(KnockError::Protocol(other.to_string())),
         };
+        if number.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            let service = Service::named(number).ok_or(KnockError::Name(number.to_string()))?;
+            if !service.is_over(protocol) {
+                return Err(KnockError::NotOver(service, protocol));
+            }
+            return Knock::new(protocol, service.port).ok_or(KnockError::Range(number.to_string()));
+        }
         if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
             return Err(KnockError::Number(text.to_string()));
         }
@@ -240,6 +270,10 @@ impl FromStr for PortRange {
         let Some((first, last)) = numbers.split_once('-').filter(|(first, _)| digit(first)) else {
             return text.parse().map(Knock::into);
         };
+        // Names have no place in a range: some have a `-` themselves.
+        if !digit(last) {
+            return Err(KnockError::Number(text.to_string()));
+        }
         let end = |number: &str| match format!("{number}{protocol}").parse::<Knock>() {
             Err(KnockError::Number(_)) => Err(KnockError::Number(text.to_string())),
             read => read,
@@ -331,7 +365,7 @@ mod tests {
     fn what_is_not_a_knock_says_why() {
         let error = |text: &str| text.parse::<Knock>().unwrap_err();
         assert_eq!(error("53/icmp"), KnockError::Protocol("icmp".into()));
-        for text in ["", "/udp", "ssh", "-1", "+1", "1.0", " 1", "١"] {
+        for text in ["", "/udp", "-1", "+1", "1.0", " 1", "١"] {
             assert_eq!(error(text), KnockError::Number(text.into()), "{text}");
         }
         for text in ["0", "65536", "99999999999999999999"] {

@@ -28,6 +28,7 @@ pub mod picture;
 pub mod policy;
 #[cfg(feature = "server")]
 pub mod ruleset;
+pub mod services;
 pub mod single_use;
 
 // The contract, and what happens over time.

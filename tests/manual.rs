@@ -89,7 +89,7 @@ fn manual_pages_are_set_without_a_warning() {
         let text = String::from_utf8(groff.stdout).unwrap();
         let sections: &[&str] = match page.as_str() {
             "man1/toctoc.1" => &["NAME", "SYNOPSIS", "COMMANDS", "EXIT STATUS", "FILES"],
-            "man5/toctoc-policy.5" => &["NAME", "DESCRIPTION", "WARNINGS", "EXAMPLE"],
+            "man5/toctoc-policy.5" => &["NAME", "DESCRIPTION", "SERVICES", "WARNINGS", "EXAMPLE"],
             _ => &[
                 "NAME",
                 "SYNOPSIS",

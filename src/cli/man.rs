@@ -346,6 +346,15 @@ fn policy() -> Roff {
             item(&mut page, name, &format!("{}{default}", setting.text));
         }
     }
+    page.control("SH", ["SERVICES"]);
+    let names = crate::services::SERVICES.iter();
+    let names: Vec<String> = names.map(|service| service.words()).collect();
+    page.text([roman(format!(
+        "Wherever a port stands, the name of a service may stand for its number, with the protocol as for a number. \
+         toctoc knows these names, after IANA's registry, and does not read /etc/services, so that a policy means the \
+         same on each machine: {}.",
+        names.join(", ")
+    ))]);
     page.control("SH", ["WARNINGS"]);
     page.text([roman(
         "`toctoc check` warns of what is allowed and not wise. The setting `silence` takes these names.",

@@ -63,7 +63,11 @@ fn array(line: &str) -> Option<(&str, Vec<&str>)> {
     let (inside, _) = rest.split_once(')')?;
     let name_fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let words: Vec<&str> = inside.split_whitespace().collect();
-    let ports = words.iter().any(|word| word.parse::<Knock>().is_ok());
+    // A list of programs may hold names of services.
+    let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let ports = words
+        .iter()
+        .any(|word| is_number(word) && word.parse::<Knock>().is_ok());
     (!name.is_empty() && name_fits && ports).then_some((name, words))
 }
 

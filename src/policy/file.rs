@@ -17,6 +17,7 @@ use super::section::Section;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
 use super::{Backend, Closed, Engine, Log, Name};
 use crate::knock::{Knock, PortRange};
+use crate::services::Service;
 
 /// A value and the bytes of the file it was read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,7 +196,8 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
     let at = at.start..at.start + written.len();
     let words: Vec<&str> = written.split_whitespace().collect();
     let as_it_should: Vec<String> = words.iter().map(|word| in_toml(word)).collect();
-    let is_port = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+    let is_name = |word: &str| Service::named(word.split('/').next().unwrap_or(word)).is_some();
+    let is_port = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) || is_name(word);
     if !words.iter().all(is_port) {
         return None;
     }
@@ -204,6 +206,7 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
         [one] if as_it_should[0] != *one => {
             let what = match (one.matches('-').count(), one.contains('/')) {
                 // A date is what it says.
+                _ if is_name(one) => "the name of a service must be quoted",
                 (2.., _) => return None,
                 (1, _) => "a range of ports must be quoted",
                 (0, true) => "a port with its protocol must be quoted",

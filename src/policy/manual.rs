@@ -217,7 +217,7 @@ pub const PARTS: &[Part] = &[
                 "a list of ports and ranges",
                 "",
                 "The ports of the door. A range is written \"8000-8010\" or \"60000-61000/udp\"; it stays a range in \
-                 the kernel. No port belongs to two doors.",
+                 the kernel. No port belongs to two doors. A service may stand for its port: \"ssh\"; see SERVICES.",
             ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(

@@ -13,7 +13,8 @@ use super::diagnostic::Diagnostic;
 use super::file::{Spanned, WrittenSequence};
 use super::lint::RULES;
 use super::{Backend, Closed, Engine, EngineError, Log, Name};
-use crate::knock::{Knock, PortRange, Protocol, unmapped};
+use crate::knock::{Knock, KnockError, PortRange, Protocol, unmapped};
+use crate::services::SERVICES;
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
 
@@ -184,7 +185,14 @@ impl Reader {
                     .and_then(|port| PortRange::new(Protocol::Tcp, port, port))
                     .ok_or_else(|| format!("no port is {shown}: ports go from 1 to 65535"))
             }
-            DeValue::String(text) => text.parse::<PortRange>().map_err(|e| e.to_string()),
+            DeValue::String(text) => match text.parse() {
+                Ok(range) => Ok(range),
+                Err(KnockError::Name(name)) => {
+                    self.unknown_service(value, &name);
+                    return None;
+                }
+                Err(error) => Err(error.to_string()),
+            },
             _ => {
                 self.wrong_type(value, "a port", "443` or `\"53/udp\"");
                 return None;
@@ -197,6 +205,21 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn unknown_service(&mut self, value: &Value<'_>, name: &str) {
+        let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
+        let help = match nearest(name, &names) {
+            Some(near) => format!("did you mean `\"{near}\"`? Every other service is written as a number"),
+            None => "every other service is written as a number (`man toctoc-policy` lists the names, under \
+                     SERVICES)"
+                .to_string(),
+        };
+        self.error(
+            Diagnostic::new(value.span(), KnockError::Name(name.to_string()).to_string())
+                .label("not a known service")
+                .help(help),
+        );
     }
 
     /// A list of ports and ranges of ports.

@@ -260,7 +260,28 @@ fn no_stranger_gets_in_while_a_range_comes_and_goes() {
     });
 }
 
+/// The name of a service is its port, whatever this machine's own list says.
+fn a_door_named_by_its_service_is_its_port() {
+    let policy = RANGES.replace("\"8011-8020\", 22", "\"ssh\"");
+    let world = listening(&format!(
+        "{policy}[firewall]\nallow = [\"http-alt\", \"domain/udp\"]\n"
+    ));
+    world.listen(8080);
+    world.listen_udp(53);
+    for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
+        assert_eq!(world.connect(client, 22), Door::Silent);
+        world.knock(client, &SEQUENCE);
+        assert_eq!(world.connect(client, 22), Door::Open);
+        assert_eq!(world.connect(stranger, 22), Door::Silent);
+        assert_eq!(world.connect(stranger, 8080), Door::Open);
+        assert!(answers(&world, stranger, 53, true));
+        assert_eq!(world.connect(stranger, 53), Door::Silent);
+        assert!(!answers(&world, stranger, 8005, false));
+    }
+}
+
 on_every_firewall!(
+    a_door_named_by_its_service_is_its_port,
     no_stranger_gets_in_while_a_range_comes_and_goes,
     every_port_of_a_range_is_the_doors,
     a_range_of_udp_is_apart_from_tcp,
