@@ -296,7 +296,7 @@ fn only_our_chains(text: &str) {
     }
 }
 
-/// What becomes of a knockd.conf or a script is TOML, whatever the check says to it.
+/// What becomes of a file of another program is TOML, whatever the check says to it.
 pub fn knockd(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Ok(policy) = import(&text) {

@@ -48,6 +48,17 @@ impl Knock {
     pub fn new(protocol: Protocol, port: u16) -> Option<Knock> {
         NonZeroU16::new(port).map(|port| Knock { protocol, port })
     }
+
+    /// A knock as people type it: also as knockd and its client write it, `7031:TCP`.
+    ///
+    /// # Errors
+    /// As for the policy's own spelling.
+    pub fn spelled(text: &str) -> Result<Knock, KnockError> {
+        text.trim()
+            .replacen(':', "/", 1)
+            .to_ascii_lowercase()
+            .parse()
+    }
 }
 
 impl fmt::Display for Knock {
@@ -358,6 +369,21 @@ mod tests {
             ("65535", "65535/tcp"),
         ] {
             assert_eq!(text.parse::<Knock>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn knocks_are_read_as_knockd_writes_them() {
+        for (text, shown) in [
+            ("7031:TCP", "7031/tcp"),
+            ("8012:Udp", "8012/udp"),
+            ("911", "911/tcp"),
+            (" 53/UDP ", "53/udp"),
+        ] {
+            assert_eq!(Knock::spelled(text).unwrap().to_string(), shown);
+        }
+        for text in ["7031:", "7031:icmp", "7031::tcp", ":tcp", "7031:tcp:udp"] {
+            assert!(Knock::spelled(text).is_err(), "{text}");
         }
     }
 

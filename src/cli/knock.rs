@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// with a `/`.
     #[arg(value_name = "HOST|PROFILE", add = ArgValueCandidates::new(profiles))]
     target: String,
-    /// The ports to knock at, in order: 4431, 4431/tcp or 53/udp.
+    /// The ports to knock at, in order: 4431, 4431/tcp, 53/udp, or as for knockd 53:udp.
     #[arg(value_name = "KNOCK", value_parser = knock)]
     knocks: Vec<Knock>,
     /// Connect to this port, to see whether it is open: before, and then there is nothing to do; and
@@ -53,11 +53,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn knock(text: &str) -> Result<Knock, String> {
-    text.parse::<Knock>()
-        .map_err(|error| match text.contains(',') {
-            true => format!("{error}; here knocks are apart: 4431 2387 53/udp"),
-            false => error.to_string(),
-        })
+    Knock::spelled(text).map_err(|error| match text.contains(',') {
+        true => format!("{error}; here knocks are apart: 4431 2387 53/udp"),
+        false => error.to_string(),
+    })
 }
 
 pub(super) fn door(text: &str) -> Result<Knock, String> {

@@ -1,36 +1,50 @@
 //! knockd's configuration (knockd(1)): sections with a sequence and commands.
 //!
-//! A section becomes a key; the ports in its iptables, nft, ufw or firewall-cmd command become doors.
-//! A section whose command takes a rule away has no counterpart: grants end by themselves.
+//! A section becomes a key; the ports that its commands open for the source become doors. A section whose
+//! commands take a rule away has no counterpart: grants end by themselves.
 
-use super::draft::{Draft, DraftKey};
-use crate::knock::{Knock, KnockError, Protocol};
+use super::commands::{self, Opening};
+use super::draft::{Draft, DraftKey, DraftWay};
+use crate::knock::{Knock, KnockError};
 use crate::policy::is_interface_name;
 
 /// A section as written.
-struct Section<'t> {
-    name: &'t str,
-    settings: Vec<(String, &'t str)>,
+#[derive(Debug, Default)]
+pub(super) struct Section {
+    pub name: String,
+    /// Names in small letters.
+    pub settings: Vec<(String, String)>,
 }
 
-impl<'t> Section<'t> {
-    /// The value of a setting; names are not case-sensitive.
-    fn get(&self, name: &str) -> Option<&'t str> {
+impl Section {
+    /// The value of a setting; of several, knockd takes the last.
+    fn get(&self, name: &str) -> Option<&str> {
         let mut found = self.settings.iter().filter(|(key, _)| key == name);
-        found.next().map(|(_, value)| *value)
+        found.next_back().map(|(_, value)| value.as_str())
     }
 
     fn seconds(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok().filter(|&seconds| seconds > 0)
     }
+
+    fn label(&self) -> String {
+        format!("[{}]", self.name)
+    }
 }
 
+/// How knockd writes the source in a command.
+const KNOCKER: [&str; 1] = ["%IP%"];
+
 pub(super) fn read(text: &str) -> Draft {
+    from_sections(sections(text), "a knockd configuration")
+}
+
+pub(super) fn from_sections(sections: Vec<Section>, source: &'static str) -> Draft {
     let mut draft = Draft {
-        source: "a knockd configuration",
+        source,
         ..Draft::default()
     };
-    for section in sections(text) {
+    for section in sections {
         if section.name.eq_ignore_ascii_case("options") {
             options(&mut draft, &section);
         } else {
@@ -50,21 +64,21 @@ pub(super) fn read(text: &str) -> Draft {
     draft
 }
 
-fn sections(text: &str) -> Vec<Section<'_>> {
-    let mut sections: Vec<Section<'_>> = Vec::new();
+fn sections(text: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             sections.push(Section {
-                name: name.trim(),
-                settings: Vec::new(),
+                name: name.trim().to_string(),
+                ..Section::default()
             });
         } else if let Some(section) = sections.last_mut() {
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             let key = key.trim().to_lowercase();
-            section.settings.push((key, value.trim()));
+            section.settings.push((key, value.trim().to_string()));
         }
     }
     sections
@@ -76,7 +90,7 @@ fn real_name(interface: &str) -> &str {
         .map_or(interface, |(name, _)| name)
 }
 
-fn options(draft: &mut Draft, section: &Section<'_>) {
+fn options(draft: &mut Draft, section: &Section) {
     for (key, value) in &section.settings {
         match key.as_str() {
             // `eth0:0` is a label of an address of eth0.
@@ -84,70 +98,73 @@ fn options(draft: &mut Draft, section: &Section<'_>) {
             "interface" if is_interface_name(real_name(value)) => {
                 draft.interfaces.push(real_name(value).to_string());
             }
-            "usesyslog" => draft
-                .left_out
-                .push("UseSyslog: openings are logged by the kernel (`log`)".to_string()),
-            "logfile" => draft.left_out.push(format!(
+            "usesyslog" => {
+                draft.no_counterpart("UseSyslog: openings are logged by the kernel (`log`)")
+            }
+            "logfile" => draft.no_counterpart(format!(
                 "LogFile {value}: openings are logged by the kernel (`log`)"
             )),
-            "pidfile" => draft
-                .left_out
-                .push("PidFile: there is no process".to_string()),
-            _ => draft.left_out.push(format!("option {key} = {value}")),
+            "pidfile" => draft.no_counterpart("PidFile: there is no process"),
+            _ => draft.no_counterpart(format!("option {key} = {value}")),
         }
     }
 }
 
 /// Settings that have been read, or mean nothing without a daemon.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 11] = [
     "sequence",
     "seq_timeout",
     "tcpflags",
     "command",
+    "command_6",
     "start_command",
+    "start_command_6",
     "cmd_timeout",
     "stop_command",
+    "stop_command_6",
+    "enabled",
 ];
 
-fn door_knock(draft: &mut Draft, section: &Section<'_>) {
-    let name = section.name;
-    let mut remarks = vec![format!("[{name}]")];
-    if let Some(file) = section.get("one_time_sequences") {
-        draft.left_out.push(format!(
-            "[{name}]: one-time sequences in {file}: this version has no keys that open once"
-        ));
-        return;
-    }
-    let Some(written) = section.get("sequence") else {
-        draft.left_out.push(format!("[{name}]: it has no sequence"));
-        return;
-    };
-    let sequence = match sequence(written) {
-        Ok(sequence) => sequence,
-        Err(error) => {
-            draft.left_out.push(format!("[{name}]: {error}"));
-            return;
+fn door_knock(draft: &mut Draft, section: &Section) {
+    match key(section) {
+        Ok(key) => {
+            if let Some(seconds) = section.seconds("seq_timeout") {
+                draft.widen(Some(seconds));
+            }
+            draft.add(key);
         }
-    };
-    let command = section.get("start_command").or(section.get("command"));
-    let Some(command) = command else {
-        draft.left_out.push(format!("[{name}]: it has no command"));
-        return;
-    };
-    if takes_away(command) {
-        draft.left_out.push(format!(
-            "[{name}]: it closes a door; grants end by themselves (by hand: `toctoc close`)"
-        ));
-        return;
+        Err(reason) => draft.leave_out(section.label(), reason),
     }
-    let ports = ports(command);
-    if ports.is_empty() {
-        draft.left_out.push(format!(
-            "[{name}]: its command opens no port that can be read from it: {command}"
-        ));
-        return;
+}
+
+/// The key of a section, or the reason why there is none.
+fn key(section: &Section) -> Result<DraftKey, String> {
+    if matches!(section.get("enabled"), Some("0" | "no" | "off" | "false")) {
+        return Err("it is not enabled".to_string());
     }
-    let open_for = section.seconds("cmd_timeout");
+    let mut remarks = vec![section.label()];
+    if let Some(file) = section.get("one_time_sequences") {
+        let ports = opening(section, &mut remarks)?.ports;
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        return Err(format!(
+            "its sequences open once each ({file}): `toctoc key new NAME --scratch 20` makes such a key; \
+             it opened {}",
+            ports.join(", ")
+        ));
+    }
+    let written = section.get("sequence").ok_or("it has no sequence")?;
+    let sequence = sequence(written).map_err(|error| error.to_string())?;
+    let opening = opening(section, &mut remarks)?;
+    remarks.extend(opening.remarks);
+    remarks.extend(
+        opening
+            .reasons
+            .iter()
+            .map(|reason| format!("left out: {reason}")),
+    );
+    let others = opening.others.iter();
+    remarks.extend(others.map(|command| format!("no counterpart: the command `{command}`")));
+    let open_for = section.seconds("cmd_timeout").or(opening.open_for);
     if open_for.is_none() {
         remarks.push(
             "knockd kept this open until another sequence closed it; here a grant ends by itself"
@@ -166,85 +183,80 @@ fn door_knock(draft: &mut Draft, section: &Section<'_>) {
             remarks.push(format!("no counterpart: {key} = {value}"));
         }
     }
-    if let Some(seconds) = section.seconds("seq_timeout") {
-        draft.within = Some(draft.within.unwrap_or_default().max(seconds));
-    }
-    let opens = draft.door(&ports);
-    let key = DraftKey {
-        name: draft.key_name(name),
-        opens,
-        sequence,
-        open_for,
-        remarks,
-    };
-    draft.keys.push(key);
-}
-
-/// `7000,8000:udp,9000:tcp`
-fn sequence(written: &str) -> Result<Vec<Knock>, KnockError> {
-    let knock = |word: &str| word.trim().replace(':', "/").parse::<Knock>();
-    written.split(',').map(knock).collect()
-}
-
-/// Returns whether a command removes a rule rather than adding one.
-fn takes_away(command: &str) -> bool {
-    let words: Vec<&str> = command.split_whitespace().collect();
-    let firewall = words.iter().any(|word| {
-        let program = word.rsplit('/').next().unwrap_or(word);
-        ["iptables", "ip6tables", "nft", "ufw", "firewall-cmd"].contains(&program)
-    });
-    let removes = |word: &&str| {
-        matches!(*word, "-D" | "--delete" | "delete" | "deny") || word.starts_with("--remove-")
-    };
-    firewall && words.iter().any(removes)
-}
-
-/// The ports that a command of a usual firewall tool opens.
-fn ports(command: &str) -> Vec<Knock> {
-    let words: Vec<&str> = command
-        .split_whitespace()
-        .map(|word| word.trim_matches(['"', '\'', ';', '{', '}']))
-        .collect();
-    let protocol = match words.windows(2).any(|pair| {
-        matches!(pair, ["-p" | "--protocol" | "proto", "udp"]) || matches!(pair, ["udp", "dport"])
-    }) {
-        true => Protocol::Udp,
-        false => Protocol::Tcp,
-    };
-    let mut ports = Vec::new();
-    for (index, word) in words.iter().enumerate() {
-        let value = match word.split_once('=') {
-            Some(("--dport" | "--dports" | "--destination-port" | "--add-port", value)) => value,
-            _ if matches!(
-                *word,
-                "--dport" | "--dports" | "--destination-port" | "dport" | "port" | "allow"
-            ) =>
-            {
-                words.get(index + 1).copied().unwrap_or_default()
-            }
-            _ => continue,
+    for name in ["stop_command", "stop_command_6"] {
+        let Some(command) = section.get(name) else {
+            continue;
         };
-        for one in value.split(',') {
-            if let Some(port) = port(one, protocol)
-                && !ports.contains(&port)
-            {
-                ports.push(port);
-            }
+        let stop = commands::read(command, &KNOCKER);
+        if !(stop.ports.is_empty() && stop.reasons.is_empty() && stop.others.is_empty()) {
+            remarks.push(format!("no counterpart: {name} = {command}"));
         }
     }
-    ports
+    Ok(DraftKey {
+        called: section.name.clone(),
+        opens: opening.ports,
+        way: DraftWay::Sequence(sequence),
+        open_for,
+        remarks,
+    })
 }
 
-/// `22`, `22/tcp`, `ssh`
-fn port(text: &str, protocol: Protocol) -> Option<Knock> {
-    if text.contains('/') {
-        return text.parse().ok();
+/// What the commands of a section open, those for IPv6 too.
+fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, String> {
+    let command = section.get("start_command").or(section.get("command"));
+    let command = command.filter(|command| !command.is_empty());
+    let six = section.get("start_command_6").or(section.get("command_6"));
+    if command.is_none() && six.is_none_or(str::is_empty) {
+        return Err("it has no command".to_string());
     }
-    let number = match text {
-        "ssh" => 22,
-        "http" => 80,
-        "https" => 443,
-        number => number.parse().ok()?,
-    };
-    Knock::new(protocol, number)
+    let mut opening = commands::read(command.unwrap_or_default(), &KNOCKER);
+    match six {
+        Some("") => {
+            remarks.push("knockd opened nothing for IPv6; here it is opened too".to_string())
+        }
+        Some(six) => {
+            let six = commands::read(six, &KNOCKER);
+            if command.is_none() {
+                remarks.push("knockd opened for IPv6 alone; here for IPv4 too".to_string());
+            } else if six.ports != opening.ports {
+                remarks
+                    .push("knockd opened other ports for IPv6; here both are opened".to_string());
+            }
+            add_new(&mut opening.ports, six.ports);
+            add_new(&mut opening.remarks, six.remarks);
+            add_new(&mut opening.reasons, six.reasons);
+            add_new(&mut opening.others, six.others);
+            opening.closings += six.closings;
+        }
+        None => {}
+    }
+    if !opening.ports.is_empty() {
+        return Ok(opening);
+    }
+    if opening.closings > 0 && opening.reasons.is_empty() && opening.others.is_empty() {
+        return Err(
+            "it closes a door; grants end by themselves (by hand: `toctoc close`)".to_string(),
+        );
+    }
+    let others = opening.others.iter();
+    let others = others.map(|command| format!("no port can be read from the command `{command}`"));
+    let reasons = opening.reasons.iter().cloned().chain(others);
+    let reasons: Vec<String> = reasons.chain(opening.remarks).collect();
+    match reasons.is_empty() {
+        true => Err("its command opens nothing".to_string()),
+        false => Err(reasons.join("; ")),
+    }
+}
+
+fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
+/// `7000,8000:udp,9000:TCP`
+fn sequence(written: &str) -> Result<Vec<Knock>, KnockError> {
+    written.split(',').map(Knock::spelled).collect()
 }

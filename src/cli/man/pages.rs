@@ -79,11 +79,18 @@ const PAGES: &[Page] = &[
     ),
     page(
         "import",
-        "It prints the policy, and changes no file.",
-        &[(
-            "toctoc import /etc/knockd.conf",
-            "Shows the policy that does the same.",
-        )],
+        "It prints the policy, and changes no file. Comments say what has no counterpart. If nothing can be imported, \
+         it gives the reason for each section and ends with status 1.",
+        &[
+            (
+                "toctoc import /etc/knockd.conf",
+                "Shows the policy that does the same.",
+            ),
+            (
+                "toctoc import --from script firewall.sh",
+                "Reads it as a shell script, whatever it looks like.",
+            ),
+        ],
     ),
     page(
         "apply",

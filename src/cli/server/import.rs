@@ -4,16 +4,28 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{Answer, complain, say};
-use crate::import::import;
+use crate::import::{Form, import, import_as};
 use crate::policy;
 use crate::policy::diagnostic::Style;
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
-    /// A knockd.conf, or a script with an array of ports (`K22P=(4431 2387 920)`).
+    /// A configuration of knockd, csf, fwknop or letmein, a script of `iptables -m recent` or nft, or saved rules.
     file: PathBuf,
+    /// The form of the file, instead of what its text looks like.
+    #[arg(long, value_name = "FORM", value_parser = forms())]
+    from: Option<Form>,
+}
+
+fn forms() -> impl TypedValueParser<Value = Form> {
+    let names = Form::NAMES.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let known = Form::NAMES.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, form)| form).ok_or("no such form")
+    })
 }
 
 /// Larger files are something else.
@@ -28,7 +40,11 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         complain(&format!("{path} cannot be read: {error}"));
         return Answer::CouldNot;
     }
-    let imported = match import(&text) {
+    let imported = match arguments.from {
+        Some(form) => import_as(&text, form),
+        None => import(&text),
+    };
+    let imported = match imported {
         Ok(imported) => imported,
         Err(error) => {
             complain(&format!("{path}: {error}"));

@@ -45,7 +45,7 @@ pub(super) enum Command {
     Draw(draw::Arguments),
     /// Say what each knock of a trace on standard input means.
     Explain(PolicyAlone),
-    /// Turn a knockd.conf or the classic iptables script into a policy.
+    /// Turn a knockd.conf, a firewall script or the like into a policy.
     Import(import::Arguments),
     /// Put a policy into the running firewall, keeping live grants.
     Apply(apply::Arguments),

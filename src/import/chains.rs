@@ -1,0 +1,446 @@
+//! Chains of rules that put sources into lists, port after port: the sequences that they mean.
+//!
+//! A rule that puts a source into a list is an edge: from the list that the source must be in, by a port, to the
+//! list that it comes into. A rule that accepts a source of a list is a door. A sequence is a way along the edges
+//! to the list of a door. Jumps are followed, so that the conditions of a jump count for the chain behind it.
+
+use std::collections::HashMap;
+
+use super::draft::{Draft, DraftKey, DraftWay};
+use super::ports::Span;
+use super::rule::{Judgement, Knocker, ListUse, Match, Operation, Rule, Verdict};
+use crate::knock::Knock;
+
+/// The chains of a script.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    chains: Vec<Chain>,
+    places: HashMap<(String, String), usize>,
+}
+
+#[derive(Debug)]
+struct Chain {
+    /// The name that tells what its packets are: that of iptables for a hook of nft.
+    way: String,
+    rules: Vec<Rule>,
+}
+
+impl Chains {
+    fn chain(&mut self, table: &str, name: &str) -> &mut Chain {
+        let key = (table.to_string(), name.to_string());
+        let place = *self.places.entry(key).or_insert(self.chains.len());
+        if place == self.chains.len() {
+            self.chains.push(Chain {
+                way: name.to_string(),
+                rules: Vec::new(),
+            });
+        }
+        &mut self.chains[place]
+    }
+
+    /// Says at which hook a chain of nft is.
+    pub fn hook(&mut self, table: &str, name: &str, hook: &str) {
+        self.chain(table, name).way = hook.to_ascii_uppercase();
+    }
+
+    /// Puts a rule where the command puts it.
+    pub fn place(&mut self, table: &str, rule: Rule) {
+        let chain = self.chain(table, &rule.chain.clone());
+        match rule.operation {
+            Operation::Append => chain.rules.push(rule),
+            Operation::Insert(place) => {
+                let place = place.min(chain.rules.len());
+                chain.rules.insert(place, rule);
+            }
+            Operation::Remove | Operation::Other => {}
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.chains.iter().all(|chain| chain.rules.is_empty())
+    }
+}
+
+/// A rule that puts sources into a list.
+#[derive(Debug)]
+struct Edge {
+    /// The lists that the source must be in; the last is the nearest.
+    from: Vec<String>,
+    knock: Result<Knock, String>,
+    to: String,
+    /// How long it stays there.
+    seconds: Option<u64>,
+}
+
+/// A rule that lets sources of a list in.
+#[derive(Debug)]
+struct Door {
+    from: Vec<String>,
+    seconds: Option<u64>,
+    opens: Judgement,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    edges: Vec<Edge>,
+    doors: Vec<Door>,
+    /// The longest time that a rule which opens nothing gives a list.
+    pauses: HashMap<String, u64>,
+    visits: usize,
+}
+
+/// More than any ruleset of people has.
+const MOST_VISITS: usize = 50_000;
+const MOST_WAYS: usize = 64;
+const MOST_STEPS: usize = 20_000;
+const DEEPEST: usize = 30;
+
+/// Adds the keys that the chains mean to a draft.
+pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<Knock>)]) {
+    let mut found = Found::default();
+    for root in roots(chains) {
+        let way = chains.chains[root].way.clone();
+        let start = Rule {
+            chain: way,
+            ..Rule::default()
+        };
+        walk(chains, root, &start, &mut found, 0);
+    }
+    let mut used = Vec::new();
+    let mut reasons: Vec<(String, String)> = Vec::new();
+    for door in &found.doors {
+        let Some(list) = door.from.last() else {
+            continue;
+        };
+        let (ways, several) = found.ways(&door.from);
+        if ways.is_empty() {
+            let reason =
+                several.unwrap_or_else(|| "no knock puts a source into this list".to_string());
+            reasons.push((format!("the list {list}"), reason));
+            continue;
+        }
+        let (opens, remarks) = match &door.opens {
+            Judgement::Opens { ports, remarks } => (ports, remarks),
+            Judgement::Not(reason) => {
+                reasons.push((format!("the list {list}"), reason.clone()));
+                continue;
+            }
+            Judgement::Closes | Judgement::Nothing => continue,
+        };
+        for way in ways {
+            let at_the_door = |knock: &Knock| opens.iter().any(|span| span.holds(*knock));
+            if way.knocks.iter().any(at_the_door) {
+                let reason =
+                    "its knocks are connections to the door itself: a limit, not a sequence";
+                reasons.push((format!("the list {list}"), reason.to_string()));
+                continue;
+            }
+            let array = arrays.iter().find(|(_, knocks)| *knocks == way.knocks);
+            let called = array.map_or(list.as_str(), |(name, _)| name);
+            used.extend(array.map(|(name, _)| name.clone()));
+            let mut said = vec![match array {
+                Some((name, _)) => format!("the array {name}"),
+                None => format!("the list {list}"),
+            }];
+            said.extend(remarks.iter().cloned());
+            let open_for = door.seconds.or(way.last_seconds);
+            if open_for.is_none() {
+                said.push("open there without an end; here a grant ends by itself".to_string());
+            }
+            draft.widen(way.pause);
+            draft.add(DraftKey {
+                called: called.to_lowercase(),
+                opens: opens.clone(),
+                way: DraftWay::Sequence(way.knocks),
+                open_for,
+                remarks: said,
+            });
+        }
+    }
+    reasons.sort();
+    reasons.dedup();
+    for (name, reason) in reasons {
+        draft.leave_out(name, reason);
+    }
+    for (name, _) in arrays {
+        if !used.contains(name) {
+            draft.leave_out(
+                format!("the array {name}"),
+                "no rule that can be followed uses its ports as knocks",
+            );
+        }
+    }
+}
+
+/// The chains that no rule leads to.
+fn roots(chains: &Chains) -> Vec<usize> {
+    let mut targets = vec![false; chains.chains.len()];
+    for ((table, _), &place) in &chains.places {
+        for rule in &chains.chains[place].rules {
+            if let Verdict::Jump(name) | Verdict::Goto(name) = &rule.verdict
+                && let Some(&target) = chains.places.get(&(table.clone(), name.clone()))
+                && target != place
+            {
+                targets[target] = true;
+            }
+        }
+    }
+    (0..targets.len())
+        .filter(|&place| !targets[place])
+        .collect()
+}
+
+/// Follows a chain. `before` has the conditions of the jumps to it.
+fn walk(chains: &Chains, place: usize, before: &Rule, found: &mut Found, depth: usize) {
+    let Some(table) = chains.places.iter().find(|(_, at)| **at == place) else {
+        return;
+    };
+    let table = &table.0.0;
+    let mut before = before.clone();
+    for rule in &chains.chains[place].rules {
+        found.visits += 1;
+        if found.visits > MOST_VISITS {
+            return;
+        }
+        let whole = both(&before, rule);
+        found.note(&whole, rule);
+        match &rule.verdict {
+            Verdict::Jump(name) | Verdict::Goto(name) => {
+                let target = chains.places.get(&(table.clone(), name.clone()));
+                if let Some(&target) = target
+                    && depth < DEEPEST
+                {
+                    let mut whole = whole;
+                    // What the jump puts into a list is noted already.
+                    whole
+                        .lists
+                        .retain(|used| !matches!(used, ListUse::Enter(..)));
+                    whole.verdict = Verdict::None;
+                    walk(chains, target, &whole, found, depth + 1);
+                }
+            }
+            // A gate: from here on, the source is in the list.
+            Verdict::Return | Verdict::Refuse(_)
+                if rule.ports == Match::Any && rule.states.is_none() =>
+            {
+                let lists = rule.lists.iter().filter_map(|used| match used {
+                    ListUse::NotIn(list, _) => Some(ListUse::In(list.clone(), None)),
+                    _ => None,
+                });
+                let lists: Vec<ListUse> = lists.collect();
+                before.lists.extend(lists);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The conditions of two rules, one after the other.
+fn both(before: &Rule, rule: &Rule) -> Rule {
+    let mut whole = rule.clone();
+    whole.chain = before.chain.clone();
+    if whole.protocol == Match::Any {
+        whole.protocol = before.protocol.clone();
+    }
+    if whole.ports == Match::Any {
+        whole.ports = before.ports.clone();
+    }
+    if whole.destination == Match::Any {
+        whole.destination = before.destination.clone();
+    }
+    if whole.interface == Match::Any {
+        whole.interface = before.interface.clone();
+    }
+    if whole.states.is_none() {
+        whole.states = before.states.clone();
+    }
+    whole.lists = before.lists.clone();
+    whole.lists.extend(rule.lists.iter().cloned());
+    whole.conditions = before.conditions.clone();
+    whole.conditions.extend(rule.conditions.iter().cloned());
+    whole
+}
+
+impl Found {
+    /// Notes the edges and the door of a rule; `whole` has the conditions of the jumps too.
+    fn note(&mut self, whole: &Rule, rule: &Rule) {
+        let from: Vec<String> = whole.lists.iter().filter_map(must_be_in).collect();
+        for used in &rule.lists {
+            if let ListUse::Enter(to, seconds) = used {
+                let edge = Edge {
+                    from: from.clone(),
+                    knock: knock(whole),
+                    to: to.clone(),
+                    seconds: *seconds,
+                };
+                self.edges.push(edge);
+            }
+        }
+        let seconds = whole.lists.iter().rev().find_map(|used| match used {
+            ListUse::In(_, seconds) => *seconds,
+            _ => None,
+        });
+        let lets_in = match &rule.verdict {
+            Verdict::Accept | Verdict::Translate(_) | Verdict::Redirect(_) => true,
+            Verdict::Jump(name) | Verdict::Goto(name) => {
+                name.to_ascii_uppercase().contains("ACCEPT")
+            }
+            _ => false,
+        };
+        // A rule that puts the source into another list is a knock, whatever it does with the packet.
+        let is_knock = rule.lists.iter().any(|used| match used {
+            ListUse::Enter(list, _) => !from.contains(list),
+            _ => false,
+        });
+        if lets_in && !is_knock && !from.is_empty() {
+            self.doors.push(Door {
+                from,
+                seconds,
+                opens: whole.judge(Knocker::Listed),
+            });
+            return;
+        }
+        for used in &whole.lists {
+            if let ListUse::In(list, Some(seconds)) = used {
+                let pause = self.pauses.entry(list.clone()).or_default();
+                *pause = (*pause).max(*seconds);
+            }
+        }
+        // `! --rcheck -j DROP` at a port: those of the list alone get past it.
+        let lacks: Vec<String> = rule.lists.iter().filter_map(must_not_be_in).collect();
+        if matches!(rule.verdict, Verdict::Refuse(_))
+            && rule.ports != Match::Any
+            && !lacks.is_empty()
+        {
+            let accepts = Rule {
+                verdict: Verdict::Accept,
+                ..whole.clone()
+            };
+            let seconds = rule.lists.iter().find_map(|used| match used {
+                ListUse::NotIn(_, seconds) => *seconds,
+                _ => None,
+            });
+            self.doors.push(Door {
+                from: lacks,
+                seconds,
+                opens: accepts.judge(Knocker::Listed),
+            });
+        }
+    }
+
+    /// The ways from nowhere to the nearest list that knocks lead to, or why a knock is none.
+    fn ways(&self, from: &[String]) -> (Vec<Way>, Option<String>) {
+        let mut search = Search {
+            found: self,
+            steps: 0,
+            several: None,
+        };
+        for list in from.iter().rev() {
+            let ways = search.to(list, &mut Vec::new());
+            if !ways.is_empty() {
+                return (ways, None);
+            }
+        }
+        (Vec::new(), search.several)
+    }
+}
+
+/// A way along the edges.
+#[derive(Debug, Clone)]
+struct Way {
+    knocks: Vec<Knock>,
+    /// The longest time between two knocks.
+    pause: Option<u64>,
+    /// How long the source stays in the last list.
+    last_seconds: Option<u64>,
+}
+
+struct Search<'f> {
+    found: &'f Found,
+    steps: usize,
+    several: Option<String>,
+}
+
+impl Search<'_> {
+    /// The ways to a list that pass no list twice.
+    fn to(&mut self, list: &str, passed: &mut Vec<String>) -> Vec<Way> {
+        let mut ways: Vec<Way> = Vec::new();
+        self.steps += 1;
+        if self.steps > MOST_STEPS || passed.len() > DEEPEST || passed.iter().any(|p| p == list) {
+            return ways;
+        }
+        passed.push(list.to_string());
+        for edge in self.found.edges.iter().filter(|edge| edge.to == list) {
+            let knock = match &edge.knock {
+                Ok(knock) => *knock,
+                Err(reason) => {
+                    self.several = Some(reason.clone());
+                    continue;
+                }
+            };
+            let starts = match edge.from.last() {
+                None => vec![Way {
+                    knocks: Vec::new(),
+                    pause: None,
+                    last_seconds: None,
+                }],
+                Some(_) => {
+                    let mut starts = Vec::new();
+                    for from in edge.from.iter().rev() {
+                        starts = self.to(from, passed);
+                        let pause = self.found.pauses.get(from).copied();
+                        for way in &mut starts {
+                            way.pause = way.pause.max(pause).max(way.last_seconds);
+                        }
+                        if !starts.is_empty() || passed.contains(from) {
+                            break;
+                        }
+                    }
+                    starts
+                }
+            };
+            for mut way in starts {
+                way.knocks.push(knock);
+                way.last_seconds = edge.seconds;
+                let known = ways.iter().any(|other| other.knocks == way.knocks);
+                if !known && ways.len() < MOST_WAYS {
+                    ways.push(way);
+                }
+            }
+        }
+        passed.pop();
+        ways
+    }
+}
+
+fn must_be_in(used: &ListUse) -> Option<String> {
+    match used {
+        ListUse::In(list, _) | ListUse::Leave(list) => Some(list.clone()),
+        _ => None,
+    }
+}
+
+fn must_not_be_in(used: &ListUse) -> Option<String> {
+    match used {
+        ListUse::NotIn(list, _) => Some(list.clone()),
+        _ => None,
+    }
+}
+
+/// The one knock that a rule is about.
+fn knock(rule: &Rule) -> Result<Knock, String> {
+    let (spans, _) = rule.spans()?;
+    match spans[..] {
+        [
+            Span {
+                first,
+                last,
+                protocol,
+            },
+        ] if first == last => Knock::new(protocol, first).ok_or_else(|| "no port is 0".to_string()),
+        _ => Err(
+            "one of its knocks may be at several ports: a sequence has one port for each"
+                .to_string(),
+        ),
+    }
+}

@@ -1,0 +1,330 @@
+//! A firewall rule, whichever program it is written for, and the judgement: does it let the source into this
+//! host, and at which ports?
+
+use super::ports::{PortList, Span};
+use crate::knock::Protocol;
+
+/// What a command does with a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Operation {
+    #[default]
+    Append,
+    /// At the place, from 0.
+    Insert(usize),
+    Remove,
+    /// Neither adds nor removes a rule that matters: `-N`, `-P`, `-C`, `-F`.
+    Other,
+}
+
+/// What a rule does with a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Verdict {
+    #[default]
+    None,
+    Accept,
+    /// DROP, REJECT and their like, by name.
+    Refuse(String),
+    Return,
+    /// To another chain of the same table.
+    Jump(String),
+    Goto(String),
+    /// DNAT, with the address and port.
+    Translate(String),
+    /// REDIRECT, with the port.
+    Redirect(String),
+    /// LOG, MARK and others, which do not decide.
+    Other(String),
+}
+
+/// The way of packets that a chain is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To this host.
+    In,
+    /// Through it.
+    Through,
+    /// From it.
+    Out,
+    /// Before it is known whether they are for this host.
+    Before,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Match<T> {
+    #[default]
+    Any,
+    Is(T),
+    Not(T),
+}
+
+/// A use of a list of addresses (`recent`, or a set of nft) by a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ListUse {
+    /// The source must be in the list, and for no longer than this.
+    In(String, Option<u64>),
+    /// The source must not be in it.
+    NotIn(String, Option<u64>),
+    /// The source must be in it, and is taken out.
+    Leave(String),
+    /// The source is put in.
+    Enter(String, Option<u64>),
+}
+
+/// A rule.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rule {
+    pub operation: Operation,
+    pub table: String,
+    pub chain: String,
+    /// As written: `tcp`, `UDP`, `6`; several where the program takes them.
+    pub protocol: Match<String>,
+    pub source: Match<String>,
+    pub destination: Match<String>,
+    pub interface: Match<String>,
+    pub ports: Match<PortList>,
+    /// The states of connections that it is about.
+    pub states: Option<Vec<String>>,
+    pub lists: Vec<ListUse>,
+    pub verdict: Verdict,
+    /// Conditions that nothing here understands.
+    pub conditions: Vec<String>,
+    /// How long the program keeps it.
+    pub seconds: Option<u64>,
+    pub remarks: Vec<String>,
+}
+
+/// What a rule means to the source that has knocked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It lets the source in at these ports.
+    Opens {
+        ports: Vec<Span>,
+        remarks: Vec<String>,
+    },
+    /// It takes a rule away that let a source in.
+    Closes,
+    /// It is nothing of this kind: the reason.
+    Not(String),
+    /// It has nothing to do with openings (`-N`, `-C`).
+    Nothing,
+}
+
+/// The source of a rule that stands for the client that has knocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Knocker<'t> {
+    /// It is written like this: `%IP%`.
+    Written(&'t [&'t str]),
+    /// The rule asks a list instead.
+    Listed,
+}
+
+impl Rule {
+    /// The ports that the rule names, with their protocols.
+    ///
+    /// # Errors
+    /// The reason why there are none.
+    pub fn spans(&self) -> Result<(Vec<Span>, Vec<String>), String> {
+        let mut remarks = Vec::new();
+        let protocols = self.protocols()?;
+        let ports = match &self.ports {
+            Match::Any => {
+                return Err(match self.protocol {
+                    Match::Is(ref name) if !is_all(name) => format!(
+                        "opens all ports of {}: name the door you mean",
+                        name.to_lowercase()
+                    ),
+                    _ => "opens all ports: name the door you mean".to_string(),
+                });
+            }
+            Match::Not(ports) => {
+                return Err(format!(
+                    "opens all ports but {ports}: name the door you mean"
+                ));
+            }
+            Match::Is(ports) => ports,
+        };
+        if protocols.is_empty() && ports.0.iter().any(|word| !word.contains('/')) {
+            remarks.push("its rule names ports without a protocol: TCP is meant".to_string());
+        }
+        let protocols = match protocols.is_empty() {
+            true => vec![Protocol::Tcp],
+            false => protocols,
+        };
+        let spans = ports.spans(&protocols)?;
+        Ok((spans, remarks))
+    }
+
+    fn protocols(&self) -> Result<Vec<Protocol>, String> {
+        let name = match &self.protocol {
+            Match::Any => return Ok(Vec::new()),
+            Match::Not(name) => return Err(format!("is for all protocols but {name}")),
+            Match::Is(name) => name,
+        };
+        let mut protocols = Vec::new();
+        for name in name.split(',') {
+            match name.to_ascii_lowercase().as_str() {
+                "tcp" | "6" => protocols.push(Protocol::Tcp),
+                "udp" | "17" => protocols.push(Protocol::Udp),
+                "all" | "any" | "0" => {}
+                other => {
+                    let other = match other {
+                        "1" => "icmp",
+                        "47" => "gre",
+                        "50" => "esp",
+                        "51" => "ah",
+                        "58" | "icmpv6" | "ipv6-icmp" => "icmpv6",
+                        "112" => "vrrp",
+                        "132" => "sctp",
+                        other => other,
+                    };
+                    return Err(format!(
+                        "is for the protocol {other}: a door is of tcp or udp"
+                    ));
+                }
+            }
+        }
+        Ok(protocols)
+    }
+
+    /// The way of packets that the rule's chain is about, told by the chain's name.
+    pub fn way(&self) -> Way {
+        let name = self.chain.to_ascii_uppercase();
+        let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        if has(&["FORWARD", "FWD", "DOCKER"]) {
+            Way::Through
+        } else if has(&["OUTPUT", "POSTROUTING"]) || name.starts_with("OUT_") {
+            Way::Out
+        } else if has(&["PREROUTING"]) {
+            Way::Before
+        } else {
+            Way::In
+        }
+    }
+
+    /// Judges what the rule means.
+    pub fn judge(&self, knocker: Knocker<'_>) -> Judgement {
+        match self.operation {
+            Operation::Other => return Judgement::Nothing,
+            Operation::Remove if matches!(self.verdict, Verdict::Refuse(_)) => {
+                let all =
+                    "takes a rule away that refuses packets, which lets no source in by itself";
+                return Judgement::Not(all.to_string());
+            }
+            Operation::Remove => return Judgement::Closes,
+            Operation::Append | Operation::Insert(_) => {}
+        }
+        match self.opening(knocker) {
+            Ok((ports, remarks)) => Judgement::Opens { ports, remarks },
+            Err(reason) => Judgement::Not(reason),
+        }
+    }
+
+    fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<Span>, Vec<String>), String> {
+        self.lets_in()?;
+        let mut remarks = Vec::new();
+        if let Knocker::Written(words) = knocker {
+            remarks.extend(self.source_remark(words)?);
+        }
+        let (spans, said) = self.spans()?;
+        remarks.extend(said);
+        if self.table == "nat" {
+            remarks.push(
+                "its rule is one of the table nat, which translates: the port is taken as it is"
+                    .to_string(),
+            );
+        }
+        if let Match::Is(address) | Match::Not(address) = &self.destination {
+            remarks.push(format!("no counterpart: only at the address {address}"));
+        }
+        if let Match::Is(name) | Match::Not(name) = &self.interface {
+            remarks.push(format!("no counterpart in a key: the interface {name}"));
+        }
+        let others = self.conditions.iter();
+        remarks.extend(others.map(|condition| format!("no counterpart: {condition}")));
+        remarks.extend(self.remarks.iter().cloned());
+        Ok((spans, remarks))
+    }
+
+    /// Whether it lets new connections into this host.
+    fn lets_in(&self) -> Result<(), String> {
+        match self.way() {
+            Way::Out => return Err(format!("is about packets that leave ({})", self.chain)),
+            Way::Through => return Err(self.behind(&format!("is a rule of {}", self.chain))),
+            Way::In | Way::Before => {}
+        }
+        match &self.verdict {
+            Verdict::Accept => {}
+            Verdict::Jump(name) | Verdict::Goto(name)
+                if name.to_ascii_uppercase().contains("ACCEPT") => {}
+            Verdict::Translate(to) => {
+                return Err(self.behind(&format!("translates to {to}")));
+            }
+            Verdict::Redirect(to) => {
+                return Err(format!(
+                    "translates a port to port {to} of this host, which no key does: make a door of {to}"
+                ));
+            }
+            Verdict::Refuse(name) => return Err(format!("shuts the source out ({name})")),
+            Verdict::Return => return Err("decides nothing (RETURN)".to_string()),
+            Verdict::Jump(name) | Verdict::Goto(name) => {
+                return Err(format!("goes to the chain {name}, which is not known"));
+            }
+            Verdict::Other(name) => return Err(format!("lets nobody in ({name})")),
+            Verdict::None => return Err("lets nobody in".to_string()),
+        }
+        if matches!(self.table.as_str(), "mangle" | "raw" | "security") {
+            return Err(format!(
+                "is of the table {}, which lets nobody in",
+                self.table
+            ));
+        }
+        if let Some(states) = &self.states
+            && !states.iter().any(|state| state.eq_ignore_ascii_case("new"))
+        {
+            return Err("is for connections that exist already".to_string());
+        }
+        match &self.interface {
+            Match::Is(name) if name == "lo" => Err("is about this host alone (lo)".to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn behind(&self, what: &str) -> String {
+        let to = match &self.destination {
+            Match::Is(address) => format!("{what} for {address}"),
+            _ => what.to_string(),
+        };
+        format!(
+            "{to}: a door of a host behind this one, and this version has doors of this host only"
+        )
+    }
+
+    /// A remark about a source that is wider than the client, or the reason why it is another one.
+    fn source_remark(&self, knocker: &[&str]) -> Result<Option<String>, String> {
+        let source = match &self.source {
+            Match::Any => {
+                return Ok(Some(
+                    "its rule was for everybody; here only the source that has knocked enters"
+                        .to_string(),
+                ));
+            }
+            Match::Not(source) => return Err(format!("is for all sources but {source}")),
+            Match::Is(source) => source,
+        };
+        let Some(rest) = knocker.iter().find_map(|word| source.strip_prefix(word)) else {
+            return Err(format!(
+                "is for the source {source}, not for the one that has knocked"
+            ));
+        };
+        match rest {
+            "" | "/32" | "/128" | "/255.255.255.255" => Ok(None),
+            length => Ok(Some(format!(
+                "its rule was for the network {source}: `[grant]` says how much of an address a grant covers ({length})"
+            ))),
+        }
+    }
+}
+
+fn is_all(name: &str) -> bool {
+    matches!(name.to_ascii_lowercase().as_str(), "all" | "any" | "0")
+}
