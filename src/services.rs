@@ -47,6 +47,16 @@ pub const SERVICES: &[Service] = &[
     service("secure-mqtt", 8883, Tcp), service("git", 9418, Tcp),
 ];
 
+impl Over {
+    pub fn has(self, protocol: Protocol) -> bool {
+        match self {
+            Tcp => protocol == Protocol::Tcp,
+            Udp => protocol == Protocol::Udp,
+            Both => true,
+        }
+    }
+}
+
 impl Service {
     /// The service of this name.
     pub fn named(name: &str) -> Option<Service> {
@@ -58,11 +68,7 @@ impl Service {
 
     /// Returns whether the service is used with a protocol.
     pub fn is_over(self, protocol: Protocol) -> bool {
-        match self.over {
-            Tcp => protocol == Protocol::Tcp,
-            Udp => protocol == Protocol::Udp,
-            Both => true,
-        }
+        self.over.has(protocol)
     }
 
     /// As a policy writes it: with the protocol where that is not TCP.
