@@ -68,6 +68,9 @@ const OTHERS: &[Service] = &[
     },
 ];
 
+/// Names for doors where nobody says what the registry does.
+const SAID: [&str; 2] = ["rdp", "vnc"];
+
 /// All services: the others first.
 fn all() -> impl Iterator<Item = Service> {
     let known = services::SERVICES.iter();
@@ -93,13 +96,16 @@ pub(super) fn protocols(name: &str) -> Vec<Protocol> {
         .collect()
 }
 
-/// The service at a port, as a policy names it where it does. Both ports of `over` both, and it has the name for each.
+/// The service at a port, as a policy names it, or as people do. Both ports of `over` both, and it has the name for each.
 pub(super) fn name(port: Knock) -> Option<&'static str> {
     let number = port.port.get();
     let known = services::SERVICES.iter();
     let known = known.map(|known| service(known.name, known.port, known.over));
-    let mut found = known
-        .chain(OTHERS.iter().copied())
+    let others = || OTHERS.iter().copied();
+    let mut found = others()
+        .filter(|service| SAID.contains(&service.name))
+        .chain(known)
+        .chain(others())
         .filter(|service| service.ports == (number, number) && service.over.has(port.protocol));
     found.next().map(|service| service.name)
 }
