@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::Policy;
 use super::scanned_ports::TCP;
+use super::{HostFirewall, Policy};
 use crate::knock::{Knock, PortRange, Protocol};
 
 /// Ports below this belong to services.
@@ -13,8 +13,8 @@ const FIRST: u16 = 1024;
 /// listens, none that a common scanner tries first, none of a service.
 pub fn free_ports(policy: &Policy, listening: &HashSet<u16>) -> Vec<Knock> {
     let mut used: HashSet<u16> = listening.iter().chain(TCP.iter()).copied().collect();
-    let allowed = policy.firewall.iter().flat_map(|firewall| &firewall.allow);
-    let ranges = policy.guarded().chain(allowed.copied());
+    let allowed = policy.firewall.iter().flat_map(HostFirewall::ports);
+    let ranges = policy.guarded().chain(allowed);
     let named = ranges
         .flat_map(PortRange::ports)
         .chain(policy.ignore.iter().copied());

@@ -156,8 +156,7 @@ fn of_all(before: &Policy, after: &Policy) -> Vec<String> {
     let allow = |policy: &Policy| match &policy.firewall {
         None => "none".to_string(),
         Some(firewall) => {
-            let ports: Vec<String> = firewall.allow.iter().map(|port| port.to_string()).collect();
-            format!("drop but for {}", list(&ports))
+            format!("drop but for {}", list(&firewall.words()))
         }
     };
     setting("firewall", allow(before), allow(after));

@@ -15,7 +15,7 @@ use toml::de::DeTable;
 use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
-use super::{Backend, Closed, Engine, Log, Name};
+use super::{Backend, Closed, Engine, Log, Name, Portless};
 use crate::knock::{Knock, PortRange};
 use crate::services::Service;
 
@@ -54,9 +54,27 @@ pub struct File {
 /// `[firewall]`
 #[derive(Debug)]
 pub struct FirewallEntry {
-    pub allow: Vec<Spanned<PortRange>>,
+    pub allow: Vec<Spanned<Traffic>>,
+    /// Elements of `allow` that are sections.
+    pub partly: Vec<AllowanceEntry>,
     pub ping: bool,
     pub drop_forwarded: bool,
+}
+
+/// An element of `allow`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Traffic {
+    Ports(PortRange),
+    Protocol(Portless),
+}
+
+/// `{ ports = [5432, "vrrp"], from = ["10.0.0.0/8"], interfaces = ["eth1"] }` in `allow`
+#[derive(Debug)]
+pub struct AllowanceEntry {
+    pub at: Range<usize>,
+    pub traffic: Vec<Spanned<Traffic>>,
+    pub from: Option<Spanned<Vec<IpNet>>>,
+    pub interfaces: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// `[fleet]`
@@ -299,12 +317,14 @@ impl Reader {
     fn firewall(&mut self, table: &DeTable<'_>) -> FirewallEntry {
         let mut section = Section::new(table, "[firewall]");
         section.take(self, "default", |r, v| r.only(v, "default", "drop"));
-        let allow = section.take(self, "allow", Reader::ranges);
+        let allow = section.take(self, "allow", Reader::allow);
         let ping = section.take(self, "ping", |r, v| r.boolean(v, "ping"));
         let forward = section.take(self, "forward", Reader::forward);
         section.finish(self);
+        let (allow, partly) = allow.map(|list| list.value).unwrap_or_default();
         FirewallEntry {
-            allow: allow.map(|list| list.value).unwrap_or_default(),
+            allow,
+            partly,
             ping: ping.is_some_and(|ping| ping.value),
             drop_forwarded: forward.is_some_and(|drop| drop.value),
         }

@@ -132,9 +132,11 @@ pub const PARTS: &[Part] = &[
             ),
             setting(
                 "allow",
-                "a list of ports and ranges",
+                "a list of ports, ranges, protocols and sections",
                 "none",
-                "What everyone reaches.",
+                "What everyone reaches. Protocols without ports have names: \"icmp\", \"igmp\", \"ipip\", \"ipv6\", \"gre\", \
+                 \"esp\", \"ah\", \"icmpv6\", \"ospf\" and \"vrrp\". A section is for some sources, or some interfaces: { ports = [5432], \
+                 from = [\"10.0.0.0/8\"], interfaces = [\"eth1\"] }. The port of a door stands in no `allow`.",
             ),
             setting(
                 "ping",

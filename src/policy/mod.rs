@@ -4,6 +4,8 @@
 //! [`check`](check::check) refuses anything that the file says. `File` keeps what was written and
 //! where; `Policy` keeps what it means and nothing of the text.
 
+mod allow;
+mod allowances;
 mod backend;
 pub mod check;
 pub mod choose;
@@ -28,6 +30,7 @@ pub mod writers;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use crate::single_use::{Form, Secret};
+pub use allow::{Allowance, Portless};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
 pub use values::{is_interface_name, nearest, show};
@@ -212,6 +216,10 @@ impl Backend {
 pub struct HostFirewall {
     /// Ports that are open to everyone. In the order of the file, none twice, none of a door.
     pub allow: Vec<PortRange>,
+    /// Protocols without ports that everyone may send.
+    pub protocols: Vec<Portless>,
+    /// Traffic from some sources, or by some interfaces.
+    pub partly: Vec<Allowance>,
     /// `true` if the host answers echo requests.
     pub ping: bool,
     /// `true` if packets on their way to other hosts are dropped too.
@@ -377,6 +385,26 @@ impl HostFirewall {
     /// Returns whether everyone may come to this port.
     pub fn allows(&self, port: Knock) -> bool {
         self.allow.iter().any(|ports| ports.contains(port))
+    }
+
+    /// Returns whether a source may come to this port, by some interface at least.
+    pub fn admits(&self, from: IpAddr, port: Knock) -> bool {
+        let mut partly = self.partly.iter();
+        self.allows(port) || partly.any(|allowance| allowance.admits(from, port))
+    }
+
+    /// All ports that somebody may come to.
+    pub fn ports(&self) -> impl Iterator<Item = PortRange> {
+        let partly = self.partly.iter().flat_map(|allowance| &allowance.ports);
+        self.allow.iter().chain(partly).copied()
+    }
+
+    /// What is let in, in words: "80/tcp", "vrrp", "5432/tcp from 10.0.0.0/8".
+    pub fn words(&self) -> Vec<String> {
+        let ports = self.allow.iter().map(PortRange::to_string);
+        let protocols = self.protocols.iter().map(Portless::to_string);
+        let partly = self.partly.iter().map(Allowance::to_string);
+        ports.chain(protocols).chain(partly).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::file::{Spanned, WrittenSequence};
 use super::lint::RULES;
-use super::{Backend, Closed, Engine, EngineError, Log, Name};
+use super::{Backend, Closed, Engine, EngineError, Log, Name, Portless};
 use crate::knock::{Knock, KnockError, PortRange, Protocol, unmapped};
 use crate::services::SERVICES;
 
@@ -175,7 +175,7 @@ impl Reader {
     }
 
     /// Ports: a number (TCP), or a string with a range or a protocol.
-    fn range(&mut self, value: &Value<'_>) -> Option<PortRange> {
+    pub fn range(&mut self, value: &Value<'_>) -> Option<PortRange> {
         let parsed = match value.get_ref() {
             DeValue::Integer(number) => {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());
@@ -208,6 +208,16 @@ impl Reader {
     }
 
     fn unknown_service(&mut self, value: &Value<'_>, name: &str) {
+        if let Some(protocol) = Portless::named(name) {
+            self.error(
+                Diagnostic::new(value.span(), format!("`{protocol}` has no ports"))
+                    .label("a protocol")
+                    .help(
+                        "a protocol without ports has its place in `allow` of `[firewall]` alone",
+                    ),
+            );
+            return;
+        }
         let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
         let help = match nearest(name, &names) {
             Some(near) => format!("did you mean `\"{near}\"`? Every other service is written as a number"),

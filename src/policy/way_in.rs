@@ -31,7 +31,7 @@ impl Policy {
         }
         let Some(door) = self.door_at(port) else {
             let firewall = self.firewall.as_ref();
-            let dropped = firewall.is_some_and(|firewall| !firewall.allows(port));
+            let dropped = firewall.is_some_and(|firewall| !firewall.admits(from, port));
             return dropped.then_some(Shut::Dropped);
         };
         let trusted = self.door(door).trust.iter().any(|net| net.contains(&from));

@@ -37,6 +37,7 @@ macro_rules! on_each_iptables {
 }
 
 mod absence;
+mod allowances;
 mod apply_under_stress;
 mod beside;
 mod browsers;

@@ -380,11 +380,10 @@ pub(super) fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Ans
         let _ = writeln!(text, "{}", door(policy, index, policy.door(index)));
     }
     if let Some(firewall) = &policy.firewall {
-        let allowed: Vec<String> = firewall.allow.iter().map(|port| port.to_string()).collect();
         let _ = writeln!(
             text,
             "everything else that comes in is {}",
-            everything_else(&allowed)
+            everything_else(&firewall.words())
         );
     }
     let guard = Guard::of(policy);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::automaton::{Automaton, Place, State};
 use crate::knock::display_source;
-use crate::policy::{Backend, Key, KeyKind, Name, Policy};
+use crate::policy::{Backend, HostFirewall, Key, KeyKind, Name, Policy};
 use crate::ruleset::{Drift, Grant, Progress};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -133,10 +133,7 @@ pub(super) fn status(
             .chain(crowded)
             .collect(),
         doors: doors.collect(),
-        allowed: policy.firewall.as_ref().map(|firewall| {
-            let ports = firewall.allow.iter();
-            ports.map(|port| port.to_string()).collect()
-        }),
+        allowed: policy.firewall.as_ref().map(HostFirewall::words),
         // States are only meaningful in the automaton that numbered them.
         progress: if drifts.is_empty() {
             progress.collect()

@@ -6,12 +6,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::fleet::Private;
-use crate::knock::{GrantPrefix, Knock};
+use crate::knock::{GrantPrefix, Knock, PortRange};
 use crate::policy::backend;
-use crate::policy::file::{Entry, File, FleetEntry, KeyEntry, Spanned};
+use crate::policy::file::{AllowanceEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic};
 use crate::policy::{
-    Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key, KeyKind, Log,
-    Opening, Policy,
+    Allowance, Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key,
+    KeyKind, Log, Opening, Policy, Portless,
 };
 use crate::single_use::Secret;
 
@@ -99,7 +99,9 @@ pub(super) fn policy(
             .as_ref()
             .map_or(DEFAULT_HORIZON, |s| s.value),
         firewall: file.firewall.as_ref().map(|written| HostFirewall {
-            allow: written.allow.iter().map(|port| port.value).collect(),
+            allow: ports_of(&written.allow),
+            protocols: protocols_of(&written.allow),
+            partly: written.partly.iter().map(allowance).collect(),
             ping: written.ping,
             drop_forwarded: written.drop_forwarded,
         }),
@@ -146,6 +148,38 @@ pub(super) fn values<T: Clone>(entry: &Entry<Vec<Spanned<T>>>) -> Option<Vec<T>>
     match entry {
         Entry::Written(list) => Some(list.value.iter().map(|s| s.value.clone()).collect()),
         Entry::Missing | Entry::Wrong => None,
+    }
+}
+
+fn ports_of(written: &[Spanned<Traffic>]) -> Vec<PortRange> {
+    let ports = written.iter().filter_map(|element| match element.value {
+        Traffic::Ports(ports) => Some(ports),
+        Traffic::Protocol(_) => None,
+    });
+    ports.collect()
+}
+
+fn protocols_of(written: &[Spanned<Traffic>]) -> Vec<Portless> {
+    let protocols = written.iter().filter_map(|element| match element.value {
+        Traffic::Ports(_) => None,
+        Traffic::Protocol(protocol) => Some(protocol),
+    });
+    protocols.collect()
+}
+
+fn allowance(written: &AllowanceEntry) -> Allowance {
+    let interfaces = written.interfaces.iter().flat_map(|list| &list.value);
+    Allowance {
+        ports: ports_of(&written.traffic),
+        protocols: protocols_of(&written.traffic),
+        from: IpNet::aggregate(
+            &written
+                .from
+                .iter()
+                .flat_map(|list| list.value.clone())
+                .collect(),
+        ),
+        interfaces: interfaces.map(|name| name.value.clone()).collect(),
     }
 }
 

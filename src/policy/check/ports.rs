@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::{Checker, Claims};
 use crate::browser::sends_tokens_to;
 use crate::knock::{Knock, PortRange, Protocol};
-use crate::policy::Name;
 use crate::policy::diagnostic::Diagnostic;
-use crate::policy::file::{DoorEntry, Entry, Spanned};
+use crate::policy::file::{AllowanceEntry, DoorEntry, Entry, Spanned, Traffic};
+use crate::policy::{Name, Portless};
 
 /// The beginning of a sentence about the ports that are in both: "port 22/tcp is", "ports 8005-8010/tcp are".
 fn shared(ports: PortRange, claim: PortRange) -> String {
@@ -92,7 +92,23 @@ impl Checker<'_> {
     pub(super) fn allowed_ports(&mut self, guarded: &Claims) {
         let mut allowed = Claims::default();
         let file = self.file;
-        for Spanned { value: ports, at } in file.firewall.iter().flat_map(|f| &f.allow) {
+        let mut protocols: Vec<(Portless, &Range<usize>)> = Vec::new();
+        for Spanned { value, at } in file.firewall.iter().flat_map(|f| &f.allow) {
+            let ports = match value {
+                Traffic::Ports(ports) => ports,
+                Traffic::Protocol(protocol) => {
+                    let same = protocols.iter().find(|(known, _)| known == protocol);
+                    match same {
+                        Some((_, first)) => self.error(
+                            Diagnostic::new(at.clone(), format!("`{protocol}` is allowed twice"))
+                                .label("again here")
+                                .also((*first).clone(), "first here"),
+                        ),
+                        None => protocols.push((*protocol, at)),
+                    }
+                    continue;
+                }
+            };
             if let Some((claim, first, door)) = guarded.find(*ports) {
                 let what = shared(*ports, claim);
                 self.error(
@@ -112,6 +128,74 @@ impl Checker<'_> {
             } else {
                 allowed.add(*ports, at, "`allow`");
             }
+        }
+        for entry in file.firewall.iter().flat_map(|f| &f.partly) {
+            self.allowance(entry, guarded, &allowed, &protocols);
+        }
+    }
+
+    /// Checks an element of `allow` that is for some sources, or some interfaces.
+    fn allowance(
+        &mut self,
+        entry: &AllowanceEntry,
+        guarded: &Claims,
+        allowed: &Claims,
+        protocols: &[(Portless, &Range<usize>)],
+    ) {
+        let empty = [
+            entry
+                .from
+                .as_ref()
+                .is_some_and(|list| list.value.is_empty()),
+            entry
+                .interfaces
+                .as_ref()
+                .is_some_and(|list| list.value.is_empty()),
+            entry.traffic.is_empty() && !self.already_wrong(&entry.at),
+        ];
+        if empty.contains(&true) {
+            self.error(
+                Diagnostic::new(entry.at.clone(), "this allows nothing")
+                    .label("an empty list")
+                    .help("leave out `from` for all sources, and `interfaces` for all interfaces"),
+            );
+        }
+        if entry.from.is_none() && entry.interfaces.is_none() {
+            self.error(
+                Diagnostic::new(entry.at.clone(), "this is for everyone")
+                    .label("neither `from` nor `interfaces`")
+                    .help("write its ports in `allow` itself: `allow = [80, \"vrrp\"]`"),
+            );
+        }
+        for Spanned { value, at } in &entry.traffic {
+            let (what, first) = match value {
+                Traffic::Ports(ports) => match (guarded.find(*ports), allowed.find(*ports)) {
+                    (Some((claim, first, door)), _) => {
+                        let what = format!("{} guarded and allowed", shared(*ports, claim));
+                        self.error(
+                            Diagnostic::new(at.clone(), what)
+                                .label("allowed here")
+                                .help("`trust` in the door names sources that need not knock")
+                                .also(first.clone(), format!("guarded by {door}")),
+                        );
+                        continue;
+                    }
+                    (None, Some((claim, first, _))) => (shared(*ports, claim), first),
+                    (None, None) => continue,
+                },
+                Traffic::Protocol(protocol) => {
+                    match protocols.iter().find(|(known, _)| known == protocol) {
+                        Some((_, first)) => (format!("`{protocol}` is"), *first),
+                        None => continue,
+                    }
+                }
+            };
+            self.error(
+                Diagnostic::new(at.clone(), format!("{what} allowed to everyone already"))
+                    .label("for some here")
+                    .help("leave out one of the two")
+                    .also(first.clone(), "for everyone here"),
+            );
         }
     }
 
@@ -211,8 +295,14 @@ impl Checker<'_> {
             let by = format!("a knock of `{}`", key.name.value);
             uses.extend(knocks.map(|knock| (knock.at.clone(), by.clone())));
         }
-        let allowed = file.firewall.iter().flat_map(|firewall| &firewall.allow);
-        let allowed = allowed.filter(|allowed| allowed.value.contains(port));
+        let firewall = file.firewall.iter();
+        let allowed = firewall.flat_map(|firewall| {
+            let partly = firewall.partly.iter().flat_map(|entry| &entry.traffic);
+            firewall.allow.iter().chain(partly)
+        });
+        let is_of =
+            |traffic: Traffic| matches!(traffic, Traffic::Ports(ports) if ports.contains(port));
+        let allowed = allowed.filter(|allowed| is_of(allowed.value));
         uses.extend(allowed.map(|port| (port.at.clone(), "allowed".to_string())));
         for claims in [guarded, ignored] {
             let claim = claims.find(port);

@@ -110,7 +110,7 @@ const ECHO: u32 = 0xffff_0000;
 /// The words for a family in rules and sets.
 impl Family {
     /// The source address in a rule.
-    fn saddr(self) -> &'static str {
+    pub(super) fn saddr(self) -> &'static str {
         match self {
             Family::V4 => "ip saddr",
             Family::V6 => "ip6 saddr",

@@ -1,8 +1,8 @@
 //! `[firewall]`: what else may come in. A packet for a door has passed it before.
 
 use super::Plan;
-use crate::knock::{PortRange, Protocol};
-use crate::policy::HostFirewall;
+use crate::knock::{PortRange, Protocol, display_source};
+use crate::policy::{Allowance, HostFirewall, Portless};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::DOOR;
 use crate::ruleset::iptables::names::{chain, midway};
@@ -80,8 +80,18 @@ impl Plan<'_> {
                 table.rule(&from, format!("{interface} {ports} {door} {pass}"));
             }
         }
-        for ports in ports(&firewall.allow) {
-            table.rule(&from, format!("{ports} -m comment --comment allow {pass}"));
+        let all = ports(&firewall.allow);
+        for what in all.into_iter().chain(self.protocols(&firewall.protocols)) {
+            table.rule(&from, format!("{what} -m comment --comment allow {pass}"));
+        }
+        for allowance in &firewall.partly {
+            let all = ports(&allowance.ports).into_iter();
+            for what in all.chain(self.protocols(&allowance.protocols)) {
+                for place in self.places(allowance) {
+                    let comment = "-m comment --comment allow";
+                    table.rule(&from, format!("{place}{what} {comment} {pass}"));
+                }
+            }
         }
         table.rule(&from, "-j DROP");
         table.note("While this chain is there, so is a list by which we are known.");
@@ -96,6 +106,42 @@ impl Plan<'_> {
             table.rule(&from, "-j DROP");
         }
         table
+    }
+}
+
+impl Plan<'_> {
+    /// Matches for the protocols that this family has.
+    fn protocols(&self, protocols: &[Portless]) -> Vec<String> {
+        let other = match self.family {
+            Family::V4 => "icmpv6",
+            Family::V6 => "icmp",
+        };
+        let protocols = protocols.iter().filter(|protocol| protocol.name != other);
+        protocols
+            .map(|protocol| format!("-p {}", protocol.number))
+            .collect()
+    }
+
+    /// Matches for the interfaces and sources of an allowance, one for each rule.
+    fn places(&self, allowance: &Allowance) -> Vec<String> {
+        let interfaces: Vec<String> = match allowance.interfaces.as_slice() {
+            [] => vec![String::new()],
+            names => names.iter().map(|name| format!("-i {name} ")).collect(),
+        };
+        let own = allowance.from.iter();
+        let own = own.filter(|network| Family::of(network.addr()) == self.family);
+        let sources: Vec<String> = match allowance.from.is_empty() {
+            true => vec![String::new()],
+            false => own
+                .map(|network| format!("-s {} ", display_source(network)))
+                .collect(),
+        };
+        let both = interfaces.iter().flat_map(|interface| {
+            sources
+                .iter()
+                .map(move |source| format!("{interface}{source}"))
+        });
+        both.collect()
     }
 }
 

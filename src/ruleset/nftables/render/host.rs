@@ -2,8 +2,9 @@
 
 use super::chains::{LOOPBACK, NO_SYN, SYN, guarded};
 use super::{headers, once, ranges};
-use crate::knock::{PortRange, Protocol};
-use crate::policy::{HostFirewall, Policy};
+use crate::knock::{PortRange, Protocol, display_source};
+use crate::policy::{Allowance, HostFirewall, Interfaces, Policy, Portless};
+use crate::ruleset::Family;
 use crate::ruleset::nftables::door_chain;
 use crate::ruleset::nftables::script::{Base, Chain};
 
@@ -64,18 +65,51 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
             chain.rule(format!("{here} {ports} goto {name}"));
         }
     }
-    let (tcp, udp) = split(&firewall.allow);
-    if !tcp.is_empty() {
-        chain.rule(format!("tcp dport {{ {tcp} }} accept comment \"allow\""));
+    for what in traffic(&firewall.allow, &firewall.protocols) {
+        chain.rule(format!("{what} accept comment \"allow\""));
     }
-    if !udp.is_empty() {
-        chain.rule(format!("udp dport {{ {udp} }} accept comment \"allow\""));
-    }
-    for ports in ranges::matches(firewall.allow.iter().copied(), None) {
-        chain.rule(format!("{ports} accept comment \"allow\""));
+    for allowance in &firewall.partly {
+        for what in traffic(&allowance.ports, &allowance.protocols) {
+            for place in places(allowance) {
+                chain.rule(format!("{place}{what} accept comment \"allow\""));
+            }
+        }
     }
     chain.rule("drop");
     chain
+}
+
+/// Matches for ports and protocols.
+fn traffic(ports: &[PortRange], protocols: &[Portless]) -> Vec<String> {
+    let mut matches = Vec::new();
+    let (tcp, udp) = split(ports);
+    if !tcp.is_empty() {
+        matches.push(format!("tcp dport {{ {tcp} }}"));
+    }
+    if !udp.is_empty() {
+        matches.push(format!("udp dport {{ {udp} }}"));
+    }
+    matches.extend(ranges::matches(ports.iter().copied(), None));
+    let protocols = protocols.iter();
+    matches.extend(protocols.map(|protocol| format!("meta l4proto {}", protocol.number)));
+    matches
+}
+
+/// Matches for the interfaces and sources of an allowance, one for each rule. (A set of networks may miss its own for a
+/// moment; see [`ranges`].)
+fn places(allowance: &Allowance) -> Vec<String> {
+    let interfaces = match allowance.interfaces.as_slice() {
+        [] => String::new(),
+        names => format!("{} ", guarded(&Interfaces::Only(names.to_vec()))),
+    };
+    if allowance.from.is_empty() {
+        return vec![interfaces];
+    }
+    let networks = allowance.from.iter().map(|network| {
+        let saddr = Family::of(network.addr()).saddr();
+        format!("{interfaces}{saddr} {} ", display_source(network))
+    });
+    networks.collect()
 }
 
 pub(super) fn forwarded() -> Chain {
