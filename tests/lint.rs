@@ -143,6 +143,7 @@ fn what_is_published_is_told_and_our_documents_have_nothing_else() {
     let mut texts = vec![fs::read_to_string("README.md").unwrap()];
     for directory in [
         "docs",
+        "docs/recipes",
         "examples",
         "src/cli",
         "src/cli/server",
