@@ -118,6 +118,27 @@ fn toctoc(program: &Command) -> Roff {
         bold("toctoc-apply"),
         roman("(1)."),
     ]);
+    page.control("SH", ["EXAMPLES"]);
+    for (line, meaning) in [
+        (
+            "toctoc init",
+            "On the server: hides the ssh port, on trial, and says what comes next.",
+        ),
+        (
+            "toctoc confirm",
+            "On the server, when the new connection works: keeps it.",
+        ),
+        (
+            "toctoc profile import FILE home",
+            "On the client: keeps what init has made for it.",
+        ),
+        (
+            "toctoc knock home && ssh HOST",
+            "On the client: knocks, and connects.",
+        ),
+    ] {
+        item(&mut page, vec![bold(line)], meaning);
+    }
     page.control("SH", ["COMMANDS"]);
     for (group, names) in GROUPS {
         let there: Vec<&Command> = names

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use qrcode::render::svg;
 
-use super::client_host::ClientHost;
+use super::client_host::{ClientHost, reached_by};
 use super::completions::doors;
 use super::qr::{code, show_in_terminal};
 use super::{
@@ -18,7 +18,7 @@ use super::{
 use crate::cli::profile::addresses_for_page;
 use crate::client::Profile;
 use crate::client::page::{Key, Settings, page};
-use crate::client::profile::{Way, is_host};
+use crate::client::profile::Way;
 use crate::enrol::{EnrolError, Enrolled, For, Kind, keys, new_key};
 use crate::firewall::Firewall;
 use crate::firewall::record::Record;
@@ -73,7 +73,7 @@ struct New {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "qr", "svg"])]
     html: Option<PathBuf>,
     /// How the client reaches this host [default: its own name, or the address that your ssh connection came to].
-    #[arg(long, value_name = "HOST", value_parser = server)]
+    #[arg(long, value_name = "HOST", value_parser = reached_by)]
     host: Option<String>,
     /// Where to write the profile [default: NAME.profile.toml beside the policy].
     #[arg(long, value_name = "FILE")]
@@ -101,15 +101,6 @@ fn user(text: &str) -> Result<For, String> {
         "program" => Ok(For::Program),
         "browser" => Ok(For::Browser),
         _ => Err(format!("`{text}` is not one of program, browser")),
-    }
-}
-
-pub(super) fn server(text: &str) -> Result<String, String> {
-    match is_host(text) {
-        true => Ok(text.to_string()),
-        false => Err(format!(
-            "`{text}` is neither a name of a host nor an address"
-        )),
     }
 }
 
