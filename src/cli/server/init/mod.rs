@@ -11,7 +11,6 @@ use clap::Args;
 
 use super::apply::trial_time;
 use super::check::{not_rehearsed, tell};
-use super::client_host::reached_by;
 use super::key::{length, name, tokens_open_at_once};
 use super::trial::begin;
 use super::{
@@ -41,7 +40,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = name)]
     key: Option<Name>,
     /// How clients reach this host [default: the address that your ssh connection came to].
-    #[arg(long, value_name = "HOST", value_parser = reached_by)]
+    #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// The key opens with tokens, each good once.
     #[arg(long, conflicts_with = "sequence")]
