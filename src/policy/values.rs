@@ -411,6 +411,17 @@ impl Reader {
                 .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
                 .map(unmapped);
             match network {
+                None if is_host_name(text) => self.error(
+                    Diagnostic::new(
+                        element.span(),
+                        format!("`{text}` is the name of a host, and names are not followed"),
+                    )
+                    .label("not an address")
+                    .help(
+                        "write its address. For a host whose address changes make a key, which it can use from \
+                         anywhere: `toctoc key new NAME`",
+                    ),
+                ),
                 None => self.error(
                     Diagnostic::new(
                         element.span(),
@@ -576,6 +587,17 @@ const MAX_OPEN: Duration = Duration::from_secs(30 * 86_400);
 pub(super) const MIN_HORIZON: Duration = Duration::from_secs(3600);
 /// A token is remembered as spent for longer than this.
 pub(super) const MAX_HORIZON: Duration = Duration::from_secs(24 * 3600);
+
+/// Returns whether a text has the form of a host's name: labels of letters, digits and `-`, the last one no number.
+fn is_host_name(text: &str) -> bool {
+    let labels = text.trim_end_matches('.').split('.');
+    let is_label = |label: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(fits) && !label.starts_with('-')
+    };
+    let last = labels.clone().next_back().unwrap_or_default();
+    labels.clone().all(is_label) && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
 
 fn too(short: bool) -> &'static str {
     if short { "short" } else { "long" }
