@@ -99,13 +99,6 @@ fn what_cannot_be_tried_is_told() {
         text.contains("1 key opened exactly its doors, 1 time"),
         "{text}"
     );
-    let output = rehearse(&world, &format!("interfaces = [\"lo\"]\n{YVES}"));
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        said(&output).contains("loopback alone"),
-        "{}",
-        said(&output)
-    );
 }
 
 /// An nft that does something else than it is told.
