@@ -94,6 +94,7 @@ const MOST_VISITS: usize = 50_000;
 const MOST_WAYS: usize = 64;
 const MOST_STEPS: usize = 20_000;
 const DEEPEST: usize = 30;
+const LONGEST_WAY: usize = 100;
 
 /// Adds the keys that the chains mean to a draft.
 pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<Knock>)]) {
@@ -224,7 +225,7 @@ fn walk(chains: &Chains, place: usize, before: &Rule, found: &mut Found, depth: 
                 if rule.ports == Match::Any && rule.states.is_none() =>
             {
                 let lists = rule.lists.iter().filter_map(|used| match used {
-                    ListUse::NotIn(list, _) => Some(ListUse::In(list.clone(), None)),
+                    ListUse::NotIn(list, seconds) => Some(ListUse::In(list.clone(), *seconds)),
                     _ => None,
                 });
                 let lists: Vec<ListUse> = lists.collect();
@@ -366,7 +367,8 @@ impl Search<'_> {
     fn to(&mut self, list: &str, passed: &mut Vec<String>) -> Vec<Way> {
         let mut ways: Vec<Way> = Vec::new();
         self.steps += 1;
-        if self.steps > MOST_STEPS || passed.len() > DEEPEST || passed.iter().any(|p| p == list) {
+        if self.steps > MOST_STEPS || passed.len() > LONGEST_WAY || passed.iter().any(|p| p == list)
+        {
             return ways;
         }
         passed.push(list.to_string());

@@ -128,6 +128,6 @@ fn ipset(arguments: &[String]) -> Result<Rule, String> {
 fn is_silent(command: &ShellCommand) -> bool {
     matches!(
         command.program(),
-        "true" | ":" | "echo" | "printf" | "set" | "wait" | "return" | "exit" | "[" | "test" | "[["
+        "true" | ":" | "set" | "wait" | "return" | "exit" | "[" | "test" | "[["
     )
 }

@@ -45,6 +45,15 @@ pub(super) fn read(arguments: &[String]) -> Vec<Result<Rule, String>> {
                     ..open(Match::Any)
                 }));
             }
+            "ipset" => {
+                let set = value();
+                found.push(Err(format!(
+                    "adds the source to the set `{set}`; which port that opens stands in another rule: name the door you mean"
+                )));
+            }
+            "add-entry" => {
+                value();
+            }
             "add-source" | "add-interface" | "add-protocol" | "set-target" => {
                 let value = value();
                 found.push(Err(format!(

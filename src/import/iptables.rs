@@ -171,6 +171,12 @@ impl Reader<'_> {
                 let value = self.value(joined);
                 self.rule.destination = self.matched(value);
             }
+            "src-range" => {
+                let value = self.value(joined);
+                let one = value.split_once('-').filter(|(first, last)| first == last);
+                let value = one.map_or(value.clone(), |(only, _)| only.to_string());
+                self.rule.source = self.matched(value);
+            }
             "in-interface" => {
                 let value = self.value(joined);
                 self.rule.interface = self.matched(value);

@@ -149,8 +149,10 @@ fn recognise(text: &str) -> Option<Form> {
     if saved::is_saved(text) && !in_script {
         return Some(Form::Saved);
     }
-    let blocks = lines().any(|line| line.starts_with("table ") && line.ends_with('{'));
-    if (blocks && begins("chain")) || begins("define") || text.starts_with("#!/usr/sbin/nft") {
+    let table = |line: &str| line.starts_with("table ") && line.contains('{');
+    let program = text.lines().next().unwrap_or_default();
+    let by_nft = program.starts_with("#!") && program.contains("nft");
+    if (lines().any(table) && has("chain ")) || begins("define") || by_nft {
         return Some(Form::Nft);
     }
     if begins("add") && has("add rule ") {

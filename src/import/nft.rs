@@ -247,15 +247,38 @@ impl<'t> Reader<'t> {
                     let before = self.at;
                     let words = self.statement();
                     self.at = self.at.max(before + 1);
-                    let mut rule = rule(&words, &self.names);
-                    rule.chain = chain.to_string();
-                    rule.operation = Operation::Append;
-                    if nat {
-                        rule.table = "nat".to_string();
+                    for words in verdicts(&words) {
+                        let mut rule = rule(&words, &self.names);
+                        rule.chain = chain.to_string();
+                        rule.operation = Operation::Append;
+                        if nat {
+                            rule.table = "nat".to_string();
+                        }
+                        chains.place(table, rule);
                     }
-                    chains.place(table, rule);
                 }
             }
         }
     }
+}
+
+/// `tcp dport vmap { 1000 : jump a, 2000 : accept }` as a rule for each of its values.
+fn verdicts(words: &[String]) -> Vec<Vec<String>> {
+    let place = words.iter().position(|word| word == "vmap");
+    let Some((before, map)) = place.map(|place| (&words[..place], &words[place + 1..])) else {
+        return vec![words.to_vec()];
+    };
+    let inside = map.strip_prefix(&["{".to_string()]);
+    let Some(inside) = inside.and_then(|inside| inside.strip_suffix(&["}".to_string()])) else {
+        return vec![words.to_vec()];
+    };
+    let pairs = inside.split(|word| word == ",");
+    let pairs = pairs.map(|pair| pair.iter().filter(|word| *word != ":"));
+    let rules = pairs.map(|pair| before.iter().chain(pair).cloned());
+    rules
+        .map(|rule| {
+            rule.map(|word| word.trim_end_matches(':').to_string())
+                .collect()
+        })
+        .collect()
 }

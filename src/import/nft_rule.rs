@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::ports::PortList;
 use super::rule::{ListUse, Match, Operation, Rule, Verdict};
-use super::times;
+use super::{services, times};
 
 /// What names stand for: `define` and named sets of ports.
 #[derive(Debug, Default)]
@@ -463,6 +463,8 @@ impl<'t> Reader<'t> {
 
 /// The list of those who may go on at a port.
 fn pair(set: &str, port: &str) -> String {
+    let known = services::ports(port).map(|(first, _)| first.to_string());
+    let port = known.as_deref().unwrap_or(port);
     format!("{set} . {port}")
 }
 

@@ -26,6 +26,10 @@ impl Span {
         usize::from(self.last - self.first) + 1
     }
 
+    pub fn is_all(self) -> bool {
+        self.first == 1 && self.last == u16::MAX
+    }
+
     pub fn contains(self, other: Span) -> bool {
         self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
     }

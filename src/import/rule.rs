@@ -151,6 +151,12 @@ impl Rule {
             false => protocols,
         };
         let spans = ports.spans(&protocols)?;
+        if let Some(all) = spans.iter().find(|span| span.is_all()) {
+            return Err(format!(
+                "opens all ports of {}: name the door you mean",
+                all.protocol
+            ));
+        }
         Ok((spans, remarks))
     }
 
@@ -178,7 +184,7 @@ impl Rule {
                         other => other,
                     };
                     return Err(format!(
-                        "is for the protocol {other}: a door is of tcp or udp"
+                        "is for the protocol {other}: knocks and doors are of tcp or udp"
                     ));
                 }
             }
@@ -237,7 +243,9 @@ impl Rule {
             remarks.push(format!("no counterpart: only at the address {address}"));
         }
         if let Match::Is(name) | Match::Not(name) = &self.interface {
-            remarks.push(format!("no counterpart in a key: the interface {name}"));
+            remarks.push(format!(
+                "only at the interface {name}: `interfaces` says it for all doors"
+            ));
         }
         let others = self.conditions.iter();
         remarks.extend(others.map(|condition| format!("no counterpart: {condition}")));

@@ -168,6 +168,7 @@ impl Variables {
 
     /// Adds what `$x`, `${x}`, `$((x))`, `$(x)` or `` `x` `` stands for.
     fn refer(&mut self, reference: &str, quotes: Quotes, words: &mut Words) {
+        let separators = self.separators();
         let list = match reference {
             "$@" | "$*" | "${@}" | "${*}" if !self.arguments.is_empty() => {
                 Some(self.arguments.clone())
@@ -186,16 +187,23 @@ impl Variables {
                 }
                 match quotes {
                     Quotes::Double => words.push_text(word),
-                    _ => words.push_split(word),
+                    _ => words.push_split(word, separators.as_deref()),
                 }
             }
             return;
         }
         match (self.resolve(reference), quotes) {
             (Some(value), Quotes::Double) => words.push_text(&value),
-            (Some(value), _) => words.push_split(&value),
+            (Some(value), _) => words.push_split(&value, separators.as_deref()),
             (None, _) => words.push_text(reference),
         }
+    }
+
+    /// IFS, when it is of signs that stand between words.
+    fn separators(&self) -> Option<String> {
+        let separators = self.values.get("IFS")?;
+        let signs = separators.chars().all(|c| " ,:;|-\t".contains(c));
+        (signs && !separators.is_empty()).then(|| separators.clone())
     }
 
     /// `${K[@]}`, `${!K[@]}`
@@ -254,6 +262,17 @@ impl Variables {
             let index = evaluate(&index, self)?;
             return self.element(name, index);
         }
+        if let Some(then) = rest.strip_prefix(":+").or(rest.strip_prefix('+')) {
+            let set = self.value(name).is_some_and(|value| !value.is_empty());
+            return Some(if set {
+                self.assigned(then)
+            } else {
+                String::new()
+            });
+        }
+        if rest.starts_with(['%', '#']) {
+            return cut(&self.value(name)?, rest);
+        }
         let otherwise = rest
             .strip_prefix(":-")
             .or(rest.strip_prefix('-'))
@@ -265,10 +284,44 @@ impl Variables {
     }
 }
 
+/// `${x%/*}`, `${x%%/*}`, `${x#*/}`, `${x##*/}`: what is left of a value.
+fn cut(value: &str, rest: &str) -> Option<String> {
+    let pattern = rest.trim_start_matches(['%', '#']);
+    let signs = &rest[..rest.len() - pattern.len()];
+    let end = pattern.strip_suffix('*').unwrap_or(pattern);
+    let start = pattern.strip_prefix('*').unwrap_or(pattern);
+    let kept = match signs {
+        "%" if end != pattern => value.rsplit_once(end).map(|(kept, _)| kept),
+        "%%" if end != pattern => value.split_once(end).map(|(kept, _)| kept),
+        "%" | "%%" => value.strip_suffix(pattern),
+        "#" if start != pattern => value.split_once(start).map(|(_, kept)| kept),
+        "##" if start != pattern => value.rsplit_once(start).map(|(_, kept)| kept),
+        "#" | "##" => value.strip_prefix(pattern),
+        _ => return None,
+    };
+    Some(kept.unwrap_or(value).to_string())
+}
+
 /// The output of the few commands whose output is known.
 fn substitute(command: &str) -> Option<String> {
+    if let Some((before, after)) = command.split_once('|') {
+        // `echo $PORTS | tr ',' ' '`
+        let text = substitute(before)?;
+        let quotes = after.trim().strip_prefix("tr ")?;
+        let (from, to) = quotes.trim().split_once(' ')?;
+        let sign = |word: &str| word.trim_matches(['\'', '"']).chars().next();
+        let (from, to) = (sign(from)?, sign(to).unwrap_or(' '));
+        return Some(text.replace(from, &to.to_string()));
+    }
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
+        ["expr", ..] => {
+            let value = evaluate(
+                &words[1..].join(" ").replace('\\', ""),
+                &mut Variables::default(),
+            );
+            value.map(|value| value.to_string())
+        }
         ["which" | "type", .., program] | ["command", "-v" | "-V", program, ..] => {
             Some(program.to_string())
         }
@@ -326,10 +379,10 @@ impl Words {
         self.now.push_str(text);
     }
 
-    /// A value without quotes: blanks split it.
-    fn push_split(&mut self, text: &str) {
+    /// A value without quotes: blanks split it, or what IFS names.
+    fn push_split(&mut self, text: &str, separators: Option<&str>) {
         for c in text.chars() {
-            if c.is_whitespace() {
+            if separators.map_or(c.is_whitespace(), |separators| separators.contains(c)) {
                 self.split();
             } else {
                 self.push(c);

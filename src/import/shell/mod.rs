@@ -112,6 +112,26 @@ mod tests {
             ("sudo -n a b; exec c; /usr/bin/env d", &["a b", "c", "d"]),
             ("sh -c 'a; b'; eval \"c d\"", &["a", "b", "c d"]),
             ("p=1; p=$p,2; a $p", &["a 1,2"]),
+            (
+                "x=; if [ -z \"$x\" ]; then a; else b; fi; [ -n \"$x\" ] && c; [ -z \"$x\" ] && d",
+                &["a", "d"],
+            ),
+            ("let i=1+1; a $i; let 'i = i * 3'; a $i", &["a 2", "a 6"]),
+            (
+                "i=1; i=`expr $i + 1`; a $i; i=$(expr $i \\* 2); a $i",
+                &["a 2", "a 4"],
+            ),
+            ("set -- 5 6; a $1 $2 $#; shift; a $1", &["a 5 6 2", "a 6"]),
+            ("x=y; a ${x:+-n $x} ${none:+z}", &["a -n y"]),
+            (
+                "k=443/tcp; a ${k%/*} ${k#*/} ${k##*/} ${k%%/*}",
+                &["a 443 tcp tcp 443"],
+            ),
+            (
+                "P=1,2; for p in $(echo $P | tr ',' ' '); do a $p; done",
+                &["a 1", "a 2"],
+            ),
+            ("P=1,2; IFS=,; for p in $P; do a $p; done", &["a 1", "a 2"]),
             ("K=(1); K+=(2 3); a ${#K[@]} ${!K[@]}", &["a 3 0 1 2"]),
             (
                 "declare -a K=(\"1\" '2'); readonly J=( 3 ); a ${K[1]} ${J[0]}",

@@ -48,8 +48,10 @@ pub(super) struct Input {
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
     Word(String),
-    /// `;`, a line's end, `&&`, `||`, `|`, `&`
+    /// `;`, a line's end, `||`, `|`, `&`
     End,
+    /// `&&`
+    And,
     /// `;;` and its like
     Branch,
     Open,
@@ -112,7 +114,7 @@ impl Parser {
     }
 
     fn skip_ends(&mut self) {
-        while self.peek() == Some(&Token::End) {
+        while matches!(self.peek(), Some(Token::End | Token::And)) {
             self.at += 1;
         }
     }
@@ -136,13 +138,34 @@ impl Parser {
                 _ => {}
             }
             let before = self.at;
-            statements.extend(self.statement());
+            let statement = self.statement();
+            statements.extend(statement.map(|first| self.guarded(first)));
             if self.at == before {
                 self.at += 1;
             }
         }
         self.depth -= 1;
         statements
+    }
+
+    /// A test and what stands behind its `&&`: `[ $n -gt 1 ] && command`.
+    fn guarded(&mut self, first: Statement) -> Statement {
+        let is_test = match &first {
+            Statement::Simple(simple) => simple
+                .words
+                .first()
+                .is_some_and(|word| matches!(word.as_str(), "[" | "[[" | "test")),
+            _ => false,
+        };
+        if !is_test || self.peek() != Some(&Token::And) {
+            return first;
+        }
+        self.at += 1;
+        while self.peek() == Some(&Token::End) {
+            self.at += 1;
+        }
+        let then = self.statement();
+        Statement::If(vec![(vec![first], then.into_iter().collect())])
     }
 
     fn statement(&mut self) -> Option<Statement> {
@@ -193,7 +216,10 @@ impl Parser {
     }
 
     fn function(&mut self, name: String) -> Statement {
-        while matches!(self.peek(), Some(Token::Open | Token::Close | Token::End)) {
+        while matches!(
+            self.peek(),
+            Some(Token::Open | Token::Close | Token::End | Token::And)
+        ) {
             self.at += 1;
         }
         self.take("{");
@@ -382,6 +408,11 @@ impl Reader {
             '&' if self.peek(1) == Some('>') => {
                 self.next();
                 self.redirection();
+            }
+            '&' if self.peek(1) == Some('&') => {
+                self.next();
+                self.next();
+                self.push(Token::And);
             }
             '&' | '|' => {
                 self.next();

@@ -149,6 +149,12 @@ impl Runner {
             words.extend(self.variables.words(word));
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let ["[" | "[[" | "test", sign @ ("-z" | "-n"), text, ..] = words[..]
+            && words.len() <= 4
+            && !text.contains(['$', '`'])
+        {
+            return Some(text.is_empty() == (sign == "-z"));
+        }
         let ["[" | "[[" | "test", left, operator, right, "]" | "]]"] = words[..] else {
             self.commands_of(condition);
             return None;
@@ -194,10 +200,20 @@ impl Runner {
         let mut words: Vec<String> = Vec::new();
         for (place, raw) in simple.words.iter().enumerate() {
             let declares = place == 0 || words.first().is_none_or(|word| is_declaration(word));
+            if words.first().is_some_and(|word| word == "let") {
+                break;
+            }
             if declares && self.assign(raw) {
                 continue;
             }
             words.extend(self.variables.words(raw));
+        }
+        if words.first().is_some_and(|word| word == "let") {
+            for raw in &simple.words[1..] {
+                let text = self.variables.assigned(raw);
+                evaluate(&text, &mut self.variables);
+            }
+            return;
         }
         let start = words.iter().take_while(|word| *word == "!").count();
         let words = words.split_off(start);
@@ -292,6 +308,10 @@ impl Runner {
                     let mut statements = parse(&text);
                     set_line(&mut statements, command.line);
                     return self.all(&statements);
+                }
+                "set" if command.words.get(1).is_some_and(|word| word == "--") => {
+                    self.variables.arguments = command.words.split_off(2);
+                    return;
                 }
                 "shift" => {
                     if !self.variables.arguments.is_empty() {
