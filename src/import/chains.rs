@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use super::draft::{Draft, DraftKey, DraftWay};
-use super::ports::Span;
 use super::rule::{Judgement, Knocker, ListUse, Match, Operation, Rule, Verdict};
 use crate::knock::Knock;
 
@@ -129,7 +128,7 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             Judgement::Closes | Judgement::Nothing => continue,
         };
         for way in ways {
-            let at_the_door = |knock: &Knock| opens.iter().any(|span| span.holds(*knock));
+            let at_the_door = |knock: &Knock| opens.iter().any(|range| range.contains(*knock));
             if way.knocks.iter().any(at_the_door) {
                 let reason =
                     "its knocks are connections to the door itself: a limit, not a sequence";
@@ -431,15 +430,9 @@ fn must_not_be_in(used: &ListUse) -> Option<String> {
 
 /// The one knock that a rule is about.
 fn knock(rule: &Rule) -> Result<Knock, String> {
-    let (spans, _) = rule.spans()?;
-    match spans[..] {
-        [
-            Span {
-                first,
-                last,
-                protocol,
-            },
-        ] if first == last => Knock::new(protocol, first).ok_or_else(|| "no port is 0".to_string()),
+    let (ranges, _) = rule.ranges()?;
+    match ranges[..] {
+        [range] if !range.is_several() => Ok(range.first()),
         _ => Err(
             "one of its knocks may be at several ports: a sequence has one port for each"
                 .to_string(),

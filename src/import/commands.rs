@@ -1,14 +1,14 @@
 //! The commands that a knock daemon runs for an opening: which doors they open for the source.
 
-use super::ports::Span;
 use super::rule::{Judgement, Knocker, Operation, Rule};
 use super::shell::{self, ShellCommand};
 use super::{firewalld, iptables, nft_rule, saved, times, ufw};
+use crate::knock::PortRange;
 
 /// What a setting with commands comes to.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
-    pub ports: Vec<Span>,
+    pub ports: Vec<PortRange>,
     /// What has no counterpart, beside the ports.
     pub remarks: Vec<String>,
     /// Why the commands that name no port open no door.

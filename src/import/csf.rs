@@ -1,8 +1,8 @@
 //! csf's `PORTKNOCKING = "openport;protocol;timeout;kport1;kport2;kport3[;...],..."`.
 
 use super::draft::{Draft, DraftKey, DraftWay};
-use super::ports::{PortList, Span};
-use crate::knock::{Knock, Protocol};
+use super::ports::PortList;
+use crate::knock::{Knock, PortRange, Protocol};
 
 pub(super) fn read(text: &str) -> Draft {
     let mut draft = Draft {
@@ -61,7 +61,7 @@ fn key(entry: &str) -> Result<(DraftKey, Option<u64>), String> {
         "udp" => Protocol::Udp,
         _ => return Err(format!("`{protocol}` is neither tcp nor udp")),
     };
-    let opens: Vec<Span> = PortList::of(port).spans(&[protocol])?;
+    let opens: Vec<PortRange> = PortList::of(port).ranges(&[protocol])?;
     let seconds: Option<u64> = timeout.parse().ok().filter(|&seconds| seconds > 0);
     if seconds.is_none() {
         return Err(format!("`{timeout}` is no time in seconds"));

@@ -1,10 +1,6 @@
 //! A policy being written: what was found, in the order of the other file.
 
-use super::ports::Span;
-use crate::knock::Knock;
-
-/// A span with more ports than this is not written as a list.
-const MOST_PORTS: usize = 16;
+use crate::knock::{Knock, PortRange};
 
 /// The policy that will be printed.
 #[derive(Debug, Default)]
@@ -17,7 +13,7 @@ pub(super) struct Draft {
     pub interfaces: Vec<String>,
     pub items: Vec<Item>,
     /// How long doors are open, in seconds, where no key says it.
-    pub times: Vec<(Span, u64)>,
+    pub times: Vec<(PortRange, u64)>,
 }
 
 /// Something of the other file, at its place.
@@ -37,7 +33,7 @@ pub(super) enum Item {
 pub(super) struct DraftKey {
     /// As it is called in the other file.
     pub called: String,
-    pub opens: Vec<Span>,
+    pub opens: Vec<PortRange>,
     pub way: DraftWay,
     /// Seconds.
     pub open_for: Option<u64>,
@@ -75,14 +71,16 @@ impl Draft {
 
     /// Adds a key. If a key has the same sequence already, it opens these ports too: one sequence, one key.
     pub fn add(&mut self, mut key: DraftKey) {
-        let long: Vec<Span> = key
-            .opens
-            .extract_if(.., |span| span.count() > MOST_PORTS)
-            .collect();
-        for span in long {
-            let reason = format!(
-                "{span} are more ports than a door lists ({MOST_PORTS} in a row): name those you mean"
-            );
+        let DraftWay::Sequence(knocks) = &key.way else {
+            return self.items.push(Item::Key(key));
+        };
+        let around = |range: &mut PortRange| {
+            range.is_several() && knocks.iter().any(|knock| range.contains(*knock))
+        };
+        let around: Vec<PortRange> = key.opens.extract_if(.., around).collect();
+        for range in around {
+            let reason =
+                format!("opens {range}, which its own knocks are of: name the door you mean");
             if key.opens.is_empty() {
                 // The first remark says where the key comes from.
                 let from = key.remarks.into_iter().next().unwrap_or(key.called);
@@ -91,7 +89,7 @@ impl Draft {
             key.remarks.push(format!("left out: {reason}"));
         }
         let same = self.items.iter_mut().find_map(|item| match item {
-            Item::Key(known) if known.way == key.way && known.way != DraftWay::New => Some(known),
+            Item::Key(known) if known.way == key.way => Some(known),
             _ => None,
         });
         let Some(known) = same else {
@@ -111,9 +109,9 @@ impl Draft {
         } else {
             known.open_for = known.open_for.or(key.open_for);
         }
-        for span in key.opens {
-            if !known.opens.contains(&span) {
-                known.opens.push(span);
+        for range in key.opens {
+            if !known.opens.contains(&range) {
+                known.opens.push(range);
             }
         }
         let new: Vec<String> = key

@@ -97,7 +97,7 @@ fn key(stanza: &Stanza, called: &str) -> Result<DraftKey, String> {
         Some((protocol, port)) => format!("{port}/{protocol}"),
         None => word.to_string(),
     });
-    let opens = PortList(words.collect()).spans(&[])?;
+    let opens = PortList(words.collect()).ranges(&[])?;
     if !source.eq_ignore_ascii_case("any") {
         remarks.push(
             "no counterpart: its packets came from this source alone; a key opens from anywhere"

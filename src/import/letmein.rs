@@ -2,15 +2,15 @@
 //! each user becomes the command that makes a key, the resources become doors. No secret is repeated.
 
 use super::draft::{Draft, DraftKey, DraftWay};
-use super::ports::{PortList, Span};
+use super::ports::PortList;
 use super::times;
-use crate::knock::Protocol;
+use crate::knock::{PortRange, Protocol};
 
 /// What letmeind takes where no timeout is set, in seconds.
 const DEFAULT_TIMEOUT: u64 = 600;
 
 struct Resource {
-    ports: Vec<Span>,
+    ports: Vec<PortRange>,
     seconds: Option<u64>,
     /// Nobody means everybody.
     users: Vec<String>,
@@ -54,7 +54,7 @@ pub(super) fn read(text: &str) -> Draft {
         let theirs =
             |resource: &&Resource| resource.users.is_empty() || resource.users.contains(user);
         let theirs: Vec<&Resource> = resources.iter().filter(theirs).collect();
-        let opens: Vec<Span> = theirs
+        let opens: Vec<PortRange> = theirs
             .iter()
             .flat_map(|r| r.ports.iter().copied())
             .collect();
@@ -126,6 +126,6 @@ fn resource(value: &str) -> Result<Resource, String> {
         protocols.push(Protocol::Tcp);
     }
     let port = port.ok_or("it has no port")?;
-    resource.ports = PortList::of(port).spans(&protocols)?;
+    resource.ports = PortList::of(port).ranges(&protocols)?;
     Ok(resource)
 }

@@ -1,57 +1,9 @@
-//! Ports as firewall programs write them, and spans of ports.
+//! Ports as firewall programs write them.
 
 use std::fmt;
 
 use super::services;
-use crate::knock::{Knock, Protocol};
-
-/// Ports of one protocol, first to last; none is 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Span {
-    pub protocol: Protocol,
-    pub first: u16,
-    pub last: u16,
-}
-
-impl Span {
-    pub fn new(protocol: Protocol, first: u16, last: u16) -> Option<Span> {
-        (first > 0 && first <= last).then_some(Span {
-            protocol,
-            first,
-            last,
-        })
-    }
-
-    pub fn count(self) -> usize {
-        usize::from(self.last - self.first) + 1
-    }
-
-    pub fn is_all(self) -> bool {
-        self.first == 1 && self.last == u16::MAX
-    }
-
-    pub fn contains(self, other: Span) -> bool {
-        self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
-    }
-
-    pub fn holds(self, knock: Knock) -> bool {
-        let port = knock.port.get();
-        self.protocol == knock.protocol && self.first <= port && port <= self.last
-    }
-
-    pub fn knocks(self) -> impl Iterator<Item = Knock> {
-        (self.first..=self.last).filter_map(move |port| Knock::new(self.protocol, port))
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.first == self.last {
-            true => write!(f, "{}/{}", self.first, self.protocol),
-            false => write!(f, "{}-{}/{}", self.first, self.last, self.protocol),
-        }
-    }
-}
+use crate::knock::{PortRange, Protocol};
 
 /// A list of ports as written, one word each: `22`, `ssh`, `8000:8010`, `8000-8010`, `53/udp`, `1024:`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,8 +30,8 @@ impl PortList {
     ///
     /// # Errors
     /// The reason why a word is no port.
-    pub fn spans(&self, protocols: &[Protocol]) -> Result<Vec<Span>, String> {
-        let mut spans = Vec::new();
+    pub fn ranges(&self, protocols: &[Protocol]) -> Result<Vec<PortRange>, String> {
+        let mut ranges = Vec::new();
         for word in &self.0 {
             let (ports, own) = match word.split_once('/') {
                 Some((ports, protocol)) => (ports, Some(named_protocol(protocol, word)?)),
@@ -88,16 +40,16 @@ impl PortList {
             let (first, last) = range(ports)?;
             let protocols = own.as_ref().map_or(protocols, std::slice::from_ref);
             for &protocol in protocols {
-                let span = Span::new(protocol, first, last);
-                let span = span.ok_or_else(|| format!("`{word}` is no port"))?;
-                if !spans.contains(&span) {
-                    spans.push(span);
+                let range = PortRange::new(protocol, first, last);
+                let range = range.ok_or_else(|| format!("`{word}` is no port"))?;
+                if !ranges.contains(&range) {
+                    ranges.push(range);
                 }
             }
         }
-        match spans.is_empty() {
+        match ranges.is_empty() {
             true => Err("names no port".to_string()),
-            false => Ok(spans),
+            false => Ok(ranges),
         }
     }
 }

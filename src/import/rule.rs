@@ -1,8 +1,10 @@
 //! A firewall rule, whichever program it is written for, and the judgement: does it let the source into this
 //! host, and at which ports?
 
-use super::ports::{PortList, Span};
-use crate::knock::Protocol;
+use std::num::NonZeroU16;
+
+use super::ports::PortList;
+use crate::knock::{PortRange, Protocol};
 
 /// What a command does with a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +100,7 @@ pub(super) struct Rule {
 pub(super) enum Judgement {
     /// It lets the source in at these ports.
     Opens {
-        ports: Vec<Span>,
+        ports: Vec<PortRange>,
         remarks: Vec<String>,
     },
     /// It takes a rule away that let a source in.
@@ -123,7 +125,7 @@ impl Rule {
     ///
     /// # Errors
     /// The reason why there are none.
-    pub fn spans(&self) -> Result<(Vec<Span>, Vec<String>), String> {
+    pub fn ranges(&self) -> Result<(Vec<PortRange>, Vec<String>), String> {
         let mut remarks = Vec::new();
         let protocols = self.protocols()?;
         let ports = match &self.ports {
@@ -150,14 +152,14 @@ impl Rule {
             true => vec![Protocol::Tcp],
             false => protocols,
         };
-        let spans = ports.spans(&protocols)?;
-        if let Some(all) = spans.iter().find(|span| span.is_all()) {
+        let ranges = ports.ranges(&protocols)?;
+        if let Some(all) = ranges.iter().find(|range| is_all_ports(**range)) {
             return Err(format!(
                 "opens all ports of {}: name the door you mean",
-                all.protocol
+                all.protocol()
             ));
         }
-        Ok((spans, remarks))
+        Ok((ranges, remarks))
     }
 
     fn protocols(&self) -> Result<Vec<Protocol>, String> {
@@ -225,13 +227,13 @@ impl Rule {
         }
     }
 
-    fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<Span>, Vec<String>), String> {
+    fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<PortRange>, Vec<String>), String> {
         self.lets_in()?;
         let mut remarks = Vec::new();
         if let Knocker::Written(words) = knocker {
             remarks.extend(self.source_remark(words)?);
         }
-        let (spans, said) = self.spans()?;
+        let (ranges, said) = self.ranges()?;
         remarks.extend(said);
         if self.table == "nat" {
             remarks.push(
@@ -250,7 +252,7 @@ impl Rule {
         let others = self.conditions.iter();
         remarks.extend(others.map(|condition| format!("no counterpart: {condition}")));
         remarks.extend(self.remarks.iter().cloned());
-        Ok((spans, remarks))
+        Ok((ranges, remarks))
     }
 
     /// Whether it lets new connections into this host.
@@ -331,6 +333,10 @@ impl Rule {
             ))),
         }
     }
+}
+
+fn is_all_ports(range: PortRange) -> bool {
+    range.first().port == NonZeroU16::MIN && range.last().port == NonZeroU16::MAX
 }
 
 fn is_all(name: &str) -> bool {

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use super::draft::{Draft, DraftKey, DraftWay, Item};
-use super::ports::Span;
 use super::services;
-use crate::knock::{Knock, Protocol};
+use crate::knock::{PortRange, Protocol};
 
 /// The times that a policy may have, in seconds.
 const LONGEST_WITHIN: u64 = 3_600;
@@ -14,7 +13,7 @@ const LONGEST_GRANT: u64 = 30 * 86_400;
 
 struct DraftDoor {
     name: String,
-    ports: Span,
+    ports: PortRange,
     /// Seconds, where no key says it.
     open_for: Option<u64>,
 }
@@ -59,7 +58,7 @@ fn all(draft: &Draft, text: &mut String) -> fmt::Result {
             text,
             "\n[door.{}]\nports = [{}]",
             door.name,
-            list(door.ports.knocks())
+            list([door.ports])
         )?;
         if let Some(seconds) = door.open_for {
             writeln!(text, "open_for = \"{}s\"", seconds.clamp(1, LONGEST_GRANT))?;
@@ -104,7 +103,7 @@ fn write_key(
     let name = names.free(&key.called, "key");
     let opened = doors
         .iter()
-        .filter(|door| key.opens.iter().any(|span| span.contains(door.ports)));
+        .filter(|door| key.opens.iter().any(|range| range.overlaps(door.ports)));
     let opened: Vec<&str> = opened.map(|door| door.name.as_str()).collect();
     match &key.way {
         DraftWay::New => {
@@ -125,7 +124,11 @@ fn write_key(
             }
             writeln!(text, "[key.{name}]")?;
             writeln!(text, "opens    = [{}]", opens.join(", "))?;
-            writeln!(text, "sequence = [{}]", list(sequence.iter().copied()))?;
+            writeln!(
+                text,
+                "sequence = [{}]",
+                list(sequence.iter().map(|&knock| knock.into()))
+            )?;
             if let Some(seconds) = key.open_for {
                 writeln!(text, "open_for = \"{}s\"", seconds.clamp(1, LONGEST_GRANT))?;
             }
@@ -134,65 +137,69 @@ fn write_key(
     Ok(())
 }
 
-/// Doors such that each port is of one door, and each key opens whole doors: spans that overlap are cut.
+/// Doors such that each port is of one door, and each key opens whole doors: ranges that overlap are cut.
 fn doors(draft: &Draft) -> Vec<DraftDoor> {
-    let spans = || draft.keys().flat_map(|key| &key.opens);
+    let ranges = || draft.keys().flat_map(|key| &key.opens);
+    let mut cuts: Vec<(Protocol, u32)> = ranges()
+        .flat_map(|range| {
+            let [first, last] = [range.first(), range.last()].map(|end| u32::from(end.port.get()));
+            [(range.protocol(), first), (range.protocol(), last + 1)]
+        })
+        .collect();
+    cuts.sort_unstable();
+    cuts.dedup();
     let mut doors: Vec<DraftDoor> = Vec::new();
     let mut names = Names::default();
     let mut known = HashSet::new();
-    for span in spans() {
-        if !known.insert(*span) {
-            continue;
-        }
-        let same = spans().filter(|other| other.protocol == span.protocol);
-        let mut starts: Vec<u32> = same
-            .flat_map(|other| [u32::from(other.first), u32::from(other.last) + 1])
-            .filter(|&port| u32::from(span.first) < port && port <= u32::from(span.last))
-            .collect();
-        starts.push(u32::from(span.first));
-        starts.sort_unstable();
-        starts.dedup();
-        let ends = starts.iter().skip(1).map(|&next| next - 1);
-        let ends: Vec<u32> = ends.chain([u32::from(span.last)]).collect();
-        for (&first, last) in starts.iter().zip(ends) {
-            let ports = u16::try_from(first).ok().zip(u16::try_from(last).ok());
-            let part = ports.and_then(|(first, last)| Span::new(span.protocol, first, last));
-            let Some(part) = part.filter(|part| doors.iter().all(|door| door.ports != *part))
-            else {
-                continue;
+    for range in ranges() {
+        let mut rest = Some(*range);
+        while let Some(whole) = rest.take() {
+            let start = (whole.protocol(), u32::from(whole.first().port.get()));
+            let next = cuts.partition_point(|cut| *cut <= start);
+            let cut = cuts
+                .get(next)
+                .and_then(|(_, port)| u16::try_from(*port).ok());
+            let after = cut
+                .and_then(|port| PortRange::new(whole.protocol(), port, whole.last().port.get()));
+            let after = after.filter(|after| after.overlaps(whole));
+            let part = match after {
+                Some(after) => whole.without(after).into_iter().next(),
+                None => Some(whole),
             };
-            doors.push(DraftDoor {
-                name: door_name(part, &mut names),
-                ports: part,
-                open_for: time_of(draft, part),
-            });
+            rest = after;
+            if let Some(part) = part.filter(|part| known.insert(*part)) {
+                doors.push(DraftDoor {
+                    name: door_name(part, &mut names),
+                    ports: part,
+                    open_for: time_of(draft, part),
+                });
+            }
         }
     }
     doors
 }
 
 /// The time of a door that the other file gives it, the shortest of several.
-fn time_of(draft: &Draft, ports: Span) -> Option<u64> {
-    let times = draft.times.iter().filter(|(span, _)| span.contains(ports));
+fn time_of(draft: &Draft, ports: PortRange) -> Option<u64> {
+    let times = draft
+        .times
+        .iter()
+        .filter(|(range, _)| range.overlaps(ports));
     times.map(|(_, seconds)| *seconds).min()
 }
 
 /// `ssh` for port 22, `port-8443` for others.
-fn door_name(ports: Span, names: &mut Names) -> String {
-    let single = ports.knocks().next().filter(|_| ports.count() == 1);
-    if let Some(name) = single.and_then(services::name)
+fn door_name(ports: PortRange, names: &mut Names) -> String {
+    if let Some(name) = ports.only().and_then(services::name)
         && !names.taken.contains(name)
     {
         return names.free(name, "door");
     }
-    let protocol = match ports.protocol {
+    let protocol = match ports.protocol() {
         Protocol::Tcp => "port",
         Protocol::Udp => "udp",
     };
-    let name = match ports.count() {
-        1 => format!("{protocol}-{}", ports.first),
-        _ => format!("{protocol}-{}-{}", ports.first, ports.last),
-    };
+    let name = format!("{protocol}-{}", ports.numbers('-'));
     names.free(&name, "door")
 }
 
@@ -229,12 +236,13 @@ impl Names {
     }
 }
 
-fn list(ports: impl Iterator<Item = Knock>) -> String {
-    let one = |port: Knock| match port.protocol {
-        Protocol::Tcp => port.port.to_string(),
-        Protocol::Udp => format!("\"{port}\""),
+fn list(ports: impl IntoIterator<Item = PortRange>) -> String {
+    let one = |ports: PortRange| match (ports.protocol(), ports.is_several()) {
+        (Protocol::Tcp, false) => ports.numbers('-'),
+        (Protocol::Tcp, true) => format!("\"{}\"", ports.numbers('-')),
+        (Protocol::Udp, _) => format!("\"{ports}\""),
     };
-    let ports: Vec<String> = ports.map(one).collect();
+    let ports: Vec<String> = ports.into_iter().map(one).collect();
     ports.join(", ")
 }
 
