@@ -91,7 +91,8 @@ struct Found {
 /// More than any ruleset of people has.
 const MOST_VISITS: usize = 50_000;
 const MOST_WAYS: usize = 64;
-const MOST_STEPS: usize = 20_000;
+/// Edges that are looked at for all doors together.
+const MOST_STEPS: usize = 2_000_000;
 const DEEPEST: usize = 30;
 const LONGEST_WAY: usize = 100;
 
@@ -106,13 +107,14 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
         };
         walk(chains, root, &start, &mut found, 0);
     }
+    let mut steps = 0;
     let mut used = Vec::new();
     let mut reasons: Vec<(String, String)> = Vec::new();
     for door in &found.doors {
         let Some(list) = door.from.last() else {
             continue;
         };
-        let (ways, several) = found.ways(&door.from);
+        let (ways, several) = found.ways(&door.from, &mut steps);
         if ways.is_empty() {
             let reason =
                 several.unwrap_or_else(|| "no knock puts a source into this list".to_string());
@@ -329,10 +331,10 @@ impl Found {
     }
 
     /// The ways from nowhere to the nearest list that knocks lead to, or why a knock is none.
-    fn ways(&self, from: &[String]) -> (Vec<Way>, Option<String>) {
+    fn ways(&self, from: &[String], steps: &mut usize) -> (Vec<Way>, Option<String>) {
         let mut search = Search {
             found: self,
-            steps: 0,
+            steps,
             several: None,
         };
         for list in from.iter().rev() {
@@ -357,7 +359,7 @@ struct Way {
 
 struct Search<'f> {
     found: &'f Found,
-    steps: usize,
+    steps: &'f mut usize,
     several: Option<String>,
 }
 
@@ -365,8 +367,10 @@ impl Search<'_> {
     /// The ways to a list that pass no list twice.
     fn to(&mut self, list: &str, passed: &mut Vec<String>) -> Vec<Way> {
         let mut ways: Vec<Way> = Vec::new();
-        self.steps += 1;
-        if self.steps > MOST_STEPS || passed.len() > LONGEST_WAY || passed.iter().any(|p| p == list)
+        *self.steps += self.found.edges.len() + 1;
+        if *self.steps > MOST_STEPS
+            || passed.len() > LONGEST_WAY
+            || passed.iter().any(|p| p == list)
         {
             return ways;
         }
