@@ -54,8 +54,15 @@ impl Bare {
 
     /// On a terminal.
     fn asked(&self, options: &[&str]) -> Terminal {
-        let mut command = self.world.command("setsid");
-        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_toctoc")]);
+        // Whoever started the tests may ignore Ctrl-C, and then so would the program.
+        let mut command = self.world.command("env");
+        command.args([
+            "--default-signal=INT,QUIT,HUP",
+            "setsid",
+            "--ctty",
+            "--wait",
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_toctoc"));
         command.args(self.words(options)).arg(self.policy());
         for variable in ["SUDO_USER", "LOGNAME", "USER"] {
             command.env_remove(variable);

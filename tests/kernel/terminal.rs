@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -116,7 +116,14 @@ impl Terminal {
 
     /// Waits for the end. The status is `None` after a signal.
     pub fn ended(&mut self) -> Option<i32> {
-        let ended = self.running.0.wait().unwrap().code();
+        let deadline = Instant::now() + 6 * PATIENCE;
+        let ended = loop {
+            match self.running.0.try_wait().unwrap() {
+                Some(ended) => break ended.code(),
+                None => assert!(Instant::now() < deadline, "it goes on:\n{}", self.printed),
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
         while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(300)) {
             self.take(&bytes);
         }
