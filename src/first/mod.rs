@@ -18,8 +18,9 @@ const SSH: [&str; 2] = ["sshd", "dropbear"];
 /// Where ssh is unless somebody has moved it.
 const SSH_PORT: u16 = 22;
 
-/// The ports of the door that is proposed: all those of the program behind the caller's own ssh connection, else of an
-/// ssh server, else port 22, else the only port that other hosts reach.
+/// The ports of the door that is proposed: that of the caller's own ssh connection, else of an ssh server, else port 22,
+/// else the only port that other hosts reach. Of an ssh server these are all its ports: one that stays open would make the
+/// door useless.
 pub fn door(services: &[Service], connection: Option<Connection>) -> Option<Vec<Knock>> {
     let own = connection.and_then(|there| Knock::new(Protocol::Tcp, there.to.port()));
     if let Some(port) = own {
@@ -48,10 +49,11 @@ fn is_ssh(program: &str) -> bool {
     SSH.contains(&program)
 }
 
-/// All ports of the program behind a port: one that stays open would make the door useless.
+/// A port, and all the others of the same ssh server. (A proxy has ports of other services.)
 fn of_same_program(services: &[Service], port: Knock) -> Vec<Knock> {
     let behind = services.iter().find(|service| service.port == port);
     let program = behind.and_then(|service| service.program.as_ref());
+    let program = program.filter(|program| is_ssh(program));
     let same = |service: &&Service| {
         service.port == port || (program.is_some() && service.program.as_ref() == program)
     };
@@ -190,6 +192,12 @@ mod tests {
                 ],
                 None,
                 "22 2222 ssh",
+            ),
+            // A proxy in front of sshd, and of the web site, which nobody wants to hide.
+            (
+                vec![service(22, Some("haproxy")), service(80, Some("haproxy"))],
+                None,
+                "22 ssh",
             ),
             // The port that is in use comes first: the client is told that one.
             (

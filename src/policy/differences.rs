@@ -40,8 +40,16 @@ pub fn differences(before: Option<&Policy>, after: &Policy) -> Vec<String> {
             lines.push(format!("- key {}: what it opened is shut", old.name));
         }
     }
-    if let Some(before) = before {
-        lines.extend(of_all(before, after));
+    match (before, &after.firewall) {
+        (Some(before), _) => lines.extend(of_all(before, after)),
+        (None, Some(firewall)) => {
+            let dropped = "+ [firewall]: everything else that comes in is dropped";
+            lines.push(match firewall.words().as_slice() {
+                [] => dropped.to_string(),
+                words => format!("{dropped}, but for {}", list(words)),
+            });
+        }
+        (None, None) => {}
     }
     lines
 }
@@ -256,6 +264,18 @@ mod tests {
         assert!(lines.iter().all(|line| !line.contains("9922")), "a secret");
         assert_eq!(differences(Some(&before), &before), [""; 0]);
         assert_eq!(differences(None, &before).len(), 4);
+    }
+
+    #[test]
+    fn a_first_policy_tells_that_all_else_is_dropped() {
+        let told = |text: &str| differences(None, &policy(text));
+        let door = "[door.a]\nports = [22]\n";
+        assert_eq!(told(door), ["+ door a 22/tcp"]);
+        let firewall = format!("[firewall]\ndefault = 'drop'\nallow = [80, 443]\n{door}");
+        assert_eq!(
+            told(&firewall)[1..],
+            ["+ [firewall]: everything else that comes in is dropped, but for 80/tcp, 443/tcp"]
+        );
     }
 
     #[test]

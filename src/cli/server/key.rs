@@ -329,7 +329,7 @@ fn opens_from(firewall: &Firewall, new: &New, made: &Enrolled) -> String {
     };
     if record.trial.is_some() {
         text.push_str(
-            "a policy is on trial: an apply ends the trial, and what the file says stays\n",
+            "a policy is on trial: `toctoc apply` without `--confirm` ends the trial, and what the file says stays\n",
         );
     }
     let other = record

@@ -498,11 +498,18 @@ fn minutes(seconds: f64) -> String {
     }))
 }
 
-/// "dropped, but for 80/tcp 443/tcp"
+/// "dropped, but for 80/tcp (5432/tcp vrrp from 10.0.0.0/8)"
 pub(super) fn everything_else(allowed: &[String]) -> String {
     match allowed {
         [] => "dropped".to_string(),
-        ports => format!("dropped, but for {}", ports.join(" ")),
+        allowed => {
+            let grouped = allowed.iter().map(|one| match one.contains(' ') {
+                true => format!("({one})"),
+                false => one.clone(),
+            });
+            let grouped: Vec<String> = grouped.collect();
+            format!("dropped, but for {}", grouped.join(" "))
+        }
     }
 }
 

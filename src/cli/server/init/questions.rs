@@ -187,11 +187,16 @@ fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
 fn consent(arguments: &Arguments, plan: &Plan) -> Result<(), Answer> {
     let (path, lasting) = (arguments.policy.path.display(), show(arguments.confirm));
     let (ports, key) = (named(&plan.ports), &plan.key);
+    let take = if plan.ports.len() == 1 {
+        "takes"
+    } else {
+        "take"
+    };
     say(&format!(
         "\nThis happens now:\n  \
          - {path} is written, with a key for {key}.\n  \
          - The policy is rehearsed, on two hosts that exist only for that.\n  \
-         - It goes on trial for {lasting}: {ports} takes no new connection\n    \
+         - It goes on trial for {lasting}: {ports} {take} no new connection\n    \
          without a knock. Open connections stay open. Unless you confirm in time,\n    \
          everything goes back by itself.\n"
     ));
