@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::draft::{Draft, DraftKey, DraftWay};
-use super::rule::{Judgement, Knocker, ListUse, Match, Operation, Rule, Verdict};
+use super::rule::{Judgement, Knocker, ListUse, Match, Operation, Rule, Verdict, is_accepting};
 use crate::knock::Knock;
 
 /// The chains of a script.
@@ -284,9 +284,7 @@ impl Found {
         });
         let lets_in = match &rule.verdict {
             Verdict::Accept | Verdict::Translate(_) | Verdict::Redirect(_) => true,
-            Verdict::Jump(name) | Verdict::Goto(name) => {
-                name.to_ascii_uppercase().contains("ACCEPT")
-            }
+            Verdict::Jump(name) | Verdict::Goto(name) => is_accepting(name),
             _ => false,
         };
         // A rule that puts the source into another list is a knock, whatever it does with the packet.

@@ -75,6 +75,11 @@ impl Reader<'_> {
         Some(word.clone())
     }
 
+    /// Packets that begin no connection.
+    fn is_of_old(&mut self) {
+        self.rule.states = Some(vec!["ESTABLISHED".to_string()]);
+    }
+
     /// The value of an option, in the same word (`--dport=22`, `-ptcp`) or the next one.
     fn value(&mut self, joined: Option<&str>) -> String {
         if let Some(joined) = joined {
@@ -218,10 +223,17 @@ impl Reader<'_> {
             | "nflog-group" => {
                 self.value(joined);
             }
+            "syn" if std::mem::take(&mut self.not) => self.is_of_old(),
             "syn" => {}
             "tcp-flags" => {
-                self.value(joined);
-                self.value(None);
+                let (mask, set) = (self.value(joined), self.value(None));
+                let has =
+                    |flags: &str, flag| flags.split(',').any(|f| f.eq_ignore_ascii_case(flag));
+                let begins = !["ACK", "RST", "FIN"].iter().any(|flag| has(&set, flag))
+                    && (has(&set, "SYN") || !has(&mask, "SYN"));
+                if begins == std::mem::take(&mut self.not) {
+                    self.is_of_old();
+                }
             }
             "wait" => {
                 let number = self

@@ -264,8 +264,7 @@ impl Rule {
         }
         match &self.verdict {
             Verdict::Accept => {}
-            Verdict::Jump(name) | Verdict::Goto(name)
-                if name.to_ascii_uppercase().contains("ACCEPT") => {}
+            Verdict::Jump(name) | Verdict::Goto(name) if is_accepting(name) => {}
             Verdict::Translate(to) => {
                 return Err(self.behind(&format!("translates to {to}")));
             }
@@ -341,4 +340,15 @@ fn is_all_ports(range: PortRange) -> bool {
 
 fn is_all(name: &str) -> bool {
     matches!(name.to_ascii_lowercase().as_str(), "all" | "any" | "0")
+}
+
+/// Returns whether a chain that is not in the file accepts, by its name: `ACCEPT`, `LOGACCEPT`, `zone_wan_ACCEPT`.
+pub(super) fn is_accepting(chain: &str) -> bool {
+    let name = chain.to_ascii_uppercase();
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let denies = |word: &str| {
+        let before = word.strip_suffix("ACCEPT").unwrap_or(word);
+        ["NO", "NOT", "NON", "DONT"].contains(&before)
+    };
+    words.clone().any(|word| word.ends_with("ACCEPT")) && !words.any(denies)
 }

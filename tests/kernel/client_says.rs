@@ -106,7 +106,10 @@ fn what_is_no_knock_is_refused() {
     for (arguments, wanted) in [
         (&["-6", SERVER[0], "1"][..], "has no IPv6 address"),
         (&[SERVER[0], "0"], "no port is 0"),
-        (&[SERVER[0], "x"], "`x` is not a port"),
+        (
+            &[SERVER[0], "x"],
+            "`x` is neither a port nor the name of a service",
+        ),
         (
             &[SERVER[0], "1", "--door", "22/udp"],
             "only a TCP door can be tried",

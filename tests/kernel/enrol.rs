@@ -279,7 +279,7 @@ fn a_key_that_cannot_be_made_changes_nothing() {
                 "--html",
                 "/nowhere/page.html",
             ],
-            "no way to it from elsewhere",
+            "clients do not reach this host by `127.0.0.1`",
         ),
         (&["revoke", "nobody"], "there is no key `nobody`"),
     ] {

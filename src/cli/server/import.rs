@@ -35,10 +35,16 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     let path = arguments.file.display();
     let mut text = String::new();
     let read = std::fs::File::open(&arguments.file)
-        .and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+        .and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
     if let Err(error) = read {
         complain(&format!("{path} cannot be read: {error}"));
         return Answer::CouldNot;
+    }
+    if text.len() as u64 > LARGEST {
+        complain(&format!(
+            "{path} has more than {LARGEST} bytes, and was not read: leave out what is not about knocking"
+        ));
+        return Answer::No;
     }
     let imported = match arguments.from {
         Some(form) => import_as(&text, form),

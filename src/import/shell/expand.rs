@@ -29,6 +29,10 @@ impl Variables {
     }
 
     pub fn set_array(&mut self, name: &str, words: Vec<String>, more: bool) {
+        let before = self.array(name).filter(|_| more).unwrap_or_default();
+        if before.iter().chain(&words).map(String::len).sum::<usize>() > LONGEST {
+            return;
+        }
         match self.arrays.iter_mut().find(|array| array.name == name) {
             Some(array) if more => array.words.extend(words),
             Some(array) => array.words = words,

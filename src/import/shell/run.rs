@@ -60,13 +60,16 @@ impl Runner {
                 self.functions.insert(name.clone(), body.clone());
             }
             Statement::For { name, words, body } => {
-                let mut values = Vec::new();
+                let mut rounds = 0;
                 for word in words {
-                    values.extend(self.variables.words(word));
-                }
-                for value in values.into_iter().take(MOST_ROUNDS) {
-                    self.variables.set(name, value);
-                    self.all(body);
+                    for value in self.variables.words(word) {
+                        rounds += 1;
+                        if rounds > MOST_ROUNDS {
+                            return self.cut_short();
+                        }
+                        self.variables.set(name, value);
+                        self.all(body);
+                    }
                 }
             }
             Statement::Count { header, body } => self.count(header, body),
@@ -76,6 +79,14 @@ impl Runner {
                 line,
             } => self.while_loop(condition, body, *line),
             Statement::If(branches) => self.branches(branches),
+        }
+    }
+
+    /// Says that a loop was not read to its end.
+    fn cut_short(&mut self) {
+        let said = format!("a loop has more than {MOST_ROUNDS} rounds: the rest was not read");
+        if !self.found.remarks.contains(&said) {
+            self.found.remarks.push(said);
         }
     }
 
@@ -94,6 +105,7 @@ impl Runner {
             self.all(body);
             self.arithmetic(step);
         }
+        self.cut_short();
     }
 
     fn arithmetic(&mut self, text: &str) -> Option<i64> {
