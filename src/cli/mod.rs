@@ -50,7 +50,7 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// What a command's exit status says.
+/// The meaning of an exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     Yes,
@@ -68,7 +68,7 @@ impl From<Answer> for ExitCode {
     }
 }
 
-/// What is done without a command.
+/// The command where none is named.
 #[cfg(feature = "server")]
 fn without() -> Command {
     Command::Server(server::without())

@@ -67,7 +67,7 @@ struct Edge {
     from: Vec<String>,
     knock: Result<Knock, String>,
     to: String,
-    /// How long it stays there.
+    /// The time that it stays there.
     seconds: Option<u64>,
 }
 
@@ -106,6 +106,11 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             ..Rule::default()
         };
         walk(chains, root, &start, &mut found, 0);
+    }
+    if found.visits > MOST_VISITS {
+        draft.remarks.push(format!(
+            "There are more than {MOST_VISITS} rules on the ways through the chains: the rest was not read."
+        ));
     }
     let mut steps = 0;
     let mut used = Vec::new();
@@ -213,7 +218,7 @@ fn walk(chains: &Chains, place: usize, before: &Rule, found: &mut Found, depth: 
                     && depth < DEEPEST
                 {
                     let mut whole = whole;
-                    // What the jump puts into a list is noted already.
+                    // The source that the jump puts into a list is noted already.
                     whole
                         .lists
                         .retain(|used| !matches!(used, ListUse::Enter(..)));
@@ -249,6 +254,9 @@ fn both(before: &Rule, rule: &Rule) -> Rule {
     }
     if whole.destination == Match::Any {
         whole.destination = before.destination.clone();
+    }
+    if whole.source == Match::Any {
+        whole.source = before.source.clone();
     }
     if whole.interface == Match::Any {
         whole.interface = before.interface.clone();
@@ -351,7 +359,7 @@ struct Way {
     knocks: Vec<Knock>,
     /// The longest time between two knocks.
     pause: Option<u64>,
-    /// How long the source stays in the last list.
+    /// The time that the source stays in the last list.
     last_seconds: Option<u64>,
 }
 

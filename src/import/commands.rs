@@ -5,11 +5,11 @@ use super::shell::{self, ShellCommand};
 use super::{firewalld, iptables, nft_rule, saved, times, ufw};
 use crate::knock::PortRange;
 
-/// What a setting with commands comes to.
+/// The meaning of a setting with commands.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
     pub ports: Vec<PortRange>,
-    /// What has no counterpart, beside the ports.
+    /// All that has no counterpart, beside the ports.
     pub remarks: Vec<String>,
     /// Why the commands that name no port open no door.
     pub reasons: Vec<String>,
@@ -17,7 +17,7 @@ pub(super) struct Opening {
     pub others: Vec<String>,
     /// Commands that take a rule away.
     pub closings: usize,
-    /// What the commands themselves say: `sleep 30; iptables -D ...`, `--timeout=60`.
+    /// The time that the commands themselves name: `sleep 30; iptables -D ...`, `--timeout=60`.
     pub open_for: Option<u64>,
 }
 

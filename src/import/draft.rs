@@ -12,7 +12,7 @@ pub(super) struct Draft {
     pub within: Option<u64>,
     pub interfaces: Vec<String>,
     pub items: Vec<Item>,
-    /// How long doors are open, in seconds, where no key says it.
+    /// The time that doors are open, in seconds, where no key says it.
     pub times: Vec<(PortRange, u64)>,
 }
 

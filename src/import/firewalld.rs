@@ -5,7 +5,7 @@ use super::ports::PortList;
 use super::rule::{Match, Operation, Rule, Verdict};
 use super::services;
 
-/// What each option of a command means: a rule, or the reason why it is none.
+/// The meaning of each option of a command: a rule, or the reason why it is none.
 pub(super) fn read(arguments: &[String]) -> Vec<Result<Rule, String>> {
     let mut found = Vec::new();
     let mut seconds = None;

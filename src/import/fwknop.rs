@@ -4,7 +4,7 @@
 use super::draft::{Draft, DraftKey, DraftWay};
 use super::ports::PortList;
 
-/// What fwknopd takes where FW_ACCESS_TIMEOUT is not set, in seconds.
+/// The time that fwknopd takes where FW_ACCESS_TIMEOUT is not set, in seconds.
 const DEFAULT_TIMEOUT: u64 = 30;
 
 #[derive(Default)]

@@ -75,8 +75,8 @@ impl Reader<'_> {
         Some(word.clone())
     }
 
-    /// Packets that begin no connection.
-    fn is_of_old(&mut self) {
+    /// Makes the rule one for packets that begin no connection.
+    fn leave_out_new(&mut self) {
         self.rule.states = Some(vec!["ESTABLISHED".to_string()]);
     }
 
@@ -223,7 +223,7 @@ impl Reader<'_> {
             | "nflog-group" => {
                 self.value(joined);
             }
-            "syn" if std::mem::take(&mut self.not) => self.is_of_old(),
+            "syn" if std::mem::take(&mut self.not) => self.leave_out_new(),
             "syn" => {}
             "tcp-flags" => {
                 let (mask, set) = (self.value(joined), self.value(None));
@@ -232,7 +232,7 @@ impl Reader<'_> {
                 let begins = !["ACK", "RST", "FIN"].iter().any(|flag| has(&set, flag))
                     && (has(&set, "SYN") || !has(&mask, "SYN"));
                 if begins == std::mem::take(&mut self.not) {
-                    self.is_of_old();
+                    self.leave_out_new();
                 }
             }
             "wait" => {

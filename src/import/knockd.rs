@@ -32,7 +32,7 @@ impl Section {
     }
 }
 
-/// How knockd writes the source in a command.
+/// The words by which knockd writes the source in a command.
 const KNOCKER: [&str; 1] = ["%IP%"];
 
 pub(super) fn read(text: &str) -> Draft {
@@ -201,7 +201,7 @@ fn key(section: &Section) -> Result<DraftKey, String> {
     })
 }
 
-/// What the commands of a section open, those for IPv6 too.
+/// The ports that the commands of a section open, those for IPv6 too.
 fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, String> {
     let command = section.get("start_command").or(section.get("command"));
     let command = command.filter(|command| !command.is_empty());

@@ -6,7 +6,7 @@ use super::ports::PortList;
 use super::times;
 use crate::knock::{PortRange, Protocol};
 
-/// What letmeind takes where no timeout is set, in seconds.
+/// The time that letmeind takes where no timeout is set, in seconds.
 const DEFAULT_TIMEOUT: u64 = 600;
 
 struct Resource {

@@ -27,7 +27,7 @@ struct Reader<'t> {
     tokens: &'t [String],
     at: usize,
     names: Names,
-    /// What it includes.
+    /// The files that it includes.
     files: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use super::ports::PortList;
 use super::rule::{ListUse, Match, Operation, Rule, Verdict};
 use super::{services, times};
 
-/// What names stand for: `define` and named sets of ports.
+/// The meaning of names: `define` and named sets of ports.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// `define`, and `@set` for a set of ports.

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use super::ports::PortList;
 use crate::knock::{PortRange, Protocol};
 
-/// What a command does with a rule.
+/// The operation of a command: it adds a rule, or takes one away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Operation {
     #[default]
@@ -18,7 +18,7 @@ pub(super) enum Operation {
     Other,
 }
 
-/// What a rule does with a packet.
+/// The fate of a packet that a rule matches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Verdict {
     #[default]
@@ -90,12 +90,12 @@ pub(super) struct Rule {
     pub verdict: Verdict,
     /// Conditions that nothing here understands.
     pub conditions: Vec<String>,
-    /// How long the program keeps it.
+    /// The time that the program keeps it.
     pub seconds: Option<u64>,
     pub remarks: Vec<String>,
 }
 
-/// What a rule means to the source that has knocked.
+/// The meaning of a rule for the source that has knocked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// It lets the source in at these ports.
@@ -230,8 +230,15 @@ impl Rule {
     fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<PortRange>, Vec<String>), String> {
         self.lets_in()?;
         let mut remarks = Vec::new();
-        if let Knocker::Written(words) = knocker {
-            remarks.extend(self.source_remark(words)?);
+        match (knocker, &self.source) {
+            (Knocker::Written(words), _) => remarks.extend(self.source_remark(words)?),
+            (Knocker::Listed, Match::Any) => {}
+            (Knocker::Listed, Match::Is(source)) => {
+                remarks.push(format!("no counterpart: only for the source {source}"));
+            }
+            (Knocker::Listed, Match::Not(source)) => {
+                remarks.push(format!("no counterpart: for all sources but {source}"));
+            }
         }
         let (ranges, said) = self.ranges()?;
         remarks.extend(said);
@@ -255,7 +262,7 @@ impl Rule {
         Ok((ranges, remarks))
     }
 
-    /// Whether it lets new connections into this host.
+    /// Judges whether it lets new connections into this host; the error is the reason why not.
     fn lets_in(&self) -> Result<(), String> {
         match self.way() {
             Way::Out => return Err(format!("is about packets that leave ({})", self.chain)),

@@ -1,4 +1,4 @@
-//! What `iptables-save` prints.
+//! The output of `iptables-save`, read.
 
 use super::iptables;
 use super::rule::Rule;

@@ -50,7 +50,7 @@ pub(super) fn read(text: &str) -> Draft {
     draft
 }
 
-/// What `iptables-save` prints.
+/// Reads the output of `iptables-save`.
 pub(super) fn read_saved(text: &str) -> Draft {
     let mut draft = Draft {
         source: "saved rules of iptables",

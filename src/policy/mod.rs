@@ -14,6 +14,7 @@ pub mod differences;
 pub mod edit;
 mod engine;
 pub mod file;
+mod interfaces;
 pub mod lint;
 pub mod load;
 pub mod manual;
@@ -43,7 +44,8 @@ use crate::single_use::{Form, Secret};
 pub use allow::{Allowance, Portless};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
-pub use values::{is_interface_name, nearest, show};
+pub use interfaces::is_interface_name;
+pub use values::{nearest, show};
 pub use way_in::Shut;
 
 /// The longest sequence a key may have.
@@ -399,7 +401,7 @@ impl HostFirewall {
         self.allow.iter().chain(partly).copied()
     }
 
-    /// What is let in, in words: "80/tcp", "vrrp", "5432/tcp from 10.0.0.0/8".
+    /// The traffic that is let in, in words: "80/tcp", "vrrp", "5432/tcp from 10.0.0.0/8".
     pub fn words(&self) -> Vec<String> {
         let ports = self.allow.iter().map(PortRange::to_string);
         let protocols = self.protocols.iter().map(Portless::to_string);

@@ -20,7 +20,7 @@ const fn page(
     }
 }
 
-/// What there is to say of a command.
+/// All that there is to say of a command.
 pub(super) fn of(command: &str) -> Option<&'static Page> {
     PAGES.iter().find(|page| page.command == command)
 }

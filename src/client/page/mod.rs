@@ -17,7 +17,7 @@ use crate::single_use::{Form, Secret, base64};
 /// The most bytes of a page.
 pub const LARGEST: usize = 8192;
 
-/// What a page knocks with.
+/// The key that a page knocks with.
 #[derive(Debug, Clone, Copy)]
 pub enum Key<'k> {
     Sequence(&'k [Knock]),

@@ -20,7 +20,7 @@ pub(super) fn evaluate(text: &str, variables: &mut Variables) -> Option<i64> {
 }
 
 struct Reader<'t, 'v> {
-    /// What is left.
+    /// The rest, not read yet.
     text: &'t str,
     variables: &'v mut Variables,
     depth: usize,

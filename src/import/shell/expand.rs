@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Array;
 use super::arithmetic::evaluate;
+use super::run::MOST_ROUNDS;
 
 #[derive(Debug, Default)]
 pub(super) struct Variables {
@@ -11,15 +12,15 @@ pub(super) struct Variables {
     pub arrays: Vec<Array>,
     /// The arguments of the function that runs.
     pub arguments: Vec<String>,
-    /// How deep an expansion is in another.
+    /// The depth of an expansion in others.
     depth: usize,
 }
 
 /// A value longer than any that people write.
 const LONGEST: usize = 1 << 14;
 const DEEPEST: usize = 10;
-/// So many words come of one, or of a range in braces.
-const MOST: usize = 1_000;
+/// So many words come of one, or of a range in braces: one more than a loop takes, which tells that.
+const MOST: usize = MOST_ROUNDS + 1;
 
 impl Variables {
     pub fn set(&mut self, name: &str, value: String) {
@@ -30,9 +31,12 @@ impl Variables {
 
     pub fn set_array(&mut self, name: &str, words: Vec<String>, more: bool) {
         let before = self.array(name).filter(|_| more).unwrap_or_default();
-        if before.iter().chain(&words).map(String::len).sum::<usize>() > LONGEST {
-            return;
-        }
+        let length: usize = before.iter().chain(&words).map(String::len).sum();
+        // None of it: a part would be taken for a sequence.
+        let (words, more) = match length > LONGEST {
+            true => (Vec::new(), false),
+            false => (words, more),
+        };
         match self.arrays.iter_mut().find(|array| array.name == name) {
             Some(array) if more => array.words.extend(words),
             Some(array) => array.words = words,

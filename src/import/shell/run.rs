@@ -9,7 +9,7 @@ use super::{Commands, ShellCommand};
 
 /// More steps than any firewall script takes.
 const MOST_STEPS: usize = 20_000;
-const MOST_ROUNDS: usize = 1_000;
+pub(super) const MOST_ROUNDS: usize = 1_000;
 const DEEPEST: usize = 20;
 /// Bytes of all commands together.
 const MOST_TEXT: usize = 1 << 22;

@@ -59,7 +59,7 @@ pub(in crate::cli) struct Arguments {
 /// The knocks of a sequence, unless somebody wants another number.
 const KNOCKS: usize = 5;
 
-/// What the answers come to.
+/// The plan that the answers make.
 struct Plan {
     door: String,
     ports: Vec<Knock>,

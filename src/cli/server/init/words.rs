@@ -20,7 +20,7 @@ const SYSTEMD: &str = "/run/systemd/system";
 /// The port that ssh tries by itself.
 const SSH_PORT: u16 = 22;
 
-/// What to do now. Secrets are shown on a terminal only.
+/// The next steps. Secrets are shown on a terminal only.
 pub(super) fn next(arguments: &Arguments, plan: &Plan, files: &Files, back: &str) -> String {
     let lasting = show(arguments.confirm);
     let mut text = format!("\nThe trial runs for {lasting}. Keep this session open.\n");
@@ -84,7 +84,7 @@ fn connect(plan: &Plan, profile: &Profile) -> String {
     }
 }
 
-/// What the next boot does.
+/// The effect of the next boot.
 fn at_boot(path: &Path, kind: Kind) -> String {
     let timers = match kind {
         Kind::Token => "toctoc-heal.timer toctoc-refill.timer",
