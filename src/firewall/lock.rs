@@ -1,7 +1,8 @@
 //! One change at a time: a lock file for each network namespace, which is to say for each firewall.
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -139,6 +140,57 @@ pub(super) fn beside(kind: &str) -> Option<PathBuf> {
     ours(directory).ok()?;
     let number = fs::metadata(NAMESPACE).ok()?.ino();
     Some(directory.join(format!("{number}.{kind}")))
+}
+
+/// Writes the file `/run/toctoc/NAMESPACE.KIND`, which only root may read.
+///
+/// # Errors
+/// When it cannot be written. None is there then: an old one would say what is no more.
+pub(super) fn put_beside(kind: &str, text: &[u8]) -> io::Result<()> {
+    let path = beside(kind).ok_or(io::ErrorKind::PermissionDenied)?;
+    // The directory is ours alone.
+    let new = path.with_extension(format!("{kind}.new"));
+    let _ = fs::remove_file(&new);
+    let mut options = File::options();
+    let written = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| file.write_all(text))
+        .and_then(|()| fs::rename(&new, &path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+        let _ = fs::remove_file(&path);
+    }
+    written
+}
+
+/// Removes that file, if it is there.
+pub(super) fn remove_beside(kind: &str) {
+    if let Some(path) = beside(kind) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Removes the files of network namespaces that are gone. Locks go by themselves.
+pub(super) fn forget_vanished(living: &HashSet<u64>) {
+    let own = beside("lock");
+    let directory = own
+        .as_ref()
+        .and_then(|own| fs::read_dir(own.parent()?).ok());
+    let paths = directory.into_iter().flatten().flatten();
+    for path in paths.map(|file| file.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some((number, kind)) = name.split_once('.')
+            && kind != "lock"
+            && number
+                .parse()
+                .is_ok_and(|number: u64| !living.contains(&number))
+        {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }
 
 /// Makes the directory, and sees that it is a directory that only we can write to.

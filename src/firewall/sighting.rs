@@ -1,9 +1,7 @@
 //! The note of our last look: a file in /run, so that it ends with this start of the
 //! machine. It says what was applied since then, and by which [`Look`] a healing knows that all is well.
 
-use std::collections::HashSet;
 use std::fs;
-use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,6 +12,9 @@ use super::look::Look;
 use super::namespaces::{Cookie, is_here};
 use super::record::{Moment, Origin};
 use crate::policy::{Backend, Policy};
+
+/// The kind of its file.
+const KIND: &str = "seen";
 
 /// A sighting. Writers hold the lock. Readers need none: the file is replaced whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -118,32 +119,12 @@ impl Sighting {
 
     /// Nothing of ours is there any more, as somebody wished.
     pub(super) fn forget() {
-        if let Some(path) = lock::beside("seen") {
-            let _ = fs::remove_file(path);
-        }
-    }
-
-    /// Removes those of network namespaces that are gone.
-    pub(super) fn forget_vanished(living: &HashSet<u64>) {
-        let own = lock::beside("seen");
-        let directory = own
-            .as_ref()
-            .and_then(|own| fs::read_dir(own.parent()?).ok());
-        let paths = directory.into_iter().flatten().flatten();
-        for path in paths.map(|file| file.path()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let number = name.strip_suffix(".seen").map(str::parse::<u64>);
-            if let Some(Ok(number)) = number
-                && !living.contains(&number)
-            {
-                let _ = fs::remove_file(&path);
-            }
-        }
+        lock::remove_beside(KIND);
     }
 
     /// The last one, if it is of this start of the machine, and of this network namespace.
     pub(super) fn last() -> Option<Sighting> {
-        let text = fs::read_to_string(lock::beside("seen")?).ok()?;
+        let text = fs::read_to_string(lock::beside(KIND)?).ok()?;
         let sighting: Sighting = serde_json::from_str(&text).ok()?;
         let is_ours = is_here(sighting.namespace) && sighting.at.is_of_this_start();
         is_ours.then_some(sighting)
@@ -154,25 +135,10 @@ impl Sighting {
         self.applied == Some(digest(origin))
     }
 
-    /// Returns whether it could be written. Where not, none is there: an old one would say what is no more.
+    /// Returns whether it could be written. Where not, none is there.
     fn write(&self) -> bool {
-        let Some(path) = lock::beside("seen") else {
-            return false;
-        };
-        let Ok(text) = serde_json::to_string(self) else {
-            return false;
-        };
-        // The directory is ours alone. A file that is cut is no sighting.
-        let new = path.with_extension("seen.new");
-        let _ = fs::remove_file(&new);
-        let written = fs::File::create_new(&new)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .and_then(|()| fs::rename(&new, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-            let _ = fs::remove_file(&path);
-        }
-        written.is_ok()
+        let text = serde_json::to_string(self);
+        text.is_ok_and(|text| lock::put_beside(KIND, text.as_bytes()).is_ok())
     }
 }
 

@@ -319,6 +319,9 @@ fn a_start_brings_back_what_was_before_a_trial() {
         assert!(said(&output).contains("not confirmed"), "{}", said(&output));
         let next = "`toctoc apply --confirm 10m` tries this one again";
         assert!(said(&output).contains(next), "{}", said(&output));
+        // It does not call the policy of the file applied.
+        let which = ", as it was before the trial\n";
+        assert!(said(&output).contains(which), "{}", said(&output));
         assert!(!opens(&world, &OTHER));
         assert!(opens(&world, &SEQUENCE));
     }
@@ -369,7 +372,7 @@ fn status_is_about_what_was_applied() {
     assert_eq!(world.yes(&["status"]), applied);
 }
 
-/// The record is not the only thing that knows the way back.
+/// The record is not the only thing that knows the way back, neither for a timer nor for a process that waits.
 fn a_record_that_is_taken_away_ends_no_trial() {
     for damage in ["", "{"] {
         let world = World::with(YVES);
@@ -387,6 +390,29 @@ fn a_record_that_is_taken_away_ends_no_trial() {
         world.until("it is noted", || {
             world.toctoc(&["confirm"]).status.code() == Some(1)
         });
+    }
+}
+
+/// Whoever comes later knows it too: a timer, or somebody who does not want to wait.
+fn a_trial_without_its_record_ends_when_told() {
+    for damage in ["", "{"] {
+        let world = World::with(YVES);
+        world.listen(22);
+        on_trial(&world, ZOE, "1h");
+        let record = world.record();
+        match damage {
+            "" => fs::remove_file(&record).unwrap(),
+            damage => fs::write(&record, damage).unwrap(),
+        }
+        assert!(is_on_trial(&world));
+        world.yes(&["rollback"]);
+        assert!(!opens(&world, &OTHER));
+        assert!(opens(&world, &SEQUENCE));
+        // What is over is so without the record, too.
+        fs::remove_file(&record).unwrap();
+        let output = world.toctoc(&["rollback"]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("nothing is on trial"));
     }
 }
 
@@ -489,6 +515,7 @@ mod where_nft_is_missing {
 
 on_every_firewall!(
     a_record_that_is_taken_away_ends_no_trial,
+    a_trial_without_its_record_ends_when_told,
     a_relative_state_directory_is_the_same_one,
     there_is_no_trial_where_somebody_changed_the_rules,
     another_firewall_ends_no_trial,

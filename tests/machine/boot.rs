@@ -138,6 +138,13 @@ fn systemd_ends_a_trial() {
     assert!(machine.knows("5531") && !machine.knows("4431"));
     machine.until("it went back", || machine.knows("4431"));
     assert!(!machine.knows("5531"));
+    // Nor does it hang on the record.
+    machine.does(&format!(
+        "{try_other} 3s && rm /var/lib/toctoc/applied*.json"
+    ));
+    assert!(machine.knows("5531") && !machine.knows("4431"));
+    machine.until("it went back", || machine.knows("4431"));
+    assert!(!machine.knows("5531"));
     // The next start is not a confirmation either, nor is a reload.
     machine.does("systemctl reload toctoc.service");
     assert!(machine.knows("4431") && !machine.knows("5531"));

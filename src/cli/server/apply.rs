@@ -1,6 +1,7 @@
 //! `toctoc apply`
 
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Formatter, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -82,7 +83,7 @@ fn by_hand(firewall: &Firewall, arguments: &Arguments) -> Result<Answer, Answer>
             complain(&why);
             return Err(unchanged(Answer::No));
         }
-        return Ok(applied(firewall, path, &policy, origin, None)?.max(entered()));
+        return Ok(applied(firewall, Which::of(path), &policy, origin, None)?.max(entered()));
     };
     let begun = begin(firewall, path, &policy, origin, lasting);
     let (answer, to) = begun.map_err(|not| not.answer)?;
@@ -165,15 +166,21 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
     match record.clone().at_start(&origin.text, &Moment::now(), now()) {
         AtStart::OnTrial(running) => {
             complain("a policy is on trial, and stays so");
-            let running = running
+            let policy = running
                 .policy()
                 .map_err(could_not_read)
                 .map_err(unchanged)?;
-            let applied = apply(firewall, &running, clocks()).map_err(failed)?;
-            Ok(said(path, &running, &applied))
+            let applied = apply(firewall, &policy, clocks()).map_err(failed)?;
+            Ok(said(
+                Which::noted(&running, "the policy on trial"),
+                &policy,
+                &applied,
+            ))
         }
         AtStart::File => match apply_from(firewall, &policy, origin, None, clocks()) {
-            Ok((applied, recorded)) => Ok(said(path, &policy, &applied).max(about(&recorded))),
+            Ok((applied, recorded)) => {
+                Ok(said(Which::of(path), &policy, &applied).max(about(&recorded)))
+            }
             Err(failure) if failure.left == Left::Unchanged => {
                 complain(&failure.message);
                 fall_back(firewall, path, &record, Answer::CouldNot)
@@ -187,11 +194,14 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
                 path.path.display()
             ));
             match running.policy() {
-                Ok(as_applied) => applied(firewall, path, &as_applied, running, refused),
+                Ok(policy) => {
+                    let which = Which::noted(&running, "as it was applied");
+                    applied(firewall, which, &policy, running.clone(), refused)
+                }
                 Err(error) => {
                     could_not_read(error);
                     complain("so the policy of the file is applied after all");
-                    applied(firewall, path, &policy, origin, None)
+                    applied(firewall, Which::of(path), &policy, origin, None)
                 }
             }
         }
@@ -202,12 +212,15 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
                 path.path.display()
             ));
             match before.policy() {
-                Ok(before_it) => applied(firewall, path, &before_it, before, refused),
+                Ok(policy) => {
+                    let which = Which::noted(&before, "as it was before the trial");
+                    applied(firewall, which, &policy, before.clone(), refused)
+                }
                 Err(error) => {
                     // Doors that are shut are better than none.
                     could_not_read(error);
                     complain("so the policy of the file is applied after all");
-                    applied(firewall, path, &policy, origin, None)
+                    applied(firewall, Which::of(path), &policy, origin, None)
                 }
             }
         }
@@ -247,34 +260,64 @@ fn fall_back(
     for why in last.missing() {
         complain(&format!("{why}: what was noted of it then is used"));
     }
-    let under = PolicyPath {
-        path: last.path.clone(),
-        backend: None,
-    };
+    let which = Which::noted(last, "as it was applied");
     let on_trial = record.trial.as_ref();
     match on_trial.is_some_and(|trial| !trial.left(&now).is_zero()) {
         true => {
             let applied = apply(firewall, &policy, clocks()).map_err(failed)?;
-            said(&under, &policy, &applied);
+            said(which, &policy, &applied);
         }
         false => {
             let refused = record.refused.clone();
-            applied(firewall, &under, &policy, last.clone(), refused)?;
+            applied(firewall, which, &policy, last.clone(), refused)?;
         }
     }
     Err(answer)
 }
 
+/// A policy in words: its file, and as it was when, unless that is now.
+#[derive(Clone, Copy)]
+pub(super) struct Which<'p> {
+    path: &'p Path,
+    as_it_was: Option<&'static str>,
+}
+
+impl<'p> Which<'p> {
+    pub(super) fn of(path: &'p PolicyPath) -> Which<'p> {
+        Which {
+            path: &path.path,
+            as_it_was: None,
+        }
+    }
+
+    fn noted(origin: &'p Origin, as_it_was: &'static str) -> Which<'p> {
+        Which {
+            path: &origin.path,
+            as_it_was: Some(as_it_was),
+        }
+    }
+}
+
+impl Display for Which<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)?;
+        match self.as_it_was {
+            None => Ok(()),
+            Some(as_it_was) => write!(f, ", {as_it_was}"),
+        }
+    }
+}
+
 fn applied(
     firewall: &Firewall,
-    path: &PolicyPath,
+    which: Which<'_>,
     policy: &Policy,
     origin: Origin,
     refused: Option<Refused>,
 ) -> Result<Answer, Answer> {
     let done = apply_from(firewall, policy, origin, refused, clocks());
     let (applied, recorded) = done.map_err(failed)?;
-    let answer = said(path, policy, &applied);
+    let answer = said(which, policy, &applied);
     Ok(answer.max(about(&recorded)))
 }
 
@@ -369,9 +412,9 @@ pub(super) fn way_back(firewall: &Firewall, policy: &Policy) -> Result<(), Strin
     ))
 }
 
-/// Says what was applied.
-pub(super) fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Answer {
-    let mut text = format!("applied {}\n", path.path.display());
+/// Says what was applied; `which` is the policy in words.
+pub(super) fn said(which: Which<'_>, policy: &Policy, applied: &Applied) -> Answer {
+    let mut text = format!("applied {which}\n");
     if let Some(before) = applied.moved_from {
         let (from, to) = (before.name(), policy.backend.name());
         let _ = writeln!(text, "moved from {from} to {to}");
@@ -439,7 +482,7 @@ pub(super) fn said(path: &PolicyPath, policy: &Policy, applied: &Applied) -> Ans
              a sequence (`chmod` is for root of the host; or load xt_recent with `ip_list_perms=0600`)",
         );
     }
-    warn_of_readers(path, policy);
+    warn_of_readers(which.path, policy);
     if applied.drifts.is_empty() {
         for gap in &guard.gaps {
             complain(&format!("STRANGERS ENTER: {gap}"));

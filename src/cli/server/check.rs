@@ -123,7 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             tell(rehearsed);
         }
     }
-    warn_of_readers(path, &policy);
+    warn_of_readers(&path.path, &policy);
     if !arguments.json {
         for gap in &guard.gaps {
             complain(&format!("STRANGERS ENTER: {gap}"));

@@ -97,11 +97,11 @@ pub(super) fn host(path: &PolicyPath, default: Option<Backend>) -> Host<'static>
 }
 
 /// Warns when others can change a policy, or read one that holds sequences.
-pub(super) fn warn_of_readers(path: &PolicyPath, policy: &Policy) {
-    let others = others_can_change(&path.path);
+pub(super) fn warn_of_readers(path: &Path, policy: &Policy) {
+    let others = others_can_change(path);
     let others = others.map(|why| format!("`toctoc apply` refuses this policy: {why}"));
     // Whoever can change it is told of first: the same step mends both, or the other is told of next.
-    if let Some(warning) = others.or_else(|| exposed(&path.path, policy)) {
+    if let Some(warning) = others.or_else(|| exposed(path, policy)) {
         complain(&warning);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::apply::said;
+use super::apply::{Which, said};
 use super::{Answer, POLICY, PolicyPath, complain, count, own_namespace, reported};
 use crate::firewall::record::{Origin, Record};
 use crate::firewall::tokens::clocks;
@@ -51,7 +51,7 @@ pub(super) fn begin(
         }
     })?;
     drop(watchdog);
-    let answer = said(path, policy, &applied);
+    let answer = said(Which::of(path), policy, &applied);
     let to = match &back {
         Some(origin) if origin.is_at(&path.path) => "the policy as it was before".to_string(),
         Some(origin) => origin.path.display().to_string(),

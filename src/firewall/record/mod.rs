@@ -1,6 +1,7 @@
 //! The record of the policy applied last, the one on trial, and the one refused: `applied.json` beside the journal.
 //! It holds the text of the policy, so that there is a way back when its file has changed.
 
+mod copy;
 mod moment;
 mod on_trial;
 
@@ -11,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::lock::forget_vanished as forget_vanished_files;
 use super::namespaces::{Cookie, is_here, living};
-use super::sighting::Sighting;
 use super::{Failure, Firewall, StateFile, list_size};
 use crate::policy::edit::{remove_key, secret_files};
 use crate::policy::load::{Beside, LoadError, beside, load_text_again};
@@ -185,13 +186,20 @@ impl Record {
     /// As for [`Record::read`].
     pub fn found(state: &StateFile) -> Result<Option<Record>, String> {
         let file = file();
-        let Some(text) = state.text(&file)? else {
-            return Ok(None);
+        let record = match state.text(&file) {
+            Ok(None) => Ok(None),
+            Err(message) => Err(message),
+            Ok(Some(text)) => serde_json::from_str(&text)
+                .ok()
+                .filter(|record: &Record| record.version == VERSION)
+                .map(Some)
+                .ok_or_else(|| format!("{} is damaged", state.shown(&file))),
         };
-        let record: Record = serde_json::from_str(&text)
-            .ok()
-            .filter(|record: &Record| record.version == VERSION)
-            .ok_or_else(|| format!("{} is damaged", state.shown(&file)))?;
+        let record = match record {
+            Ok(Some(record)) => record,
+            Ok(None) | Err(_) if let Some(copy) = copy::of_a_trial(state) => copy,
+            other => return other,
+        };
         // The number of a namespace that is gone was given to this one.
         let of_another = file != FILE && record.is_of_this_start() && !is_here(record.namespace);
         Ok(Some(record).filter(|_| !of_another))
@@ -219,6 +227,7 @@ impl Record {
             .map(Zeroizing::new)
             .map_err(|error| format!("{} cannot be written: {error}", state.shown(&file)))?;
         state.put(&file, &text)?;
+        copy::keep(state, self);
         forget_vanished(state, &file);
         Ok(())
     }
@@ -244,6 +253,7 @@ impl Record {
     /// Forgets what was noted, as far as it can be.
     pub(super) fn forget(state: &StateFile) {
         state.remove(&file());
+        copy::forget();
     }
 
     /// Notes that nothing of ours is there any more. A policy on trial was not confirmed by that. `now` is in seconds since
@@ -252,10 +262,11 @@ impl Record {
     /// # Errors
     /// A sentence.
     pub fn note_removed(state: &StateFile, now: i64) -> Result<(), String> {
-        if state.text(&file())?.is_none() {
-            return Ok(());
-        }
-        let mut record = Record::read(state).unwrap_or_default();
+        let mut record = match Record::found(state) {
+            Ok(None) => return Ok(()),
+            Ok(Some(record)) => record,
+            Err(_) => Record::default(),
+        };
         record.refused = None;
         if let Some(trial) = record.trial.take() {
             record.refuse(&trial, now);
@@ -400,7 +411,7 @@ fn forget_vanished(state: &StateFile, own: &str) {
     }
     let (living, start) = (living(), this_start());
     if let Some(living) = &living {
-        Sighting::forget_vanished(living);
+        forget_vanished_files(living);
     }
     for (number, name) in others {
         let text = state.text(name).ok().flatten().unwrap_or_default();
