@@ -7,6 +7,7 @@
 # make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
 #              to read into $(PREFIX)/share/doc/toctoc
 # make deb     a package for Debian and its kin, below target/debian
+# make site    the documents as a web site with search: target/site
 # make static  a program that needs no libraries: target/static/toctoc
 # The first two install what they need when root, and say what is missing when not.
 
@@ -24,6 +25,9 @@ PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd
 BENCH_PACKAGES = $(PACKAGES) fwknop-server fwknop-client conntrack gnuplot-nox
 BENCH_PROGRAMS = $(PROGRAMS) fwknopd fwknop conntrack gnuplot
 LETMEIN = target/letmein
+
+# What makes the site. It is no package of every release: cargo builds it.
+MDBOOK = target/mdbook
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
@@ -47,7 +51,7 @@ PREFIX = /usr/local
 PROGRAM = target/release/toctoc
 ZSH = share/zsh/site-functions
 
-.PHONY: all install deb static demo test verify bench packages demo-packages deb-packages bench-packages lint
+.PHONY: all install deb static site demo test verify bench packages demo-packages deb-packages site-packages bench-packages lint
 
 all:
 	cargo build --release
@@ -105,6 +109,12 @@ bench: bench-packages all $(LETMEIN)/bin/letmeind
 $(LETMEIN)/bin/letmeind:
 	-cargo install --root $(LETMEIN) letmein letmeind letmeinfwd
 
+site: site-packages all $(MDBOOK)/bin/mdbook
+	scripts/site target/site $(MDBOOK)/bin/mdbook
+
+$(MDBOOK)/bin/mdbook:
+	cargo install --root $(MDBOOK) --version 0.5.4 --locked --no-default-features --features search mdbook
+
 lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path bench/Cargo.toml
@@ -114,6 +124,9 @@ lint:
 
 demo-packages:
 	@scripts/need "nft ip unshare" "nftables iproute2 util-linux"
+
+site-packages:
+	@scripts/need groff groff-base
 
 deb-packages:
 	@scripts/need "dpkg-deb dpkg-shlibdeps strip" "dpkg dpkg-dev binutils"

@@ -49,6 +49,27 @@ fn plain_toctoc_shows_the_status_of_the_usual_policy() {
     assert_eq!(plain.stderr, status.stderr);
 }
 
+/// Sentences that somebody can use: a key that is weak, one that nobody guesses, and one that everybody knows.
+#[test]
+fn check_says_how_hard_a_key_is_to_guess() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("policy.toml");
+    let policy = "[door.ssh]\nports = [22]\n\
+        [key.weak]\nopens = [\"ssh\"]\nsequence = [29011, 21013, 24007]\n\
+        [key.strong]\nopens = [\"ssh\"]\nsequence = [29411, 21313, 24407, 61, 30011, 25001]\n\
+        [key.known]\nopens = [\"ssh\"]\nsequence = [4431, 2387, 920, 18357, 50]\n";
+    fs::write(&path, policy).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let said = text(&toctoc(&["check", "--elsewhere", path.to_str().unwrap()]).stdout);
+    for line in [
+        "weak         guessing it takes 4459 years at 1,000 packets a second, 4 years at a million (47 bits)",
+        "strong       nobody guesses it: a million packets a second take more than a million years (90 bits)",
+        "known        everybody can read its sequence",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+}
+
 #[test]
 fn output_that_nobody_reads_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_toctoc"))

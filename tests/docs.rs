@@ -51,10 +51,12 @@ fn missing(named: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn every_test_that_the_security_document_names_exists() {
-    let text = fs::read_to_string("docs/security.md").unwrap();
-    let named = named(&text);
-    assert!(named.len() > 60, "only {} are named", named.len());
-    assert_eq!(missing(&named), [""; 0]);
+    for (document, at_least) in [("docs/security.md", 60), ("docs/fleet-security.md", 20)] {
+        let text = fs::read_to_string(document).unwrap();
+        let named = named(&text);
+        assert!(named.len() > at_least, "only {} are named", named.len());
+        assert_eq!(missing(&named), [""; 0], "{document}");
+    }
 }
 
 /// docs/proof.md names tests without their files, some of them in the library.
@@ -110,14 +112,16 @@ fn every_state_of_the_security_document_has_a_test() {
 
 /// Each bullet under "Promises" ends in a test that keeps it.
 #[test]
-fn every_promise_of_the_security_document_has_a_test() {
-    let text = fs::read_to_string("docs/security.md").unwrap();
-    let (_, rest) = text.split_once("\n## Promises\n").unwrap();
-    let (promises, _) = rest.split_once("\n## ").unwrap();
-    let bullets: Vec<&str> = promises.split("\n- ").skip(1).collect();
-    assert!(bullets.len() > 20);
-    for bullet in bullets {
-        assert!(!named(bullet).is_empty(), "no test: {bullet}");
+fn every_promise_of_the_security_documents_has_a_test() {
+    for (document, at_least) in [("docs/security.md", 60), ("docs/fleet-security.md", 8)] {
+        let text = fs::read_to_string(document).unwrap();
+        let (_, rest) = text.split_once("\n## Promises\n").unwrap();
+        let promises = rest.split("\n## ").next().unwrap();
+        let bullets: Vec<&str> = promises.split("\n- ").skip(1).collect();
+        assert!(bullets.len() > at_least, "{document}: {}", bullets.len());
+        for bullet in bullets {
+            assert!(!named(bullet).is_empty(), "no test: {bullet}");
+        }
     }
 }
 
@@ -154,6 +158,61 @@ fn links_lead_somewhere() {
         }
     }
     assert!(links > 5, "{links}");
+}
+
+/// The pages of a directory.
+fn pages(directory: &str) -> impl Iterator<Item = std::path::PathBuf> {
+    let files = fs::read_dir(directory).unwrap().flatten();
+    let paths = files.map(|file| file.path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == "md"))
+}
+
+/// docs/README.md is the table of contents of the site: what it lacks, nobody finds.
+#[test]
+fn every_page_is_in_the_table_of_contents() {
+    let contents = fs::read_to_string("docs/README.md").unwrap();
+    let pages = pages("docs").chain(pages("docs/recipes"));
+    for page in pages.map(|page| page.strip_prefix("docs").unwrap().to_path_buf()) {
+        let link = format!("]({})", page.display());
+        assert!(
+            page == Path::new("README.md") || contents.contains(&link),
+            "{link}"
+        );
+    }
+}
+
+/// A cell without the tests that it names and the targets of its links.
+fn words(cell: &str) -> String {
+    let mut words = String::new();
+    for (number, part) in cell.split('[').enumerate() {
+        let (inside, after) = match number {
+            0 => ("", part),
+            _ => part.split_once(']').unwrap_or(("", part)),
+        };
+        if !inside.contains(".rs::") {
+            words.push_str(inside);
+        }
+        let target = after.starts_with('(').then(|| after.split_once(')'));
+        words.push_str(target.flatten().map_or(after, |(_, after)| after));
+    }
+    words.trim().to_string()
+}
+
+#[test]
+fn cells_of_tables_are_short() {
+    let alone = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(Into::into);
+    let mut cells = 0;
+    for page in pages("docs").chain(pages("docs/recipes")).chain(alone) {
+        let text = fs::read_to_string(&page).unwrap().replace("\\|", "/");
+        for line in text.lines().filter(|line| line.starts_with('|')) {
+            for cell in line.split('|') {
+                cells += 1;
+                let length = words(cell).chars().count();
+                assert!(length <= 120, "{}: {length}: {cell}", page.display());
+            }
+        }
+    }
+    assert!(cells > 500, "{cells}");
 }
 
 /// A row of the table of sets, as docs/kernel.md has it.

@@ -66,8 +66,7 @@ pub fn table(rows: &[Row]) -> Option<String> {
             "knocks of 20 that open in a flood of 100,000 packets a second",
             "under-a-flood",
             format!(
-                "a token with the flood at its port: {}; a sequence with the flood anywhere but at its first \
-                 knock: {anywhere_else}; at its first knock: {}, and {} when it comes as fast as it can be sent",
+                "a token: {}; a sequence: {anywhere_else}, with the flood at its first knock {} ({} at full speed)",
                 opened("toctoc, a token", "its token port")?,
                 opened("toctoc, a sequence", "its first knock")?,
                 median(
@@ -78,8 +77,7 @@ pub fn table(rows: &[Row]) -> Option<String> {
                 )?
             ),
             format!(
-                "with the flood at what they must hear: letmein {}, the classic script {} with `knock`, {} with its \
-                 loop; knockd {}, fwknop {}",
+                "letmein {}, the classic script {} with `knock` and {} with its loop, knockd {}, fwknop {}",
                 opened("letmein", "its TCP port")?,
                 opened("classic script, knock", "its first knock")?,
                 opened("classic script, nmap loop", "its first knock")?,

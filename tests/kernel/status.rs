@@ -1,8 +1,10 @@
 //! `toctoc status`: what it names, what it tells, and that the next apply heals it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use toctoc::client::Door;
 use toctoc::lab::CLIENT;
 
@@ -26,6 +28,50 @@ fn removing_opens_the_door_to_all() {
     assert!(said.contains(missing), "{said}");
     assert!(said.contains("OPEN TO EVERYONE"), "{said}");
     assert_eq!(world.status()["applied"], false);
+}
+
+/// The names in a JSON value, however deep.
+fn names(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.keys().cloned());
+            object.values().for_each(|value| names(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| names(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_name_in_json_is_documented() {
+    let scratch = "[key.paper]\nopens = [\"ssh\"]\nscratch = [[20011, 4431, 33, 40001]]\n";
+    let world = World::with(&format!("{TWO}{scratch}[firewall]\nallow = [80]\n"));
+    world.knock(CLIENT[0], &SEQUENCE[..2]);
+    world.yes(&["open", "ssh", "192.0.2.9"]);
+    let mut found = BTreeSet::new();
+    for arguments in [
+        &["status", "--json"][..],
+        &["check", "--json", "--rehearse"],
+    ] {
+        let output = world.toctoc(arguments);
+        let value = serde_json::from_slice(&output.stdout).unwrap();
+        names(&value, &mut found);
+    }
+    for name in [
+        "expires_in",
+        "scratch",
+        "knocks",
+        "reason",
+        "opened",
+        "trial_ends_in",
+    ] {
+        assert!(found.contains(name), "{name} is in no output: {found:?}");
+    }
+    let documented = std::fs::read_to_string("docs/json.md").unwrap();
+    let documented: BTreeSet<&str> = documented.split('`').collect();
+    let rates = ["1", "1000", "1000000"];
+    found.retain(|name| !documented.contains(name.as_str()) && !rates.contains(&name.as_str()));
+    assert!(found.is_empty(), "not in docs/json.md: {found:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `toctoc check`
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -43,6 +44,9 @@ pub(in crate::cli) struct Arguments {
 
 /// The packets per second that a guesser may send.
 const RATES: [u64; 3] = [1, 1000, A_MILLION];
+
+/// Longer than anybody tries.
+const CENTURIES: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 pub(super) fn run(arguments: &Arguments) -> Answer {
     if arguments.rehearse && !arguments.entered && !own_namespace::is_root() {
@@ -190,28 +194,29 @@ fn summary(path: &PolicyPath, policy: &Policy, verdict: &str) -> String {
     );
     // Of thousands nobody reads each.
     for key in policy.keys.iter().take(30) {
-        let strength = Strength::of_key(key, policy);
-        if strength == Strength(0.0) {
-            text.push_str(&format!(
-                "  {:<12} everybody can read its sequence\n",
-                key.name
-            ));
-            continue;
-        }
-        let times = RATES.map(|rate| about(time_to_guess(strength, rate)));
-        let time = match times[2] == times[0] {
-            true => format!("{} even at 1,000,000 packets/s", times[0]),
-            false => format!(
-                "{} at 1 packet/s, {} at 1,000, {} at 1,000,000",
-                times[0], times[1], times[2]
-            ),
-        };
-        text.push_str(&format!(
-            "  {:<12} {strength}: guessed in {time}\n",
-            key.name
-        ));
+        let words = in_words(Strength::of_key(key, policy));
+        text.push_str(&format!("  {:<12} {words}\n", key.name));
     }
     text
+}
+
+/// A sentence on guessing a key.
+fn in_words(strength: Strength) -> String {
+    if strength == Strength(0.0) {
+        return "everybody can read its sequence".to_string();
+    }
+    let [_, slow, fast] = RATES.map(|rate| time_to_guess(strength, rate));
+    match fast > CENTURIES {
+        true => format!(
+            "nobody guesses it: a million packets a second take {} ({strength})",
+            about(fast)
+        ),
+        false => format!(
+            "guessing it takes {} at 1,000 packets a second, {} at a million ({strength})",
+            about(slow),
+            about(fast)
+        ),
+    }
 }
 
 fn strengths(policy: &Policy) -> Vec<serde_json::Value> {
