@@ -20,6 +20,8 @@
 pub mod automaton;
 pub mod browser;
 #[cfg(feature = "server")]
+pub mod held;
+#[cfg(feature = "server")]
 pub mod import;
 pub mod knock;
 #[cfg(feature = "server")]

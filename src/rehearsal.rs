@@ -19,10 +19,10 @@ use crate::client::{Door as Met, Packets, Plan, connect, enter, send_knock, send
 use crate::firewall::apply::apply;
 use crate::firewall::tokens::{clocks, note_new};
 use crate::firewall::{Failure, Firewall, StateFile, by_hand};
+use crate::held::Grant;
 use crate::knock::{Knock, Protocol};
 use crate::lab::{CLIENT, Lab, SERVER};
 use crate::policy::{Door, DoorIndex, Interfaces, Key, KeyKind, Policy};
-use crate::ruleset::Grant;
 
 /// The pause after each packet: here no network is slow.
 const GAP: Duration = Duration::from_millis(1);

@@ -13,10 +13,11 @@ use super::seal::Sealed;
 use super::sighting::{Sighting, Verdict};
 use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
 use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables, hidden};
+use crate::held::{Drift, Grant};
 use crate::policy::{Backend, Policy};
+use crate::ruleset::Family;
 use crate::ruleset::iptables::Saved;
 use crate::ruleset::nftables::{Command, TABLE, carry};
-use crate::ruleset::{Drift, Family, Grant};
 use crate::single_use::journal::Clocks;
 
 /// The result of an apply.

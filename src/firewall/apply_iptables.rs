@@ -10,12 +10,13 @@ use super::iptables::Iptables;
 use super::look::Look;
 use super::{Failure, Left};
 use crate::automaton::Automaton;
+use crate::held::{BY_HAND, Drift, Grant, Rights};
 use crate::policy::{Name, Policy};
+use crate::ruleset::Family;
 use crate::ruleset::iptables::{
     GrantList, Held, Holder, Saved, Wanted, change, compare, early, let_go, lists_of, names,
     own_lists, render,
 };
-use crate::ruleset::{BY_HAND, Drift, Family, Grant};
 
 /// The rules of a family in the kernel, and those that shall be.
 struct Turn {
@@ -43,13 +44,14 @@ pub fn apply(
     again: impl Fn() -> Result<Vec<Grant>, Failure>,
 ) -> Result<Applied, Failure> {
     let automaton = Automaton::build(policy.sequences());
+    let rights = Rights::of(policy);
     let live = if Iptables::has_rules()? {
         Iptables::lists()?.held()
     } else {
         Vec::new()
     };
     let (staying, ending): (Vec<Held>, Vec<Held>) =
-        live.into_iter().partition(|held| may(policy, &held.list));
+        live.into_iter().partition(|held| may(&rights, &held.list));
     let late = began.elapsed() + MARGIN;
     let in_time = || began.elapsed() <= late;
     let mut moved = moved(policy, moving, late);
@@ -284,11 +286,12 @@ pub fn differences(
     family: Family,
     actual: &Saved,
 ) -> Result<Vec<Drift>, Failure> {
+    let rights = Rights::of(policy);
     let own: BTreeSet<GrantList> = own_lists(policy, family).into_iter().collect();
     let there = lists_of(actual);
     let kept: Vec<GrantList> = there
         .difference(&own)
-        .filter(|list| may(policy, list))
+        .filter(|list| may(&rights, list))
         .cloned()
         .collect();
     let script = render(policy, automaton, family, &kept);
@@ -323,15 +326,8 @@ pub fn remove(iptables: Iptables, chains: &[(Family, Saved)]) -> Result<(), Fail
 }
 
 /// Returns whether the policy lets this list's holder have this door.
-fn may(policy: &Policy, list: &GrantList) -> bool {
-    let door = |index| &policy.door(index).name;
-    match &list.holder {
-        Holder::ByHand => policy.doors.iter().any(|d| d.name == list.door),
-        Holder::Key(name) => {
-            let mut keys = policy.keys.iter().filter(|key| key.name == *name);
-            keys.any(|key| key.opens.iter().any(|o| *door(o.door) == list.door))
-        }
-    }
+fn may(rights: &Rights, list: &GrantList) -> bool {
+    rights.give(list.door.id(), list.holder.id())
 }
 
 /// Up to so many grants move with the second they have left; more in coarser steps, each by less than
@@ -349,6 +345,7 @@ fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, I
         .iter()
         .map(|d| (d.name.id(), &d.name))
         .collect();
+    let rights = Rights::of(policy);
     let moved = grants.iter().filter_map(|grant| {
         let left = grant.expires_in.saturating_sub(late).as_secs();
         let step = match grants.len() {
@@ -370,7 +367,7 @@ fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, I
             seconds: left / step * step,
             once: grant.once,
         };
-        may(policy, &list).then_some((list, grant.source.addr()))
+        may(&rights, &list).then_some((list, grant.source.addr()))
     });
     moved.collect()
 }
@@ -378,7 +375,7 @@ fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::Opened;
+    use crate::held::Opened;
 
     fn grant(door: &Name, last: u8, seconds: u64) -> Grant {
         let source = IpAddr::from([192, 0, 2, last]);
@@ -396,6 +393,7 @@ mod tests {
             once: false,
             opened_by: Some(opened),
             expires_in,
+            is_endless: false,
         }
     }
 

@@ -11,8 +11,8 @@ use super::seal::Sealed;
 use super::verified::{Verified, digest};
 use super::{Failure, Firewall, Left, Nft, nf_tables};
 use crate::automaton::Automaton;
+use crate::held::{Grant, Guests};
 use crate::policy::Policy;
-use crate::ruleset::Grant;
 use crate::ruleset::nftables::{
     Carried, Change, Listing, Script, carry, compare, compare_outline, leftovers, render, shorten,
     strange, transaction,
@@ -194,7 +194,7 @@ fn sweep(
     extent: Extent,
 ) -> Result<(Vec<Grant>, Option<Listing>), Failure> {
     let mut ended = Vec::new();
-    let mut before = None;
+    let mut before: Option<Guests> = None;
     let mut clean = 0;
     for _ in 0..8 {
         let Some(running) = nft.list_again(extent)? else {
@@ -212,7 +212,7 @@ fn sweep(
         if clean > usize::from(!ended.is_empty()) {
             return Ok((ended, Some(running)));
         }
-        before = Some(running);
+        before = Some(running.guests());
     }
     Ok((ended, nft.list_again(extent)?))
 }

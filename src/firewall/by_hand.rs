@@ -12,10 +12,11 @@ use super::lock::Lock;
 use super::nft::Edited;
 use super::record::Record;
 use super::{Failure, Firewall, Iptables, Left, Nft, by_hand_iptables, caller, hidden};
+use crate::held::Grant;
 use crate::policy::{Backend, Name, nearest};
+use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, Saved};
 use crate::ruleset::nftables::{self, Listing, Room, SetId};
-use crate::ruleset::{Family, Grant};
 
 /// The rules in the kernel: of each backend, if they are there.
 struct Running {

@@ -1,15 +1,13 @@
 //! Grants given and taken by the administrator, on the lists of iptables.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::by_hand::{End, GivenByHand, Request};
 use super::{Failure, Firewall, Iptables, list_size};
+use crate::held::{Spared, granted_network};
 use crate::policy::Name;
+use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, GrantList, Holder, Leaving, Saved};
-use crate::ruleset::{Family, Spared, granted_network};
 
 /// Grants a source a door, on the list of those who were let in by hand for so long. `running` is each family with our
 /// chains in it.
@@ -86,19 +84,13 @@ pub(super) fn open(
 
 /// Ends grants, of one door or all, of one source or all. Returns how many there were.
 pub(super) fn close(door: Option<&Name>, source: Option<IpNet>) -> Result<usize, Failure> {
-    let mut ended: BTreeSet<(IpAddr, Name, bool)> = BTreeSet::new();
-    for held in Iptables::lists()?.held() {
-        let network = IpNet::new(held.source, held.list.prefix);
-        let network = network.map_or_else(|_| IpNet::from(held.source), |net| net.trunc());
-        let meant = source.is_none_or(|s| s.contains(&network) || network.contains(&s));
-        if meant && door.is_none_or(|door| held.list.door == *door) {
-            let removed = Iptables::remove(&held.list.to_string(), held.source);
-            removed.map_err(|failure| match ended.is_empty() {
-                true => failure,
-                false => failure.after_a_part(),
-            })?;
-            ended.insert((held.source, held.list.door, held.list.once));
-        }
+    let lists = Iptables::lists()?;
+    let departure = lists.guests().close(door, source);
+    for (number, (list, source)) in lists.places_of(&departure).into_iter().enumerate() {
+        Iptables::remove(&list, source).map_err(|failure| match number {
+            0 => failure,
+            _ => failure.after_a_part(),
+        })?;
     }
-    Ok(ended.len())
+    Ok(departure.count())
 }

@@ -41,7 +41,7 @@ pub mod watchdog;
 
 use std::fmt;
 
-use crate::ruleset::Grant;
+use crate::held::Grant;
 use crate::ruleset::nftables::{EndedElsewhere, SetId};
 
 use seal::Sealed;

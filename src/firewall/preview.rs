@@ -3,9 +3,9 @@
 use super::record::Record;
 use super::status::observe;
 use super::{Failure, Firewall, Iptables};
+use crate::held::{Grant, Rights};
 use crate::knock::display_source;
 use crate::policy::Policy;
-use crate::ruleset::Grant;
 use crate::single_use::journal::Clocks;
 
 /// The running policy, as it was applied.
@@ -46,10 +46,9 @@ pub fn preview(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<P
         Running::Policy(before) => Some(before.as_ref()),
         Running::Nothing | Running::Unknown(_) => None,
     };
-    let (kept, ended): (Vec<Grant>, Vec<Grant>) = firewall
-        .grants()?
-        .into_iter()
-        .partition(|grant| stays(policy, grant));
+    let rights = Rights::of(policy);
+    let grants = firewall.grants()?.into_iter();
+    let (kept, ended): (Vec<Grant>, Vec<Grant>) = grants.partition(|grant| rights.hold(grant));
     Ok(Preview {
         drifts,
         kept: kept.len(),
@@ -69,25 +68,6 @@ fn applied(record: Result<Record, String>) -> Running {
     match origin.policy() {
         Ok(policy) => Running::Policy(Box::new(policy)),
         Err(error) => Running::Unknown(format!("it cannot be read any more: {error}")),
-    }
-}
-
-/// Returns whether an apply of `policy` keeps a grant: its door exists and its key still opens it. A grant by hand, or of
-/// unknown origin, needs only its door.
-fn stays(policy: &Policy, grant: &Grant) -> bool {
-    let Some(door) = policy
-        .doors
-        .iter()
-        .position(|door| door.name.id() == grant.door)
-    else {
-        return false;
-    };
-    match grant.opened_by.filter(|opened| !opened.by_hand()) {
-        None => true,
-        Some(opened) => {
-            let mut keys = policy.keys.iter().filter(|key| key.name.id() == opened.key);
-            keys.any(|key| key.opens.iter().any(|opening| opening.door.0 == door))
-        }
     }
 }
 

@@ -13,13 +13,13 @@ use super::ledger::{Ledger, SpentToken, Work};
 use super::rules::Rules;
 use crate::firewall::events::{Change, Events, Note};
 use crate::firewall::{Failure, Nft};
+use crate::held::{BY_HAND, Guest};
 use crate::log::Group;
 use crate::policy::Name;
-use crate::ruleset::BY_HAND;
 use crate::ruleset::log_prefix;
 use crate::ruleset::nftables::{
-    EndedElsewhere, SetId, burn, burnt, close_as_told, elsewhere, note_ended_elsewhere,
-    spend_elsewhere, spent_and_life,
+    EndedElsewhere, SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere,
+    spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -360,8 +360,12 @@ impl Kernel {
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {
-            let places = work.end.iter().map(|(door, source)| (*source, door.id()));
-            transaction.append(close_as_told(&listing, &places.collect()).transaction);
+            let places = work.end.iter().map(|(door, source)| Guest {
+                source: *source,
+                door: door.id(),
+            });
+            let departure = listing.guests().take_back(&places.collect());
+            transaction.append(end(&listing, &departure).transaction);
         }
         let over = work.elsewhere.iter().filter(|(_, end)| end.is_none());
         let over: Vec<_> = over

@@ -6,9 +6,5 @@ mod family;
 pub mod iptables;
 pub mod log_prefix;
 pub mod nftables;
-mod room;
-mod state;
 
 pub use family::Family;
-pub use room::{Spared, first_to_end};
-pub use state::{BY_HAND, Drift, Grant, Opened, Progress, granted_network};

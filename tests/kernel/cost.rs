@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use serde_json::Value;
 use toctoc::client::Door;
 use toctoc::firewall::nf_tables::{self, Extent};
+use toctoc::held::{Grant, Opened};
 use toctoc::lab::{CLIENT, STRANGER};
 use toctoc::policy::Name;
 use toctoc::ruleset::nftables::{
     Command, Element, Lasting, Listing, Part, Transaction, burnt, loaded, spent_and_life,
 };
-use toctoc::ruleset::{Grant, Opened};
 use toctoc::single_use::Token;
 
 use crate::lifecycle::{ANNA, TWO};

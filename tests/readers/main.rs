@@ -18,8 +18,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use toctoc::held::{Drift, Grant, Opened, Progress};
 use toctoc::policy::{Backend, Host, Name, Policy};
-use toctoc::ruleset::{Drift, Grant, Opened, Progress};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from("tests/golden/readers").join(name)

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::moment::{Moment, milliseconds};
+use crate::held::{Grant, Opened};
 use crate::policy::Name;
 use crate::ruleset::nftables::EndedElsewhere;
-use crate::ruleset::{Grant, Opened};
 
 /// A policy on trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,7 @@ impl EndedGrant {
                 given_for: Duration::from_millis(self.given_for),
             }),
             expires_in,
+            is_endless: false,
         };
         (!expires_in.is_zero()).then_some(grant)
     }
@@ -226,6 +227,7 @@ mod tests {
                 given_for: seconds(60),
             }),
             expires_in: seconds(50),
+            is_endless: false,
         };
         let mut trial = Trial::new(1, None, seconds(600));
         trial.note_ended(&[grant], &then, &[]);

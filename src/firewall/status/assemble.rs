@@ -7,9 +7,9 @@ use super::{
     DoorStatus, GrantStatus, KeyStatus, ProgressStatus, ScratchStatus, Status, TokenStatus,
 };
 use crate::automaton::{Automaton, Place, State};
+use crate::held::{Drift, Grant, Progress};
 use crate::knock::display_source;
 use crate::policy::{Backend, HostFirewall, Key, KeyKind, Name, Policy};
-use crate::ruleset::{Drift, Grant, Progress};
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -11,12 +11,13 @@ use super::interfaces::Guard;
 use super::other::{guarded_by_the_other, of_the_other, table_missing, whole};
 use super::{Status, tokens};
 use crate::automaton::Automaton;
+use crate::held::{Drift, Grant, Progress};
 use crate::policy::{Backend, Policy};
+use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, Saved};
 use crate::ruleset::nftables::{
     Listing, Script, SetId, burnt, compare, render, strange, strange_tokens,
 };
-use crate::ruleset::{Drift, Family, Grant, Progress};
 use crate::single_use::Journal;
 use std::collections::{BTreeSet, HashMap};
 use std::thread;

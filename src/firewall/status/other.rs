@@ -1,9 +1,9 @@
 //! Which backend guards, and what the other one does.
 
 use super::super::{Failure, Firewall, Iptables};
+use crate::held::Drift;
 use crate::knock::PortRange;
 use crate::policy::{Backend, Policy};
-use crate::ruleset::Drift;
 use crate::ruleset::iptables::Saved;
 
 /// The backend whose rules are in the kernel, if it is one alone.

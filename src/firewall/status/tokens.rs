@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::nf_tables;
+use crate::held::Drift;
 use crate::policy::Policy;
-use crate::ruleset::Drift;
 use crate::ruleset::nftables::{Listing, Part, SetId, loaded, spent_and_life, strange_tokens};
 use crate::single_use::plan::{Source, held, samples};
 use crate::single_use::{Journal, Token};

@@ -2,7 +2,8 @@
 //! it prints of the same policy loaded where nothing else is.
 
 use super::saved::{Saved, SavedTable};
-use crate::ruleset::{Drift, Family};
+use crate::held::Drift;
+use crate::ruleset::Family;
 
 /// The differences between what should be there and what is. Empty when there are none. Counters are
 /// no difference.

@@ -33,6 +33,16 @@ pub enum Holder {
     ByHand,
 }
 
+impl Holder {
+    /// The id of the key, or [`BY_HAND`](crate::held::BY_HAND).
+    pub fn id(&self) -> u32 {
+        match self {
+            Holder::Key(name) => name.id(),
+            Holder::ByHand => crate::held::BY_HAND,
+        }
+    }
+}
+
 /// A list of grants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GrantList {

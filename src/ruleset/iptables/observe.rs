@@ -8,11 +8,11 @@ use ipnet::IpNet;
 
 use super::OPENED;
 use super::lists::{Clock, Entry};
-use super::names::{self, GrantList, Holder, Spot};
+use super::names::{self, GrantList, Spot};
 use super::saved::{Saved, option};
 use crate::automaton::{Automaton, State};
+use crate::held::{Departure, Grant, Guest, Guests, Opened, Progress, Spared, first_to_end};
 use crate::policy::{Name, Policy};
-use crate::ruleset::{BY_HAND, Grant, Opened, Progress, Spared, first_to_end};
 
 /// The lists of `/proc/net/xt_recent` by name, and the time by which they are read.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ impl Lists {
                         .into_iter()
                         .filter(|held| is_on(&held.list, name));
                     let grants: Vec<Grant> = on_list.map(|held| grant(&held)).collect();
-                    if let Some(chosen) = first_to_end(&grants, spared, |_| false) {
+                    if let Some(chosen) = first_to_end(&grants, spared) {
                         leaving
                             .off
                             .extend(self.places(&guests, chosen.source.addr()));
@@ -100,6 +100,17 @@ impl Lists {
         });
         let names = names.filter(|name| self.has(name, source));
         names.map(|name| (name.clone(), source)).collect()
+    }
+
+    /// The lists of grants, and the sources that are taken off them so that all of this goes.
+    pub fn places_of(&self, departure: &Departure) -> Vec<(String, IpAddr)> {
+        let of = |grant: &Grant| (grant.guest(), grant.once);
+        let ended: HashSet<(Guest, bool)> = departure.grants.iter().map(of).collect();
+        let held = self.held().into_iter();
+        let ended = held.filter(|held| ended.contains(&of(&grant(held))));
+        ended
+            .map(|held| (held.list.to_string(), held.source))
+            .collect()
     }
 
     /// The room for a source on a list of grants, or of a door's guests, that holds `size` sources.
@@ -137,6 +148,16 @@ impl Lists {
             }
         }
         held
+    }
+
+    /// The sources that are let in.
+    pub fn guests(&self) -> Guests {
+        let opened = self.held().into_iter().filter_map(|h| grant(&h).opened_by);
+        Guests {
+            grants: self.grants(),
+            opened: opened.collect(),
+            elsewhere: Vec::new(),
+        }
     }
 
     /// The live grants, each source and door once: with who opened last.
@@ -205,10 +226,7 @@ fn grant(held: &Held) -> Grant {
     let opened = Opened {
         source: *source,
         door: list.door.id(),
-        key: match &list.holder {
-            Holder::Key(name) => name.id(),
-            Holder::ByHand => BY_HAND,
-        },
+        key: list.holder.id(),
         expires_in: *left,
         given_for: Duration::ZERO,
     };
@@ -220,6 +238,7 @@ fn grant(held: &Held) -> Grant {
         once: list.once,
         opened_by: Some(opened),
         expires_in: *left,
+        is_endless: false,
     }
 }
 

@@ -6,61 +6,38 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::change::{Change, Holders};
-use super::elements::{Part, SHORTEST, elsewhere_set, place_key};
+use super::change::Change;
+use super::elements::{Part, SHORTEST, place_key};
 use super::listing::{EndedElsewhere, Listing};
 use super::transaction::Transaction;
 use super::{LENGTH, SetId};
+use crate::held::{Departure, Guest, granted_network};
 use crate::policy::Name;
-use crate::ruleset::{Family, Grant, granted_network};
+use crate::ruleset::Family;
 
-/// The transaction that ends grants: of one door or all, of one source or all. A source inside a granted network
-/// ends that grant. In a fleet it leaves notes for the other hosts.
+/// The transaction that ends grants: of one door or all, of one source or all. In a fleet it leaves notes for the other
+/// hosts.
 pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
-    let (mut change, ended) = end(running, |grant| {
-        let network = &grant.source;
-        let touches = |source: IpNet| source.contains(network) || network.contains(&source);
-        door.is_none_or(|door| door.id() == grant.door) && source.is_none_or(touches)
-    });
+    let guests = running.guests();
+    let departure = guests.close(door, source);
+    let mut change = end(running, &departure);
+    change.kept = guests.grants.len() - departure.grants.len();
     // Behind the rest: to be deleted an opening is added, and whoever hears of that hears of the closing later.
-    change.noted = note_closed(&mut change.transaction, running, &ended, door, source);
+    change.noted = note_closed(
+        &mut change.transaction,
+        running,
+        &departure.guests(),
+        door,
+        source,
+    );
     change
 }
 
-/// The transaction that ends what other hosts have ended: grants of just these networks, by door.
-pub fn close_as_told(running: &Listing, places: &HashSet<(IpNet, u32)>) -> Change {
-    end(running, |grant| {
-        places.contains(&(grant.source, grant.door))
-    })
-    .0
-}
-
-/// Ends grants, of this host and of others. Also returns their sources and doors, and whether they were for one
-/// connection.
-fn end(
-    running: &Listing,
-    meant: impl Fn(&Grant) -> bool,
-) -> (Change, BTreeSet<(IpNet, u32, bool)>) {
+/// The transaction that ends what goes.
+pub fn end(running: &Listing, departure: &Departure) -> Change {
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
-    let (closing, staying): (Vec<Grant>, Vec<Grant>) =
-        running.grants().into_iter().partition(|grant| meant(grant));
-    let elsewhere = running.elsewhere().into_iter();
-    let elsewhere: Vec<Grant> = elsewhere.filter(|grant| meant(grant)).collect();
     let mut transaction = Transaction::default();
-    for grant in &closing {
-        transaction.remove_grant(grant, &sets);
-    }
-    for grant in &elsewhere {
-        transaction.remove_from(&elsewhere_set(grant), grant, &sets);
-    }
-    let ended = closing.iter().chain(&elsewhere);
-    let ended: BTreeSet<(IpNet, u32, bool)> = ended.map(|g| (g.source, g.door, g.once)).collect();
-    let holders = Holders::of(&closing, std::iter::empty());
-    for opened in running.opened() {
-        if holders.include(&opened) {
-            transaction.remove_opened(&opened, &sets);
-        }
-    }
+    transaction.end(departure, &sets);
     // A packet that just used up a grant may not be repeated either. Which door it was for is not told apart:
     // to somebody else it means no more than a lost packet.
     for name in running.sets.keys() {
@@ -68,13 +45,11 @@ fn end(
             transaction.flush("set", name);
         }
     }
-    let change = Change {
+    Change {
         transaction,
-        kept: staying.len(),
-        removed: ended.len(),
+        removed: departure.count(),
         ..Change::default()
-    };
-    (change, ended)
+    }
 }
 
 /// The time for which an ended grant is noted for the other hosts: as long as any counts there.
@@ -85,7 +60,7 @@ pub const NOTED_FOR: Duration = Duration::from_secs(24 * 3600);
 fn note_closed(
     transaction: &mut Transaction,
     running: &Listing,
-    ended: &BTreeSet<(IpNet, u32, bool)>,
+    ended: &BTreeSet<Guest>,
     door: Option<&Name>,
     source: Option<IpNet>,
 ) -> bool {
@@ -95,10 +70,10 @@ fn note_closed(
         (id == SetId::Closed).then_some((name, family, prefix))
     });
     for (set, family, prefix) in places {
-        let here = ended.iter().filter(|(source, ..)| {
-            Family::of(source.addr()) == family && source.prefix_len() == prefix
+        let here = ended.iter().filter(|place| {
+            Family::of(place.source.addr()) == family && place.source.prefix_len() == prefix
         });
-        let mut noted: BTreeSet<(IpNet, u32)> = here.map(|(s, door, _)| (*s, *door)).collect();
+        let mut noted: BTreeSet<Guest> = here.copied().collect();
         let meant = match source {
             None => Some(everybody(family)),
             Some(all) if all == everybody(family) => Some(all),
@@ -109,15 +84,17 @@ fn note_closed(
         };
         let doors = running.doors().into_iter().filter_map(Name::new);
         for meant_door in doors.filter(|own| door.is_none_or(|door| door == own)) {
-            noted.extend(meant.map(|network| (network, meant_door.id())));
+            let door = meant_door.id();
+            noted.extend(meant.map(|source| Guest { source, door }));
         }
         // An address of no host stands for everybody.
-        let is_fine = |source: &IpNet| {
-            !source.addr().is_unspecified() || *source == everybody(Family::of(source.addr()))
+        let is_fine = |source: IpNet| {
+            !source.addr().is_unspecified() || source == everybody(Family::of(source.addr()))
         };
-        for (source, door) in noted.into_iter().filter(|(source, _)| is_fine(source)) {
+        for place in noted.into_iter().filter(|place| is_fine(place.source)) {
             is_noted = true;
-            transaction.put(set, place_key(source.addr(), door), NOTED_FOR);
+            let key = place_key(place.source.addr(), place.door);
+            transaction.put(set, key, NOTED_FOR);
         }
     }
     is_noted
@@ -219,10 +196,14 @@ mod tests {
                 {"elem": {"val": {"concat": ["192.0.2.7", "2:2"]}, "expires": 41}},
                 {"elem": {"val": {"concat": ["192.0.2.7", "2:3"]}, "expires": 41}}]}}]}"#;
         let listing = Listing::parse(text).unwrap();
-        let places = HashSet::from([("192.0.2.7/32".parse().unwrap(), 0x2_0002)]);
-        let change = close_as_told(&listing, &places);
+        let place = Guest {
+            source: "192.0.2.7/32".parse().unwrap(),
+            door: 0x2_0002,
+        };
+        let departure = listing.guests().take_back(&HashSet::from([place]));
+        let change = end(&listing, &departure);
         let text = change.transaction.to_string();
-        assert_eq!((change.removed, change.kept), (1, 1));
+        assert_eq!(change.removed, 1);
         for set in ["grants4", "elsewhere4"] {
             let ended = format!("delete element inet toctoc {set} {{ 192.0.2.7 . 2:2 }}");
             assert!(text.contains(&ended), "{text}");

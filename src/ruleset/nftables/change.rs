@@ -9,16 +9,16 @@ use ipnet::IpNet;
 use super::by_hand::NOTED_FOR;
 use super::compare::for_ever;
 use super::elements::{
-    Element, Lasting, Part, SHORTEST, elsewhere_set, grant_key, grant_set, in_set, key_text,
-    opened_key, place_key,
+    Element, Lasting, Part, SHORTEST, grant_key, grant_set, key_text, opened_key, place_key,
 };
 use super::listed_set::ListedSet;
 use super::listing::Listing;
 use super::script::{Script, Set};
 use super::transaction::{Command, Transaction};
 use super::{AtApply, SetId, admits, is_left};
+use crate::held::{Departure, Grant, Guest, Guests, Opened, Rights, around};
 use crate::policy::Policy;
-use crate::ruleset::{BY_HAND, Family, Grant, Opened};
+use crate::ruleset::Family;
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -102,11 +102,8 @@ pub fn transaction(
         };
     };
     let rights = Rights::of(policy);
-    let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
-    let (live, dead): (Vec<Grant>, Vec<Grant>) = running
-        .grants()
-        .into_iter()
-        .partition(|grant| rights.hold(grant) && !endless.contains(&in_set(grant)));
+    let guests = running.guests();
+    let (live, departure) = guests.carry_over(&rights);
 
     let mut transaction = Transaction::default();
     announce_new_sets(&mut transaction, script, running);
@@ -115,7 +112,7 @@ pub fn transaction(
     let (once, live): (Vec<Grant>, Vec<Grant>) = live
         .into_iter()
         .partition(|grant| grant.once && !unchanged.contains(&grant_set(grant)));
-    let carried = carry_over(script, running, &live, &rights, &unchanged);
+    let carried = carried(script, running, &guests.opened, &live, &rights, &unchanged);
     let mut script = script.clone();
     for set in &mut script.sets {
         for item in carried.iter().filter(|item| item.set == set.name) {
@@ -125,13 +122,13 @@ pub fn transaction(
         }
     }
     transaction.push(Command::Load(Box::new(script)));
-    remove_dead(&mut transaction, running, &rights, &unchanged);
+    remove(&mut transaction, running, &departure, &unchanged);
     Change {
         transaction,
         kept: live.len(),
         staying: live,
-        removed: dead.len(),
-        ended: dead,
+        removed: departure.grants.len(),
+        ended: departure.grants,
         ended_once: once.len(),
         carried,
         ..Change::default()
@@ -183,133 +180,36 @@ pub fn shorten(carried: &[Carried], late: Duration) -> Transaction {
     transaction
 }
 
-/// The transaction that removes grants which `policy` gives to nobody: those that came in between the
-/// listing that an apply began with and its commit, by keys that are gone now. Empty when there are
-/// none. A grant that `before`, the listing before this one, showed without an owner too has none: its
-/// record was removed just before the grant came.
-pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Listing>) -> Change {
-    let rights = Rights::of(policy);
+/// The transaction that [sweeps](Guests::sweep) what `policy` gives to nobody. Empty when there is nothing.
+pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Guests>) -> Change {
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
+    let guests = running.guests();
+    let departure = guests.sweep(&Rights::of(policy), before);
     let mut transaction = Transaction::default();
-    let mut ended = remove_dead(&mut transaction, running, &rights, &sets);
-    let orphans = |listing: &Listing| -> BTreeMap<(String, Vec<Part>), Grant> {
-        let grants = listing.grants().into_iter();
-        let orphans = grants.filter(|g| g.opened_by.is_none() && rights.hold(g));
-        orphans.map(|grant| (in_set(&grant), grant)).collect()
-    };
-    let earlier = before.map(orphans).unwrap_or_default();
-    for (at, grant) in orphans(running) {
-        if earlier.contains_key(&at) {
-            transaction.remove_grant(&grant, &sets);
-            ended.push(grant);
-        }
-    }
-    let removed = ended.len();
-    let kept = running.grants().len() - removed;
+    remove(&mut transaction, running, &departure, &sets);
+    let removed = departure.grants.len();
     Change {
         transaction,
-        kept,
+        kept: guests.grants.len() - removed,
         removed,
-        ended,
+        ended: departure.grants,
         ..Change::default()
     }
 }
 
-/// Removes grants, and records of openings, that nobody has a right to. Returns the grants.
-///
-/// A record goes with its grant even if that was not listed: the kernel lists a set that is just being
-/// filled with gaps, and without its record nobody would know whose the grant was.
-fn remove_dead(
+/// Removes what goes from these sets, and whatever never ends.
+fn remove(
     transaction: &mut Transaction,
     running: &Listing,
-    rights: &Rights,
+    departure: &Departure,
     sets: &HashSet<String>,
-) -> Vec<Grant> {
-    let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
-    for (set, key) in endless.iter().filter(|(set, _)| sets.contains(set)) {
-        transaction.remove(set, key.clone());
-    }
-    let grants = running.grants();
-    let dead = grants
-        .iter()
-        .filter(|grant| !rights.hold(grant) || endless.contains(&in_set(grant)));
-    let ended: Vec<Grant> = dead.cloned().collect();
-    for grant in &ended {
-        transaction.remove_grant(grant, sets);
-    }
-    for grant in running.elsewhere() {
-        if !rights.accept(&grant) {
-            transaction.remove_from(&elsewhere_set(&grant), &grant, sets);
+) {
+    for (set, key) in for_ever(running) {
+        if sets.contains(&set) {
+            transaction.remove(&set, key);
         }
     }
-    let (rightful, dead): (Vec<Opened>, Vec<Opened>) = running
-        .opened()
-        .into_iter()
-        .partition(|opened| rights.include(opened));
-    let owned: HashSet<(IpAddr, u32)> = rightful.iter().map(|o| (o.source, o.door)).collect();
-    let listed: HashSet<(IpNet, u32)> = grants.iter().map(|g| (g.source, g.door)).collect();
-    for opened in dead {
-        transaction.remove_opened(&opened, sets);
-        let single = (IpNet::from(opened.source), opened.door);
-        if !owned.contains(&(opened.source, opened.door)) && !listed.contains(&single) {
-            for once in [false, true] {
-                let grant = Grant {
-                    source: single.0,
-                    door: opened.door,
-                    once,
-                    opened_by: Some(opened),
-                    expires_in: opened.expires_in,
-                };
-                transaction.remove_grant(&grant, sets);
-            }
-        }
-    }
-    ended
-}
-
-/// Which key may open which door, by their ids.
-pub(super) struct Rights {
-    own: HashSet<(u32, u32)>,
-    /// The doors for which grants of other hosts count.
-    accept: HashSet<u32>,
-}
-
-impl Rights {
-    pub fn of(policy: &Policy) -> Rights {
-        let by_key = policy.keys.iter().flat_map(|key| {
-            let doors = key.opens.iter().map(|o| policy.door(o.door).name.id());
-            doors.map(|door| (door, key.name.id()))
-        });
-        let by_hand = policy.doors.iter().map(|door| (door.name.id(), BY_HAND));
-        let accept = policy.door_indices().filter(|&door| policy.accepts(door));
-        Rights {
-            own: by_key.chain(by_hand).collect(),
-            accept: accept.map(|door| policy.door(door).name.id()).collect(),
-        }
-    }
-
-    /// Returns whether a grant of another host counts.
-    pub fn accept(&self, grant: &Grant) -> bool {
-        self.accept.contains(&grant.door)
-    }
-
-    pub fn include(&self, opened: &Opened) -> bool {
-        self.own.contains(&(opened.door, opened.key))
-    }
-
-    /// Returns whether there is such a door.
-    pub fn know(&self, door: u32) -> bool {
-        self.own.contains(&(door, BY_HAND))
-    }
-
-    /// A grant without a known owner stays while its door does: nft lists the owners before the
-    /// grants, and one may have come in between.
-    fn hold(&self, grant: &Grant) -> bool {
-        match grant.opened_by {
-            Some(opened) => self.include(&opened),
-            None => self.know(grant.door),
-        }
-    }
+    transaction.end(departure, sets);
 }
 
 /// Sets that the table does not have yet come first, each in a line: nft 0.9.8 crashes when it first
@@ -397,16 +297,17 @@ fn stays(new: &Set, old: &ListedSet) -> Stays {
 }
 
 /// The live elements for those kept sets that are made anew.
-fn carry_over(
+fn carried(
     script: &Script,
     running: &Listing,
+    opened: &[Opened],
     live: &[Grant],
     rights: &Rights,
     unchanged: &HashSet<String>,
 ) -> Vec<Carried> {
     let mut carried = Vec::new();
-    let opened = running.opened().into_iter();
-    let holders = Holders::of(live, opened.filter(|opened| rights.include(opened)));
+    let rightful: Vec<&Opened> = opened.iter().filter(|o| rights.include(o)).collect();
+    let holders = Holders::of(live, &rightful);
     for set in &script.sets {
         let Some((id, family, prefix)) = SetId::by_family(&set.name) else {
             continue;
@@ -422,9 +323,9 @@ fn carry_over(
         };
         match id {
             SetId::Opened => {
-                for opened in running.opened() {
-                    if Family::of(opened.source) == family && rights.include(&opened) {
-                        add(opened_key(&opened), opened.expires_in, opened.given_for);
+                for opened in &rightful {
+                    if Family::of(opened.source) == family {
+                        add(opened_key(opened), opened.expires_in, opened.given_for);
                     }
                 }
             }
@@ -476,20 +377,22 @@ fn carry_over(
 }
 
 /// The sources that opened each of some grants. There may be tens of thousands.
-pub(super) struct Holders(HashMap<(u32, IpNet), Vec<IpAddr>>);
+struct Holders(HashMap<Guest, Vec<IpAddr>>);
 
 impl Holders {
-    pub fn of(grants: &[Grant], opened: impl Iterator<Item = Opened>) -> Holders {
+    fn of(grants: &[Grant], opened: &[&Opened]) -> Holders {
         let lengths: BTreeSet<u8> = grants.iter().map(|g| g.source.prefix_len()).collect();
-        let mut holders: HashMap<(u32, IpNet), Vec<IpAddr>> = grants
+        let mut holders: HashMap<Guest, Vec<IpAddr>> = grants
             .iter()
-            .map(|grant| ((grant.door, grant.source), Vec::new()))
+            .map(|grant| (grant.guest(), Vec::new()))
             .collect();
         for opened in opened {
             for &length in &lengths {
-                if let Some(network) = around(opened.source, length)
-                    && let Some(sources) = holders.get_mut(&(opened.door, network))
-                {
+                let place = around(opened.source, length).map(|source| Guest {
+                    source,
+                    door: opened.door,
+                });
+                if let Some(sources) = place.and_then(|place| holders.get_mut(&place)) {
                     sources.push(opened.source);
                 }
             }
@@ -499,20 +402,10 @@ impl Holders {
 
     /// The networks of another length for a grant: around each address that opened it.
     fn resized(&self, grant: &Grant, prefix: u8) -> BTreeSet<IpNet> {
-        let sources = self.0.get(&(grant.door, grant.source));
+        let sources = self.0.get(&grant.guest());
         let networks = sources.into_iter().flatten();
         networks
             .filter_map(|&source| around(source, prefix))
             .collect()
     }
-
-    pub fn include(&self, opened: &Opened) -> bool {
-        let lengths = 0..=Family::of(opened.source).longest_prefix();
-        let mut networks = lengths.filter_map(|length| around(opened.source, length));
-        networks.any(|network| self.0.contains_key(&(opened.door, network)))
-    }
-}
-
-fn around(source: IpAddr, prefix: u8) -> Option<IpNet> {
-    IpNet::new(source, prefix).ok().map(|net| net.trunc())
 }

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::change::Rights;
 use super::elements::{Part, grant_element, grant_set, opened_element, opened_set};
 use super::listed_set::{ListedSet, key_of};
 use super::listing::{ListedChain, Listing};
 use super::script::Script;
 use super::{is_by_source, is_compared, is_left};
+use crate::held::{Drift, Rights};
 use crate::policy::Policy;
-use crate::ruleset::Drift;
 
 /// The differences between what should be there and what is. Empty when there are none. What the
 /// kernel fills itself (grants, progress, counts) is no difference.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::script::time;
 use super::{SetId, classid};
-use crate::ruleset::{Family, Grant, Opened};
+use crate::held::{Grant, Opened};
+use crate::ruleset::Family;
 use crate::single_use::Token;
 
 /// No element is given less time. Kernels before 6.12 (and stable ones of before October 2024) round what is less

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::elements::Part;
 use super::parse_classid;
-use crate::ruleset::Opened;
+use crate::held::Opened;
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct ListedSet {
@@ -48,11 +48,7 @@ impl ListedSet {
 
     /// The elements without any time. None of ours is so.
     pub fn lasting_for_ever(&self) -> impl Iterator<Item = &Value> {
-        let no_time = |element: &&Value| {
-            let inner = element.get("elem").unwrap_or(element);
-            inner.get("timeout").is_none() && inner.get("expires").is_none()
-        };
-        self.elements.iter().filter(no_time)
+        self.elements.iter().filter(|element| is_endless(element))
     }
 
     /// Returns whether this is a set or map of `types` (`inet_proto . inet_service : verdict`) with nothing else said
@@ -80,6 +76,12 @@ impl ListedSet {
             _ => String::new(),
         }
     }
+}
+
+/// Returns whether an element is without any time.
+pub(super) fn is_endless(element: &Value) -> bool {
+    let inner = element.get("elem").unwrap_or(element);
+    inner.get("timeout").is_none() && inner.get("expires").is_none()
 }
 
 /// The parts of a set's element and its remaining time. An element is a bare value, or wrapped:

@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::by_hand::everybody;
 use super::listed_set::{
-    ListedSet, address_of, ago, classid_of, element_parts, opened_of, timeout_of,
+    ListedSet, address_of, ago, classid_of, element_parts, is_endless, opened_of, timeout_of,
 };
 use super::{SetId, TABLE, admits, is_by_source};
-use crate::ruleset::{Family, Grant, Opened, Progress};
+use crate::held::{Grant, Guests, Opened, Progress};
+use crate::ruleset::Family;
 
 /// Our table as the kernel holds it.
 #[derive(Debug, Default, Clone)]
@@ -257,6 +258,15 @@ impl Listing {
         kept.cloned().collect()
     }
 
+    /// The sources that are let in.
+    pub fn guests(&self) -> Guests {
+        Guests {
+            grants: self.grants(),
+            opened: self.opened(),
+            elsewhere: self.elsewhere(),
+        }
+    }
+
     /// The live grants with who opened each.
     pub fn grants(&self) -> Vec<Grant> {
         let opened = self.opened();
@@ -309,6 +319,7 @@ impl Listing {
                     once: id == SetId::Once,
                     opened_by,
                     expires_in,
+                    is_endless: is_endless(element),
                 });
             }
         }
@@ -332,6 +343,7 @@ impl Listing {
                     once: false,
                     opened_by: None,
                     expires_in,
+                    is_endless: all.is_zero() && expires_in.is_zero(),
                 };
                 (grant, ago(all, expires_in))
             })

@@ -74,7 +74,7 @@ mod sets;
 mod tokens;
 mod transaction;
 
-pub use by_hand::{NOTED_FOR, close, close_as_told, elsewhere, note_ended_elsewhere, note_revoked};
+pub use by_hand::{NOTED_FOR, close, elsewhere, end, note_ended_elsewhere, note_revoked};
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use elements::{Element, Lasting, Part};

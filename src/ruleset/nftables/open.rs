@@ -1,19 +1,18 @@
 //! The transaction that grants a door by hand. Where there is no room it ends another grant.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::SetId;
-use super::compare::for_ever;
-use super::elements::{Part, grant_key, grant_set, in_set, opened_key, opened_set};
+use super::elements::{Part, grant_key, grant_set, opened_key, opened_set};
 use super::listed_set::key_of;
 use super::listing::Listing;
 use super::transaction::Transaction;
+use crate::held::{BY_HAND, Grant, Opened, Spared, first_to_end, granted_network};
 use crate::policy::Name;
-use crate::ruleset::{BY_HAND, Family, Grant, Opened, Spared, first_to_end, granted_network};
+use crate::ruleset::Family;
 
 /// A grant by hand, as a transaction.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +68,7 @@ pub fn open(
         once: false,
         opened_by: Some(opened),
         expires_in: open_for,
+        is_endless: false,
     };
     let mut transaction = Transaction::default();
     let spared = Spared { network, caller };
@@ -101,12 +101,10 @@ fn make_room(
     let here = running.opened().into_iter();
     let here: Vec<Opened> = here.filter(|other| opened_set(other) == records).collect();
     let has_record = |grant: &Grant| here.iter().any(|opened| holds(grant, opened));
-    let endless: BTreeSet<_> = for_ever(running).into_iter().collect();
-    let is_endless = |grant: &Grant| endless.contains(&in_set(grant));
     // All that a source holds of a door goes together, whether for one connection or more.
     let choose = |meant: &dyn Fn(&Grant) -> bool| -> Vec<Grant> {
         let candidates: Vec<Grant> = all.iter().filter(|g| meant(g)).cloned().collect();
-        let chosen = first_to_end(&candidates, spared, is_endless);
+        let chosen = first_to_end(&candidates, spared);
         let same = |grant: &&Grant| {
             chosen.is_some_and(|chosen| (chosen.source, chosen.door) == (grant.source, grant.door))
         };

@@ -9,8 +9,8 @@ use super::elements::{Element, Lasting, Part};
 use super::listing::Listing;
 use super::transaction::Transaction;
 use super::{SetId, parse_classid};
+use crate::held::Drift;
 use crate::policy::Policy;
-use crate::ruleset::Drift;
 use crate::single_use::plan::{Loaded, Plan};
 use crate::single_use::{TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
 

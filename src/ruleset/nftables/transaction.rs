@@ -6,9 +6,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::TABLE;
-use super::elements::{Element, Part, grant_key, grant_set, key_text, opened_key, opened_set};
+use super::elements::{
+    Element, Part, elsewhere_set, grant_key, in_set, key_text, opened_key, opened_set,
+};
 use super::script::{Script, Set};
-use crate::ruleset::{Grant, Opened};
+use crate::held::Departure;
 
 /// So many elements go into one command: a line of nft may be long, but not that long.
 const TOGETHER: usize = 500;
@@ -106,20 +108,17 @@ impl Transaction {
         self.delete(set, vec![key]);
     }
 
-    pub(super) fn remove_grant(&mut self, grant: &Grant, sets: &HashSet<String>) {
-        self.remove_from(&grant_set(grant), grant, sets);
-    }
-
-    pub(super) fn remove_from(&mut self, set: &str, grant: &Grant, sets: &HashSet<String>) {
-        if sets.contains(set) {
-            self.remove(set, grant_key(grant));
-        }
-    }
-
-    pub(super) fn remove_opened(&mut self, opened: &Opened, sets: &HashSet<String>) {
-        let set = opened_set(opened);
-        if sets.contains(&set) {
-            self.remove(&set, opened_key(opened));
+    /// Ends what goes, as far as these sets are there.
+    pub(super) fn end(&mut self, departure: &Departure, sets: &HashSet<String>) {
+        let grants = departure.grants.iter().map(in_set);
+        let elsewhere = departure.elsewhere.iter();
+        let elsewhere = elsewhere.map(|grant| (elsewhere_set(grant), grant_key(grant)));
+        let opened = departure.opened.iter();
+        let opened = opened.map(|opened| (opened_set(opened), opened_key(opened)));
+        let unlisted = departure.unlisted.iter().map(in_set);
+        let all = grants.chain(elsewhere).chain(opened).chain(unlisted);
+        for (set, key) in all.filter(|(set, _)| sets.contains(set)) {
+            self.remove(&set, key);
         }
     }
 }

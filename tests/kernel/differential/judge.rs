@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use toctoc::held::Grant;
 use toctoc::model::{Model, Outcome};
 use toctoc::policy::Policy;
-use toctoc::ruleset::Grant;
 
 use super::play::{Played, Sent};
 use super::policies::Case;

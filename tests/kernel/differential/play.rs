@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use toctoc::automaton::{Place, State};
 use toctoc::firewall::Iptables;
+use toctoc::held::{Grant, Progress};
 use toctoc::knock::Knock;
 use toctoc::ruleset::iptables::{GrantList, Saved, lists_of, opened_count};
 use toctoc::ruleset::nftables::Listing;
-use toctoc::ruleset::{Grant, Progress};
 use toctoc::trace::Packet;
 
 use super::policies::Case;

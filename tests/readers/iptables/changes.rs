@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use toctoc::automaton::Automaton;
+use toctoc::held::Spared;
 use toctoc::policy::Backend;
+use toctoc::ruleset::Family;
 use toctoc::ruleset::iptables::{
     Clock, GrantList, Lists, Saved, Wanted, add_list, change, early, let_go, lists_of, own_lists,
 };
-use toctoc::ruleset::{Family, Spared};
 
 use super::super::{golden, recorded};
 use super::{GUESTS, GUESTS6, NETWORKS, list, lists, policy, saved, script};

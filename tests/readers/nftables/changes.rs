@@ -206,12 +206,12 @@ fn leftovers_are_swept() {
             elements(o, "set", "opened4").retain(|e| e["elem"]["val"]["concat"][0] != "192.0.2.7");
         })
     };
-    for before in [None, Some(&listing(GUESTS))] {
+    for before in [None, Some(&listing(GUESTS).guests())] {
         let first = leftovers(&to, &orphan(), before);
         assert!(first.transaction.is_empty());
         assert_eq!((first.kept, first.removed), (5, 0));
     }
-    let second = leftovers(&to, &orphan(), Some(&orphan()));
+    let second = leftovers(&to, &orphan(), Some(&orphan().guests()));
     golden("leftovers-orphan.txt", summary(&second));
     assert_eq!(sources(&second), ["192.0.2.7/32"]);
 }

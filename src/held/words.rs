@@ -1,4 +1,4 @@
-//! The state of a kernel, in words that all backends share.
+//! The words for what a kernel holds, the same for both backends.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,6 +21,25 @@ pub struct Grant {
     pub opened_by: Option<Opened>,
     /// With nftables to the second below.
     pub expires_in: Duration,
+    /// The kernel never ends it. None of ours is so: somebody else has put it there.
+    pub is_endless: bool,
+}
+
+impl Grant {
+    pub fn guest(&self) -> Guest {
+        Guest {
+            source: self.source,
+            door: self.door,
+        }
+    }
+}
+
+/// The source of a grant, and the door that it is let in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Guest {
+    pub source: IpNet,
+    /// [`Name::id`](crate::policy::Name::id) of the door.
+    pub door: u32,
 }
 
 /// The network that a grant covers which is given to `source` on a host whose grants are of this

@@ -31,11 +31,7 @@ impl Spared {
 
 /// The grant that others can do without first: one of the IPv6 network that holds most, else the one that ends soonest.
 /// One without an end goes last of all. `None` when all are spared.
-pub fn first_to_end<'g>(
-    grants: &'g [Grant],
-    spared: &Spared,
-    is_endless: impl Fn(&Grant) -> bool,
-) -> Option<&'g Grant> {
+pub fn first_to_end<'g>(grants: &'g [Grant], spared: &Spared) -> Option<&'g Grant> {
     let mut crowds: HashMap<IpNet, HashSet<IpNet>> = HashMap::new();
     for grant in grants {
         let crowd = crowds.entry(host(grant.source)).or_default();
@@ -43,7 +39,7 @@ pub fn first_to_end<'g>(
     }
     let crowd = |grant: &Grant| crowds.get(&host(grant.source)).map_or(0, HashSet::len);
     let others = grants.iter().filter(|grant| !spared.include(grant));
-    others.min_by_key(|grant| (is_endless(grant), Reverse(crowd(grant)), grant.expires_in))
+    others.min_by_key(|grant| (grant.is_endless, Reverse(crowd(grant)), grant.expires_in))
 }
 
 /// The network that counts as one host: in IPv6 the network around an address, in IPv4 the address.
@@ -69,6 +65,8 @@ mod tests {
             once: false,
             opened_by: None,
             expires_in: Duration::from_secs(seconds),
+            // In these tests an hour is for ever.
+            is_endless: seconds == 3600,
         }
     }
 
@@ -77,9 +75,7 @@ mod tests {
             network: "192.0.2.99/32".parse().unwrap(),
             caller: caller.map(|caller| caller.parse().unwrap()),
         };
-        // In these tests an hour is for ever.
-        let is_endless = |grant: &Grant| grant.expires_in.as_secs() == 3600;
-        first_to_end(grants, &spared, is_endless).map(|grant| grant.source.to_string())
+        first_to_end(grants, &spared).map(|grant| grant.source.to_string())
     }
 
     #[test]
