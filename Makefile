@@ -7,6 +7,7 @@
 # make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
 #              to read into $(PREFIX)/share/doc/toctoc
 # make deb     a package for Debian and its kin, below target/debian
+# make picture docs/demo.svg, from a run of the demo
 # make site    the documents as a web site with search: target/site
 # make static  a program that needs no libraries: target/static/toctoc
 # The first two install what they need when root, and say what is missing when not.
@@ -51,7 +52,7 @@ PREFIX = /usr/local
 PROGRAM = target/release/toctoc
 ZSH = share/zsh/site-functions
 
-.PHONY: all install deb static site demo test verify bench packages demo-packages deb-packages site-packages bench-packages lint
+.PHONY: all install deb static picture site demo test verify bench packages demo-packages deb-packages site-packages bench-packages lint
 
 all:
 	cargo build --release
@@ -108,6 +109,9 @@ bench: bench-packages all $(LETMEIN)/bin/letmeind
 
 $(LETMEIN)/bin/letmeind:
 	-cargo install --root $(LETMEIN) letmein letmeind letmeinfwd
+
+picture: demo-packages all
+	scripts/picture docs/demo.svg
 
 site: site-packages all $(MDBOOK)/bin/mdbook
 	scripts/site target/site $(MDBOOK)/bin/mdbook

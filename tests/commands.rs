@@ -338,6 +338,26 @@ fn the_demo_tells_what_is_so_and_leaves_nothing_behind() {
         assert!(said.contains(told), "{told} is missing in: {said}");
     }
     assert_eq!(holders(id), 0);
+    // The picture in the README is of such a run, but for the times.
+    let picture = fs::read_to_string("docs/demo.svg").unwrap();
+    let lines = picture.lines().filter(|line| line.starts_with("<text"));
+    let pictured = lines.skip(1).map(|line| {
+        let text = line.split_once('>').unwrap().1.strip_suffix("</text>");
+        text.unwrap()
+            .replace("&gt;", ">")
+            .replace("&lt;", "<")
+            .replace("&amp;", "&")
+    });
+    let timeless = |line: &str| match line.split_once(" ms after") {
+        Some((before, after)) => {
+            let before = before.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+            format!("{before}TIME ms after{after}")
+        }
+        None => line.replace(" 1s left,", " 2s left,"),
+    };
+    let pictured: Vec<String> = pictured.map(|line| timeless(&line)).collect();
+    let told: Vec<String> = said.lines().map(timeless).collect();
+    assert_eq!(pictured, told, "`make picture` draws it anew");
 }
 
 #[test]
