@@ -9,7 +9,7 @@ mod words;
 pub use edit::{Departure, around};
 pub use rights::Rights;
 pub use room::{Spared, first_to_end};
-pub use words::{BY_HAND, Drift, Grant, Guest, Opened, Progress, granted_network};
+pub use words::{BY_HAND, Drift, Fault, Grant, Guest, Opened, Progress, Subject, granted_network};
 
 /// The sources that are let in.
 #[derive(Debug, Default, Clone, PartialEq)]

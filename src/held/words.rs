@@ -93,6 +93,31 @@ pub struct Drift {
     pub part: String,
     /// "is missing", "has been flushed", ...
     pub what: String,
+    pub subject: Subject,
+}
+
+/// The part of the rules that differs, for those who say what it means in the policy.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub enum Subject {
+    /// Something else, whose sentence is plain already.
+    #[default]
+    Other,
+    /// Something else, in the words of the policy.
+    Said(String),
+    Chain(String, Fault),
+    /// A set or map as such.
+    Set(String, Fault),
+    /// Elements of a set or map, as a person reads them.
+    Elements(String, Fault, Vec<String>),
+}
+
+/// How it differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Missing,
+    Changed,
+    /// It is there besides what the policy says.
+    Besides,
 }
 
 impl Drift {
@@ -100,7 +125,13 @@ impl Drift {
         Drift {
             part: part.into(),
             what: what.into(),
+            subject: Subject::Other,
         }
+    }
+
+    #[must_use]
+    pub fn about(self, subject: Subject) -> Drift {
+        Drift { subject, ..self }
     }
 }
 

@@ -5,6 +5,7 @@
 mod family;
 pub mod iptables;
 pub mod log_prefix;
+mod meaning;
 pub mod nftables;
 
 pub use family::Family;

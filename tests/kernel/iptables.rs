@@ -158,7 +158,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
     ] {
         assert_eq!(world.status()["matches_policy"], true, "before {damage:?}");
         world.server(damage);
-        let output = world.toctoc(&["status"]);
+        let output = world.toctoc(&["status", "--verbose"]);
         let said = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(named), "{damage:?}: {said}");

@@ -501,7 +501,7 @@ fn a_strange_counter_is_no_difference_and_a_missing_one_is() {
     }
     let world = World::with(YVES);
     world.nft("flush chain inet toctoc key-yves\ndelete counter inet toctoc opened-yves\n");
-    let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+    let said = String::from_utf8(world.toctoc(&["status", "--verbose"]).stdout).unwrap();
     assert!(said.contains("counter opened-yves is missing"), "{said}");
 }
 

@@ -128,7 +128,7 @@ fn tell(backend: Backend) -> Result<(), Ended> {
     step("Who is in? toctoc status:");
     let state = stage.status()?;
     expect(holds(&state), "the grant is not in the status")?;
-    say(&indented(&status::text(&state)));
+    say(&indented(&status::text(&state, status::Words::OfThePolicy)));
 
     step("The grant is the client's alone: another address finds the door closed.");
     expect(stage.connect(STRANGER[0])? == Door::Silent, "it is open")?;

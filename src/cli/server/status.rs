@@ -36,6 +36,9 @@ pub(in crate::cli) struct Arguments {
     /// `nftables` or `iptables`, instead of what the policy says.
     #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
     backend: Option<Backend>,
+    /// Name the chains, sets and elements that differ, too.
+    #[arg(short, long, conflicts_with = "json")]
+    verbose: bool,
     /// For programs.
     #[arg(long)]
     json: bool,
@@ -74,7 +77,11 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             }
         }
     } else {
-        say(&text(&status));
+        let words = match arguments.verbose {
+            true => Words::OfTheKernel,
+            false => Words::OfThePolicy,
+        };
+        say(&text(&status, words));
     }
     let alone = |fleet: &FleetStatus| !fleet.takes_part();
     if status.matches_policy
@@ -219,8 +226,16 @@ fn asked(record: &Record, arguments: &Arguments) -> (Option<OtherFile>, PolicyPa
     (running, of(path))
 }
 
+/// The words for what differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    OfThePolicy,
+    /// Those, and then chains, sets and elements.
+    OfTheKernel,
+}
+
 /// The status for people.
-pub(super) fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status, words: Words) -> String {
     let mut text = String::from("doors\n");
     let ports = |door: &DoorStatus| match door.in_policy {
         true => door.ports.join(" "),
@@ -285,15 +300,21 @@ pub(super) fn text(status: &Status) -> String {
             false => "the kernel differs from the policy\n",
             true => "the kernel differs from what was applied\n",
         });
-        for drift in status.drift.iter().take(SHOWN) {
-            let _ = writeln!(text, "  {drift}");
+        for difference in status.differences.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {difference}");
         }
-        if status.drift.len() > SHOWN {
-            let more = status.drift.len() - SHOWN;
+        if status.differences.len() > SHOWN {
+            let more = status.differences.len() - SHOWN;
             let _ = writeln!(
                 text,
                 "  ... and {more} more: it may hold another policy than this file"
             );
+        }
+        if words == Words::OfTheKernel {
+            text.push_str("in the kernel's words\n");
+            for drift in &status.drift {
+                let _ = writeln!(text, "  {drift}");
+            }
         }
         let next = status.noted.absence.as_deref().unwrap_or(match status.noted.restores {
             true => "`toctoc heal` restores the rules that were applied last; `toctoc apply` applies the file",

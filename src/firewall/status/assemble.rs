@@ -10,6 +10,7 @@ use crate::automaton::{Automaton, Place, State};
 use crate::held::{Drift, Grant, Progress};
 use crate::knock::display_source;
 use crate::policy::{Backend, HostFirewall, Key, KeyKind, Name, Policy};
+use crate::ruleset::{iptables, nftables};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -159,6 +160,10 @@ pub(super) fn status(
             .collect(),
         wrong,
         shut_out,
+        differences: match policy.backend {
+            Backend::Nftables => nftables::meanings(&drifts, policy, automaton),
+            Backend::Iptables => iptables::meanings(&drifts, policy),
+        },
         drift: drifts.iter().map(Drift::to_string).collect(),
         rules_differ,
         max_sources: policy.max_sources,

@@ -24,7 +24,10 @@ pub struct Status {
     /// `true` if rules of ours are in force, of either backend: a table of nftables that is not dormant, or rules of
     /// iptables that guard a door. If `false`, every door is open to everyone.
     pub applied: bool,
-    /// The differences, one sentence each.
+    /// The differences in the policy's words, one sentence each.
+    #[serde(default)]
+    pub differences: Vec<String>,
+    /// The same in the kernel's words.
     pub drift: Vec<String>,
     /// `true` if rules are among what differs: a door may be open then although something guards it.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! it prints of the same policy loaded where nothing else is.
 
 use super::saved::{Saved, SavedTable};
-use crate::held::Drift;
+use crate::held::{Drift, Fault, Subject};
 use crate::ruleset::Family;
 
 /// The differences between what should be there and what is. Empty when there are none. Counters are
@@ -64,8 +64,9 @@ fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<D
     }
     for (chain, rules) in &wanted.chains {
         let part = format!("{part} chain {chain}");
+        let about = |fault| Subject::Chain(chain.to_string(), fault);
         let Some(others) = found.chains.get(chain) else {
-            drifts.push(Drift::new(part, "is missing"));
+            drifts.push(Drift::new(part, "is missing").about(about(Fault::Missing)));
             continue;
         };
         let same = rules
@@ -95,16 +96,22 @@ fn table(part: &str, wanted: &SavedTable, found: &SavedTable, drifts: &mut Vec<D
             }
             _ => format!("differs from rule {} on", same + 1),
         };
-        drifts.push(Drift::new(part, what));
+        let fault = match (others.len(), others.len() > rules.len()) {
+            (0, _) => Fault::Missing,
+            (_, true) => Fault::Besides,
+            (_, false) => Fault::Changed,
+        };
+        drifts.push(Drift::new(part, what).about(about(fault)));
     }
     for chain in found
         .chains
         .keys()
         .filter(|chain| !wanted.chains.contains_key(*chain))
     {
-        drifts.push(Drift::new(
+        let drift = Drift::new(
             format!("{part} chain {chain}"),
             "is not in the policy's ruleset",
-        ));
+        );
+        drifts.push(drift.about(Subject::Chain(chain.to_string(), Fault::Besides)));
     }
 }

@@ -12,7 +12,8 @@ use super::listed_set::{ListedSet, key_of};
 use super::listing::{ListedChain, Listing};
 use super::script::Script;
 use super::{is_by_source, is_compared, is_left};
-use crate::held::{Drift, Rights};
+use crate::held::{Drift, Fault, Rights, Subject};
+use crate::knock::display_source;
 use crate::policy::Policy;
 
 /// The differences between what should be there and what is. Empty when there are none. What the
@@ -24,7 +25,7 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
         &expected.chains,
         &actual.chains,
         &mut drifts,
-        |name, e, a, d| chain(&format!("chain {name}"), e, a, d),
+        chain,
     );
     let has_fleet = expected.has_fleet();
     let left = |name: &str| is_left(name, has_fleet) && !expected.sets.contains_key(name);
@@ -36,7 +37,10 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
     // One too many counts nothing: rules are compared above.
     let missing = expected.counters.keys();
     let missing = missing.filter(|name| !actual.counters.contains_key(*name));
-    drifts.extend(missing.map(|name| Drift::new(format!("counter {name}"), "is missing")));
+    let lost = || Subject::Said("some openings or packets are not counted".to_string());
+    drifts.extend(
+        missing.map(|name| Drift::new(format!("counter {name}"), "is missing").about(lost())),
+    );
     drifts
 }
 
@@ -58,7 +62,8 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
         |name, wanted, found, drifts| {
             if wanted != found {
                 let what = "is called at another place of the packet's path";
-                drifts.push(Drift::new(format!("chain {name}"), what));
+                let subject = Subject::Chain(name.to_string(), Fault::Changed);
+                drifts.push(Drift::new(format!("chain {name}"), what).about(subject));
             }
         },
     );
@@ -78,7 +83,9 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
                 false => found.word() == wanted.id.word(),
             };
             if !same {
-                drifts.push(Drift::new(format!("set {name}"), "is declared differently"));
+                let subject = Subject::Set(name.to_string(), Fault::Changed);
+                let drift = Drift::new(format!("set {name}"), "is declared differently");
+                drifts.push(drift.about(subject));
             }
         },
     );
@@ -90,46 +97,72 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
 pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
     let mut drifts = Vec::new();
     for (set, element) in endless(actual) {
-        drifts.push(Drift::new(
+        let drift = Drift::new(
             format!("set {set}"),
             format!("has {}, which never ends", readable(element)),
-        ));
+        );
+        drifts.push(drift.about(Subject::Said(endless_meaning(policy, set, element))));
     }
     let rights = Rights::of(policy);
     for grant in actual.grants() {
         if !rights.know(grant.door) {
-            drifts.push(Drift::new(
+            let drift = Drift::new(
                 format!("set {}", grant_set(&grant)),
                 format!(
                     "has {}, a grant for a door that the policy does not have",
                     grant_element(&grant)
                 ),
-            ));
+            );
+            let source = display_source(&grant.source);
+            let meaning = format!("{source} has a grant for a door that the policy does not have");
+            drifts.push(drift.about(Subject::Said(meaning)));
         }
     }
     for grant in actual.elsewhere() {
         if !rights.accept(&grant) {
-            drifts.push(Drift::new(
+            let drift = Drift::new(
                 "grants of other hosts",
                 format!(
                     "have {}, for a door for which they do not count",
                     grant_element(&grant)
                 ),
-            ));
+            );
+            let source = display_source(&grant.source);
+            let meaning =
+                format!("{source} has a grant of another host for a door that `accept` lacks");
+            drifts.push(drift.about(Subject::Said(meaning)));
         }
     }
     for opened in actual.opened() {
         if !rights.include(&opened) {
-            drifts.push(Drift::new(
+            let drift = Drift::new(
                 format!("set {}", opened_set(&opened)),
                 format!(
                     "has {}, an opening by a key that may not",
                     opened_element(&opened)
                 ),
-            ));
+            );
+            let meaning = format!("{} was let in by a key that may not", opened.source);
+            drifts.push(drift.about(Subject::Said(meaning)));
         }
     }
     drifts
+}
+
+/// An element that never ends, in the words of the policy.
+fn endless_meaning(policy: &Policy, set: &str, element: &Value) -> String {
+    let key = key_of(element).unwrap_or_default();
+    let door = |id: u32| {
+        let mut doors = policy.doors.iter().map(|door| &door.name);
+        doors.find(|name| name.id() == id)
+    };
+    match key[..] {
+        [Part::Address(source), Part::Class(id), ..] => match door(id) {
+            Some(door) => format!("{source} has a grant for {door} that never ends"),
+            None => format!("{source} has a grant that never ends"),
+        },
+        _ => format!("something in the list {set} never ends"),
+    }
 }
 
 /// The elements of kept sets that never end: set and element. What is of no type of ours is left out: in a set
@@ -155,33 +188,38 @@ fn pairs<T, U>(
     drifts: &mut Vec<Drift>,
     mut both: impl FnMut(&str, &T, &U, &mut Vec<Drift>),
 ) {
+    let subject = |name: &str, fault: Fault| match kind {
+        "chain" => Subject::Chain(name.to_string(), fault),
+        _ => Subject::Set(name.to_string(), fault),
+    };
     for (name, wanted) in expected {
         match actual.get(name) {
-            None => drifts.push(Drift::new(format!("{kind} {name}"), "is missing")),
+            None => {
+                let drift = Drift::new(format!("{kind} {name}"), "is missing");
+                drifts.push(drift.about(subject(name, Fault::Missing)));
+            }
             Some(found) => both(name, wanted, found, drifts),
         }
     }
     for name in actual.keys().filter(|name| !expected.contains_key(*name)) {
-        drifts.push(Drift::new(
-            format!("{kind} {name}"),
-            "is not in the policy's ruleset",
-        ));
+        let drift = Drift::new(format!("{kind} {name}"), "is not in the policy's ruleset");
+        drifts.push(drift.about(subject(name, Fault::Besides)));
     }
 }
 
-fn chain(part: &str, expected: &ListedChain, actual: &ListedChain, drifts: &mut Vec<Drift>) {
+fn chain(name: &str, expected: &ListedChain, actual: &ListedChain, drifts: &mut Vec<Drift>) {
+    let part = format!("chain {name}");
+    let about = |fault| Subject::Chain(name.to_string(), fault);
     if expected.base != actual.base {
-        drifts.push(Drift::new(
-            part,
-            "is called at another place of the packet's path",
-        ));
+        let what = "is called at another place of the packet's path";
+        drifts.push(Drift::new(&part, what).about(about(Fault::Changed)));
     }
     let (wanted, found) = (&expected.rules, &actual.rules);
     if wanted == found {
         return;
     }
     if found.is_empty() {
-        drifts.push(Drift::new(part, "has been flushed"));
+        drifts.push(Drift::new(part, "has been flushed").about(about(Fault::Missing)));
         return;
     }
     let same = wanted.iter().zip(found).take_while(|(a, b)| a == b).count();
@@ -197,13 +235,18 @@ fn chain(part: &str, expected: &ListedChain, actual: &ListedChain, drifts: &mut 
         -1 => format!("has a rule too many, rule {}", same + 1),
         extra => format!("has {} rules too many, from rule {} on", -extra, same + 1),
     };
-    drifts.push(Drift::new(part, what));
+    let fault = match found.len() > wanted.len() {
+        true => Fault::Besides,
+        false => Fault::Changed,
+    };
+    drifts.push(Drift::new(part, what).about(about(fault)));
 }
 
 fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Drift>) {
     let part = format!("{} {name}", expected.word());
     if expected.declaration != actual.declaration || expected.is_map != actual.is_map {
-        drifts.push(Drift::new(&part, "is declared differently"));
+        let subject = Subject::Set(name.to_string(), Fault::Changed);
+        drifts.push(Drift::new(&part, "is declared differently").about(subject));
     }
     if !is_compared(name) {
         return;
@@ -212,13 +255,18 @@ fn set(name: &str, expected: &ListedSet, actual: &ListedSet, drifts: &mut Vec<Dr
     let found = elements(actual);
     let missing: Vec<&String> = wanted.keys().filter(|e| !found.contains_key(*e)).collect();
     let extra: Vec<&String> = found.keys().filter(|e| !wanted.contains_key(*e)).collect();
-    for (list, verb) in [(missing, "lacks"), (extra, "has, besides,")] {
+    for (list, verb, fault) in [
+        (missing, "lacks", Fault::Missing),
+        (extra, "has, besides,", Fault::Besides),
+    ] {
         if let Some(first) = list.first() {
             let more = match list.len() {
                 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
-            drifts.push(Drift::new(&part, format!("{verb} {first}{more}")));
+            let elements = list.iter().map(ToString::to_string).collect();
+            let subject = Subject::Elements(name.to_string(), fault, elements);
+            drifts.push(Drift::new(&part, format!("{verb} {first}{more}")).about(subject));
         }
     }
 }

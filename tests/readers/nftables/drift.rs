@@ -1,7 +1,8 @@
 //! What somebody did to our table, and what is said of it.
 
 use serde_json::{Value, json};
-use toctoc::ruleset::nftables::{compare, compare_outline, leftovers, strange};
+use toctoc::automaton::Automaton;
+use toctoc::ruleset::nftables::{compare, compare_outline, leftovers, meanings, strange};
 
 use super::super::sentences;
 use super::{
@@ -121,6 +122,42 @@ fn damages_are_named() {
         let actual = changed(GUESTS, damage);
         assert_eq!(sentences(&compare(&expected, &actual)), *said);
     }
+}
+
+/// The same damages in the words of the policy, in their order; what is said twice is said once.
+#[test]
+fn damages_are_explained() {
+    let expected = listing(GUESTS);
+    let policy = policy("guests.toml");
+    let automaton = Automaton::build(policy.sequences());
+    let mut explained = Vec::new();
+    for (said, damage) in DAMAGES {
+        let drifts = compare(&expected, &changed(GUESTS, damage));
+        let meanings = meanings(&drifts, &policy, &automaton);
+        assert_eq!(meanings.is_empty(), said.is_empty(), "{said:?}");
+        for meaning in meanings {
+            if !explained.contains(&meaning) {
+                explained.push(meaning);
+            }
+        }
+    }
+    let lost = changed(GUESTS, |o| {
+        elements(o, "map", "steps").clear();
+        elements(o, "set", "heard").remove(0);
+        elements(o, "map", "arrivals").remove(1);
+        rules(o, "door-ssh", Vec::clear);
+        rules(o, "key-yves", |rules| drop(rules.remove(0)));
+    });
+    explained.extend(meanings(&compare(&expected, &lost), &policy, &automaton));
+    explained.extend(meanings(
+        &strange(&policy, &with_strangers()),
+        &policy,
+        &automaton,
+    ));
+    snapbox::assert_data_eq!(
+        explained.join("\n") + "\n",
+        snapbox::file!["../../golden/readers/meanings.txt"].raw()
+    );
 }
 
 /// What was used up stays when the policy of tokens has gone; a set that the policy has may not be
