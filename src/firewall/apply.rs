@@ -275,10 +275,7 @@ pub fn remove(
 ) -> Result<Removed, Failure> {
     let _lock = Lock::take()?;
     let record = Record::read(&firewall.state);
-    let nothing_left = || {
-        let table = firewall.nft.is_there().unwrap_or(true);
-        !table && !Iptables::has_rules().unwrap_or(true)
-    };
+    let nothing_left = || matches!(firewall.is_guarded(), Ok(false));
     let mut removed = remove_locked(firewall, backend, clocks)?;
     let is_running = |record: &Record| concerns_running(record, backend);
     if record.as_ref().is_ok_and(is_running) || nothing_left() {

@@ -103,7 +103,7 @@ fn load_and_verify(
         _ if nft.is_large(script) => Extent::Outline,
         _ => Extent::Whole,
     };
-    let look = Look::of_nftables();
+    let look = Look::of_nftables().ok();
     let (late, running) = sweep(nft, policy, extent).map_err(changed)?;
     let place = |grant: &Grant| (grant.source, grant.door, grant.once);
     let staying: HashSet<_> = change.staying.iter().map(place).collect();

@@ -44,8 +44,8 @@ pub struct End {
 }
 
 impl End {
-    pub(super) fn of(grant: &Grant, doors: &[String]) -> End {
-        let mut doors = doors.iter().filter_map(|door| Name::new(door));
+    pub(super) fn of(grant: &Grant, doors: impl IntoIterator<Item = Name>) -> End {
+        let mut doors = doors.into_iter();
         let door = doors.find(|door| door.id() == grant.door);
         End {
             source: grant.source,
@@ -133,8 +133,8 @@ fn open_nftables(
         )
         .map_err(Failure::unchanged)?;
         if nft.edit_as_listed(&opening.transaction.awake())? == Edited::Done {
-            let doors: Vec<String> = listing.doors().iter().map(|d| d.to_string()).collect();
-            let ended = opening.ended.iter().map(|grant| End::of(grant, &doors));
+            let ended = opening.ended.iter();
+            let ended = ended.map(|grant| End::of(grant, listing.doors()));
             return Ok(GivenByHand {
                 network: opening.network,
                 ended: ended.collect(),
@@ -295,9 +295,9 @@ fn known(running: &Running, door: &Name) -> Result<(), Failure> {
         return Ok(());
     }
     let doors = nftables.flat_map(|listing| listing.doors());
-    let mut doors: BTreeSet<String> = doors.map(str::to_string).collect();
+    let mut doors: BTreeSet<Name> = doors.collect();
     doors.extend(saved.flat_map(|(_, saved)| iptables::doors(saved)));
-    let doors: Vec<&str> = doors.iter().map(String::as_str).collect();
+    let doors: Vec<&str> = doors.iter().map(Name::as_str).collect();
     let hint = match nearest(door.as_str(), &doors) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the doors are: {}", doors.join(", ")),

@@ -74,8 +74,8 @@ pub(super) fn open(
             Iptables::remove(&held.list.to_string(), held.source).map_err(Failure::after_a_part)?;
         }
     }
-    let doors: Vec<String> = iptables::doors(saved);
-    let ended = leaving.ended.iter().map(|grant| End::of(grant, &doors));
+    let ended = leaving.ended.iter();
+    let ended = ended.map(|grant| End::of(grant, iptables::doors(saved)));
     Ok(GivenByHand {
         network,
         ended: ended.collect(),

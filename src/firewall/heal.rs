@@ -13,7 +13,7 @@ use super::sighting::{Sighting, Verdict};
 use super::state_file::Kept;
 use super::status::{observe, table_missing};
 use super::tokens::{Load, stop, top_up};
-use super::{Failure, Firewall, Iptables};
+use super::{Failure, Firewall};
 use crate::policy::{Backend, Policy};
 use crate::single_use::journal::Clocks;
 
@@ -75,7 +75,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     let outcome = match noted(firewall, last.as_ref())? {
         Noted::Running(origin, since) => keep(firewall, origin, since, last, of_the_past, clocks)?,
         Noted::Otherwise(last) => {
-            last.again(Verdict::Strange(Look::take(firewall, last.backend)?));
+            last.again(Verdict::Strange(firewall.side(last.backend).look()?));
             Outcome::Unknown(
                 "the policy that runs could not be noted when it was applied, so it is not known what to restore: \
                  nothing was changed; `toctoc apply` applies and notes it"
@@ -83,7 +83,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
             )
         }
         Noted::Unknown => {
-            Sighting::note_unknown(|backend| Look::take(firewall, backend))?;
+            Sighting::note_unknown(|backend| firewall.side(backend).look())?;
             Outcome::Unknown(
                 "there are rules of toctoc, and nothing is noted of what was applied: nothing was changed; `toctoc \
                  apply` applies a policy and notes it, `toctoc remove` takes them away"
@@ -138,8 +138,7 @@ fn noted(firewall: &Firewall, last: Option<&Sighting>) -> Result<Noted, Failure>
     let record = firewall
         .record()
         .map_err(|why| Failure::unchanged(format!("what was applied last is not known: {why}")))?;
-    let there =
-        || firewall.nft.is_there().unwrap_or(false) || Iptables::has_rules().unwrap_or(false);
+    let there = || firewall.is_guarded().unwrap_or(false);
     let is_of = |origin: &Origin| last.is_none_or(|last| last.is_of(origin));
     let was_applied = |last: &Sighting| !matches!(last.verdict, Verdict::Strange(_));
     let this_start = record.is_of_this_start() || last.is_some_and(was_applied);
@@ -172,7 +171,7 @@ fn keep(
             origin.path.display()
         ))
     })?;
-    let look = Look::take(firewall, policy.backend)?;
+    let look = firewall.side(policy.backend).look()?;
     let gone = policy.backend == Backend::Nftables && !look.has_table();
     let was_well = last
         .as_ref()
@@ -222,7 +221,7 @@ fn keep(
     let verdict = match (applied.drifts.is_empty(), applied.look.take()) {
         (true, Some(look)) => Verdict::Well(look),
         (true, None) => Verdict::Applied,
-        (false, _) => Verdict::Unhealed(Look::take(firewall, policy.backend)?),
+        (false, _) => Verdict::Unhealed(firewall.side(policy.backend).look()?),
     };
     Sighting::note(&origin, &policy, verdict);
     Ok(Outcome::Healed(Box::new(Healed {

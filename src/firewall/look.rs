@@ -29,17 +29,6 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Looks at what guards.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub(super) fn take(firewall: &Firewall, backend: Backend) -> Result<Look, Failure> {
-        match backend {
-            Backend::Nftables => nftables().map_err(failed),
-            Backend::Iptables => Look::of_iptables(firewall.iptables),
-        }
-    }
-
     /// Looks at the rules of iptables alone.
     ///
     /// # Errors
@@ -57,15 +46,18 @@ impl Look {
         })
     }
 
-    /// Looks at our table of nftables alone. `None` where the kernel does not say.
-    pub(super) fn of_nftables() -> Option<Look> {
-        nftables().ok()
+    /// Looks at our table of nftables alone.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn of_nftables() -> Result<Look, Failure> {
+        nftables().map_err(failed)
     }
 
     /// Returns whether our table of nftables looks the same now.
     pub(super) fn is_still(&self) -> bool {
         let now = Look::of_nftables();
-        now.is_some_and(|now| (now.table, now.digest) == (self.table, self.digest))
+        now.is_ok_and(|now| (now.table, now.digest) == (self.table, self.digest))
     }
 
     /// Looks again. `None` when something has changed since.
@@ -77,7 +69,7 @@ impl Look {
         firewall: &Firewall,
         backend: Backend,
     ) -> Result<Option<Look>, Failure> {
-        if backend == Backend::Nftables && self.generation.is_some() {
+        if self.generation.is_some() {
             let socket = Socket::open().map_err(failed)?;
             let same = this_table().map_err(failed)? == self.table
                 && self.generation == socket.generation().ok();
@@ -85,7 +77,7 @@ impl Look {
                 return Ok(Some(self.clone()));
             }
         }
-        let now = Look::take(firewall, backend)?;
+        let now = firewall.side(backend).look()?;
         let same = (now.table, now.digest) == (self.table, self.digest);
         Ok(same.then_some(now))
     }

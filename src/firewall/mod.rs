@@ -5,6 +5,7 @@ pub mod absence;
 pub mod apply;
 mod apply_iptables;
 mod apply_nftables;
+mod backend;
 pub mod by_hand;
 mod by_hand_iptables;
 pub mod caller;
@@ -41,10 +42,7 @@ pub mod watchdog;
 
 use std::fmt;
 
-use crate::held::Grant;
 use crate::ruleset::nftables::{EndedElsewhere, SetId};
-
-use seal::Sealed;
 
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
@@ -60,23 +58,6 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// All live grants, whichever backend holds them. Those of a saved ruleset that was loaded again are none.
-    ///
-    /// # Errors
-    /// When nft or the lists of iptables cannot be read.
-    pub fn grants(&self) -> Result<Vec<Grant>, Failure> {
-        let mut grants = Vec::new();
-        // Grants of a copy end with the next change.
-        if self.nft.is_there()? && self.nft.sealed() != Sealed::Copy {
-            let listing = self.nft.list_grants()?;
-            grants.extend(listing.map(|listing| listing.grants()).unwrap_or_default());
-        }
-        if Iptables::has_rules()? {
-            grants.extend(Iptables::lists()?.grants());
-        }
-        Ok(grants)
-    }
-
     /// Reads what other hosts of the fleet have ended, as far as it is noted.
     ///
     /// # Errors

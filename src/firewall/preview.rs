@@ -2,7 +2,7 @@
 
 use super::record::Record;
 use super::status::observe;
-use super::{Failure, Firewall, Iptables};
+use super::{Failure, Firewall};
 use crate::held::{Grant, Rights};
 use crate::knock::display_source;
 use crate::policy::Policy;
@@ -33,7 +33,7 @@ pub struct Preview {
 /// # Errors
 /// When the kernel cannot be read.
 pub fn preview(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Preview, Failure> {
-    let is_guarded = firewall.nft.is_there()? || Iptables::has_rules()?;
+    let is_guarded = firewall.is_guarded()?;
     let running = match is_guarded {
         true => applied(Record::read(&firewall.state)),
         false => Running::Nothing,

@@ -8,7 +8,7 @@ use super::heal::note_applied;
 use super::lock::Lock;
 use super::record::{Origin, Record};
 use super::sighting::{Sighting, Verdict};
-use super::status::{observe, running_backend};
+use super::status::observe;
 use super::{Failure, Firewall, Left};
 use crate::policy::edit::has_key;
 use crate::policy::load::Beside;
@@ -78,7 +78,7 @@ pub fn revoke(
     clocks: Clocks,
 ) -> Result<Revoked, NotRevoked> {
     let _lock = Lock::take()?;
-    let is_guarded = firewall.nft.is_there()? || super::Iptables::has_rules()?;
+    let is_guarded = firewall.is_guarded()?;
     let mut record = Record::read(&firewall.state).map_err(|why| unknown(&why))?;
     if record.running.is_none() && is_guarded {
         record.running = Some(unnoted(firewall, edit, clocks)?);
@@ -207,7 +207,7 @@ fn unnoted(firewall: &Firewall, edit: Edit<'_>, clocks: Clocks) -> Result<Origin
         .texts
         .ok_or_else(|| failed("its file is gone or cannot be read"))?;
     let (policy, files) = edit.policy.ok_or_else(|| failed("its file has mistakes"))?;
-    let backend = running_backend(firewall)?;
+    let backend = firewall.running_backend()?;
     if backend.is_some_and(|backend| backend != policy.backend) {
         return Err(failed("the other backend guards"));
     }

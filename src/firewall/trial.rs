@@ -9,7 +9,7 @@ use super::lock::Lock;
 use super::record::{Moment, Origin, Record, Trial};
 use super::sighting::Sighting;
 use super::status::observe;
-use super::{Failure, Firewall, Iptables, Left};
+use super::{Failure, Firewall, Left};
 use crate::policy::Policy;
 use crate::single_use::journal::Clocks;
 
@@ -75,7 +75,7 @@ pub fn begin(
 
 /// The policy that ran until now, as far as it is known.
 fn before(firewall: &Firewall, record: &Record, clocks: Clocks) -> Result<Option<Origin>, Failure> {
-    if !firewall.nft.is_there()? && !Iptables::has_rules()? {
+    if !firewall.is_guarded()? {
         return Ok(None);
     }
     let Some(origin) = &record.running else {

@@ -11,6 +11,11 @@ pub use rights::Rights;
 pub use room::{Spared, first_to_end};
 pub use words::{BY_HAND, Drift, Fault, Grant, Guest, Opened, Progress, Subject, granted_network};
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::policy::Name;
+
 /// The sources that are let in.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Guests {
@@ -20,4 +25,60 @@ pub struct Guests {
     pub opened: Vec<Opened>,
     /// The live grants that other hosts of the fleet gave. Who opened them, the kernel does not know.
     pub elsewhere: Vec<Grant>,
+}
+
+/// What changes from one second to the next. It can be read quickly, also where the ruleset is large.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Glance {
+    pub rules: Rules,
+    /// For each door of a policy, in their order, `true` if our rules guard it. `None` where they guard all or none.
+    pub guarded: Option<Vec<bool>>,
+    /// The doors that rules are there for, in the order of their names.
+    pub doors: Vec<Name>,
+    pub guests: Guests,
+    pub progress: Vec<Progress>,
+    pub counts: Counts,
+}
+
+/// The rules of ours.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    #[default]
+    Absent,
+    /// They are there and guard no door.
+    Idle,
+    Guard,
+}
+
+/// The counts since the rules were made.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Counts {
+    /// The openings of each key.
+    pub opened: BTreeMap<Name, u64>,
+    /// The knocks of sources midway that led nowhere.
+    pub wrong: u64,
+    /// The new connections that came to a door without a grant.
+    pub shut_out: u64,
+}
+
+/// All that the kernel holds of ours, compared with a policy.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Held {
+    pub glance: Glance,
+    /// The differences from the policy.
+    pub drifts: Vec<Drift>,
+    /// `true` if rules are among what differs.
+    pub rules_differ: bool,
+    /// The tokens of each [secret](crate::single_use::Secret::id). `None` where there can be none.
+    pub tokens: Option<HashMap<u32, TokenCount>>,
+    /// The scratch sequences that the kernel knows to be used up. `None` where it does not say.
+    pub burnt: Option<BTreeSet<u32>>,
+}
+
+/// The tokens of a secret.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCount {
+    pub number: usize,
+    /// The time for which the last of them is good.
+    pub last: Duration,
 }

@@ -203,6 +203,21 @@ pub enum Backend {
 }
 
 impl Backend {
+    pub const ALL: [Backend; 2] = [Backend::Nftables, Backend::Iptables];
+
+    /// The backend of this name.
+    pub fn named(name: &str) -> Option<Backend> {
+        Backend::ALL.into_iter().find(|b| b.name() == name)
+    }
+
+    /// The other one.
+    pub fn other(self) -> Backend {
+        match self {
+            Backend::Nftables => Backend::Iptables,
+            Backend::Iptables => Backend::Nftables,
+        }
+    }
+
     /// As the policy file and the command line write it.
     pub fn name(self) -> &'static str {
         match self {

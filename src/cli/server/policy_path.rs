@@ -45,9 +45,7 @@ impl PolicyAlone {
 }
 
 pub(super) fn backend(text: &str) -> Result<Backend, String> {
-    let known = [Backend::Nftables, Backend::Iptables];
-    let named = known.into_iter().find(|backend| backend.name() == text);
-    named.ok_or_else(|| format!("`{text}` is no backend: nftables and iptables are"))
+    Backend::named(text).ok_or_else(|| format!("`{text}` is no backend: nftables and iptables are"))
 }
 
 /// Reads the policy, or says on standard error why not.

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::firewall::Firewall;
 use crate::firewall::absence::Absence;
-use crate::firewall::status::running_backend;
 use crate::firewall::tokens::{Refilled, clocks, halt, refill};
 use crate::policy::Policy;
 
@@ -73,7 +72,11 @@ fn running(firewall: &Firewall, path: &PolicyPath) -> Result<(Policy, Answer), A
         // A timer runs it: that there is nothing to do is no failure.
         let absence = Absence::read(firewall);
         let is_told = matches!(absence, Absence::Removed | Absence::NotConfirmed);
-        if is_told && running_backend(firewall).is_ok_and(|backend| backend.is_none()) {
+        if is_told
+            && firewall
+                .running_backend()
+                .is_ok_and(|backend| backend.is_none())
+        {
             complain(absence.words());
             return Err(Answer::Yes);
         }

@@ -13,7 +13,6 @@ use crate::enrol::{Mistakes, PolicyFile, Removal};
 use crate::firewall::Firewall;
 use crate::firewall::by_hand::note_revoked;
 use crate::firewall::revoke::{Edit, InForce, NotRevoked, Revoked, revoke};
-use crate::firewall::status::running_backend;
 use crate::firewall::tokens::clocks;
 use crate::policy::{Name, Policy};
 
@@ -46,7 +45,9 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
         Answer::CouldNot
     };
     trusted(&path.path).inspect_err(|_| complain("nothing was changed"))?;
-    let backend = running_backend(&firewall).map_err(|failure| could_not(&failure))?;
+    let backend = firewall
+        .running_backend()
+        .map_err(|failure| could_not(&failure))?;
     let removal = Removal::read(&path.path, &host(path, backend), name).map_err(failed)?;
     let edit = Edit {
         path: &path.path,

@@ -18,7 +18,6 @@ use crate::firewall::others::about_this_host;
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{
     DoorStatus, FleetStatus, GrantStatus, ScratchStatus, Status, TokenStatus, guarded_on, observe,
-    running_backend,
 };
 use crate::firewall::unit::{UNIT, is_enabled};
 use crate::fleet::report::Report;
@@ -180,7 +179,7 @@ fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted),
     let file = load_text(
         &path.path,
         &text,
-        &host(&path, running_backend(firewall).ok().flatten()),
+        &host(&path, firewall.running_backend().ok().flatten()),
     );
     match (file, applied()) {
         (Err(_), Some(applied)) => {

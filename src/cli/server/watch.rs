@@ -16,7 +16,7 @@ use super::log::{Names, deaf};
 use super::{Answer, PolicyPath, applied_policy, complain, could_not_read, heard, host, now};
 use crate::automaton::Automaton;
 use crate::firewall::Firewall;
-use crate::firewall::status::{Status, glance, running_backend};
+use crate::firewall::status::{Status, glance};
 use crate::log::{Ear, Heard, Writers};
 use crate::policy::load::{load_text, read_text};
 use crate::policy::{Log, Policy};
@@ -357,7 +357,7 @@ fn applied(firewall: &Firewall, path: &PolicyPath) -> Result<Policy, Answer> {
     let read = load_text(
         &path.path,
         &text,
-        &host(path, running_backend(firewall).ok().flatten()),
+        &host(path, firewall.running_backend().ok().flatten()),
     );
     read.map_err(could_not_read)
 }

@@ -127,9 +127,8 @@ impl Origin {
     /// When it is no policy any more: an earlier release, which did not note those files, has noted it, or
     /// took what this one refuses.
     pub fn policy(&self) -> Result<Policy, LoadError> {
-        let known = [Backend::Nftables, Backend::Iptables];
         let host = Host {
-            backend: known.into_iter().find(|b| b.name() == self.backend),
+            backend: Backend::named(&self.backend),
             ip_list_tot: list_size(),
             ..Host::default()
         };

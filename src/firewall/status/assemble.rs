@@ -1,30 +1,96 @@
 //! The findings, in the words of the policy.
 
 use super::super::noted::Noted;
+use super::super::tokens::Wait;
 use super::interfaces::Guard;
-use super::observe::Observed;
+use super::other::of_the_other;
 use super::{
     DoorStatus, GrantStatus, KeyStatus, ProgressStatus, ScratchStatus, Status, TokenStatus,
 };
 use crate::automaton::{Automaton, Place, State};
-use crate::held::{Drift, Grant, Progress};
+use crate::held::{Drift, Glance, Grant, Held, Progress, Rules, TokenCount};
 use crate::knock::display_source;
 use crate::policy::{Backend, HostFirewall, Key, KeyKind, Name, Policy};
 use crate::ruleset::{iptables, nftables};
-use std::collections::HashMap;
+use crate::single_use::Journal;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
+
+/// The findings beyond a glance.
+#[derive(Default)]
+pub(super) struct Findings {
+    drifts: Vec<Drift>,
+    rules_differ: bool,
+    /// For each door of the policy, `true` if the backend that it does not use guards it. `None` when that has no rules.
+    other: Option<Vec<bool>>,
+    tokens: Option<HashMap<u32, TokenCount>>,
+    /// The scratch sequences that open no more, where that is known.
+    pub used_up: Option<BTreeSet<u32>>,
+    wait: Option<Wait>,
+}
+
+impl Findings {
+    /// Holds what the kernel has against the policy and the journal. `other` are the doors that the other backend guards.
+    pub fn of(
+        policy: &Policy,
+        held: &Held,
+        journal: Option<Journal>,
+        other: Option<Vec<bool>>,
+        now: i64,
+    ) -> Findings {
+        let before = journal.iter().flat_map(|journal| &journal.burnt);
+        let used_up = held.burnt.as_ref().map(|burnt| burnt.iter().chain(before));
+        let mut findings = Findings {
+            drifts: held.drifts.clone(),
+            rules_differ: held.rules_differ,
+            tokens: held.tokens.clone(),
+            used_up: used_up.map(|ids| ids.copied().collect()),
+            ..Findings::default()
+        };
+        if let Some(journal) = journal.filter(|_| held.glance.rules != Rules::Absent) {
+            if held.glance.rules == Rules::Guard {
+                findings.drifts.extend(revived(&journal, policy, held));
+            }
+            findings.wait = wait(journal, policy, now);
+        }
+        if let Some(doors) = other {
+            let drift = of_the_other(policy.backend, held.glance.rules);
+            findings.drifts.push(drift);
+            findings.other = Some(doors);
+        }
+        findings
+    }
+}
+
+/// Scratch sequences that were used up and could open again: somebody has flushed what remembers them.
+fn revived(journal: &Journal, policy: &Policy, held: &Held) -> Option<Drift> {
+    let is_there = |id: &u32| held.burnt.as_ref().is_some_and(|burnt| burnt.contains(id));
+    let ours = policy.scratch_ids();
+    let used_up = journal.burnt.intersection(&ours);
+    let missing = used_up.filter(|id| !is_there(id)).count();
+    let what = "scratch sequences less than were used up (`toctoc refill` adds them)";
+    (missing > 0).then(|| Drift::new("set burnt", format!("has {missing} {what}")))
+}
+
+/// Why tokens of the policy do not open yet.
+fn wait(mut journal: Journal, policy: &Policy, now: i64) -> Option<Wait> {
+    let secrets = policy.token_keys();
+    let barred = secrets.filter_map(|(_, secret)| journal.barred_for(secret.id()));
+    let barred = barred.max();
+    Wait::of(&journal, barred, now)
+}
 
 /// The tokens of a key, if it has any and they were counted; `end` is when it expires, in seconds from now.
 fn token_status(
     policy: &Policy,
     key: &Key,
-    loaded: Option<&HashMap<u32, (usize, Duration)>>,
+    loaded: Option<&HashMap<u32, TokenCount>>,
     end: Option<Duration>,
 ) -> Option<TokenStatus> {
     let KeyKind::Token(secret) = &key.kind else {
         return None;
     };
-    let (number, last) = loaded?.get(&secret.id()).copied().unwrap_or_default();
+    let TokenCount { number, last } = loaded?.get(&secret.id()).copied().unwrap_or_default();
     let wanted = policy.token_horizon / 4;
     Some(TokenStatus {
         loaded: number,
@@ -37,29 +103,24 @@ fn token_status(
 pub(super) fn status(
     policy: &Policy,
     automaton: &Automaton,
-    observed: Observed,
+    seen: &Glance,
+    findings: Findings,
     guard: Guard,
     now: i64,
 ) -> Status {
-    let Observed {
-        applied,
-        guarded,
-        other,
+    let Findings {
         drifts,
         rules_differ,
-        doors,
-        grants,
-        elsewhere,
-        progress: entries,
-        opened,
-        wrong,
-        shut_out,
+        other,
         tokens,
         used_up,
         wait,
-    } = observed;
+    } = findings;
+    let applied = seen.rules == Rules::Guard;
+    let (grants, elsewhere) = (&seen.guests.grants, &seen.guests.elsewhere);
+    let counts = &seen.counts;
     let waiting = wait.map(|wait| wait.to_string());
-    let crowded = no_room(policy, &grants);
+    let crowded = no_room(policy, grants);
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.id());
         let others = elsewhere.iter().filter(|grant| grant.door == name.id());
@@ -74,14 +135,11 @@ pub(super) fn status(
     let is_open = guard.is_open();
     let by_the_other = |index: usize| {
         let guarded = !is_open && other.as_ref().is_some_and(|doors| doors[index]);
-        let name = match policy.backend {
-            Backend::Nftables => Backend::Iptables.name(),
-            Backend::Iptables => Backend::Nftables.name(),
-        };
-        guarded.then(|| name.to_string())
+        guarded.then(|| policy.backend.other().name().to_string())
     };
     let by_own = |guards: bool| (guards && !is_open).then(|| policy.backend.name().to_string());
-    let own = |index: usize| by_own(guarded.get(index).copied().unwrap_or(applied));
+    let guarded = seen.guarded.as_ref();
+    let own = |index: usize| by_own(guarded.map_or(applied, |guarded| guarded[index]));
     let known = policy.doors.iter().enumerate();
     let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
@@ -91,18 +149,18 @@ pub(super) fn status(
         trust: door.trust.iter().map(display_source).collect(),
         grants: granted(&door.name),
     });
-    let others = doors.iter().filter_map(|name| Name::new(name));
-    let others = others.filter(|name| policy.doors.iter().all(|door| door.name != *name));
+    let others = seen.doors.iter();
+    let others = others.filter(|name| policy.doors.iter().all(|door| door.name != **name));
     let others = others.map(|name| DoorStatus {
         name: name.to_string(),
         ports: Vec::new(),
         in_policy: false,
         guarded_by: by_own(applied),
         trust: Vec::new(),
-        grants: granted(&name),
+        grants: granted(name),
     });
     let doors = known.chain(others);
-    let progress = entries.iter().filter_map(|entry| {
+    let progress = seen.progress.iter().filter_map(|entry| {
         let Some(Place::Midway { knocks, keys }) = automaton.place(State(entry.state)) else {
             return None;
         };
@@ -139,15 +197,14 @@ pub(super) fn status(
         progress: if drifts.is_empty() {
             progress.collect()
         } else {
-            nameless(&entries)
+            nameless(&seen.progress)
         },
         keys: policy
             .keys
             .iter()
-            .zip(opened.into_iter().chain(std::iter::repeat(0)))
-            .map(|(key, opened)| KeyStatus {
+            .map(|key| KeyStatus {
                 name: key.name.to_string(),
-                opened,
+                opened: counts.opened.get(&key.name).copied().unwrap_or_default(),
                 expired: key.expired(now),
                 tokens: token_status(policy, key, tokens.as_ref(), left_of(key, now)),
                 scratch: used_up.as_ref().and_then(|used_up| {
@@ -158,8 +215,8 @@ pub(super) fn status(
                 }),
             })
             .collect(),
-        wrong,
-        shut_out,
+        wrong: counts.wrong,
+        shut_out: counts.shut_out,
         differences: match policy.backend {
             Backend::Nftables => nftables::meanings(&drifts, policy, automaton),
             Backend::Iptables => iptables::meanings(&drifts, policy),
@@ -218,4 +275,138 @@ fn nameless(entries: &[Progress]) -> Vec<ProgressStatus> {
         keys: Vec::new(),
     });
     entries.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::held::{Counts, Guests};
+
+    const POLICY: &str = "[door.ssh]\nports = [22]\n[door.web]\nports = [443]\n\
+                          [key.yves]\nopens = ['ssh']\nsequence = [4431, 2387, 920]\n";
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    /// A grant for a door that the policy has and one for a door that it has not; a source after its first knock.
+    fn held() -> Held {
+        let expires_in = Duration::from_secs(50);
+        let grant = |door: &str| Grant {
+            source: "192.0.2.7/32".parse().unwrap(),
+            door: name(door).id(),
+            once: false,
+            opened_by: None,
+            expires_in,
+            is_endless: false,
+        };
+        let glance = Glance {
+            rules: Rules::Guard,
+            guarded: None,
+            doors: ["old", "ssh", "web"].map(name).to_vec(),
+            guests: Guests {
+                grants: vec![grant("old"), grant("ssh")],
+                elsewhere: vec![grant("web")],
+                ..Guests::default()
+            },
+            progress: vec![Progress {
+                source: "192.0.2.9".parse().unwrap(),
+                state: 1,
+                expires_in,
+            }],
+            counts: Counts {
+                opened: [(name("yves"), 3), (name("gone"), 5)].into(),
+                wrong: 7,
+                shut_out: 9,
+            },
+        };
+        Held {
+            glance,
+            ..Held::default()
+        }
+    }
+
+    /// The same values of either backend give the same words.
+    fn words(held: &Held, other: Option<Vec<bool>>) -> Status {
+        let of = |backend: &str| {
+            let text = format!("backend = \"{backend}\"\n{POLICY}");
+            let policy = crate::policy::read("p", &text).unwrap();
+            let automaton = Automaton::build(policy.sequences());
+            let findings = Findings::of(&policy, held, None, other.clone(), 0);
+            let seen = &held.glance;
+            status(&policy, &automaton, seen, findings, Guard::default(), 0)
+        };
+        let (status, iptables) = (of("nftables"), of("iptables"));
+        let doors = |status: &Status| {
+            let text = serde_json::to_string(&(&status.doors, &status.keys, &status.progress));
+            text.unwrap()
+                .replace("nftables", "B")
+                .replace("iptables", "B")
+        };
+        assert_eq!(doors(&status), doors(&iptables));
+        status
+    }
+
+    /// For each door, its backend and the number of its grants.
+    fn doors(status: &Status) -> Vec<(&str, Option<&str>, usize)> {
+        let doors = status.doors.iter();
+        let doors = doors.map(|d| (&*d.name, d.guarded_by.as_deref(), d.grants.len()));
+        doors.collect()
+    }
+
+    #[test]
+    fn what_is_held_is_said_in_the_words_of_the_policy() {
+        let status = words(&held(), None);
+        assert!(status.applied && status.matches_policy);
+        let own = Some("nftables");
+        let all = [("ssh", own, 1), ("web", own, 1), ("old", own, 1)];
+        assert_eq!(doors(&status), all);
+        assert!(status.doors[1].grants[0].elsewhere && !status.doors[2].in_policy);
+        assert_eq!((status.wrong, status.shut_out), (7, 9));
+        assert_eq!((status.keys.len(), status.keys[0].opened), (1, 3));
+        assert_eq!(status.progress[0].knocks, 1);
+        assert_eq!(status.progress[0].keys, ["yves"]);
+    }
+
+    /// Whatever is not sure is not said: a door that rules do not guard, and how far a source is in another automaton.
+    #[test]
+    fn a_difference_takes_back_what_it_makes_unsure() {
+        let mut held = held();
+        held.drifts = vec![Drift::new("chain judge", "has been flushed")];
+        held.rules_differ = true;
+        held.glance.guarded = Some(vec![false, true]);
+        let status = words(&held, None);
+        assert!(status.applied && !status.matches_policy && status.rules_differ);
+        assert_eq!(status.drift, ["chain judge has been flushed"]);
+        assert_eq!(doors(&status)[0], ("ssh", None, 1));
+        assert_eq!(doors(&status)[1], ("web", Some("nftables"), 1));
+        assert_eq!(
+            (status.progress[0].knocks, status.progress[0].keys.len()),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn nothing_held_is_nothing_applied_unless_the_other_backend_guards() {
+        let nothing = Held::default();
+        let status = words(&nothing, None);
+        assert!(!status.applied);
+        assert_eq!(doors(&status), [("ssh", None, 0), ("web", None, 0)]);
+        let status = words(&nothing, Some(vec![true, false]));
+        assert!(status.applied && !status.matches_policy);
+        assert_eq!(doors(&status)[0].1, Some("iptables"));
+        assert_eq!(doors(&status)[1].1, None);
+        let dormant = Glance {
+            rules: Rules::Idle,
+            ..held().glance
+        };
+        let status = words(
+            &Held {
+                glance: dormant,
+                ..nothing
+            },
+            None,
+        );
+        assert!(!status.applied && doors(&status).iter().all(|door| door.1.is_none()));
+    }
 }

@@ -4,11 +4,10 @@ mod assemble;
 mod interfaces;
 mod observe;
 mod other;
-mod tokens;
 
 pub use interfaces::{Guard, guarded_on};
 pub use observe::{glance, observe};
-pub use other::{running_backend, table_missing};
+pub use other::table_missing;
 
 use super::noted::Noted;
 use crate::fleet::report::Report;

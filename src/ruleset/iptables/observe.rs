@@ -1,6 +1,6 @@
 //! Grants and progress from the kernel's lists.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -273,10 +273,9 @@ pub fn shut_out_count(saved: &Saved) -> u64 {
 
 /// The doors that the rules in the kernel guard, by the lists of their guests: a chain's name may be
 /// cut.
-pub fn doors(saved: &Saved) -> Vec<String> {
+pub fn doors(saved: &Saved) -> BTreeSet<Name> {
     let rules = saved.rules(names::CHAIN);
     let lists = rules.filter_map(|rule| option(&rule.rule, "--name"));
-    let doors = lists.filter_map(|list| Some(names::parse_guests(list)?.1.to_string()));
-    let doors: std::collections::BTreeSet<String> = doors.collect();
-    doors.into_iter().collect()
+    let doors = lists.filter_map(|list| Some(names::parse_guests(list)?.1.clone()));
+    doors.collect()
 }

@@ -82,7 +82,7 @@ fn note_closed(
             }
             Some(_) => None,
         };
-        let doors = running.doors().into_iter().filter_map(Name::new);
+        let doors = running.doors().into_iter();
         for meant_door in doors.filter(|own| door.is_none_or(|door| door == own)) {
             let door = meant_door.id();
             noted.extend(meant.map(|source| Guest { source, door }));

@@ -17,7 +17,8 @@ use super::listed_set::{
     ListedSet, address_of, ago, classid_of, element_parts, is_endless, opened_of, timeout_of,
 };
 use super::{SetId, TABLE, admits, is_by_source};
-use crate::held::{Grant, Guests, Opened, Progress};
+use crate::held::{Grant, Opened, Progress};
+use crate::policy::Name;
 use crate::ruleset::Family;
 
 /// Our table as the kernel holds it.
@@ -210,7 +211,7 @@ impl Listing {
             .filter_map(|name| name.strip_prefix("key-"));
         // Each sequence of a scratch key has a chain: `key-paper/1`.
         let keys = keys.map(|name| name.split('/').next().unwrap_or(name));
-        let names = keys.filter_map(crate::policy::Name::new);
+        let names = keys.filter_map(Name::new);
         let ours = [super::WRONG, super::SHUT_OUT].map(str::to_string);
         let counters = names.map(|name| super::counter(&name)).chain(ours);
         self.counters = counters.map(|name| (name, 0)).collect();
@@ -256,15 +257,6 @@ impl Listing {
         let names = self.sets.keys();
         let kept = names.filter(|name| is_by_source(name));
         kept.cloned().collect()
-    }
-
-    /// The sources that are let in.
-    pub fn guests(&self) -> Guests {
-        Guests {
-            grants: self.grants(),
-            opened: self.opened(),
-            elsewhere: self.elsewhere(),
-        }
     }
 
     /// The live grants with who opened each.
@@ -451,7 +443,7 @@ impl Listing {
     }
 
     /// The number of openings that a key's counter shows.
-    pub fn opened_count(&self, key: &crate::policy::Name) -> u64 {
+    pub fn opened_count(&self, key: &Name) -> u64 {
         let name = super::counter(key);
         self.counters.get(&name).copied().unwrap_or_default()
     }
@@ -468,16 +460,15 @@ impl Listing {
     }
 
     /// Returns whether this door is in the running firewall.
-    pub fn has_door(&self, door: &crate::policy::Name) -> bool {
+    pub fn has_door(&self, door: &Name) -> bool {
         self.chains.contains_key(&super::door_chain(door))
     }
 
     /// The doors in the running firewall, in the order of their names.
-    pub fn doors(&self) -> Vec<&str> {
-        let names = self.chains.keys();
-        names
-            .filter_map(|name| name.strip_prefix("door-"))
-            .collect()
+    pub fn doors(&self) -> Vec<Name> {
+        let doors = self.chains.keys();
+        let doors = doors.filter_map(|chain| chain.strip_prefix("door-"));
+        doors.filter_map(Name::new).collect()
     }
 }
 

@@ -65,6 +65,7 @@ mod compare;
 mod elements;
 mod from_kernel;
 mod guards;
+mod held;
 mod listed_set;
 mod listing;
 mod meaning;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::nf_tables;
-use crate::held::Drift;
+use crate::held::{Drift, TokenCount};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{Listing, Part, SetId, loaded, spent_and_life, strange_tokens};
 use crate::single_use::plan::{Source, held, samples};
@@ -22,7 +22,7 @@ const FORGOTTEN_AFTER: i64 = 6;
 #[derive(Default)]
 pub(super) struct Seen {
     /// The number of each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
-    pub tokens: HashMap<u32, (usize, Duration)>,
+    pub tokens: HashMap<u32, TokenCount>,
     /// Those that cannot come from a refill.
     pub drifts: Vec<Drift>,
 }
@@ -48,23 +48,19 @@ pub(super) fn seen(policy: &Policy, journal: Option<&Journal>, now: i64) -> Opti
 }
 
 /// The number in a listing of each secret, and how long the last of them lasts.
-pub(super) fn listed(listing: &Listing) -> HashMap<u32, (usize, Duration)> {
-    let mut tokens: HashMap<u32, (usize, Duration)> = HashMap::new();
+pub(super) fn listed(listing: &Listing) -> HashMap<u32, TokenCount> {
+    let mut tokens: HashMap<u32, TokenCount> = HashMap::new();
     for token in loaded(listing).unwrap_or_default().values() {
-        let (number, last) = tokens.entry(token.id).or_default();
-        *number += 1;
-        *last = token.expires_in.unwrap_or_default().max(*last);
+        let count = tokens.entry(token.id).or_default();
+        count.number += 1;
+        count.last = token.expires_in.unwrap_or_default().max(count.last);
     }
     tokens
 }
 
 /// The tokens of a large map without listing it. `None` when it is small, when there are more or less of them than the
 /// last refill has left, or when one of those that are looked up is not as it has left it.
-fn counted(
-    policy: &Policy,
-    journal: &Journal,
-    now: i64,
-) -> Option<HashMap<u32, (usize, Duration)>> {
+fn counted(policy: &Policy, journal: &Journal, now: i64) -> Option<HashMap<u32, TokenCount>> {
     let count = nf_tables::count(SetId::Tokens.name())
         .ok()?
         .filter(|count| *count > FEW)?;
@@ -110,7 +106,8 @@ fn counted(
             let sample = found.get(sample).filter(|sample| sample.id == id)?;
             last = sample.expires_in?.max(last);
         }
-        tokens.insert(id, (*now_held.get(&id)?, last));
+        let number = *now_held.get(&id)?;
+        tokens.insert(id, TokenCount { number, last });
     }
     Some(tokens)
 }

@@ -1,0 +1,140 @@
+//! The table of nftables.
+
+use std::thread;
+
+use super::super::look::Look;
+use super::super::seal::Sealed;
+use super::super::status::table_missing;
+use super::super::verified::{Verified, digest};
+use super::super::{Failure, Firewall, nf_tables};
+use super::{Side, tokens, whole};
+use crate::automaton::Automaton;
+use crate::held::{Drift, Glance, Grant, Held};
+use crate::policy::Policy;
+use crate::ruleset::nftables::{Script, SetId, burnt, compare, render, strange, strange_tokens};
+use crate::single_use::Journal;
+
+/// See the module.
+pub(super) struct Table<'f>(pub &'f Firewall);
+
+impl Side for Table<'_> {
+    fn is_there(&self) -> Result<bool, Failure> {
+        self.0.nft.is_there()
+    }
+
+    fn grants(&self) -> Result<Vec<Grant>, Failure> {
+        let nft = &self.0.nft;
+        // Grants of a copy end with the next change.
+        if !nft.is_there()? || nft.sealed() == Sealed::Copy {
+            return Ok(Vec::new());
+        }
+        let listing = nft.list_grants()?;
+        Ok(listing.map_or(Vec::new(), |listing| listing.grants()))
+    }
+
+    fn glance(&self, _: &Policy, _: &Automaton) -> Result<Glance, Failure> {
+        let listing = self.0.nft.glance()?;
+        Ok(listing.map_or_else(Glance::default, |listing| listing.glance()))
+    }
+
+    fn read(
+        &self,
+        policy: &Policy,
+        automaton: &Automaton,
+        journal: Option<&Journal>,
+        now: i64,
+    ) -> Result<Held, Failure> {
+        let Firewall { nft, state, .. } = self.0;
+        let script = render(policy, automaton);
+        if Verified::holds(nft, state, &script)
+            && let Some(held) = self.unchanged(policy, journal, now)
+        {
+            return Ok(held);
+        }
+        let before = nf_tables::generation();
+        let (listing, expected) = thread::scope(|scope| {
+            let expected = scope.spawn(|| nft.list_fresh(&script));
+            (nft.list(), expected.join())
+        });
+        let Some(listing) = listing? else {
+            return Ok(Held {
+                drifts: vec![table_missing()],
+                tokens: Some(Default::default()),
+                ..Held::default()
+            });
+        };
+        let mut held = Held {
+            tokens: Some(tokens::listed(&listing)),
+            burnt: burnt(&listing),
+            glance: listing.glance(),
+            ..Held::default()
+        };
+        if listing.dormant {
+            let what = "is dormant and guards no door";
+            held.drifts = vec![Drift::new("table inet toctoc", what)];
+            return Ok(held);
+        }
+        let expected = expected.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        held.drifts = compare(&expected, &listing);
+        if held.drifts.is_empty() {
+            self.note(&script, before);
+        } else if !journal.is_some_and(|journal| journal.clean) {
+            // Otherwise it was stopped, and chains were emptied for that.
+            held.rules_differ = true;
+            held.glance.guarded = Some(whole(policy, |ports| listing.guards(ports)));
+        }
+        held.drifts.extend(strange(policy, &listing));
+        held.drifts.extend(strange_tokens(policy, &listing, now));
+        self.tell_a_copy(&mut held);
+        Ok(held)
+    }
+
+    fn guarded(&self, policy: &Policy) -> Result<Option<Vec<bool>>, Failure> {
+        let listing = self.0.nft.list_if_there()?;
+        Ok(listing.map(|listing| whole(policy, |ports| listing.guards(ports))))
+    }
+
+    fn look(&self) -> Result<Look, Failure> {
+        Look::of_nftables()
+    }
+}
+
+impl Table<'_> {
+    /// The table again whose rules are known to be the policy's: what the kernel and a refill fill. `None` when the
+    /// kernel does not say.
+    fn unchanged(&self, policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Held> {
+        let mut listing = nf_tables::read(nf_tables::Extent::Glance).ok()??;
+        if policy.has_scratch() {
+            listing.merge(nf_tables::set(SetId::Burnt.name()).ok()??);
+        }
+        let seen = tokens::seen(policy, journal, now)?;
+        let mut held = Held {
+            drifts: strange(policy, &listing),
+            tokens: Some(seen.tokens),
+            burnt: burnt(&listing),
+            glance: listing.glance(),
+            ..Held::default()
+        };
+        held.drifts.extend(seen.drifts);
+        self.tell_a_copy(&mut held);
+        Some(held)
+    }
+
+    /// Grants of the past count again.
+    fn tell_a_copy(&self, held: &mut Held) {
+        if self.0.nft.sealed() == Sealed::Copy {
+            let what = "was loaded from a saved ruleset: what that granted is of the past";
+            held.drifts.insert(0, Drift::new("table inet toctoc", what));
+        }
+    }
+
+    /// Notes that the rules were seen to be the policy's, if nothing has changed since the transaction of this number.
+    fn note(&self, script: &Script, before: Option<u64>) {
+        if let Ok(Some((parts, generation))) = nf_tables::parts()
+            && before == Some(generation)
+            && let Some(seen) = Verified::now(&self.0.nft, digest(script), parts.digest())
+        {
+            seen.note(&self.0.state);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a listing says, in the words of both backends.
+
+use super::Listing;
+use crate::held::{Counts, Glance, Guests, Rules};
+use crate::policy::Name;
+
+impl Listing {
+    /// The sources that are let in.
+    pub fn guests(&self) -> Guests {
+        Guests {
+            grants: self.grants(),
+            opened: self.opened(),
+            elsewhere: self.elsewhere(),
+        }
+    }
+
+    /// What changes from one second to the next.
+    pub fn glance(&self) -> Glance {
+        let opened = self.counters.iter().filter_map(|(name, count)| {
+            let key = name.strip_prefix("opened-")?;
+            Some((Name::new(key)?, *count))
+        });
+        Glance {
+            rules: match self.dormant {
+                true => Rules::Idle,
+                false => Rules::Guard,
+            },
+            guarded: None,
+            doors: self.doors(),
+            guests: self.guests(),
+            progress: self.progress(),
+            counts: Counts {
+                opened: opened.collect(),
+                wrong: self.wrong_count(),
+                shut_out: self.shut_out_count(),
+            },
+        }
+    }
+}
