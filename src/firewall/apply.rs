@@ -3,25 +3,21 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::apply_nftables::MARGIN;
+use super::backend::{Moving, Reason};
 use super::heal::{concerns_running, note_applied};
 use super::links::resolved;
 use super::lock::Lock;
 use super::look::Look;
 use super::record::{Origin, Record, Refused};
-use super::seal::Sealed;
 use super::sighting::{Sighting, Verdict};
-use super::tokens::{Load, Refilled, burnt_before, stop, top_up};
-use super::{Failure, Firewall, Iptables, Left, apply_iptables, apply_nftables, hidden};
+use super::tokens::Refilled;
+use super::{Failure, Firewall, Left};
 use crate::held::{Drift, Grant};
 use crate::policy::{Backend, Policy};
-use crate::ruleset::Family;
-use crate::ruleset::iptables::Saved;
-use crate::ruleset::nftables::{Command, TABLE, carry};
 use crate::single_use::journal::Clocks;
 
 /// The result of an apply.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Applied {
     /// Live grants that were kept.
     pub kept: usize,
@@ -116,140 +112,35 @@ pub(super) fn apply_locked(
     clocks: Clocks,
     returning: &[Grant],
 ) -> Result<Applied, Failure> {
-    let changed = |failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
+    let changed = |failure: Failure| failure.leaving(Left::Changed);
     let policy = &*resolved(policy);
-    match policy.backend {
-        Backend::Nftables => {
-            let began = Instant::now();
-            let other = Iptables::has_rules()?;
-            // Before anything is changed: what cannot be read cannot be removed later.
-            let chains = match other {
-                true => Chains::read(firewall, Variants::All)?,
-                false => Chains::default(),
-            };
-            let moving = if other {
-                Iptables::lists()?.grants()
-            } else {
-                Vec::new()
-            };
-            let burnt = burnt_before(&firewall.state, policy)?;
-            let (once, mut lasting): (Vec<Grant>, Vec<Grant>) =
-                moving.into_iter().partition(|grant| grant.once);
-            lasting.extend_from_slice(returning);
-            let mut applied = apply_nftables::apply(firewall, policy, &lasting, began, &burnt)?;
-            if !once.is_empty() {
-                // Now that both guard, none can be used up in the one and stay in the other.
-                let mut unused = Iptables::lists().map_err(changed)?.grants();
-                unused.retain(|grant| grant.once);
-                let carried = carry(policy, &unused, began.elapsed() + MARGIN);
-                firewall.nft.edit(&carried.transaction).map_err(changed)?;
-                applied.kept += carried.kept;
-                applied.removed += carried.removed;
-            }
-            if other {
-                chains.remove().map_err(changed)?;
-                applied.moved_from = Some(Backend::Iptables);
-            }
-            if policy.is_single_use() {
-                let (nft, state) = (&firewall.nft, &firewall.state);
-                let refilled = top_up(nft, state, policy, clocks, Load::All);
-                applied.refilled = Some(refilled.map_err(changed)?);
-            }
-            Ok(applied)
-        }
-        Backend::Iptables => {
-            let began = Instant::now();
-            let other = firewall.nft.list_if_there()?;
-            // Rules of the host's other iptables are not seen by this one.
-            let chains = Chains::read(firewall, Variants::Others)?;
-            let is_copy = other.is_some() && firewall.nft.sealed() == Sealed::Copy;
-            let there = other.as_ref().map(|listing| listing.grants());
-            let there = there.unwrap_or_default();
-            let (of_the_past, mut moving) = match is_copy {
-                true => (there.len(), Vec::new()),
-                false => (0, there),
-            };
-            moving.extend_from_slice(returning);
-            let again = || {
-                let listing = firewall.nft.list()?.filter(|_| !is_copy);
-                Ok(listing.map(|listing| listing.grants()).unwrap_or_default())
-            };
-            let mut applied =
-                apply_iptables::apply(firewall.iptables, policy, &moving, began, again)?;
-            applied.of_the_past = of_the_past;
-            applied.readable_lists = Iptables::readable_lists();
-            if other.is_some() {
-                applied.moved_from = Some(Backend::Nftables);
-                // With iptables there is nothing that opens once; what was not saved is not known later.
-                let _unsaved = stop(&firewall.nft, &firewall.state, clocks);
-                firewall
-                    .nft
-                    .load(&Command::DeleteTable.into())
-                    .map_err(changed)?;
-            }
-            chains.remove().map_err(changed)?;
-            Ok(applied)
-        }
+    let began = Instant::now();
+    let other = policy.backend.other();
+    let (own, before) = (firewall.side(policy.backend), firewall.side(other));
+    // Before anything is changed: what cannot be read cannot be removed later.
+    let old = before.old(Reason::Replaced)?;
+    let mut moving = match old {
+        Some(_) => before.grants()?,
+        None => Vec::new(),
+    };
+    moving.extend_from_slice(returning);
+    let again = || before.grants();
+    let mut applied = own.apply(
+        policy,
+        Moving {
+            grants: moving,
+            began,
+            again: &again,
+        },
+    )?;
+    if let Some(old) = old {
+        // What was not saved is not known later.
+        let _unsaved = before.remove(&old, clocks).map_err(changed)?;
+        applied.of_the_past += old.of_the_past;
+        applied.moved_from = Some(other);
     }
-}
-
-/// Our chains in the variants of iptables, as they were read.
-#[derive(Debug, Default)]
-struct Chains(Vec<(Iptables, Vec<(Family, Saved)>)>);
-
-/// Which variants are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Variants {
-    All,
-    /// Those that are not the host's own choice.
-    Others,
-}
-
-impl Chains {
-    /// Reads them. Nothing is changed before all could be read.
-    fn read(firewall: &Firewall, which: Variants) -> Result<Chains, Failure> {
-        let own = firewall.iptables;
-        let mut chains = Chains::default();
-        if which == Variants::All {
-            chains.0.push((own, apply_iptables::chains(own)?));
-        }
-        for variant in Iptables::BY_NAME {
-            let same = match which {
-                Variants::Others => match own.is(variant) {
-                    Ok(same) => same,
-                    Err(failure) => {
-                        // That there is no such program at all is the better word.
-                        own.save(Family::V4)?;
-                        return Err(failure);
-                    }
-                },
-                // Where the host's own is missing, nothing was read of it.
-                Variants::All => own.is(variant).unwrap_or(false),
-            };
-            if !same {
-                chains.0.push((variant, apply_iptables::chains(variant)?));
-            }
-        }
-        Ok(chains)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(|(_, found)| found.is_empty())
-    }
-
-    /// The families in which there are any.
-    fn families(&self) -> Vec<Family> {
-        let found = self.0.iter().flat_map(|(_, found)| found);
-        found.map(|(family, _)| *family).collect()
-    }
-
-    fn remove(&self) -> Result<(), Failure> {
-        let mut variants = self.0.iter();
-        variants.try_for_each(|(variant, found)| apply_iptables::remove(*variant, found))
-    }
+    applied.refilled = own.load_tokens(policy, clocks).map_err(changed)?;
+    Ok(applied)
 }
 
 /// The result of a removal.
@@ -295,45 +186,30 @@ pub(super) fn remove_locked(
     backend: Option<Backend>,
     clocks: Clocks,
 ) -> Result<Removed, Failure> {
+    let meant = |is: &Backend| backend.is_none_or(|backend| backend == *is);
     // All is read before anything is removed: what cannot be read is not absent.
-    let mut chains = Chains::default();
-    if backend != Some(Backend::Nftables) {
-        chains = Chains::read(firewall, Variants::All)?;
-        if chains.is_empty() && Iptables::has_rules()? {
-            // That there is no such program is the better word.
-            firewall.iptables.save(Family::V4)?;
+    let mut there = Vec::new();
+    for backend in Backend::ALL.into_iter().filter(meant) {
+        let side = firewall.side(backend);
+        if let Some(old) = side.old(Reason::Removed)? {
+            there.push((side, old));
         }
-        // Chains that somebody has emptied mention no list any more: that they are not asked for is right.
-        hidden::none_is_missing(&chains.families())?;
     }
-    let mut any = false;
     let mut unsaved = None;
-    if backend != Some(Backend::Iptables) {
-        let listed = match backend {
-            Some(_) => firewall.nft.list()?,
-            None => firewall.nft.list_if_there()?,
-        };
-        if listed.is_some() {
-            // The way out stays open, whatever the disk says.
-            unsaved = stop(&firewall.nft, &firewall.state, clocks).err();
-            firewall.nft.load(&Command::DeleteTable.into())?;
-            any = true;
-        }
+    for (number, (side, old)) in there.iter().enumerate() {
+        let removed = side.remove(old, clocks).map_err(|failure| match number {
+            0 => failure,
+            _ => failure.leaving(Left::Unknown),
+        })?;
+        unsaved = unsaved.or(removed);
     }
-    if !chains.is_empty() {
-        let half = |failure: Failure| match any {
-            true => Failure {
-                left: Left::Unknown,
-                ..failure
-            },
-            false => failure,
-        };
-        chains.remove().map_err(half)?;
-        any = true;
-    }
+    let any = !there.is_empty();
     if any {
-        gone(firewall, backend)?;
-    } else if backend.is_none() {
+        gone(
+            firewall,
+            &Backend::ALL.into_iter().filter(meant).collect::<Vec<_>>(),
+        )?;
+    } else if meant(&Backend::Nftables) {
         firewall.nft.installed()?;
     }
     Ok(Removed {
@@ -347,25 +223,23 @@ pub(super) fn remove_locked(
 const FORGETTING: Duration = Duration::from_secs(5);
 
 /// Looks whether what was removed is gone.
-fn gone(firewall: &Firewall, backend: Option<Backend>) -> Result<(), Failure> {
-    let unknown = |failure| Failure {
-        left: Left::Unknown,
-        ..failure
-    };
+fn gone(firewall: &Firewall, backends: &[Backend]) -> Result<(), Failure> {
+    let unknown = |failure: Failure| failure.leaving(Left::Unknown);
     let start = Instant::now();
     loop {
-        let table =
-            backend != Some(Backend::Iptables) && firewall.nft.is_there().map_err(unknown)?;
-        let rules = backend != Some(Backend::Nftables) && Iptables::has_rules().map_err(unknown)?;
-        let what = match (table, rules) {
-            (false, false) => return Ok(()),
-            (true, _) => format!("table {TABLE} is there still, or again"),
-            (false, true) => "the kernel keeps lists of toctoc's rules still".to_string(),
+        let mut still = None;
+        for backend in backends {
+            let side = firewall.side(*backend);
+            if still.is_none() && side.is_there().map_err(unknown)? {
+                still = Some(side.rest());
+            }
+        }
+        let Some(still) = still else {
+            return Ok(());
         };
         if start.elapsed() > FORGETTING {
-            return Err(unknown(Failure::unchanged(format!(
-                "it was removed, and {what}"
-            ))));
+            let message = format!("it was removed, and {still}");
+            return Err(unknown(Failure::unchanged(message)));
         }
         thread::sleep(Duration::from_millis(10));
     }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::apply::Applied;
+use super::backend::Moving;
 use super::iptables::Iptables;
 use super::look::Look;
 use super::{Failure, Left};
@@ -28,21 +29,19 @@ struct Turn {
     held: BTreeSet<GrantList>,
 }
 
-/// Makes the policy the running one. `moving` are live grants that another backend has given, read
-/// when it all `began`; `again` reads them again. Whoever calls holds the lock.
+/// Makes the policy the running one. Whoever calls holds the lock.
 ///
 /// Grants for one connection move when both backends guard: by then none can be used up in the one
 /// and stay in the other.
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
-pub fn apply(
-    iptables: Iptables,
-    policy: &Policy,
-    moving: &[Grant],
-    began: Instant,
-    again: impl Fn() -> Result<Vec<Grant>, Failure>,
-) -> Result<Applied, Failure> {
+pub fn apply(iptables: Iptables, policy: &Policy, moving: Moving<'_>) -> Result<Applied, Failure> {
+    let Moving {
+        grants: moving,
+        began,
+        again,
+    } = moving;
     let automaton = Automaton::build(policy.sequences());
     let rights = Rights::of(policy);
     let live = if Iptables::has_rules()? {
@@ -54,7 +53,7 @@ pub fn apply(
         live.into_iter().partition(|held| may(&rights, &held.list));
     let late = began.elapsed() + MARGIN;
     let in_time = || began.elapsed() <= late;
-    let mut moved = moved(policy, moving, late);
+    let mut moved = moved(policy, &moving, late);
     let without_right = moving.len() - moved.len();
     moved.retain(|(list, _)| list.seconds > 0);
     // The last ones push out the first when a list is full.
@@ -87,10 +86,7 @@ pub fn apply(
     let (once, lasting): (Vec<_>, Vec<_>) = moved.iter().cloned().partition(|(list, _)| list.once);
     carry(iptables, &turns, &lasting, in_time)?;
     load(iptables, &turns)?;
-    let done = |failure: Failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
+    let done = |failure: Failure| failure.leaving(Left::Changed);
     let mut entered = lasting;
     if !once.is_empty() {
         let unused = again().map_err(done)?;
@@ -126,13 +122,9 @@ pub fn apply(
         kept,
         pushed_out,
         removed: ending.len() + without_right,
-        ended_once: 0,
-        of_the_past: 0,
         drifts,
-        moved_from: None,
-        readable_lists: 0,
-        refilled: None,
         look: (look == again).then_some(again),
+        ..Applied::default()
     })
 }
 

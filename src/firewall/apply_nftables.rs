@@ -5,9 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::apply::Applied;
+use super::backend::Moving;
 use super::look::Look;
 use super::nft::Extent;
 use super::seal::Sealed;
+use super::tokens::burnt_before;
 use super::verified::{Verified, digest};
 use super::{Failure, Firewall, Left, Nft, nf_tables};
 use crate::automaton::Automaton;
@@ -18,13 +20,38 @@ use crate::ruleset::nftables::{
     strange, transaction,
 };
 
-/// Makes the policy the running one. `moving` are live grants that another backend has given, read
-/// when it all `began`; `burnt` are scratch sequences that were used up before. Whoever calls holds
-/// the lock.
+/// Makes the policy the running one. Whoever calls holds the lock.
 ///
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
-pub fn apply(
+pub fn apply(firewall: &Firewall, policy: &Policy, moving: Moving<'_>) -> Result<Applied, Failure> {
+    let Moving {
+        grants,
+        began,
+        again,
+    } = moving;
+    let burnt = burnt_before(&firewall.state, policy)?;
+    let (once, lasting): (Vec<Grant>, Vec<Grant>) =
+        grants.into_iter().partition(|grant| grant.once);
+    let mut applied = apply_lasting(firewall, policy, &lasting, began, &burnt)?;
+    if !once.is_empty() {
+        // Now that both guard, none can be used up in the one and stay in the other.
+        let mut unused = again().map_err(changed)?;
+        unused.retain(|grant| grant.once);
+        let carried = carry(policy, &unused, began.elapsed() + MARGIN);
+        firewall.nft.edit(&carried.transaction).map_err(changed)?;
+        applied.kept += carried.kept;
+        applied.removed += carried.removed;
+    }
+    Ok(applied)
+}
+
+fn changed(failure: Failure) -> Failure {
+    failure.leaving(Left::Changed)
+}
+
+/// The same without grants for one connection. `burnt` are scratch sequences that were used up before.
+fn apply_lasting(
     firewall: &Firewall,
     policy: &Policy,
     moving: &[Grant],
@@ -87,12 +114,8 @@ fn load_and_verify(
         }
         let before = (extent == Extent::Whole).then_some(running.as_ref());
         let left = left_by_a_killed(nft, policy, script, before);
-        return Err(Failure { left, ..failure });
+        return Err(failure.leaving(left));
     }
-    let changed = |failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
     let fingerprint = fingerprint(script, generation);
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
@@ -127,12 +150,9 @@ fn load_and_verify(
         removed: change.removed + late.len(),
         ended_once: change.ended_once,
         of_the_past,
-        pushed_out: 0,
         drifts,
-        moved_from: None,
-        readable_lists: 0,
-        refilled: None,
         look: look.filter(Look::is_still),
+        ..Applied::default()
     };
     Ok((applied, fingerprint))
 }
@@ -167,7 +187,7 @@ fn load(
 }
 
 /// The time that a commit may take before what it carried over is looked at again.
-pub const MARGIN: Duration = Duration::from_secs(1);
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Takes back the time that a slow commit gave to what it carried over. Here, too, the commit comes
 /// a moment after the text is written; that moment is short, or else it is done once more.

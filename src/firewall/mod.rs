@@ -8,6 +8,7 @@ mod apply_nftables;
 mod backend;
 pub mod by_hand;
 mod by_hand_iptables;
+mod by_hand_nftables;
 pub mod caller;
 pub mod events;
 mod exec;
@@ -104,13 +105,26 @@ impl Failure {
         }
     }
 
+    /// The same failure, after which this holds.
+    fn leaving(self, left: Left) -> Failure {
+        Failure { left, ..self }
+    }
+
+    /// The failure of what was asked for after so many parts of it were done.
+    fn after(self, parts: usize) -> Failure {
+        match parts {
+            0 => self,
+            _ => self.after_a_part(),
+        }
+    }
+
     /// The failure of a later part of what was asked for, when an earlier part was done.
     fn after_a_part(self) -> Failure {
         let left = match self.left {
             Left::Unchanged | Left::Changed => Left::Partly,
             other => other,
         };
-        Failure { left, ..self }
+        self.leaving(left)
     }
 }
 

@@ -325,10 +325,7 @@ pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool,
     if !last.is_empty() {
         nft.load(&last)?;
     }
-    let changed = |failure| Failure {
-        left: Left::Changed,
-        ..failure
-    };
+    let changed = |failure: Failure| failure.leaving(Left::Changed);
     // Now that all stands still.
     let listing = nft.list_set(SetId::Spent).map_err(changed)?;
     let (spent, life) = listing

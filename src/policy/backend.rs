@@ -20,6 +20,18 @@ const LAST_MOMENT: i64 = i32::MAX as i64;
 /// compares names one after the other, some 10 ns each, while no other list is looked at.
 const MOST_COMPARED: usize = 25_000;
 
+impl Backend {
+    /// Returns whether rules tell the loopback interface by its kind, whatever it is called.
+    pub fn knows_loopback(self) -> bool {
+        self == Backend::Nftables
+    }
+
+    /// Returns whether a new grant is refused where there is no room. Otherwise an old one gives way.
+    pub fn refuses_when_full(self) -> bool {
+        self == Backend::Nftables
+    }
+}
+
 /// The number of sources that may be midway, and that may hold grants. With iptables the kernel decides, and
 /// the policy can only ask for no more.
 pub fn sources(backend: Backend, host: &Host, written: Option<u32>) -> u32 {

@@ -9,3 +9,15 @@ mod meaning;
 pub mod nftables;
 
 pub use family::Family;
+
+use crate::automaton::Automaton;
+use crate::held::Drift;
+use crate::policy::{Backend, Policy};
+
+/// The differences in the words of the policy, each sentence once. What has no meaning there is told as it stands.
+pub fn meanings(drifts: &[Drift], policy: &Policy, automaton: &Automaton) -> Vec<String> {
+    match policy.backend {
+        Backend::Nftables => nftables::meanings(drifts, policy, automaton),
+        Backend::Iptables => iptables::meanings(drifts, policy),
+    }
+}

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use super::super::apply::Applied;
+use super::super::by_hand_iptables::SavedChains;
 use super::super::look::Look;
-use super::super::{Failure, Firewall, Iptables, apply_iptables, hidden};
-use super::{Side, whole};
+use super::super::tokens::Refilled;
+use super::super::{Failure, Firewall, Iptables, Left, apply_iptables, hidden};
+use super::{ByHand, Moving, Old, Reason, Side, whole};
 use crate::automaton::Automaton;
 use crate::held::{Counts, Glance, Grant, Guests, Held, Rules};
 use crate::policy::{Name, Policy};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, Saved};
 use crate::single_use::Journal;
+use crate::single_use::journal::Clocks;
 
 /// See the module.
 pub(super) struct Chains<'f>(pub &'f Firewall);
 
-impl Side for Chains<'_> {
+impl<'f> Side<'f> for Chains<'f> {
     fn is_there(&self) -> Result<bool, Failure> {
         Iptables::has_rules()
     }
@@ -81,6 +85,66 @@ impl Side for Chains<'_> {
     fn look(&self) -> Result<Look, Failure> {
         Look::of_iptables(self.0.iptables)
     }
+
+    fn apply(&self, policy: &Policy, moving: Moving<'_>) -> Result<Applied, Failure> {
+        // Rules of the host's other iptables are not seen by this one.
+        let others = Variants::read(self.0, Which::Others)?;
+        let mut applied = apply_iptables::apply(self.0.iptables, policy, moving)?;
+        applied.readable_lists = Iptables::readable_lists();
+        let removed = others.remove();
+        removed.map_err(|failure| failure.leaving(Left::Changed))?;
+        Ok(applied)
+    }
+
+    fn load_tokens(&self, _: &Policy, _: Clocks) -> Result<Option<Refilled>, Failure> {
+        Ok(None)
+    }
+
+    fn old(&self, reason: Reason) -> Result<Option<Old>, Failure> {
+        let has_rules = Iptables::has_rules()?;
+        if reason == Reason::Replaced && !has_rules {
+            return Ok(None);
+        }
+        let chains = Variants::read(self.0, Which::All)?;
+        if reason == Reason::Removed {
+            if chains.is_empty() && has_rules {
+                // That there is no such program is the better word.
+                self.0.iptables.save(Family::V4)?;
+            }
+            // Chains that somebody has emptied mention no list any more: that they are not asked for is right.
+            hidden::none_is_missing(&chains.families())?;
+            if chains.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Old {
+            of_the_past: 0,
+            chains,
+        }))
+    }
+
+    fn remove(&self, old: &Old, _: Clocks) -> Result<Option<Failure>, Failure> {
+        old.chains.remove().map(|()| None)
+    }
+
+    fn rest(&self) -> String {
+        "the kernel keeps lists of toctoc's rules still".to_string()
+    }
+
+    fn by_hand(&self) -> Result<Option<Box<dyn ByHand + 'f>>, Failure> {
+        if !Iptables::has_rules()? {
+            return Ok(None);
+        }
+        let mut families = self.saved()?;
+        families.retain(|(_, saved)| !saved.is_empty());
+        let shown: Vec<Family> = families.iter().map(|(family, _)| *family).collect();
+        hidden::none_is_missing(&shown)?;
+        let iptables = self.0.iptables;
+        Ok(match families.is_empty() {
+            true => None,
+            false => Some(Box::new(SavedChains { iptables, families })),
+        })
+    }
 }
 
 impl Chains<'_> {
@@ -130,4 +194,60 @@ fn seen(
             shut_out: saved().map(iptables::shut_out_count).sum(),
         },
     })
+}
+
+/// Our chains in the variants of iptables, as they were read.
+#[derive(Debug, Default)]
+pub(super) struct Variants(Vec<(Iptables, Vec<(Family, Saved)>)>);
+
+/// Which variants are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those that are not the host's own choice.
+    Others,
+}
+
+impl Variants {
+    /// Reads them. Nothing is changed before all could be read.
+    fn read(firewall: &Firewall, which: Which) -> Result<Variants, Failure> {
+        let own = firewall.iptables;
+        let mut chains = Variants::default();
+        if which == Which::All {
+            chains.0.push((own, apply_iptables::chains(own)?));
+        }
+        for variant in Iptables::BY_NAME {
+            let same = match which {
+                Which::Others => match own.is(variant) {
+                    Ok(same) => same,
+                    Err(failure) => {
+                        // That there is no such program at all is the better word.
+                        own.save(Family::V4)?;
+                        return Err(failure);
+                    }
+                },
+                // Where the host's own is missing, nothing was read of it.
+                Which::All => own.is(variant).unwrap_or(false),
+            };
+            if !same {
+                chains.0.push((variant, apply_iptables::chains(variant)?));
+            }
+        }
+        Ok(chains)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|(_, found)| found.is_empty())
+    }
+
+    /// The families in which there are any.
+    fn families(&self) -> Vec<Family> {
+        let found = self.0.iter().flat_map(|(_, found)| found);
+        found.map(|(family, _)| *family).collect()
+    }
+
+    fn remove(&self) -> Result<(), Failure> {
+        let mut variants = self.0.iter();
+        variants.try_for_each(|(variant, found)| apply_iptables::remove(*variant, found))
+    }
 }

@@ -5,14 +5,23 @@ mod iptables;
 mod nftables;
 mod tokens;
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::apply::Applied;
+use super::by_hand::{Closed, GivenByHand, Request};
 use super::look::Look;
+use super::tokens::Refilled;
 use super::{Failure, Firewall};
 use crate::automaton::Automaton;
 use crate::held::{Glance, Grant, Held};
 use crate::knock::PortRange;
-use crate::policy::{Backend, Policy};
+use crate::policy::{Backend, Name, Policy};
 use crate::single_use::Journal;
-use iptables::Chains;
+use crate::single_use::journal::Clocks;
+use iptables::{Chains, Variants};
 use nftables::Table;
 
 /// The doors of the policy of which all ports are guarded.
@@ -24,29 +33,17 @@ fn whole(policy: &Policy, guards: impl Fn(PortRange) -> bool) -> Vec<bool> {
 }
 
 /// The place of one backend's rules in the kernel.
-pub(super) trait Side {
+pub(super) trait Side<'f> {
     /// Returns whether rules of ours are there; only names are read.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
     fn is_there(&self) -> Result<bool, Failure>;
 
     /// The live grants. Those of a saved ruleset that was loaded again are none.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     fn grants(&self) -> Result<Vec<Grant>, Failure>;
 
     /// Reads what changes from one second to the next. That is quick also where the ruleset is large.
-    ///
-    /// # Errors
-    /// As for [`grants`](Side::grants).
     fn glance(&self, policy: &Policy, automaton: &Automaton) -> Result<Glance, Failure>;
 
     /// Reads all that is there, and holds the rules against the policy. `now` is in seconds since 1970.
-    ///
-    /// # Errors
-    /// As for [`grants`](Side::grants).
     fn read(
         &self,
         policy: &Policy,
@@ -56,21 +53,70 @@ pub(super) trait Side {
     ) -> Result<Held, Failure>;
 
     /// The doors of the policy of which all ports are guarded, in their order. `None` when no rules of ours are there.
-    ///
-    /// # Errors
-    /// When what is there cannot be read.
     fn guarded(&self, policy: &Policy) -> Result<Option<Vec<bool>>, Failure>;
 
     /// Takes a quick look at what closes the doors.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
     fn look(&self) -> Result<Look, Failure>;
+
+    /// Makes the policy the running one, with the live grants that come from elsewhere. Whoever calls holds the lock.
+    fn apply(&self, policy: &Policy, moving: Moving<'_>) -> Result<Applied, Failure>;
+
+    /// Loads the tokens of a policy that was just applied. `None` where it has none.
+    fn load_tokens(&self, policy: &Policy, clocks: Clocks) -> Result<Option<Refilled>, Failure>;
+
+    /// Reads what it takes to remove the rules. `None` when there are none.
+    fn old(&self, reason: Reason) -> Result<Option<Old>, Failure>;
+
+    /// Removes the rules. Returns why it could not be saved what was used up, if so: the way out stays open, whatever the
+    /// disk says.
+    fn remove(&self, old: &Old, clocks: Clocks) -> Result<Option<Failure>, Failure>;
+
+    /// The sentence for rules that are there still after a removal.
+    fn rest(&self) -> String;
+
+    /// Reads the rules for a change by hand. `None` when there are none.
+    fn by_hand(&self) -> Result<Option<Box<dyn ByHand + 'f>>, Failure>;
+}
+
+/// Live grants that are given again by other rules.
+pub(super) struct Moving<'m> {
+    pub grants: Vec<Grant>,
+    /// When they were read.
+    pub began: Instant,
+    /// Reads them again where they come from.
+    pub again: &'m dyn Fn() -> Result<Vec<Grant>, Failure>,
+}
+
+/// Why rules go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Those of the other backend guard instead.
+    Replaced,
+    Removed,
+}
+
+/// Rules that are going to be removed.
+#[derive(Debug, Default)]
+pub(super) struct Old {
+    /// The grants that end with them anyway, since they came from a saved ruleset that was loaded again.
+    pub of_the_past: usize,
+    chains: Variants,
+}
+
+/// The rules of a backend as they were read, and what an administrator does with them.
+pub(super) trait ByHand {
+    fn doors(&self) -> BTreeSet<Name>;
+
+    /// Grants a door.
+    fn open(&mut self, request: &Request<'_>) -> Result<GivenByHand, Failure>;
+
+    /// Ends grants, of one door or all, of one source or all.
+    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closed, Failure>;
 }
 
 impl Firewall {
     /// The rules of a backend.
-    pub(super) fn side(&self, backend: Backend) -> Box<dyn Side + '_> {
+    pub(super) fn side(&self, backend: Backend) -> Box<dyn Side<'_> + '_> {
         match backend {
             Backend::Nftables => Box::new(Table(self)),
             Backend::Iptables => Box::new(Chains(self)),

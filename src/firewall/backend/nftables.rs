@@ -2,22 +2,28 @@
 
 use std::thread;
 
+use super::super::apply::Applied;
+use super::super::by_hand_nftables::ListedTable;
 use super::super::look::Look;
 use super::super::seal::Sealed;
 use super::super::status::table_missing;
+use super::super::tokens::{Load, Refilled, stop, top_up};
 use super::super::verified::{Verified, digest};
-use super::super::{Failure, Firewall, nf_tables};
-use super::{Side, tokens, whole};
+use super::super::{Failure, Firewall, Iptables, apply_nftables, nf_tables};
+use super::{ByHand, Moving, Old, Reason, Side, tokens, whole};
 use crate::automaton::Automaton;
 use crate::held::{Drift, Glance, Grant, Held};
 use crate::policy::Policy;
-use crate::ruleset::nftables::{Script, SetId, burnt, compare, render, strange, strange_tokens};
+use crate::ruleset::nftables::{
+    Command, Script, SetId, TABLE, burnt, compare, render, strange, strange_tokens,
+};
 use crate::single_use::Journal;
+use crate::single_use::journal::Clocks;
 
 /// See the module.
 pub(super) struct Table<'f>(pub &'f Firewall);
 
-impl Side for Table<'_> {
+impl<'f> Side<'f> for Table<'f> {
     fn is_there(&self) -> Result<bool, Failure> {
         self.0.nft.is_there()
     }
@@ -96,6 +102,56 @@ impl Side for Table<'_> {
 
     fn look(&self) -> Result<Look, Failure> {
         Look::of_nftables()
+    }
+
+    fn apply(&self, policy: &Policy, moving: Moving<'_>) -> Result<Applied, Failure> {
+        apply_nftables::apply(self.0, policy, moving)
+    }
+
+    fn load_tokens(&self, policy: &Policy, clocks: Clocks) -> Result<Option<Refilled>, Failure> {
+        let Firewall { nft, state, .. } = self.0;
+        match policy.is_single_use() {
+            true => top_up(nft, state, policy, clocks, Load::All).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn old(&self, reason: Reason) -> Result<Option<Old>, Failure> {
+        let nft = &self.0.nft;
+        if !nft.is_there()? {
+            return Ok(None);
+        }
+        let mut old = Old::default();
+        if reason == Reason::Replaced && nft.sealed() == Sealed::Copy {
+            let listing = nft.list_grants()?;
+            old.of_the_past = listing.map_or(0, |listing| listing.grants().len());
+        }
+        Ok(Some(old))
+    }
+
+    fn remove(&self, _: &Old, clocks: Clocks) -> Result<Option<Failure>, Failure> {
+        let unsaved = stop(&self.0.nft, &self.0.state, clocks).err();
+        self.0.nft.load(&Command::DeleteTable.into())?;
+        Ok(unsaved)
+    }
+
+    fn rest(&self) -> String {
+        format!("table {TABLE} is there still, or again")
+    }
+
+    fn by_hand(&self) -> Result<Option<Box<dyn ByHand + 'f>>, Failure> {
+        let nft = &self.0.nft;
+        // Where iptables guards, there may be no nft at all.
+        if Iptables::has_rules()? && !nft.is_there()? {
+            return Ok(None);
+        }
+        Ok(match nft.list_grants()? {
+            Some(listing) => Some(Box::new(ListedTable {
+                firewall: self.0,
+                listing,
+            })),
+            None => None,
+        })
     }
 }
 

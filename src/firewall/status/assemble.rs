@@ -10,8 +10,8 @@ use super::{
 use crate::automaton::{Automaton, Place, State};
 use crate::held::{Drift, Glance, Grant, Held, Progress, Rules, TokenCount};
 use crate::knock::display_source;
-use crate::policy::{Backend, HostFirewall, Key, KeyKind, Name, Policy};
-use crate::ruleset::{iptables, nftables};
+use crate::policy::{HostFirewall, Key, KeyKind, Name, Policy};
+use crate::ruleset::meanings;
 use crate::single_use::Journal;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -217,17 +217,14 @@ pub(super) fn status(
             .collect(),
         wrong: counts.wrong,
         shut_out: counts.shut_out,
-        differences: match policy.backend {
-            Backend::Nftables => nftables::meanings(&drifts, policy, automaton),
-            Backend::Iptables => iptables::meanings(&drifts, policy),
-        },
+        differences: meanings(&drifts, policy, automaton),
         drift: drifts.iter().map(Drift::to_string).collect(),
         rules_differ,
         max_sources: policy.max_sources,
     }
 }
 
-/// Says so where nobody new gets in, for want of room. (A list of iptables drops its oldest entry instead.)
+/// Says so where nobody new gets in, for want of room.
 fn no_room(policy: &Policy, grants: &[Grant]) -> Option<String> {
     let most = policy.max_sources;
     let is_full = |is_v4: bool| {
@@ -236,7 +233,7 @@ fn no_room(policy: &Policy, grants: &[Grant]) -> Option<String> {
             .filter(|grant| grant.source.addr().is_ipv4() == is_v4);
         of_family.count() >= most as usize
     };
-    let is_full = policy.backend == Backend::Nftables && (is_full(true) || is_full(false));
+    let is_full = policy.backend.refuses_when_full() && (is_full(true) || is_full(false));
     is_full.then(|| {
         format!(
             "NO ROOM for more grants: all {most} (`max_sources`) are given, and right knocks open nothing; \

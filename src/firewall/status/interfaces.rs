@@ -3,7 +3,7 @@
 
 use super::super::links::{Link, Links, NamedInterface};
 use super::super::sighting::Sighting;
-use crate::policy::{Backend, Interfaces, Policy};
+use crate::policy::{Interfaces, Policy};
 
 /// Where the doors of a policy are guarded on this host, now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,8 +25,7 @@ pub struct Guard {
 impl Guard {
     /// Looks at the interfaces of this host (its network namespace).
     pub fn of(policy: &Policy) -> Guard {
-        // With nftables rules tell the loopback interface by its kind.
-        if policy.interfaces == Interfaces::AllButLoopback && policy.backend == Backend::Nftables {
+        if policy.interfaces == Interfaces::AllButLoopback && policy.backend.knows_loopback() {
             return Guard::default();
         }
         match Links::read() {
@@ -114,7 +113,7 @@ pub fn judge(policy: &Policy, links: &Links, seen: &[NamedInterface]) -> Guard {
 /// Judges by the name of the loopback interface, by which rules of iptables tell it.
 fn judge_loopback(policy: &Policy, links: &Links) -> Guard {
     let mut guard = Guard::default();
-    if policy.backend == Backend::Nftables {
+    if policy.backend.knows_loopback() {
         return guard;
     }
     let named = links.0.iter().find(|link| link.name == LOOPBACK);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::Backend;
 use crate::policy::{Host, read_for};
 
 /// A policy that names interfaces, and `[firewall]` if `then` says so.
