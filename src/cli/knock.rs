@@ -121,16 +121,21 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     answer
 }
 
-/// The answer once a connection to the door was taken.
-fn entered(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan, quiet: bool) -> Answer {
-    let answers = match (open.answers, plan.look) {
+/// The ports that answer, once a connection to the door was taken.
+pub(super) fn answers(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan) -> Answers {
+    match (open.answers, plan.look) {
         // Nobody looked before the knocks.
         (Answers::Door, None) => {
             let used = [plan.ports(), vec![door.get()]].concat();
             compare(host, &used, open.round_trip)
         }
         (answers, _) => answers,
-    };
+    }
+}
+
+/// The answer once a connection to the door was taken.
+fn entered(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan, quiet: bool) -> Answer {
+    let answers = answers(host, door, open, plan);
     if let Answers::Every(port) = answers {
         complain(&everything_answers(host, door, port));
         return Answer::CouldNot;

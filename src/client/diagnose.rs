@@ -87,7 +87,7 @@ impl Asked {
     fn hear(self, patience: Duration) -> Heard {
         match self {
             Asked::Tcp(mut dial) => match dial.wait(patience) {
-                Some(Met::Open(..) | Met::Refused) => Heard::Answer,
+                Some(Met::Open(..) | Met::Refused | Met::Reset) => Heard::Answer,
                 Some(Met::Failed(error)) => Heard::Forbidden(error.to_string()),
                 None => Heard::Nothing,
             },

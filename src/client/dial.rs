@@ -28,6 +28,8 @@ pub enum Met {
     Open(TcpStream, Duration),
     /// A reset came back.
     Refused,
+    /// It was taken, and reset at once: so do proxies that answer first and look later.
+    Reset,
     /// A network on the way, or this host, said no.
     Failed(io::Error),
 }
@@ -49,7 +51,7 @@ impl Dial {
         match socket.connect(&address.into()) {
             Ok(()) => {}
             Err(error) if under_way(&error) => {}
-            Err(error) if refused(&error) => {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 return Ok(Dial {
                     socket: None,
                     at_once: Some(Met::Refused),
@@ -82,9 +84,10 @@ impl Dial {
             },
             Ok(Some(error)) | Err(error) => error,
         };
-        Some(match refused(&error) {
-            true => Met::Refused,
-            false => Met::Failed(error),
+        Some(match error.kind() {
+            io::ErrorKind::ConnectionRefused => Met::Refused,
+            io::ErrorKind::ConnectionReset => Met::Reset,
+            _ => Met::Failed(error),
         })
     }
 }
@@ -129,11 +132,6 @@ pub fn wait_for(dials: &mut [Dial], patience: Duration) -> Option<Met> {
             }
         }
     }
-}
-
-fn refused(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset)
 }
 
 #[cfg(test)]

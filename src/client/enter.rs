@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,7 +72,7 @@ pub fn enter(
                     return Ok(Ok(opened(stream, 0, start, round_trip)));
                 }
             }
-            Some(Met::Refused) => last = Door::Refused,
+            Some(Met::Refused | Met::Reset) => last = Door::Refused,
             // So may a firewall say that a door is shut.
             Some(Met::Failed(_)) => {}
             // Its answer may still come, while we knock.
@@ -102,7 +103,7 @@ pub fn enter(
                 let open = opened(stream, attempt, start, round_trip);
                 return Ok(Ok(Open { answers, ..open }));
             }
-            Some(Met::Refused) => last = Door::Refused,
+            Some(Met::Refused | Met::Reset) => last = Door::Refused,
             Some(Met::Failed(_)) | None => last = Door::Silent,
         }
     }
@@ -140,34 +141,52 @@ fn who_answers(host: SocketAddr, door: u16, plan: &Plan, round_trip: Duration) -
     compare(host, &used, round_trip)
 }
 
-/// Connects to ports that nobody uses, which no host answers, after a door that did. Two of them: one may be in use
-/// after all. The port of `host` is not used.
+/// Ports at which hardly anybody listens: some among those of services, and some far above.
+const HARDLY_USED: [RangeInclusive<u16>; 2] = [700..=740, 20_000..=31_999];
+
+/// Connects to ports that nobody uses, which no host answers, after a door that did. Some answer for the ports of
+/// services alone, or for those above, so both are asked. Of each kind two: one may be in use after all. The port of
+/// `host` is not used.
 pub fn compare(host: SocketAddr, used: &[u16], round_trip: Duration) -> Answers {
+    let asked = thread::scope(|scope| {
+        let ask = |ports| scope.spawn(move || who_answers_among(host, ports, used, round_trip));
+        let asked = HARDLY_USED.map(ask);
+        asked.map(|thread| thread.join().unwrap_or(Answers::Door))
+    });
+    let every = asked.into_iter().find(|answers| *answers != Answers::Door);
+    every.unwrap_or(Answers::Door)
+}
+
+fn who_answers_among(
+    host: SocketAddr,
+    ports: RangeInclusive<u16>,
+    used: &[u16],
+    round_trip: Duration,
+) -> Answers {
     const LITTLE: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_millis(500);
     let patience = (round_trip.saturating_mul(2) + LITTLE).min(LONGEST);
     let mut answered = Answers::Door;
     for _ in 0..2 {
-        let Some(port) = unused(used) else {
+        let Some(port) = unused(&ports, used) else {
             return Answers::Door;
         };
         let dial = Dial::start(at(host, port)).ok();
         match dial.and_then(|mut dial| dial.wait(patience)) {
-            Some(Met::Open(..)) => answered = Answers::Every(port),
+            Some(Met::Open(..) | Met::Reset) => answered = Answers::Every(port),
             _ => return Answers::Door,
         }
     }
     answered
 }
 
-/// A port at which hardly anybody listens, and that is none of these; chosen anew each time.
-fn unused(used: &[u16]) -> Option<NonZeroU16> {
-    const FIRST: u16 = 20_000;
-    const RANGE: u16 = 12_000;
+/// One of these ports that is not used; chosen anew each time.
+fn unused(ports: &RangeInclusive<u16>, used: &[u16]) -> Option<NonZeroU16> {
+    let (first, count) = (*ports.start(), ports.end() - ports.start() + 1);
     let mut random = [0; 2];
     getrandom::fill(&mut random).ok()?;
-    let start = u16::from_ne_bytes(random) % RANGE;
-    let ports = (0..RANGE).map(|step| FIRST + (start + step) % RANGE);
+    let start = u16::from_ne_bytes(random) % count;
+    let ports = (0..count).map(|step| first + (start + step) % count);
     ports
         .filter(|port| !used.contains(port))
         .find_map(NonZeroU16::new)
@@ -213,7 +232,7 @@ fn send(
 pub fn connect(address: SocketAddr, wait: Duration) -> io::Result<Door> {
     match Dial::start(address)?.wait(wait) {
         Some(Met::Open(..)) => Ok(Door::Open),
-        Some(Met::Refused) => Ok(Door::Refused),
+        Some(Met::Refused | Met::Reset) => Ok(Door::Refused),
         Some(Met::Failed(error)) => Err(error),
         None => Ok(Door::Silent),
     }

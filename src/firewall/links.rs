@@ -27,11 +27,21 @@ pub struct Link {
     pub is_loopback: bool,
     /// `bridge`, `bond`, `vrf`, `veth`, ...; empty for hardware.
     pub kind: String,
-    /// The bridge, bond, ... that this one is a part of.
+    /// The bridge, bond, ... that this one is a part of, or the macvlan or macvtap that takes all its packets.
     pub master: Option<u32>,
+    /// Set for a macvlan or macvtap that takes all packets of another interface.
+    pub passes_through: Option<u32>,
 }
 
+/// Kinds of interfaces at which the packets of their parts arrive.
+const TAKES_OVER: [&str; 5] = ["bridge", "bond", "team", "vrf", "openvswitch"];
+
 impl Link {
+    /// Returns whether the packets of its parts arrive at this one.
+    pub fn takes_over(&self) -> bool {
+        TAKES_OVER.contains(&self.kind.as_str()) || self.passes_through.is_some()
+    }
+
     /// Returns whether this is its first name or an alternative one.
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.alternative_names.iter().any(|other| other == name)
@@ -58,7 +68,21 @@ impl Links {
         listing(NETLINK_ROUTE, GET_LINKS, &question, |message| {
             links.extend(link(message))
         })?;
-        Ok(Links(links))
+        Ok(Links::of(links))
+    }
+
+    /// The interfaces as the kernel lists them, each with what takes its packets.
+    pub fn of(mut links: Vec<Link>) -> Links {
+        let taken: Vec<(u32, u32)> = links
+            .iter()
+            .filter_map(|link| Some((link.passes_through?, link.index)))
+            .collect();
+        for (below, index) in taken {
+            if let Some(link) = links.iter_mut().find(|link| link.index == below) {
+                link.master = link.master.or(Some(index));
+            }
+        }
+        Links(links)
     }
 
     /// The interface of a name. A first name goes before an alternative one, as in the kernel.
@@ -245,11 +269,17 @@ fn link(message: &Message<'_>) -> Option<Link> {
     /// `IFF_UP`, `IFF_LOOPBACK`
     const UP: u32 = 1;
     const LOOPBACK: u32 = 8;
-    /// `IFLA_IFNAME`, `_MASTER`, `_LINKINFO` with `IFLA_INFO_KIND`, `_PROP_LIST` with `IFLA_ALT_IFNAME`
+    /// `IFLA_IFNAME`, `_LINK`, `_MASTER`, `_LINKINFO` with `IFLA_INFO_KIND` and `_DATA`, `_PROP_LIST` with
+    /// `IFLA_ALT_IFNAME`
     const NAME: u16 = 3;
+    const BELOW: u16 = 5;
     const MASTER: u16 = 10;
     const INFO: u16 = 18;
     const KIND: u16 = 1;
+    const DATA: u16 = 2;
+    /// `IFLA_MACVLAN_MODE`, `MACVLAN_MODE_PASSTHRU`
+    const MODE: u16 = 1;
+    const PASSTHRU: u32 = 8;
     const PROPERTIES: u16 = 52;
     const ALTERNATIVE_NAME: u16 = 53;
     // `struct ifinfomsg`
@@ -259,7 +289,12 @@ fn link(message: &Message<'_>) -> Option<Link> {
     let kind = find(info, KIND).and_then(utf8).unwrap_or_default();
     let properties = Attributes(find(attributes, PROPERTIES).unwrap_or_default());
     let names = properties.filter(|(kind, _)| *kind == ALTERNATIVE_NAME);
-    let master = find(attributes, MASTER).and_then(|bytes| bytes.try_into().ok());
+    let number = |bytes: &[u8]| Some(u32::from_ne_bytes(bytes.try_into().ok()?));
+    let mode = find(info, DATA)
+        .and_then(|data| find(data, MODE))
+        .and_then(number);
+    let is_passthru = matches!(kind, "macvlan" | "macvtap") && mode == Some(PASSTHRU);
+    let below = find(attributes, BELOW).and_then(number);
     Some(Link {
         index,
         name: utf8(find(attributes, NAME)?)?.to_string(),
@@ -269,6 +304,7 @@ fn link(message: &Message<'_>) -> Option<Link> {
         is_up: flags & UP != 0,
         is_loopback: flags & LOOPBACK != 0,
         kind: kind.to_string(),
-        master: master.map(u32::from_ne_bytes),
+        master: find(attributes, MASTER).and_then(number),
+        passes_through: below.filter(|_| is_passthru),
     })
 }

@@ -527,7 +527,7 @@ impl Nft {
         match hint {
             Some(hint) if hint::is_all(&hint) => hint,
             Some(hint) => format!("{hint}\nnft says: {said}"),
-            None => said,
+            None => format!("nft says: {said}"),
         }
     }
 }

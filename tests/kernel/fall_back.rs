@@ -43,6 +43,9 @@ fn spoil(path: &Path, how: &str) {
         "no text" => fs::write(path, b"\xff\xfe").unwrap(),
         "empty" => fs::write(path, "").unwrap(),
         "gone" => fs::remove_file(path).unwrap(),
+        "everybody's" => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+        }
         "a directory" => {
             fs::remove_file(path).unwrap();
             fs::create_dir(path).unwrap();
@@ -54,7 +57,8 @@ fn spoil(path: &Path, how: &str) {
     }
 }
 
-const SPOILT: [&str; 6] = [
+const SPOILT: [&str; 7] = [
+    "everybody's",
     "errors",
     "no text",
     "empty",
@@ -130,6 +134,22 @@ fn nothing_that_was_not_applied_is_fallen_back_to() {
     }
 }
 
+/// What cannot be read is not said never to have been.
+fn a_record_that_is_damaged_is_not_called_empty() {
+    let world = World::with(YVES);
+    spoil(&world.path(), "errors");
+    fs::write(world.record(), "{").unwrap();
+    let output = start(&world);
+    let text = said(&output);
+    assert_ne!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("is damaged"), "{text}");
+    assert!(!text.contains("nothing was applied before"), "{text}");
+    assert!(
+        text.contains("what was applied before is not known"),
+        "{text}"
+    );
+}
+
 /// A trial that nobody confirmed is not what worked; one that goes on is what runs.
 fn a_trial_is_no_policy_that_worked() {
     let world = World::with(YVES);
@@ -185,6 +205,7 @@ on_every_firewall!(
     what_worked_last_guards_when_the_file_cannot_be_used,
     an_apply_by_hand_falls_back_to_nothing,
     nothing_that_was_not_applied_is_fallen_back_to,
+    a_record_that_is_damaged_is_not_called_empty,
     a_trial_is_no_policy_that_worked,
     status_is_about_the_policy_that_runs,
 );

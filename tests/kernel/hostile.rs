@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Output;
 
-use toctoc::lab::{CLIENT, SERVER};
+use tempfile::TempDir;
+use toctoc::lab::{CLIENT, Host, SERVER};
 
-use crate::person::{Person, said};
+use crate::person::{Person, SEQUENCE, said};
 use crate::world::{World, YVES};
 
 /// Everything that comes in by TCP is answered by one listener, as by a captive portal; what goes to the sequence's
@@ -49,6 +51,115 @@ fn where_everything_answers_the_door_is_not_called_open() {
             "{arguments:?}"
         );
     }
+}
+
+/// Hosts of others between the client and the server, each with an answer of its own for connections that the server does
+/// not take.
+struct Between<'w> {
+    world: &'w World,
+    far: Host,
+    home: TempDir,
+}
+
+impl Between<'_> {
+    /// The client of `world` becomes a router in front of `far`, which has the profile.
+    fn new(world: &World) -> Between<'_> {
+        let far = Host::new().unwrap();
+        let (router, server, pid) = (&world.lab.client, &world.lab.server, far.pid());
+        for words in [
+            &format!("link add far type veth peer name eth0 netns {pid}") as &str,
+            "addr add 198.51.100.1/24 dev far",
+            "link set far up",
+        ] {
+            router.ip(words).unwrap();
+        }
+        for words in [
+            "addr add 198.51.100.7/24 dev eth0",
+            "link set eth0 up",
+            "route add default via 198.51.100.1",
+        ] {
+            far.ip(words).unwrap();
+        }
+        server
+            .ip("route add 198.51.100.0/24 via 192.0.2.7")
+            .unwrap();
+        for switch in [
+            "net.ipv4.ip_forward=1",
+            "net.netfilter.nf_conntrack_tcp_loose=0",
+        ] {
+            assert!(world.client(&["sysctl", "-qw", switch]).succeeded());
+        }
+        let home = tempfile::tempdir().unwrap();
+        let between = Between { world, far, home };
+        let add = format!(
+            "profile add server --host {} --door 22 --sequence {SEQUENCE}",
+            SERVER[0]
+        );
+        let added = between.toctoc(&add.split(' ').collect::<Vec<_>>());
+        assert_eq!(added.status.code(), Some(0), "{}", said(&added));
+        between
+    }
+
+    fn toctoc(&self, arguments: &[&str]) -> Output {
+        let mut command = Person::on(self.world).command("toctoc");
+        command.env("HOME", self.home.path()).args(arguments);
+        self.far.inside(|| command.output().unwrap()).unwrap()
+    }
+}
+
+/// A SYN proxy takes each connection and looks at the server afterwards; another one does so for the ports of services
+/// alone. The door is shut, so nothing is called open before a knock; the knocks open it all the same.
+#[test]
+fn behind_a_proxy_that_takes_connections_a_shut_door_is_not_called_open() {
+    const SYN_PROXY: [&str; 2] = [
+        "iptables -t raw -A PREROUTING -i far -p tcp --syn PORTS -j CT --notrack",
+        "iptables -A FORWARD -i far -p tcp PORTS -m conntrack --ctstate INVALID,UNTRACKED -j SYNPROXY --sack-perm \
+         --timestamp --wscale 7 --mss 1460",
+    ];
+    for ports in ["", "--dport 1:1023"] {
+        let world = World::with(YVES);
+        world.listen(22);
+        let between = Between::new(&world);
+        for rule in SYN_PROXY {
+            let rule = rule.replace("PORTS", ports);
+            let words: Vec<&str> = rule.split_whitespace().collect();
+            assert!(world.client(&words).succeeded(), "{rule}");
+        }
+        let output = between.toctoc(&["knock", "server"]);
+        let told = said(&output);
+        assert!(
+            told.contains("something answers every connection"),
+            "{ports}: {told}"
+        );
+        assert!(!told.contains("is open"), "{ports}: {told}");
+        assert_eq!(output.status.code(), Some(2), "{ports}: {told}");
+        assert_eq!(world.holders("ssh")[0].0, "198.51.100.7", "{ports}");
+        world.yes(&["close"]);
+        for arguments in [
+            &["connect", "server"][..],
+            &["connect", "server", "--always"],
+        ] {
+            let output = between.toctoc(arguments);
+            let told = said(&output);
+            assert!(
+                told.contains("something answers every connection"),
+                "{ports}: {told}"
+            );
+            assert_eq!(output.status.code(), Some(0), "{ports}: {told}");
+            let holder = &world.holders("ssh")[0].0;
+            assert_eq!(holder, "198.51.100.7", "{ports} {arguments:?}");
+            world.yes(&["close"]);
+        }
+    }
+    // The twin: a router that only routes.
+    let world = World::with(YVES);
+    world.listen(22);
+    let output = Between::new(&world).toctoc(&["knock", "server"]);
+    assert!(
+        said(&output).contains("22/tcp at 192.0.2.1 is open, after"),
+        "{}",
+        said(&output)
+    );
 }
 
 /// The twin: a door that is open alone is called open, before and after.

@@ -103,6 +103,37 @@ fn a_door_on_a_part_of_a_bridge_is_not_called_closed() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
 }
 
+/// A macvlan or macvtap that passes all packets through takes those of the interface below, as a bridge does.
+fn a_door_below_a_macvlan_that_takes_all_is_not_called_closed() {
+    let world = World::with(&on("\"eth0\""));
+    world.listen(22);
+    let server = &world.lab.server;
+    for command in [
+        "link add link eth0 name mv0 type macvlan mode bridge",
+        "link set mv0 up",
+    ] {
+        server.ip(command).unwrap();
+    }
+    // One with an address of its own takes no packet from eth0.
+    strangers_get(&world, Door::Silent);
+    assert!(status(&world, 0).contains("not on mv0"));
+    for command in [
+        "link del mv0",
+        "link add link eth0 name mv0 type macvlan mode passthru",
+        "link set mv0 up",
+        "addr flush dev eth0",
+        "addr add 192.0.2.1/24 dev mv0",
+    ] {
+        server.ip(command).unwrap();
+    }
+    strangers_get(&world, Door::Open);
+    says_open(&world, "eth0 is a part of the macvlan mv0");
+    assert_eq!(world.toctoc(&["apply"]).status.code(), Some(1));
+    world.apply(&on("\"mv0\""));
+    strangers_get(&world, Door::Silent);
+    assert!(status(&world, 0).contains("closed to all on mv0"));
+}
+
 /// An apply by hand guards something, or changes nothing. A start of the machine goes before the interfaces.
 fn where_no_interface_is_there_apply_refuses() {
     let world = World::with(YVES);
@@ -296,6 +327,7 @@ on_every_firewall!(
     a_device_of_the_type_of_loopback_is_guarded,
     a_door_on_a_renamed_interface_is_not_called_closed,
     a_door_on_a_part_of_a_bridge_is_not_called_closed,
+    a_door_below_a_macvlan_that_takes_all_is_not_called_closed,
     where_no_interface_is_there_apply_refuses,
     another_name_of_an_interface_guards_it,
 );

@@ -261,6 +261,8 @@ fn locks_and_records_of_vanished_namespaces_go() {
     std::fs::write(at(living), &text).unwrap();
     std::fs::write(at("4026532999999"), &text).unwrap();
     std::fs::write(at("4026532999998"), old.to_string()).unwrap();
+    let verified = state.join("verified-4026532999999.json");
+    std::fs::write(&verified, "{}").unwrap();
     std::fs::write(state.join("applied.json"), &text).unwrap();
     let locks = std::path::Path::new("/run/toctoc");
     let stale = locks.join("4026532999999.lock");
@@ -273,7 +275,7 @@ fn locks_and_records_of_vanished_namespaces_go() {
     assert!(!at("4026532999998").exists());
     let sees_all = std::fs::read_link("/proc/self/ns/pid").unwrap();
     if sees_all.to_str() == Some("pid:[4026531836]") {
-        assert!(!at("4026532999999").exists() && !seen.exists());
+        assert!(!at("4026532999999").exists() && !seen.exists() && !verified.exists());
     }
     if is_root {
         assert!(!stale.exists());

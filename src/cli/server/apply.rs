@@ -153,17 +153,18 @@ fn dry_run(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
 
 /// At the start of the machine nobody can confirm anything.
 fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
-    let record = firewall.record().unwrap_or_else(|why| {
+    let found = firewall.record().inspect_err(|why| {
         complain(&format!(
             "{why}: whether a policy was on trial is not known"
         ));
-        Record::default()
     });
+    let record = found.as_ref().ok();
     let (policy, origin) = match policy_and_origin(path) {
         Ok(read) => read,
-        Err(answer) => return fall_back(firewall, path, &record, answer),
+        Err(answer) => return fall_back(firewall, path, record, answer),
     };
-    match record.clone().at_start(&origin.text, &Moment::now(), now()) {
+    let noted = record.cloned().unwrap_or_default();
+    match noted.at_start(&origin.text, &Moment::now(), now()) {
         AtStart::OnTrial(running) => {
             complain("a policy is on trial, and stays so");
             let policy = running
@@ -183,7 +184,7 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
             }
             Err(failure) if failure.left == Left::Unchanged => {
                 complain(&failure.message);
-                fall_back(firewall, path, &record, Answer::CouldNot)
+                fall_back(firewall, path, record, Answer::CouldNot)
             }
             Err(failure) => Err(failed(failure)),
         },
@@ -235,14 +236,19 @@ fn at_start(firewall: &Firewall, path: &PolicyPath) -> Result<Answer, Answer> {
     }
 }
 
-/// The policy of the file cannot be used: the one that worked last is. That is no success.
+/// The policy of the file cannot be used: the one that worked last is. That is no success. `record` is `None` where it
+/// cannot be read.
 fn fall_back(
     firewall: &Firewall,
     path: &PolicyPath,
-    record: &Record,
+    record: Option<&Record>,
     answer: Answer,
 ) -> Result<Answer, Answer> {
     let now = Moment::now();
+    let Some(record) = record else {
+        complain("what was applied before is not known, so nothing is applied instead");
+        return Err(unchanged(answer));
+    };
     let Some(last) = record.worked(&now) else {
         complain("nothing was applied before that could be applied instead");
         return Err(unchanged(answer));

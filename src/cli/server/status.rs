@@ -22,6 +22,7 @@ use crate::firewall::status::{
 use crate::firewall::unit::{UNIT, is_enabled};
 use crate::fleet::report::Report;
 use crate::policy::load::{LoadError, load_text, read_text};
+use crate::policy::writers::others_can_change;
 use crate::policy::{Backend, Policy, show};
 
 /// More differences than this are counted: somebody looks at another policy.
@@ -193,9 +194,12 @@ fn judged(firewall: &Firewall, arguments: &Arguments) -> Result<(Policy, Noted),
             ))
         }
         (_, Some(applied)) if noted.file_changed => Ok((applied, noted)),
-        (file, _) => {
+        (file, applied) => {
+            // The next start refuses what an apply refuses.
+            let refused = applied.and_then(|_| others_can_change(&path.path));
             let noted = Noted {
                 file_changed: false,
+                file_unusable: refused,
                 ..noted
             };
             file.map(|policy| (policy, noted)).map_err(could_not_read)

@@ -393,17 +393,20 @@ fn digest(text: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Removes the records of network namespaces that are gone: those of an earlier start of the machine, and those
+/// Removes what is kept for network namespaces that are gone: those of an earlier start of the machine, and those
 /// that no process knows any more. The first namespace is always there.
 fn forget_vanished(state: &StateFile, own: &str) {
     let number = |name: &str| -> Option<u64> {
-        let number = name.strip_prefix("applied-")?.strip_suffix(".json")?;
-        number.parse().ok().filter(|_| name != own)
+        let start = ["applied-", "verified-"].into_iter();
+        let mut rest = start.filter_map(|start| name.strip_prefix(start));
+        rest.next()?.strip_suffix(".json")?.parse().ok()
     };
+    let own = number(own);
     let names = state.names();
     let others: Vec<(u64, &String)> = names
         .iter()
         .filter_map(|name| Some((number(name)?, name)))
+        .filter(|(number, _)| Some(*number) != own)
         .collect();
     if others.is_empty() {
         return;

@@ -73,9 +73,6 @@ pub fn guarded_on(on: &[String], not_on: &[String]) -> Option<String> {
 /// The name that the kernel gives to the loopback interface.
 const LOOPBACK: &str = "lo";
 
-/// Kinds of interfaces at which the packets of their parts arrive.
-const TAKES_OVER: [&str; 5] = ["bridge", "bond", "team", "vrf", "openvswitch"];
-
 /// Judges by the interfaces that are there. `seen` are those of the policy, as they were when it was applied.
 pub fn judge(policy: &Policy, links: &Links, seen: &[NamedInterface]) -> Guard {
     let Interfaces::Only(names) = &policy.interfaces else {
@@ -175,7 +172,7 @@ impl Judge<'_> {
         let Some(master) = link.master.and_then(|index| self.links.numbered(index)) else {
             return false;
         };
-        if !TAKES_OVER.contains(&master.kind.as_str()) {
+        if !master.takes_over() {
             return false;
         }
         if self.is_named(master) {
@@ -235,7 +232,7 @@ impl Judge<'_> {
         // Packets that come by a part of something arrive at the whole.
         let at = |link: &&Link| {
             let whole = link.master.and_then(|index| self.links.numbered(index));
-            !whole.is_some_and(|whole| TAKES_OVER.contains(&whole.kind.as_str()))
+            !whole.is_some_and(Link::takes_over)
         };
         let up = self.links.0.iter().filter(|l| l.is_up && !l.is_loopback);
         let up = up.filter(at).map(|link| link.name.clone());

@@ -22,6 +22,7 @@ fn links(words: &[&str]) -> Links {
             is_up: true,
             master: words.next().map(|number| number.parse().unwrap()),
             alternative_names: Vec::new(),
+            passes_through: None,
             name,
             kind,
         }
