@@ -22,7 +22,7 @@ use crate::firewall::{Failure, Firewall, StateFile, by_hand};
 use crate::held::Grant;
 use crate::knock::{Knock, Protocol};
 use crate::lab::{CLIENT, Lab, SERVER};
-use crate::policy::{Door, DoorIndex, Interfaces, Key, KeyKind, Policy};
+use crate::policy::{Door, DoorId, DoorIndex, Interfaces, Key, KeyKind, Policy};
 
 /// The pause after each packet: here no network is slow.
 const GAP: Duration = Duration::from_millis(1);
@@ -297,21 +297,23 @@ impl Stage<'_> {
         let deadline = Instant::now() + PATIENCE;
         let held = loop {
             let held = self.held_by(client)?;
-            let all = doors.iter().all(|door| held.contains(&name(door).id()));
+            let all = doors
+                .iter()
+                .all(|door| held.contains(&name(door).door_id()));
             if all || key.once || Instant::now() > deadline {
                 break held;
             }
             thread::sleep(Duration::from_millis(20));
         };
         for door in &doors {
-            if !key.once && !held.contains(&name(door).id()) {
+            if !key.once && !held.contains(&name(door).door_id()) {
                 return Ok(Err(format!("gives no grant for door {}", name(door))));
             }
         }
-        let own: BTreeSet<u32> = doors.iter().map(|door| name(door).id()).collect();
+        let own: BTreeSet<DoorId> = doors.iter().map(|door| name(door).door_id()).collect();
         if let Some(other) = held.difference(&own).next() {
             let mut all = self.policy.doors.iter();
-            let door = all.find(|door| door.name.id() == *other);
+            let door = all.find(|door| door.name.door_id() == *other);
             let door = door.map_or("of no name", |door| door.name.as_str());
             return Ok(Err(format!("opens door {door} too")));
         }
@@ -331,7 +333,7 @@ impl Stage<'_> {
     }
 
     /// The doors that an address holds grants for.
-    fn held_by(&self, client: IpAddr) -> Result<BTreeSet<u32>, Stopped> {
+    fn held_by(&self, client: IpAddr) -> Result<BTreeSet<DoorId>, Stopped> {
         let grants = self.lab.server.inside(|| self.firewall.grants())?;
         let grants = grants.map_err(Stopped::Refused)?;
         let own = |grant: &&Grant| grant.source.contains(&client);

@@ -11,8 +11,8 @@ use super::iptables::Iptables;
 use super::look::Look;
 use super::{Failure, Left};
 use crate::automaton::Automaton;
-use crate::held::{BY_HAND, Drift, Grant, Rights};
-use crate::policy::{Name, Policy};
+use crate::held::{Drift, Grant, Rights};
+use crate::policy::{DoorId, KeyId, Name, Policy};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::{
     GrantList, Held, Holder, Saved, Wanted, change, compare, early, let_go, lists_of, names,
@@ -91,7 +91,8 @@ pub fn apply(iptables: Iptables, policy: &Policy, moving: Moving<'_>) -> Result<
     if !once.is_empty() {
         let unused = again().map_err(done)?;
         let is_unused = |(list, source): &&(GrantList, IpAddr)| {
-            let same = |g: &Grant| g.source.addr() == *source && g.door == list.door.id() && g.once;
+            let same =
+                |g: &Grant| g.source.addr() == *source && g.door == list.door.door_id() && g.once;
             unused.iter().any(same)
         };
         // Later it would be given more time than it had.
@@ -319,7 +320,7 @@ pub fn remove(iptables: Iptables, chains: &[(Family, Saved)]) -> Result<(), Fail
 
 /// Returns whether the policy lets this list's holder have this door.
 fn may(rights: &Rights, list: &GrantList) -> bool {
-    rights.give(list.door.id(), list.holder.id())
+    rights.give(list.door.door_id(), list.holder.id())
 }
 
 /// Up to so many grants move with the second they have left; more in coarser steps, each by less than
@@ -332,10 +333,10 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Grants of another backend that the policy still gives, as entries of lists that last as long as
 /// they have left when they are written `late`, to the second below. Those that end before are 0.
 fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, IpAddr)> {
-    let doors: BTreeMap<u32, &Name> = policy
+    let doors: BTreeMap<DoorId, &Name> = policy
         .doors
         .iter()
-        .map(|d| (d.name.id(), &d.name))
+        .map(|d| (d.name.door_id(), &d.name))
         .collect();
     let rights = Rights::of(policy);
     let moved = grants.iter().filter_map(|grant| {
@@ -345,10 +346,10 @@ fn moved(policy: &Policy, grants: &[Grant], late: Duration) -> Vec<(GrantList, I
             _ => (left / MOST_LISTS as u64).max(1),
         };
         let holder = match grant.opened_by.map(|opened| opened.key) {
-            None | Some(BY_HAND) => Holder::ByHand,
+            None | Some(KeyId::BY_HAND) => Holder::ByHand,
             Some(id) => {
                 let mut names = policy.keys.iter().map(|key| &key.name);
-                Holder::Key(names.find(|name| name.id() == id)?.clone())
+                Holder::Key(names.find(|name| name.key_id() == id)?.clone())
             }
         };
         let list = GrantList {
@@ -374,14 +375,14 @@ mod tests {
         let expires_in = Duration::from_secs(seconds);
         let opened = Opened {
             source,
-            door: door.id(),
-            key: BY_HAND,
+            door: door.door_id(),
+            key: KeyId::BY_HAND,
             expires_in,
             given_for: Duration::ZERO,
         };
         Grant {
             source: source.into(),
-            door: door.id(),
+            door: door.door_id(),
             once: false,
             opened_by: Some(opened),
             expires_in,

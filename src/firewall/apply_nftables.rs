@@ -128,7 +128,7 @@ fn load_and_verify(
     };
     let look = Look::of_nftables().ok();
     let (late, running) = sweep(nft, policy, extent).map_err(changed)?;
-    let place = |grant: &Grant| (grant.source, grant.door, grant.once);
+    let place = |grant: &Grant| (grant.guest(), grant.once);
     let staying: HashSet<_> = change.staying.iter().map(place).collect();
     let late_staying = late.iter().map(place).filter(|at| staying.contains(at));
     let late_staying = late_staying.collect::<HashSet<_>>().len();

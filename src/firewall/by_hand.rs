@@ -36,7 +36,7 @@ pub struct End {
 impl End {
     pub(super) fn of(grant: &Grant, doors: impl IntoIterator<Item = Name>) -> End {
         let mut doors = doors.into_iter();
-        let door = doors.find(|door| door.id() == grant.door);
+        let door = doors.find(|door| door.door_id() == grant.door);
         End {
             source: grant.source,
             door: door.map_or_else(|| "an old door".to_string(), |door| door.to_string()),

@@ -15,6 +15,7 @@ use super::netlink::{ELEMENTS_GONE, NEW_ELEMENTS, NEW_RULE, TABLE_GONE, find_tex
 use super::nf_tables::attributes::{
     about_ours, address, class, element, elements, elements_in, key_of, time_of,
 };
+use crate::policy::{DoorId, KeyId};
 use crate::ruleset::nftables::SetId;
 
 /// `NFNLGRP_NFTABLES`
@@ -39,24 +40,24 @@ pub enum Change {
 pub enum Note {
     Opened {
         source: IpAddr,
-        door: u32,
-        key: u32,
+        door: DoorId,
+        key: KeyId,
         lasting: Duration,
     },
     /// An opening is forgotten: it was ended, or was only added to be deleted (nft deletes nothing that is
     /// not there).
     Forgotten {
         source: IpAddr,
-        door: u32,
-        key: u32,
+        door: DoorId,
+        key: KeyId,
     },
     /// The first address of what was ended; 0.0.0.0 or :: stands for all of them.
     Closed {
         source: IpAddr,
-        door: u32,
+        door: DoorId,
     },
     Revoked {
-        key: u32,
+        key: KeyId,
     },
 }
 
@@ -166,12 +167,14 @@ fn note(kind: u16, set: &str, told: &[u8]) -> Option<Note> {
     let value = key_of(told)?;
     let is_new = kind == NEW_ELEMENTS;
     if set == SetId::Revoked.name() {
-        let (key, _) = class(value)?;
+        let key = KeyId(class(value)?.0);
         return is_new.then_some(Note::Revoked { key });
     }
     let (id, family, _) = SetId::by_family(set)?;
     let (source, rest) = address(family, value)?;
     let (door, rest) = class(rest)?;
+    let door = DoorId(door);
+    let key = || Some(KeyId(class(rest)?.0));
     match (id, is_new) {
         (SetId::Closed, true) => Some(Note::Closed { source, door }),
         (SetId::Opened, true) => {
@@ -179,14 +182,14 @@ fn note(kind: u16, set: &str, told: &[u8]) -> Option<Note> {
             Some(Note::Opened {
                 source,
                 door,
-                key: class(rest)?.0,
+                key: key()?,
                 lasting: left.or_else(|| time_of(told, element::TIMEOUT))?,
             })
         }
         (SetId::Opened, false) => Some(Note::Forgotten {
             source,
             door,
-            key: class(rest)?.0,
+            key: key()?,
         }),
         _ => None,
     }
@@ -234,7 +237,7 @@ mod tests {
         ];
         let source = IpAddr::from([192, 0, 2, 7]);
         let lasting = Duration::from_secs(60);
-        let (door, key) = (7, 1);
+        let (door, key) = (DoorId(7), KeyId(1));
         let opened = Note::Opened {
             source,
             door,
@@ -246,7 +249,7 @@ mod tests {
             [
                 Change::Noted(opened),
                 Change::Noted(Note::Closed { source, door }),
-                Change::Noted(Note::Revoked { key: 9 }),
+                Change::Noted(Note::Revoked { key: KeyId(9) }),
                 Change::Applied,
                 Change::Removed,
             ]

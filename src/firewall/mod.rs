@@ -43,7 +43,8 @@ pub mod watchdog;
 
 use std::fmt;
 
-use crate::ruleset::nftables::{EndedElsewhere, SetId};
+use crate::held::EndsElsewhere;
+use crate::ruleset::nftables::SetId;
 
 pub use exec::{Ended, run};
 pub use iptables::{Iptables, list_size};
@@ -63,9 +64,9 @@ impl Firewall {
     ///
     /// # Errors
     /// When nft cannot be read.
-    pub fn ended_elsewhere(&self) -> Result<EndedElsewhere, Failure> {
+    pub fn ended_elsewhere(&self) -> Result<EndsElsewhere, Failure> {
         if !self.nft.is_there()? {
-            return Ok(EndedElsewhere::default());
+            return Ok(EndsElsewhere::default());
         }
         let mut listing = self.nft.list_grants()?.unwrap_or_default();
         if let Some(keys) = self.nft.list_set(SetId::RevokedElsewhere)? {

@@ -74,12 +74,12 @@ fn applied(record: Result<Record, String>) -> Running {
 fn in_words(before: Option<&Policy>, grant: &Grant) -> String {
     let source = display_source(&grant.source);
     let mut doors = before.iter().flat_map(|policy| &policy.doors);
-    let door = doors.find(|door| door.name.id() == grant.door);
+    let door = doors.find(|door| door.name.door_id() == grant.door);
     let door = door.map_or("a door", |door| door.name.as_str());
     let mut keys = before.iter().flat_map(|policy| &policy.keys);
     let key = grant
         .opened_by
-        .and_then(|by| keys.find(|key| key.name.id() == by.key));
+        .and_then(|by| keys.find(|key| key.name.key_id() == by.key));
     let key = key.map_or(String::new(), |key| format!(", by {}", key.name));
     format!("{source} to {door}{key}")
 }

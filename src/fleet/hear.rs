@@ -8,7 +8,7 @@ use super::clock::Moment;
 use super::ledger::{By, Ended, Given, Item, Ledger, Place, Refusal, Seen, networks_around};
 use super::message::{Message, News};
 use super::rules::Not;
-use crate::policy::Name;
+use crate::policy::{KeyId, Name};
 use crate::single_use::{TOKENS_PER_WINDOW, Window};
 
 /// More hosts than any fleet has.
@@ -195,7 +195,7 @@ impl Ledger {
         let revoked = given
             .key
             .as_ref()
-            .and_then(|key| self.revoked.get(&key.id()));
+            .and_then(|key| self.revoked.get(&key.key_id()));
         around.any(since) || revoked.is_some_and(since)
     }
 
@@ -233,7 +233,7 @@ impl Ledger {
     }
 
     /// Ends what a key opened before a moment, unless that is known.
-    pub(super) fn revoke(&mut self, key: u32, ended: Ended) -> Noted {
+    pub(super) fn revoke(&mut self, key: KeyId, ended: Ended) -> Noted {
         let before = self.revoked.get(&key).map(|known| known.at);
         let noted = note(&mut self.revoked, key, ended, self.rules.most);
         if noted == Noted::New && ended.is_news_of_others(before) {
@@ -255,7 +255,7 @@ impl Ledger {
             return;
         }
         let by = |given: &Given| {
-            let key = given.key.as_ref()?.id();
+            let key = given.key.as_ref()?.key_id();
             revoking.get(&key).filter(|ended| given.began <= ended.at)
         };
         // A grant found without its key may be of a revoked one, if it was there by then: the host that gave it says

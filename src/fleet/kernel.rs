@@ -13,13 +13,12 @@ use super::ledger::{Ledger, SpentToken, Work};
 use super::rules::Rules;
 use crate::firewall::events::{Change, Events, Note};
 use crate::firewall::{Failure, Nft};
-use crate::held::{BY_HAND, Guest};
+use crate::held::{EndsElsewhere, Guest};
 use crate::log::Group;
-use crate::policy::Name;
+use crate::policy::{DoorId, KeyId, Name};
 use crate::ruleset::log_prefix;
 use crate::ruleset::nftables::{
-    EndedElsewhere, SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere,
-    spent_and_life,
+    SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere, spent_and_life,
 };
 use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
 
@@ -234,14 +233,14 @@ impl Kernel {
         }
         let heard = now();
         let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        for (source, door, ago) in listing.closed() {
+        for (Guest { source, door }, ago) in listing.closed() {
             if let Some(door) = ledger.rules.door(door).cloned() {
                 ledger.closed_here(&door, source, heard.saturating_sub(milliseconds(ago)));
             }
         }
         let ended = listing.ended_elsewhere();
         let at = |ago: Duration| asked.saturating_sub(milliseconds(ago + INEXACT));
-        for (source, door, ago) in ended.places {
+        for (Guest { source, door }, ago) in ended.guests {
             if let Some(door) = ledger.rules.door(door).cloned() {
                 ledger.remember_ended(&door, source, at(ago));
             }
@@ -257,7 +256,7 @@ impl Kernel {
                 continue;
             };
             let key = ledger.rules.key(opened.key).cloned();
-            if key.is_none() && opened.key != BY_HAND {
+            if key.is_none() && opened.key != KeyId::BY_HAND {
                 continue;
             }
             // Ended elsewhere, and still to be ended here.
@@ -318,7 +317,7 @@ impl Kernel {
             .map(|((door, source), end)| {
                 let left = end.saturating_sub(began).saturating_sub(late);
                 let left = u64::try_from(left).ok().map(Duration::from_millis);
-                (*source, door.id(), left)
+                (guest(door, *source), left)
             })
             .collect();
         let given = match grants.is_empty() {
@@ -360,16 +359,13 @@ impl Kernel {
         if !work.end.is_empty()
             && let Some(listing) = self.nft.list_grants()?
         {
-            let places = work.end.iter().map(|(door, source)| Guest {
-                source: *source,
-                door: door.id(),
-            });
-            let departure = listing.guests().take_back(&places.collect());
+            let ended = work.end.iter().map(|(door, source)| guest(door, *source));
+            let departure = listing.guests().take_back(&ended.collect());
             transaction.append(end(&listing, &departure).transaction);
         }
         let over = work.elsewhere.iter().filter(|(_, end)| end.is_none());
         let over: Vec<_> = over
-            .map(|((door, source), _)| (*source, door.id(), None))
+            .map(|((door, source), _)| (guest(door, *source), None))
             .collect();
         transaction.append(elsewhere(&over));
         match transaction.is_empty() {
@@ -387,9 +383,9 @@ impl Kernel {
         };
         let places = work.ended.iter();
         let keys = work.revoked.iter();
-        let transaction = note_ended_elsewhere(&EndedElsewhere {
-            places: places
-                .map(|((door, source), at)| (*source, door.id(), ago(at)))
+        let transaction = note_ended_elsewhere(&EndsElsewhere {
+            guests: places
+                .map(|((door, source), at)| (guest(door, *source), ago(at)))
                 .collect(),
             keys: keys.map(|(key, at)| (*key, ago(at))).collect(),
         });
@@ -423,15 +419,20 @@ impl Kernel {
     }
 }
 
+fn guest(door: &Name, source: IpNet) -> Guest {
+    let door = door.door_id();
+    Guest { source, door }
+}
+
 /// Takes in what an administrator did, at some time since then.
 fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
-    let known = |ledger: &Ledger, door: u32| ledger.rules.door(door).cloned();
+    let known = |ledger: &Ledger, door: DoorId| ledger.rules.door(door).cloned();
     let now = now();
     match note {
         Note::Opened {
             source,
             door,
-            key: BY_HAND,
+            key: KeyId::BY_HAND,
             lasting,
         } => {
             if let Some(door) = known(ledger, *door) {
@@ -443,7 +444,7 @@ fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
         Note::Forgotten {
             source,
             door,
-            key: BY_HAND,
+            key: KeyId::BY_HAND,
         } => {
             if let Some(door) = known(ledger, *door) {
                 ledger.forget_by_hand(&door, *source);

@@ -19,7 +19,7 @@ use super::hear::{Noted, SAME, note};
 use super::message::DAY;
 use super::rules::Rules;
 use super::tell::HOUR;
-use crate::policy::Name;
+use crate::policy::{KeyId, Name};
 use crate::single_use::Window;
 
 /// A door, and the source as grants of this host have it.
@@ -69,7 +69,7 @@ pub enum Item {
     /// A grant of this host that was ended: its name in the engine goes.
     Gone(Place, IpAddr),
     Closed(Place),
-    Revoked(u32),
+    Revoked(KeyId),
     Spent(SpentToken),
     Burnt(u32),
 }
@@ -83,7 +83,7 @@ pub struct Work {
     pub end: BTreeSet<Place>,
     /// Places that other hosts ended, and when, to be remembered; and the keys that they revoked.
     pub ended: BTreeMap<Place, Moment>,
-    pub revoked: BTreeMap<u32, Moment>,
+    pub revoked: BTreeMap<KeyId, Moment>,
     /// Tokens of keys of this host that other hosts took.
     pub spend: Vec<SpentToken>,
     pub burn: Vec<u32>,
@@ -151,9 +151,9 @@ pub struct Ledger {
     pub(super) others: BTreeMap<Place, BTreeMap<Option<Name>, Given>>,
     /// Places that administrators ended; sources are at most as long as grants of this host are.
     pub(super) closed: BTreeMap<Place, Ended>,
-    pub(super) revoked: BTreeMap<u32, Ended>,
+    pub(super) revoked: BTreeMap<KeyId, Ended>,
     /// Keys whose grants are still to be ended.
-    pub(super) revoking: BTreeMap<u32, Ended>,
+    pub(super) revoking: BTreeMap<KeyId, Ended>,
     pub(super) spent: BTreeSet<SpentToken>,
     pub(super) burnt: BTreeSet<u32>,
     pub hosts: BTreeMap<Name, Seen>,
@@ -277,7 +277,7 @@ impl Ledger {
     }
 
     /// The same of what a key opened.
-    pub fn remember_revoked(&mut self, key: u32, at: Moment) {
+    pub fn remember_revoked(&mut self, key: KeyId, at: Moment) {
         let by = By::Elsewhere;
         let ended = Ended { at, by };
         note(&mut self.revoked, key, ended, self.rules.most);
@@ -294,7 +294,7 @@ impl Ledger {
     }
 
     /// An administrator of this host has taken a key away.
-    pub fn revoked_here(&mut self, key: u32, at: Moment) {
+    pub fn revoked_here(&mut self, key: KeyId, at: Moment) {
         let by = By::Here;
         if self.revoke(key, Ended { at, by }) == Noted::New {
             self.to_tell.insert(Item::Revoked(key));

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::clock::LARGEST;
-use crate::policy::Name;
+use crate::policy::{KeyId, Name};
 
 /// The version of the form, and the only one that is read.
 const VERSION: u32 = 1;
@@ -67,7 +67,7 @@ pub enum News {
         age: i64,
     },
     /// A key, by its [`id`](Name::id), was taken away: what it opened before ends.
-    Revoked { key: u32, age: i64 },
+    Revoked { key: KeyId, age: i64 },
     /// A token of a key has opened: its window, and its number in there.
     Spent { key: Name, window: u64, number: u32 },
     /// A scratch sequence, by its [id](crate::policy::scratch_id), has opened.
@@ -162,7 +162,7 @@ impl Message {
         match &self.news {
             News::Grant { door, source, .. } => format!("{PREFIX}grant:{from}:{door}:{source}"),
             News::Closed { door, source, .. } => format!("{PREFIX}closed:{door}:{source}"),
-            News::Revoked { key, .. } => format!("{PREFIX}revoked:{key}"),
+            News::Revoked { key, .. } => format!("{PREFIX}revoked:{}", key.0),
             News::Spent {
                 key,
                 window,
@@ -215,7 +215,10 @@ mod tests {
                 source: "::/0".parse().unwrap(),
                 age: 0,
             },
-            News::Revoked { key: 7, age: 0 },
+            News::Revoked {
+                key: KeyId(7),
+                age: 0,
+            },
             News::Spent {
                 key: name("alice"),
                 window: 29_722_500,

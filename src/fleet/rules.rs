@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::message::DAY;
 use crate::knock::GrantPrefix;
-use crate::policy::{KeyKind, Name, Policy};
+use crate::policy::{DoorId, KeyId, KeyKind, Name, Policy};
 use crate::single_use::Secret;
 
 /// See the module.
@@ -145,14 +145,14 @@ impl Rules {
     }
 
     /// The door of an [id](Name::id).
-    pub fn door(&self, id: u32) -> Option<&Name> {
-        let name = self.names.get(&id)?;
+    pub fn door(&self, id: DoorId) -> Option<&Name> {
+        let name = self.names.get(&id.0)?;
         self.doors.contains_key(name).then_some(name)
     }
 
     /// The key of an [id](Name::id).
-    pub fn key(&self, id: u32) -> Option<&Name> {
-        let name = self.names.get(&id)?;
+    pub fn key(&self, id: KeyId) -> Option<&Name> {
+        let name = self.names.get(&id.0)?;
         self.keys.contains_key(name).then_some(name)
     }
 

@@ -43,7 +43,7 @@ impl Guests {
         self.end(|grant| {
             let network = &grant.source;
             let touches = |source: IpNet| source.contains(network) || network.contains(&source);
-            door.is_none_or(|door| door.id() == grant.door) && source.is_none_or(touches)
+            door.is_none_or(|door| door.door_id() == grant.door) && source.is_none_or(touches)
         })
     }
 
@@ -145,35 +145,39 @@ pub fn around(source: IpAddr, prefix: u8) -> Option<IpNet> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::BY_HAND;
     use super::*;
+    use crate::policy::{DoorId, KeyId};
 
     const POLICY: &str = "[door.ssh]\nports = [22]\n[door.web]\nports = [443]\n\
                           [key.yves]\nopens = ['ssh', 'web']\nsequence = [4431, 2387, 920]\n\
                           [key.anna]\nopens = ['ssh']\nsequence = [5531, 2387, 920]\n";
 
-    fn id(name: &str) -> u32 {
-        Name::new(name).unwrap().id()
+    fn door(name: &str) -> DoorId {
+        Name::new(name).unwrap().door_id()
+    }
+
+    fn key(name: &str) -> KeyId {
+        Name::new(name).unwrap().key_id()
     }
 
     fn rights(text: &str) -> Rights {
         Rights::of(&crate::policy::read("p", text).unwrap())
     }
 
-    fn opened(source: &str, door: &str, key: u32) -> Opened {
+    fn opened(source: &str, at: &str, key: KeyId) -> Opened {
         Opened {
             source: source.parse().unwrap(),
-            door: id(door),
+            door: door(at),
             key,
             expires_in: Duration::from_secs(50),
             given_for: Duration::from_secs(60),
         }
     }
 
-    fn grant(network: &str, door: &str, opened_by: Option<Opened>) -> Grant {
+    fn grant(network: &str, at: &str, opened_by: Option<Opened>) -> Grant {
         Grant {
             source: network.parse().unwrap(),
-            door: id(door),
+            door: door(at),
             once: false,
             opened_by,
             expires_in: Duration::from_secs(50),
@@ -183,12 +187,12 @@ mod tests {
 
     /// Yves at ssh and web, anna at ssh, one by hand at ssh, and one whom another host let in.
     fn guests() -> Guests {
-        let yves = id("yves");
+        let yves = key("yves");
         let opened = [
             opened("192.0.2.7", "ssh", yves),
             opened("192.0.2.7", "web", yves),
-            opened("192.0.2.8", "ssh", id("anna")),
-            opened("192.0.2.9", "ssh", BY_HAND),
+            opened("192.0.2.8", "ssh", key("anna")),
+            opened("192.0.2.9", "ssh", KeyId::BY_HAND),
         ];
         let grants = opened.map(|opened| Grant {
             source: opened.source.into(),
@@ -207,7 +211,7 @@ mod tests {
 
     /// The last byte of each source, and whether its door is ssh.
     fn words<'g>(grants: impl IntoIterator<Item = &'g Grant>) -> Vec<String> {
-        let ssh = id("ssh");
+        let ssh = door("ssh");
         let words = grants.into_iter().map(|grant| {
             let door = if grant.door == ssh { "ssh" } else { "web" };
             format!("{} {door}", grant.source)
@@ -247,7 +251,7 @@ mod tests {
         let guests = guests();
         let guest = |source: &str| Guest {
             source: source.parse().unwrap(),
-            door: id("ssh"),
+            door: door("ssh"),
         };
         let ended = guests.take_back(&HashSet::from([guest("192.0.2.8/32")]));
         assert_eq!(words(&ended.grants), ["192.0.2.8/32 ssh"]);
@@ -295,7 +299,7 @@ mod tests {
         assert_eq!(orphan.sweep(&all, Some(&orphan)).grants, orphan.grants);
         // The record of a revoked key goes with a grant that the kernel did not list.
         let unlisted = Guests {
-            opened: vec![opened("192.0.2.5", "ssh", id("eve"))],
+            opened: vec![opened("192.0.2.5", "ssh", key("eve"))],
             ..Guests::default()
         };
         let departure = unlisted.sweep(&all, None);

@@ -9,12 +9,12 @@ mod words;
 pub use edit::{Departure, around};
 pub use rights::Rights;
 pub use room::{Spared, first_to_end};
-pub use words::{BY_HAND, Drift, Fault, Grant, Guest, Opened, Progress, Subject, granted_network};
+pub use words::{Drift, Fault, Grant, Guest, Opened, Progress, Subject, granted_network};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::policy::Name;
+use crate::policy::{KeyId, Name};
 
 /// The sources that are let in.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -25,6 +25,14 @@ pub struct Guests {
     pub opened: Vec<Opened>,
     /// The live grants that other hosts of the fleet gave. Who opened them, the kernel does not know.
     pub elsewhere: Vec<Grant>,
+}
+
+/// Ends at other hosts of the fleet, each with the least time since then.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct EndsElsewhere {
+    pub guests: Vec<(Guest, Duration)>,
+    /// Keys that were revoked.
+    pub keys: Vec<(KeyId, Duration)>,
 }
 
 /// What changes from one second to the next. It can be read quickly, also where the ruleset is large.

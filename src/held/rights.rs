@@ -2,27 +2,32 @@
 
 use std::collections::HashSet;
 
-use super::{BY_HAND, Grant, Opened};
-use crate::policy::Policy;
+use super::{Grant, Opened};
+use crate::policy::{DoorId, KeyId, Policy};
 
 /// Which key may open which door, by their ids.
 pub struct Rights {
-    own: HashSet<(u32, u32)>,
+    own: HashSet<(DoorId, KeyId)>,
     /// The doors for which grants of other hosts count.
-    accept: HashSet<u32>,
+    accept: HashSet<DoorId>,
 }
 
 impl Rights {
     pub fn of(policy: &Policy) -> Rights {
         let by_key = policy.keys.iter().flat_map(|key| {
-            let doors = key.opens.iter().map(|o| policy.door(o.door).name.id());
-            doors.map(|door| (door, key.name.id()))
+            let doors = key.opens.iter().map(|o| policy.door(o.door).name.door_id());
+            doors.map(|door| (door, key.name.key_id()))
         });
-        let by_hand = policy.doors.iter().map(|door| (door.name.id(), BY_HAND));
+        let by_hand = policy
+            .doors
+            .iter()
+            .map(|door| (door.name.door_id(), KeyId::BY_HAND));
         let accept = policy.door_indices().filter(|&door| policy.accepts(door));
         Rights {
             own: by_key.chain(by_hand).collect(),
-            accept: accept.map(|door| policy.door(door).name.id()).collect(),
+            accept: accept
+                .map(|door| policy.door(door).name.door_id())
+                .collect(),
         }
     }
 
@@ -32,7 +37,7 @@ impl Rights {
     }
 
     /// Returns whether a key, or the administrator, may open a door.
-    pub fn give(&self, door: u32, key: u32) -> bool {
+    pub fn give(&self, door: DoorId, key: KeyId) -> bool {
         self.own.contains(&(door, key))
     }
 
@@ -41,8 +46,8 @@ impl Rights {
     }
 
     /// Returns whether there is such a door.
-    pub fn know(&self, door: u32) -> bool {
-        self.give(door, BY_HAND)
+    pub fn know(&self, door: DoorId) -> bool {
+        self.give(door, KeyId::BY_HAND)
     }
 
     /// Returns whether a grant of this host stays under the policy. One without a known owner stays while its door does:

@@ -61,7 +61,7 @@ mod tests {
     fn grant(source: &str, seconds: u64) -> Grant {
         Grant {
             source: source.parse().unwrap(),
-            door: 2,
+            door: crate::policy::DoorId(2),
             once: false,
             opened_by: None,
             expires_in: Duration::from_secs(seconds),

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// The key id of a grant made by hand.
-pub const BY_HAND: u32 = 1;
+use crate::policy::{DoorId, KeyId};
 
 /// A live grant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grant {
     pub source: IpNet,
-    /// [`Name::id`](crate::policy::Name::id) of the door.
-    pub door: u32,
+    pub door: DoorId,
     /// Used up by its first connection.
     pub once: bool,
     /// The source and key that opened it.
@@ -38,8 +36,7 @@ impl Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guest {
     pub source: IpNet,
-    /// [`Name::id`](crate::policy::Name::id) of the door.
-    pub door: u32,
+    pub door: DoorId,
 }
 
 /// The network that a grant covers which is given to `source` on a host whose grants are of this
@@ -61,9 +58,8 @@ pub fn granted_network(source: IpNet, prefix: u8) -> Result<IpNet, String> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Opened {
     pub source: IpAddr,
-    pub door: u32,
-    /// [`Name::id`](crate::policy::Name::id) of the key, or [`BY_HAND`].
-    pub key: u32,
+    pub door: DoorId,
+    pub key: KeyId,
     pub expires_in: Duration,
     /// For how long it was given at first; zero where the kernel does not know. A knock renews what is left, and
     /// not this.
@@ -73,7 +69,7 @@ pub struct Opened {
 impl Opened {
     /// Returns whether an administrator opened it, and no key.
     pub fn by_hand(&self) -> bool {
-        self.key == BY_HAND
+        self.key == KeyId::BY_HAND
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{KeyKind, Policy, id};
+use super::name::id;
+use super::{KeyKind, Policy};
 use crate::single_use::Secret;
 
 /// Which sets the table of a fleet has. Another release may have had others.

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use serde_json::Value;
 use toctoc::client::Door;
 use toctoc::firewall::nf_tables::{self, Extent};
-use toctoc::held::{Grant, Opened};
+use toctoc::held::{Grant, Guest, Opened};
 use toctoc::lab::{CLIENT, STRANGER};
-use toctoc::policy::Name;
+use toctoc::policy::{DoorId, KeyId, Name};
 use toctoc::ruleset::nftables::{
     Command, Element, Lasting, Listing, Part, Transaction, burnt, loaded, spent_and_life,
 };
@@ -74,15 +74,15 @@ fn about(left: Duration) -> u64 {
     left.as_secs().div_ceil(5)
 }
 
-fn places(grants: &[Grant]) -> Vec<(IpNet, u32, bool, Option<u32>, u64)> {
+fn places(grants: &[Grant]) -> Vec<(Guest, bool, Option<KeyId>, u64)> {
     let place = |g: &Grant| {
         let key = g.opened_by.map(|opened| opened.key);
-        (g.source, g.door, g.once, key, about(g.expires_in))
+        (g.guest(), g.once, key, about(g.expires_in))
     };
     grants.iter().map(place).collect()
 }
 
-fn openings(mut opened: Vec<Opened>) -> Vec<(String, u32, u32, u64)> {
+fn openings(mut opened: Vec<Opened>) -> Vec<(String, DoorId, KeyId, u64)> {
     opened.sort_by_key(|o| (o.source, o.door, o.key));
     let place = |o: &Opened| (o.source.to_string(), o.door, o.key, o.given_for.as_secs());
     opened.iter().map(place).collect()
@@ -98,10 +98,11 @@ fn both_readers_see_the_same() {
     world.knock(STRANGER[1], &[4431]);
     world.connect(STRANGER[0], 443);
     world.yes(&["open", "web", "203.0.113.5"]);
-    let web = Name::new("web").unwrap().id();
+    let door = Name::new("web").unwrap().door_id();
     there(&world, || {
         let source: IpNet = "203.0.113.9/32".parse().unwrap();
-        let grants = [(source, web, Some(Duration::from_secs(900)))];
+        let guest = Guest { source, door };
+        let grants = [(guest, Some(Duration::from_secs(900)))];
         let transaction = toctoc::ruleset::nftables::elsewhere(&grants);
         nf_tables::commit(&transaction).unwrap();
     });
@@ -115,12 +116,9 @@ fn both_readers_see_the_same() {
     assert_eq!(openings(own.opened()), openings(nft.opened()));
     assert_eq!(nft.elsewhere().len(), 1);
     assert_eq!(places(&own.elsewhere()), places(&nft.elsewhere()));
-    let ended = |listing: &Listing| -> Vec<(IpNet, u32)> {
-        listing
-            .closed()
-            .iter()
-            .map(|(source, door, _)| (*source, *door))
-            .collect()
+    let ended = |listing: &Listing| -> Vec<Guest> {
+        let closed = listing.closed().into_iter();
+        closed.map(|(guest, _)| guest).collect()
     };
     assert!(!ended(&nft).is_empty());
     assert_eq!(ended(&own), ended(&nft));

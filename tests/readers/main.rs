@@ -66,9 +66,9 @@ fn named(id: u32) -> String {
 fn opened(opened: &Opened) -> String {
     let by = match opened.by_hand() {
         true => "hand".to_string(),
-        false => named(opened.key),
+        false => named(opened.key.0),
     };
-    let (source, door, left) = (opened.source, named(opened.door), opened.expires_in);
+    let (source, door, left) = (opened.source, named(opened.door.0), opened.expires_in);
     format!("{door} by {by} for {source}, {left:.1?} left")
 }
 
@@ -76,7 +76,7 @@ fn opened(opened: &Opened) -> String {
 fn reading(grants: &[Grant], progress: &[Progress]) -> String {
     let mut text = String::new();
     for grant in grants {
-        let (source, door, left) = (grant.source, named(grant.door), grant.expires_in);
+        let (source, door, left) = (grant.source, named(grant.door.0), grant.expires_in);
         let once = if grant.once { " once" } else { "" };
         let _ = write!(text, "grant{once}: {door} to {source}, {left:.1?} left");
         let by = grant.opened_by.as_ref().map(opened);

@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(read[0].source.to_string(), "192.0.2.7/32");
         assert_eq!(
             (read[0].door, read[0].expires_in),
-            (0x2_0002, Duration::from_secs(41))
+            (crate::policy::DoorId(0x2_0002), Duration::from_secs(41))
         );
         for length in 0..whole.len() {
             assert!(grants(&whole[..length]).is_empty(), "{length}");

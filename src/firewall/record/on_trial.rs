@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::moment::{Moment, milliseconds};
-use crate::held::{Grant, Opened};
-use crate::policy::Name;
-use crate::ruleset::nftables::EndedElsewhere;
+use crate::held::{EndsElsewhere, Grant, Opened};
+use crate::policy::{DoorId, KeyId, Name};
 
 /// A policy on trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,8 +53,8 @@ impl Stuck {
 pub(super) struct EndedGrant {
     source: String,
     opened_from: String,
-    door: u32,
-    key: u32,
+    door: DoorId,
+    key: KeyId,
     ends: Moment,
     /// For how long it was given, in milliseconds.
     #[serde(default)]
@@ -96,7 +95,7 @@ impl EndedGrant {
     }
 
     /// Returns whether another host of the fleet has ended it since it was given.
-    fn is_over(&self, now: &Moment, elsewhere: &EndedElsewhere) -> bool {
+    fn is_over(&self, now: &Moment, elsewhere: &EndsElsewhere) -> bool {
         let began = self.ends.milliseconds.saturating_sub(self.given_for);
         let since = |ago: &Duration| began <= now.milliseconds.saturating_sub(milliseconds(*ago));
         let own = self.source.parse::<IpNet>();
@@ -104,9 +103,9 @@ impl EndedGrant {
             let own = own.as_ref();
             own.is_ok_and(|own| source.contains(own) || own.contains(source))
         };
-        let mut places = elsewhere.places.iter();
+        let mut guests = elsewhere.guests.iter();
         let mut keys = elsewhere.keys.iter();
-        places.any(|(source, door, ago)| *door == self.door && touches(source) && since(ago))
+        guests.any(|(guest, ago)| guest.door == self.door && touches(&guest.source) && since(ago))
             || keys.any(|(key, ago)| *key == self.key && since(ago))
     }
 }
@@ -173,7 +172,7 @@ impl Trial {
         &self,
         now: &Moment,
         there: &[Grant],
-        elsewhere: &EndedElsewhere,
+        elsewhere: &EndsElsewhere,
     ) -> Vec<Grant> {
         let mut returning: Vec<Grant> = Vec::new();
         let over = |ended: &&EndedGrant| ended.is_over(now, elsewhere);
@@ -189,7 +188,7 @@ impl Trial {
     /// Somebody has closed doors: these do not come back.
     pub(super) fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) {
         self.ended.retain(|ended| {
-            let of_door = door.is_none_or(|door| door.id() == ended.door);
+            let of_door = door.is_none_or(|door| door.door_id() == ended.door);
             let of_source = match (source, ended.source.parse::<IpNet>()) {
                 (Some(source), Ok(own)) => source.contains(&own) || own.contains(&source),
                 _ => true,
@@ -210,6 +209,7 @@ fn holds(grants: &[Grant], wanted: &Grant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::held::Guest;
 
     /// A grant that was given for a minute, ten seconds before a trial ended it, and its time five seconds later.
     fn case() -> (Trial, Moment) {
@@ -217,12 +217,12 @@ mod tests {
         let source: IpNet = "192.0.2.7/32".parse().unwrap();
         let grant = Grant {
             source,
-            door: 0x2_0002,
+            door: DoorId(0x2_0002),
             once: false,
             opened_by: Some(Opened {
                 source: source.addr(),
-                door: 0x2_0002,
-                key: 0x9_0001,
+                door: DoorId(0x2_0002),
+                key: KeyId(0x9_0001),
                 expires_in: seconds(50),
                 given_for: seconds(60),
             }),
@@ -237,9 +237,15 @@ mod tests {
     #[test]
     fn who_comes_back_is_who_was_let_in_after_what_others_ended() {
         let (trial, now) = case();
-        let ended = |source: &str, door: u32, key: u32, ago: u64| EndedElsewhere {
-            places: vec![(source.parse().unwrap(), door, Duration::from_secs(ago))],
-            keys: vec![(key, Duration::from_secs(ago))],
+        let ended = |source: &str, door: u32, key: u32, ago: u64| EndsElsewhere {
+            guests: vec![(
+                Guest {
+                    source: source.parse().unwrap(),
+                    door: DoorId(door),
+                },
+                Duration::from_secs(ago),
+            )],
+            keys: vec![(KeyId(key), Duration::from_secs(ago))],
         };
         for (source, door, key, ago, comes_back) in [
             // While he was in, and before he came.
@@ -268,7 +274,7 @@ mod tests {
             }
         }
         let late = now.plus(Duration::from_secs(60));
-        let none = EndedElsewhere::default();
+        let none = EndsElsewhere::default();
         assert!(trial.returning(&late, &[], &none).is_empty(), "it is over");
     }
 }

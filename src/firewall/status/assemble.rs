@@ -122,8 +122,10 @@ pub(super) fn status(
     let waiting = wait.map(|wait| wait.to_string());
     let crowded = no_room(policy, grants);
     let granted = |name: &Name| {
-        let own = grants.iter().filter(|grant| grant.door == name.id());
-        let others = elsewhere.iter().filter(|grant| grant.door == name.id());
+        let own = grants.iter().filter(|grant| grant.door == name.door_id());
+        let others = elsewhere
+            .iter()
+            .filter(|grant| grant.door == name.door_id());
         let others = others.map(|grant| GrantStatus {
             elsewhere: true,
             ..grant_status(policy, grant)
@@ -251,7 +253,7 @@ fn left_of(key: &Key, now: i64) -> Option<Duration> {
 fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
     let by = grant.opened_by;
     let mut names = policy.keys.iter().map(|key| &key.name);
-    let key = by.and_then(|by| names.find(|name| name.id() == by.key));
+    let key = by.and_then(|by| names.find(|name| name.key_id() == by.key));
     GrantStatus {
         source: display_source(&grant.source),
         key: key.map(|name| name.to_string()),
@@ -291,7 +293,7 @@ mod tests {
         let expires_in = Duration::from_secs(50);
         let grant = |door: &str| Grant {
             source: "192.0.2.7/32".parse().unwrap(),
-            door: name(door).id(),
+            door: name(door).door_id(),
             once: false,
             opened_by: None,
             expires_in,

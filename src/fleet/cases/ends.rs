@@ -1,6 +1,7 @@
 //! Cases of what is ended, here and elsewhere, and what is not.
 
 use super::*;
+use crate::policy::KeyId;
 
 /// After lost events the agent reads the kernel anew, which may not have been told of a closing yet.
 #[test]
@@ -89,7 +90,7 @@ fn a_revoked_key_ends_what_it_opened_everywhere() {
     .unwrap();
     b.take_work(NOW);
     let news = News::Revoked {
-        key: name("yves").id(),
+        key: name("yves").key_id(),
         age: 0,
     };
     hear(&mut b, "c", news, NOW + 1000).unwrap();
@@ -171,13 +172,13 @@ fn a_closing_counts_even_when_there_is_no_room_to_note_it() {
     hear(&mut b, "a", old, NOW + 3).unwrap();
     assert_eq!(b.elsewhere(NOW + 3).count(), 0);
     // The same with keys.
-    let revoked = |key: u32| News::Revoked { key, age: 0 };
+    let revoked = |key: KeyId| News::Revoked { key, age: 0 };
     for key in 0..256 {
-        assert_eq!(hear(&mut b, "x", revoked(key), NOW), Ok(()), "{key}");
+        assert_eq!(hear(&mut b, "x", revoked(KeyId(key)), NOW), Ok(()), "{key}");
     }
     let news = grant("ssh", "192.0.2.9", Some("yves"), 0, 60_000);
     hear(&mut b, "a", news, NOW + 4).unwrap();
-    let key = revoked(name("yves").id());
+    let key = revoked(name("yves").key_id());
     assert_eq!(hear(&mut b, "a", key, NOW + 5), Err(Refusal::Unnoted));
     assert!(b.has_work());
     b.take_work(NOW + 5);
@@ -195,13 +196,13 @@ fn many_keys_are_revoked_at_once_and_what_came_after_stays() {
         hear(&mut b, "a", news, NOW).unwrap();
     }
     b.take_work(NOW);
-    let ids = (0..1000).chain([name("yves").id()]);
+    let ids = (0..1000).map(KeyId).chain([name("yves").key_id()]);
     for key in ids {
         hear(&mut b, "x", News::Revoked { key, age: 0 }, NOW + 100).unwrap();
     }
     // Said again and older, it changes nothing.
     let older = News::Revoked {
-        key: name("yves").id(),
+        key: name("yves").key_id(),
         age: 5000,
     };
     hear(&mut b, "x", older, NOW + 100).unwrap();
@@ -328,19 +329,27 @@ fn what_others_end_is_noted_once() {
     b.closed_here(&name("ssh"), "192.0.2.9/32".parse().unwrap(), NOW);
     assert!(b.take_work(NOW).ended.is_empty());
     assert_eq!(
-        hear(&mut b, "a", News::Revoked { key: 7, age: 500 }, NOW),
+        hear(
+            &mut b,
+            "a",
+            News::Revoked {
+                key: KeyId(7),
+                age: 500
+            },
+            NOW
+        ),
         Ok(())
     );
-    assert_eq!(b.take_work(NOW).revoked.get(&7), Some(&(NOW - 500)));
-    b.remember_revoked(8, NOW);
-    b.revoked_here(9, NOW);
+    assert_eq!(b.take_work(NOW).revoked.get(&KeyId(7)), Some(&(NOW - 500)));
+    b.remember_revoked(KeyId(8), NOW);
+    b.revoked_here(KeyId(9), NOW);
     assert!(b.take_work(NOW).revoked.is_empty());
 }
 
 /// An agent that is started anew knows from the kernel what others have ended, before it hears anything.
 #[test]
 fn what_is_remembered_refuses_what_began_before_and_nothing_else() {
-    let yves = name("yves").id();
+    let yves = name("yves").key_id();
     for (age, counts) in [(600, false), (500, false), (499, true), (0, true)] {
         let (mut by_place, mut by_key) = (ledger("b", "grant.prefix4 = 24\n"), ledger("b", ""));
         // As grants of this host are: for the network.

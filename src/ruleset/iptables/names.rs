@@ -23,7 +23,7 @@ use std::fmt;
 
 use crate::automaton::Place;
 use crate::knock::{Knock, Protocol};
-use crate::policy::{Name, Policy};
+use crate::policy::{KeyId, Name, Policy};
 use crate::ruleset::Family;
 
 /// The key or hand that gave the grants of a list.
@@ -34,11 +34,11 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// The id of the key, or [`BY_HAND`](crate::held::BY_HAND).
-    pub fn id(&self) -> u32 {
+    /// The key, or [`KeyId::BY_HAND`].
+    pub fn id(&self) -> KeyId {
         match self {
-            Holder::Key(name) => name.id(),
-            Holder::ByHand => crate::held::BY_HAND,
+            Holder::Key(name) => name.key_id(),
+            Holder::ByHand => KeyId::BY_HAND,
         }
     }
 }

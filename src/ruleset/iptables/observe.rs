@@ -162,10 +162,10 @@ impl Lists {
 
     /// The live grants, each source and door once: with who opened last.
     pub fn grants(&self) -> Vec<Grant> {
-        let mut grants: BTreeMap<(IpNet, u32, bool), Grant> = BTreeMap::new();
+        let mut grants: BTreeMap<(Guest, bool), Grant> = BTreeMap::new();
         for held in self.held() {
             let grant = grant(&held);
-            let place = (grant.source, grant.door, grant.once);
+            let place = (grant.guest(), grant.once);
             let longer = |other: &Grant| other.expires_in >= grant.expires_in;
             if !grants.get(&place).is_some_and(longer) {
                 grants.insert(place, grant);
@@ -225,7 +225,7 @@ fn grant(held: &Held) -> Grant {
     let Held { list, source, left } = held;
     let opened = Opened {
         source: *source,
-        door: list.door.id(),
+        door: list.door.door_id(),
         key: list.holder.id(),
         expires_in: *left,
         given_for: Duration::ZERO,
@@ -234,7 +234,7 @@ fn grant(held: &Held) -> Grant {
         IpNet::new(*source, list.prefix).map_or_else(|_| IpNet::from(*source), |n| n.trunc());
     Grant {
         source: network,
-        door: list.door.id(),
+        door: list.door.door_id(),
         once: list.once,
         opened_by: Some(opened),
         expires_in: *left,

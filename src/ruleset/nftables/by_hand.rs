@@ -8,10 +8,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::change::Change;
 use super::elements::{Part, SHORTEST, place_key};
-use super::listing::{EndedElsewhere, Listing};
+use super::listing::Listing;
 use super::transaction::Transaction;
 use super::{LENGTH, SetId};
-use crate::held::{Departure, Guest, granted_network};
+use crate::held::{Departure, EndsElsewhere, Guest, granted_network};
 use crate::policy::Name;
 use crate::ruleset::Family;
 
@@ -84,7 +84,7 @@ fn note_closed(
         };
         let doors = running.doors().into_iter();
         for meant_door in doors.filter(|own| door.is_none_or(|door| door == own)) {
-            let door = meant_door.id();
+            let door = meant_door.door_id();
             noted.extend(meant.map(|source| Guest { source, door }));
         }
         // An address of no host stands for everybody.
@@ -101,19 +101,19 @@ fn note_closed(
 }
 
 /// The transaction that notes what other hosts of the fleet have ended.
-pub fn note_ended_elsewhere(ended: &EndedElsewhere) -> Transaction {
+pub fn note_ended_elsewhere(ended: &EndsElsewhere) -> Transaction {
     let mut transaction = Transaction::default();
     let live = |ago: Duration| Some(NOTED_FOR.saturating_sub(ago)).filter(|l| *l >= SHORTEST);
     for (key, ago) in &ended.keys {
         if let Some(left) = live(*ago) {
             transaction.put(
                 SetId::RevokedElsewhere.name(),
-                vec![Part::Class(*key)],
+                vec![Part::Class(key.0)],
                 left,
             );
         }
     }
-    for (source, door, ago) in &ended.places {
+    for (Guest { source, door }, ago) in &ended.guests {
         if let Some(left) = live(*ago) {
             let family = Family::of(source.addr());
             let set = SetId::Ended.of_family(family);
@@ -138,7 +138,7 @@ pub fn note_revoked(key: &Name) -> Transaction {
     let mut transaction = Transaction::default();
     transaction.put(
         SetId::Revoked.name(),
-        vec![Part::Class(key.id())],
+        vec![Part::Class(key.key_id().0)],
         NOTED_FOR,
     );
     transaction
@@ -147,10 +147,10 @@ pub fn note_revoked(key: &Name) -> Transaction {
 /// The transaction that gives grants of other hosts, each with the time that is left of it, or takes them
 /// away where that is `None`. Sources are as long as grants of this host are.
 pub fn elsewhere<'g>(
-    grants: impl IntoIterator<Item = &'g (IpNet, u32, Option<Duration>)>,
+    grants: impl IntoIterator<Item = &'g (Guest, Option<Duration>)>,
 ) -> Transaction {
     let mut transaction = Transaction::default();
-    for (source, door, left) in grants {
+    for (Guest { source, door }, left) in grants {
         let family = Family::of(source.addr());
         let set = SetId::Elsewhere.of_network(family, source.prefix_len());
         let key = place_key(source.addr(), *door);
@@ -166,21 +166,29 @@ pub fn elsewhere<'g>(
 mod tests {
     use super::super::classid;
     use super::*;
+    use crate::policy::{DoorId, KeyId};
+
+    fn guest(source: &str, door: u32) -> Guest {
+        Guest {
+            source: source.parse().unwrap(),
+            door: DoorId(door),
+        }
+    }
 
     /// Kernels before 6.12 take less than a tick for no time at all, and let it last for ever.
     #[test]
     fn what_is_nearly_over_is_taken_away_and_not_given() {
-        let source: IpNet = "192.0.2.7/32".parse().unwrap();
+        let guest = guest("192.0.2.7/32", 0x2_0002);
         let given = |milliseconds: u64| {
             let left = Some(Duration::from_millis(milliseconds));
-            let transaction = elsewhere(&[(source, 0x2_0002, left)]);
+            let transaction = elsewhere(&[(guest, left)]);
             transaction.to_string().contains("ms }")
         };
         for (milliseconds, is_given) in [(0, false), (1, false), (19, false), (20, true)] {
             assert_eq!(given(milliseconds), is_given, "{milliseconds}");
         }
-        let none = elsewhere(&[(source, 0x2_0002, None)]);
-        let nearly = elsewhere(&[(source, 0x2_0002, Some(Duration::from_millis(3)))]);
+        let none = elsewhere(&[(guest, None)]);
+        let nearly = elsewhere(&[(guest, Some(Duration::from_millis(3)))]);
         assert_eq!(none, nearly);
     }
 
@@ -196,10 +204,7 @@ mod tests {
                 {"elem": {"val": {"concat": ["192.0.2.7", "2:2"]}, "expires": 41}},
                 {"elem": {"val": {"concat": ["192.0.2.7", "2:3"]}, "expires": 41}}]}}]}"#;
         let listing = Listing::parse(text).unwrap();
-        let place = Guest {
-            source: "192.0.2.7/32".parse().unwrap(),
-            door: 0x2_0002,
-        };
+        let place = guest("192.0.2.7/32", 0x2_0002);
         let departure = listing.guests().take_back(&HashSet::from([place]));
         let change = end(&listing, &departure);
         let text = change.transaction.to_string();
@@ -224,7 +229,7 @@ mod tests {
             "{named}"
         );
         // All that this host knows, and all that others do.
-        let ssh = classid(door.id());
+        let ssh = classid(door.door_id().0);
         for (source, door) in [("192.0.2.7", "2:2"), ("0.0.0.0", &ssh)] {
             let element = format!("closed4 {{ {source} . {door} timeout 86400s }}");
             assert!(noted.contains(&element), "{noted}");
@@ -243,15 +248,17 @@ mod tests {
     #[test]
     fn what_others_ended_is_written_as_it_is_read() {
         let minutes = |number: u64| Duration::from_secs(60 * number);
-        let net = |text: &str| text.parse::<IpNet>().unwrap();
-        let ended = EndedElsewhere {
-            places: vec![
-                (net("192.0.2.0/24"), 0x2_0002, minutes(1)),
-                (net("0.0.0.0/0"), 0x2_0002, minutes(2)),
-                (net("2001:db8::7/128"), 0x2_0003, minutes(3)),
-                (net("2001:db8::/64"), 0x2_0003, NOTED_FOR),
+        let ended = EndsElsewhere {
+            guests: vec![
+                (guest("192.0.2.0/24", 0x2_0002), minutes(1)),
+                (guest("0.0.0.0/0", 0x2_0002), minutes(2)),
+                (guest("2001:db8::7/128", 0x2_0003), minutes(3)),
+                (guest("2001:db8::/64", 0x2_0003), NOTED_FOR),
             ],
-            keys: vec![(0x9_0001, minutes(4)), (0x9_0002, 2 * NOTED_FOR)],
+            keys: vec![
+                (KeyId(0x9_0001), minutes(4)),
+                (KeyId(0x9_0002), 2 * NOTED_FOR),
+            ],
         };
         let text = note_ended_elsewhere(&ended).to_string();
         let given: Vec<&str> = text
@@ -278,7 +285,7 @@ mod tests {
                 {"elem": {"val": {"concat": ["2001:db8::7", "2:3", "1:80"]}, "timeout": 86220, "expires": 86219}}]}}
             ]}"#;
         let read = Listing::parse(listed).unwrap().ended_elsewhere();
-        assert_eq!(read.places, ended.places[..3]);
+        assert_eq!(read.guests, ended.guests[..3]);
         assert_eq!(read.keys, ended.keys[..1]);
     }
 }

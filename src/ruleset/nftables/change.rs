@@ -352,7 +352,7 @@ fn carried(
             }
             // The time since then can be told from what is left, whatever the element was given.
             SetId::Closed => {
-                for (source, door, ago) in running.closed() {
+                for (Guest { source, door }, ago) in running.closed() {
                     let same = [0, prefix].contains(&source.prefix_len());
                     if same && Family::of(source.addr()) == family && rights.know(door) {
                         let key = place_key(source.addr(), door);

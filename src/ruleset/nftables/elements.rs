@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::script::time;
 use super::{SetId, classid};
 use crate::held::{Grant, Opened};
+use crate::policy::DoorId;
 use crate::ruleset::Family;
 use crate::single_use::Token;
 
@@ -117,8 +118,8 @@ pub(super) fn in_set(grant: &Grant) -> (String, Vec<Part>) {
     (grant_set(grant), grant_key(grant))
 }
 
-pub(super) fn place_key(source: IpAddr, door: u32) -> Vec<Part> {
-    vec![Part::Address(source), Part::Class(door)]
+pub(super) fn place_key(source: IpAddr, door: DoorId) -> Vec<Part> {
+    vec![Part::Address(source), Part::Class(door.0)]
 }
 
 pub(super) fn grant_key(grant: &Grant) -> Vec<Part> {
@@ -128,8 +129,8 @@ pub(super) fn grant_key(grant: &Grant) -> Vec<Part> {
 pub(super) fn opened_key(opened: &Opened) -> Vec<Part> {
     vec![
         Part::Address(opened.source),
-        Part::Class(opened.door),
-        Part::Class(opened.key),
+        Part::Class(opened.door.0),
+        Part::Class(opened.key.0),
     ]
 }
 

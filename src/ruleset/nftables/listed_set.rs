@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::elements::Part;
 use super::parse_classid;
 use crate::held::Opened;
+use crate::policy::{DoorId, KeyId};
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct ListedSet {
@@ -131,8 +132,8 @@ pub(super) fn opened_of(element: &Value) -> Option<Opened> {
     };
     Some(Opened {
         source: address_of(source)?,
-        door: classid_of(door)?,
-        key: classid_of(key)?,
+        door: DoorId(classid_of(door)?),
+        key: KeyId(classid_of(key)?),
         expires_in,
         given_for: timeout_of(element),
     })

@@ -17,8 +17,8 @@ use super::listed_set::{
     ListedSet, address_of, ago, classid_of, element_parts, is_endless, opened_of, timeout_of,
 };
 use super::{SetId, TABLE, admits, is_by_source};
-use crate::held::{Grant, Opened, Progress};
-use crate::policy::Name;
+use crate::held::{EndsElsewhere, Grant, Guest, Opened, Progress};
+use crate::policy::{DoorId, KeyId, Name};
 use crate::ruleset::Family;
 
 /// Our table as the kernel holds it.
@@ -35,13 +35,11 @@ pub struct Listing {
     pub(super) counters: BTreeMap<String, u64>,
 }
 
-/// Ends at other hosts of the fleet, each with the least time since then.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct EndedElsewhere {
-    /// Grants, by network and the id of the door.
-    pub places: Vec<(IpNet, u32, Duration)>,
-    /// Keys that were revoked, by their ids.
-    pub keys: Vec<(u32, Duration)>,
+/// An element of a set of source and door, with the time that is left of it, and that it had.
+struct Timed {
+    guest: Guest,
+    left: Duration,
+    all: Duration,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -262,11 +260,11 @@ impl Listing {
     /// The live grants with who opened each.
     pub fn grants(&self) -> Vec<Grant> {
         let opened = self.opened();
-        let mut by_door: BTreeMap<u32, Vec<&Opened>> = BTreeMap::new();
+        let mut by_door: BTreeMap<DoorId, Vec<&Opened>> = BTreeMap::new();
         for entry in &opened {
             by_door.entry(entry.door).or_default().push(entry);
         }
-        let mut by_source: BTreeMap<(IpAddr, u32), Vec<&Opened>> = BTreeMap::new();
+        let mut by_source: BTreeMap<(IpAddr, DoorId), Vec<&Opened>> = BTreeMap::new();
         for entry in &opened {
             by_source
                 .entry((entry.source, entry.door))
@@ -292,6 +290,7 @@ impl Listing {
                 let Ok(source) = IpNet::new(address, prefix) else {
                     continue;
                 };
+                let door = DoorId(door);
                 let single = prefix == family.longest_prefix();
                 let candidates = if single {
                     by_source.get(&(address, door))
@@ -328,29 +327,30 @@ impl Listing {
     /// The same, each with how long it has been there at least.
     pub fn elsewhere_and_since(&self) -> Vec<(Grant, Duration)> {
         self.timed(SetId::Elsewhere)
-            .map(|(source, door, expires_in, all)| {
+            .map(|Timed { guest, left, all }| {
                 let grant = Grant {
-                    source,
-                    door,
+                    source: guest.source,
+                    door: guest.door,
                     once: false,
                     opened_by: None,
-                    expires_in,
-                    is_endless: all.is_zero() && expires_in.is_zero(),
+                    expires_in: left,
+                    is_endless: all.is_zero() && left.is_zero(),
                 };
-                (grant, ago(all, expires_in))
+                (grant, ago(all, left))
             })
             .collect()
     }
 
-    /// The notes of grants that were ended by hand: source (a network of length 0 for everybody) and door, and how long ago at least.
-    pub fn closed(&self) -> Vec<(IpNet, u32, Duration)> {
+    /// The notes of guests whose grants were ended by hand (a network of length 0 for everybody), and how long ago at
+    /// least.
+    pub fn closed(&self) -> Vec<(Guest, Duration)> {
         self.timed(SetId::Closed)
-            .map(|(source, door, left, _)| {
-                let source = match source.addr().is_unspecified() {
-                    true => everybody(Family::of(source.addr())),
-                    false => source,
+            .map(|Timed { guest, left, .. }| {
+                let source = match guest.source.addr().is_unspecified() {
+                    true => everybody(Family::of(guest.source.addr())),
+                    false => guest.source,
                 };
-                (source, door, ago(super::NOTED_FOR, left))
+                (Guest { source, ..guest }, ago(super::NOTED_FOR, left))
             })
             .collect()
     }
@@ -362,25 +362,25 @@ impl Listing {
         classid_of(parts.first()?)
     }
 
-    /// The notes of keys that were revoked: their ids, and how long ago at least.
-    pub fn revoked(&self) -> Vec<(u32, Duration)> {
+    /// The notes of keys that were revoked, and how long ago at least.
+    pub fn revoked(&self) -> Vec<(KeyId, Duration)> {
         self.keys_in(SetId::Revoked)
     }
 
-    fn keys_in(&self, set: SetId) -> Vec<(u32, Duration)> {
+    fn keys_in(&self, set: SetId) -> Vec<(KeyId, Duration)> {
         let set = self.set(set);
         let elements = set.into_iter().flat_map(|set| &set.elements);
         elements
             .filter_map(|element| {
                 let (parts, left) = element_parts(element)?;
                 let id = parts.first().and_then(|part| classid_of(part))?;
-                Some((id, ago(super::NOTED_FOR, left)))
+                Some((KeyId(id), ago(super::NOTED_FOR, left)))
             })
             .collect()
     }
 
     /// Reads what other hosts of the fleet have ended.
-    pub fn ended_elsewhere(&self) -> EndedElsewhere {
+    pub fn ended_elsewhere(&self) -> EndsElsewhere {
         let ended = self.sets_of(SetId::Ended);
         let elements = ended.flat_map(|(set, ..)| &set.elements);
         let read = elements.filter_map(|element| {
@@ -390,16 +390,17 @@ impl Listing {
             };
             let length = u8::try_from(classid_of(length)? ^ super::LENGTH).ok()?;
             let source = IpNet::new(address_of(address)?, length).ok()?;
-            Some((source, classid_of(door)?, ago(super::NOTED_FOR, left)))
+            let door = DoorId(classid_of(door)?);
+            Some((Guest { source, door }, ago(super::NOTED_FOR, left)))
         });
-        EndedElsewhere {
-            places: read.collect(),
+        EndsElsewhere {
+            guests: read.collect(),
             keys: self.keys_in(SetId::RevokedElsewhere),
         }
     }
 
-    /// The elements of a set of source and door, with the time that is left of each, and that it had.
-    fn timed(&self, id: SetId) -> impl Iterator<Item = (IpNet, u32, Duration, Duration)> {
+    /// The elements of a set of source and door.
+    fn timed(&self, id: SetId) -> impl Iterator<Item = Timed> {
         self.sets_of(id).flat_map(|(set, _, prefix)| {
             set.elements.iter().filter_map(move |element| {
                 let (parts, left) = element_parts(element)?;
@@ -407,7 +408,12 @@ impl Listing {
                     return None;
                 };
                 let source = IpNet::new(address_of(address)?, prefix).ok()?;
-                Some((source, classid_of(door)?, left, timeout_of(element)))
+                let door = DoorId(classid_of(door)?);
+                Some(Timed {
+                    guest: Guest { source, door },
+                    left,
+                    all: timeout_of(element),
+                })
             })
         })
     }

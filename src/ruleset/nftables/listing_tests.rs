@@ -44,10 +44,10 @@ fn elements_are_read_tolerantly() {
     assert_eq!(read.len(), 1);
     assert_eq!(
         (read[0].door, read[0].expires_in.as_secs()),
-        (0x8f3a_11c2, 41)
+        (DoorId(0x8f3a_11c2), 41)
     );
     let numeric = r#"{"elem": {"val": {"concat": ["192.0.2.7", 2402947522]}, "expires": 41}}"#;
-    assert_eq!(element(numeric)[0].door, 0x8f3a_11c2);
+    assert_eq!(element(numeric)[0].door, DoorId(0x8f3a_11c2));
     for senseless in [
         "5",
         "null",
@@ -89,9 +89,9 @@ fn what_a_fleet_keeps_is_read() {
     assert_eq!(elsewhere.len(), 1);
     assert_eq!(elsewhere[0].source.to_string(), "2001:db8::/64");
     assert_eq!(elsewhere[0].expires_in, seconds(41));
-    let closed: Vec<Duration> = listing.closed().iter().map(|(.., ago)| *ago).collect();
+    let closed: Vec<Duration> = listing.closed().iter().map(|(_, ago)| *ago).collect();
     assert_eq!(closed, [seconds(9), seconds(0)]);
-    assert_eq!(listing.revoked(), [(0x9_0001, seconds(4))]);
+    assert_eq!(listing.revoked(), [(KeyId(0x9_0001), seconds(4))]);
 }
 
 #[test]
@@ -107,5 +107,5 @@ fn a_grant_is_attributed_to_the_opening_with_its_time() {
     let grants = Listing::parse(text).unwrap().grants();
     assert_eq!(grants.len(), 1);
     assert_eq!(grants[0].source.to_string(), "192.0.2.0/24");
-    assert_eq!(grants[0].opened_by.unwrap().key, 0x9_0002);
+    assert_eq!(grants[0].opened_by.unwrap().key, KeyId(0x9_0002));
 }

@@ -80,7 +80,7 @@ pub use by_hand::{NOTED_FOR, close, elsewhere, end, note_ended_elsewhere, note_r
 pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use elements::{Element, Lasting, Part};
-pub use listing::{EndedElsewhere, Listing, ListingError};
+pub use listing::{Listing, ListingError};
 pub use meaning::meanings;
 pub use open::{Opening, Room, open};
 pub use render::render;

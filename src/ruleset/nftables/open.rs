@@ -10,8 +10,8 @@ use super::elements::{Part, grant_key, grant_set, opened_key, opened_set};
 use super::listed_set::key_of;
 use super::listing::Listing;
 use super::transaction::Transaction;
-use crate::held::{BY_HAND, Grant, Opened, Spared, first_to_end, granted_network};
-use crate::policy::Name;
+use crate::held::{Grant, Opened, Spared, first_to_end, granted_network};
+use crate::policy::{KeyId, Name};
 use crate::ruleset::Family;
 
 /// A grant by hand, as a transaction.
@@ -57,14 +57,14 @@ pub fn open(
     let network = granted_network(source, prefix)?;
     let opened = Opened {
         source: source.addr(),
-        door: door.id(),
-        key: BY_HAND,
+        door: door.door_id(),
+        key: KeyId::BY_HAND,
         expires_in: open_for,
         given_for: open_for,
     };
     let grant = Grant {
         source: network,
-        door: door.id(),
+        door: door.door_id(),
         once: false,
         opened_by: Some(opened),
         expires_in: open_for,

@@ -130,7 +130,7 @@ fn granted<'p>(
     network: IpNet,
 ) -> impl Iterator<Item = &'p Grant> {
     let own = move |grant: &&Grant| grant.source == network;
-    let known = |grant: &&Grant| policy.doors.iter().any(|d| d.name.id() == grant.door);
+    let known = |grant: &&Grant| policy.doors.iter().any(|d| d.name.door_id() == grant.door);
     played.grants.iter().filter(own).inspect(move |grant| {
         assert!(known(grant), "a grant for an unknown door: {grant:?}");
     })
@@ -138,7 +138,7 @@ fn granted<'p>(
 
 fn door(policy: &Policy, grant: &Grant) -> String {
     let mut doors = policy.doors.iter().map(|door| &door.name);
-    let door = doors.find(|name| name.id() == grant.door);
+    let door = doors.find(|name| name.door_id() == grant.door);
     door.unwrap().as_str().to_string()
 }
 

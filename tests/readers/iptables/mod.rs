@@ -131,7 +131,7 @@ fn a_guest_on_two_lists_has_one_grant() {
         assert_eq!(grants.len(), 5);
         let mut own = grants.iter().filter(|g| g.source.addr() == entry.source);
         let opened = own.next().unwrap().opened_by.unwrap();
-        assert_eq!(opened.key, name(by).id());
+        assert_eq!(opened.key, name(by).key_id());
     }
     // Whoever may start one connection besides has two grants.
     lists
