@@ -235,7 +235,7 @@ pub fn xt_recent(data: &[u8]) {
     };
     let lists = Lists { entries, clock };
     let (policy, automaton) = &*FIXED;
-    let (held, grants) = (lists.held(), lists.grants());
+    let (held, grants) = (lists.memberships(), lists.grants());
     assert!(grants.len() <= held.len());
     let _ = lists.progress(policy, automaton);
 }

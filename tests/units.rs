@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use toctoc::firewall::{Ended, run};
+use toctoc::firewall::{Exit, run};
 use toctoc::lab::Lab;
 
 const UNITS: [&str; 6] = [
@@ -29,7 +29,7 @@ fn installed() -> tempfile::TempDir {
     directory
 }
 
-fn program(command: &[&str]) -> Ended {
+fn program(command: &[&str]) -> Exit {
     run(command, "").unwrap()
 }
 

@@ -15,7 +15,7 @@ use crate::held::{Drift, Grant, Rights};
 use crate::policy::{DoorId, KeyId, Name, Policy};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::{
-    GrantList, Held, Holder, Saved, Wanted, change, compare, early, let_go, lists_of, names,
+    GrantList, Holder, Membership, Saved, Wanted, change, compare, early, let_go, lists_of, names,
     own_lists, render,
 };
 
@@ -45,11 +45,11 @@ pub fn apply(iptables: Iptables, policy: &Policy, moving: Moving<'_>) -> Result<
     let automaton = Automaton::build(policy.sequences());
     let rights = Rights::of(policy);
     let live = if Iptables::has_rules()? {
-        Iptables::lists()?.held()
+        Iptables::lists()?.memberships()
     } else {
         Vec::new()
     };
-    let (staying, ending): (Vec<Held>, Vec<Held>) =
+    let (staying, ending): (Vec<Membership>, Vec<Membership>) =
         live.into_iter().partition(|held| may(&rights, &held.list));
     let late = began.elapsed() + MARGIN;
     let in_time = || began.elapsed() <= late;

@@ -16,8 +16,8 @@ use crate::automaton::Automaton;
 use crate::held::{Grant, Guests};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    Carried, Change, Listing, Script, carry, compare, compare_outline, leftovers, render, shorten,
-    strange, transaction,
+    Carried, Listing, Script, Transition, carry, compare, compare_outline, leftovers, render,
+    shorten, strange, transaction,
 };
 
 /// Makes the policy the running one. Whoever calls holds the lock.
@@ -175,7 +175,7 @@ fn load(
     running: Option<&Listing>,
     moving: &[Grant],
     began: Instant,
-) -> (Change, Duration, Result<(), Failure>) {
+) -> (Transition, Duration, Result<(), Failure>) {
     let in_time = began.elapsed() + MARGIN;
     let mut change = transaction(policy, script, running, in_time);
     let carried = carry(policy, moving, in_time);

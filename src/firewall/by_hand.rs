@@ -90,7 +90,7 @@ pub(super) struct Request<'r> {
 
 /// The result of a closing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
+pub struct Closing {
     /// So many grants were ended.
     pub ended: usize,
     /// Other hosts of a fleet are told.
@@ -106,13 +106,13 @@ pub fn close(
     door: Option<&Name>,
     source: Option<IpNet>,
     backend: Option<Backend>,
-) -> Result<Closed, Failure> {
+) -> Result<Closing, Failure> {
     let _lock = Lock::take()?;
     let mut running = running(firewall, backend)?;
     if let Some(door) = door {
         known(&running, door)?;
     }
-    let mut closed = Closed::default();
+    let mut closed = Closing::default();
     for rules in &mut running {
         let part = rules.close(door, source);
         let part = part.map_err(|failure| failure.after(closed.ended))?;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::backend::ByHand;
-use super::by_hand::{Closed, End, GivenByHand, Request};
+use super::by_hand::{Closing, End, GivenByHand, Request};
 use super::{Failure, Iptables, list_size};
 use crate::held::{Spared, granted_network};
 use crate::policy::Name;
 use crate::ruleset::Family;
-use crate::ruleset::iptables::{self, GrantList, Holder, Leaving, Saved};
+use crate::ruleset::iptables::{self, Clearance, GrantList, Holder, Saved};
 
 /// Each family with our chains in it, as they were read.
 pub(super) struct SavedChains {
@@ -60,7 +60,7 @@ impl ByHand for SavedChains {
                 let spared = Spared { network, caller };
                 Iptables::lists()?.make_room(&list, network.addr(), size as usize, &spared)
             }
-            None => Leaving::default(),
+            None => Clearance::default(),
         };
         let new_list = iptables::add_list(saved, &list);
         if let Some(text) = &new_list {
@@ -78,7 +78,10 @@ impl ByHand for SavedChains {
         )?;
         Iptables::add(&list.to_string(), network.addr()).map_err(Failure::after_a_part)?;
         // The last opening counts, whether it is longer or shorter.
-        for held in Iptables::lists().map_err(Failure::after_a_part)?.held() {
+        for held in Iptables::lists()
+            .map_err(Failure::after_a_part)?
+            .memberships()
+        {
             let same = held.list.door == *door && held.source == network.addr() && !held.list.once;
             if same && held.list != list {
                 Iptables::remove(&held.list.to_string(), held.source)
@@ -93,13 +96,13 @@ impl ByHand for SavedChains {
         })
     }
 
-    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closed, Failure> {
+    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closing, Failure> {
         let lists = Iptables::lists()?;
         let departure = lists.guests().close(door, source);
         for (number, (list, source)) in lists.places_of(&departure).into_iter().enumerate() {
             Iptables::remove(&list, source).map_err(|failure| failure.after(number))?;
         }
-        Ok(Closed {
+        Ok(Closing {
             ended: departure.count(),
             told: false,
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::backend::ByHand;
-use super::by_hand::{Closed, End, GivenByHand, Request, nothing_applied};
+use super::by_hand::{Closing, End, GivenByHand, Request, nothing_applied};
 use super::nft::Edited;
 use super::{Failure, Firewall, Left};
 use crate::policy::Name;
@@ -76,8 +76,8 @@ impl ByHand for ListedTable<'_> {
 
     /// A set that is being tidied up, because many elements of it have expired, is listed with gaps: what is
     /// listed is ended until two listings in a row show nothing.
-    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closed, Failure> {
-        let mut closed = Closed::default();
+    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closing, Failure> {
+        let mut closed = Closing::default();
         let mut clean = 0;
         for _ in 0..CLOSINGS {
             let change = nftables::close(&self.listing, door, source);

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 /// The end of a program, and its output.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Exit {
     pub code: Option<i32>,
     /// The signal that killed it.
     pub signal: Option<i32>,
@@ -21,7 +21,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-impl Ended {
+impl Exit {
     pub fn succeeded(&self) -> bool {
         self.code == Some(0)
     }
@@ -35,7 +35,7 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/b
 ///
 /// # Errors
 /// When the program cannot be started at all (not installed, not permitted).
-pub fn run(program: &[&str], stdin: &str) -> io::Result<Ended> {
+pub fn run(program: &[&str], stdin: &str) -> io::Result<Exit> {
     let Some((name, arguments)) = program.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -63,7 +63,7 @@ pub fn start_apart(program: &Path, arguments: &[&str], state: &Path) -> io::Resu
 ///
 /// # Errors
 /// As for [`run`].
-pub fn run_within(program: &[&str], limit: Duration) -> io::Result<Option<Ended>> {
+pub fn run_within(program: &[&str], limit: Duration) -> io::Result<Option<Exit>> {
     let Some((name, arguments)) = program.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -110,10 +110,10 @@ fn command(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn ended(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Ended {
+fn ended(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Exit {
     // A shell in front of the program tells its signal so.
     let told = || status.code().filter(|code| (129..=192).contains(code));
-    Ended {
+    Exit {
         code: status.code(),
         signal: status.signal().or_else(|| told().map(|code| code - 128)),
         stdout: String::from_utf8_lossy(stdout).into_owned(),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::exec::{Ended, run};
+use super::exec::{Exit, run};
 use super::{Failure, Left, hidden, hint, others};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::names::{is_our_list, midway};
@@ -97,7 +97,7 @@ impl Iptables {
         }
     }
 
-    fn saved(self, family: Family, ended: &Ended) -> Result<Saved, Failure> {
+    fn saved(self, family: Family, ended: &Exit) -> Result<Saved, Failure> {
         let program = self.program(family, "save");
         let mut saved = match ended.succeeded() {
             true => parse(ended)?,
@@ -361,7 +361,7 @@ fn write(list: &str, line: &str) -> Result<(), Failure> {
         })
 }
 
-fn start(command: &[&str], stdin: &str) -> Result<Ended, Failure> {
+fn start(command: &[&str], stdin: &str) -> Result<Exit, Failure> {
     run(command, stdin).map_err(|error| {
         let program = command.first().copied().unwrap_or_default();
         Failure::unchanged(match error.kind() {
@@ -383,12 +383,12 @@ fn lacks_names(stderr: &str) -> bool {
     stderr.contains("_tables_names") && stderr.contains("Permission denied")
 }
 
-fn parse(ended: &Ended) -> Result<Saved, Failure> {
+fn parse(ended: &Exit) -> Result<Saved, Failure> {
     Saved::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
 }
 
 /// The message of a program, with the way out where it is known.
-fn said(program: &str, ended: &Ended) -> String {
+fn said(program: &str, ended: &Exit) -> String {
     if let Some(signal) = ended.signal {
         return format!("`{program}` was killed by signal {signal}");
     }

@@ -46,7 +46,7 @@ use std::fmt;
 use crate::held::EndsElsewhere;
 use crate::ruleset::nftables::SetId;
 
-pub use exec::{Ended, run};
+pub use exec::{Exit, run};
 pub use iptables::{Iptables, list_size};
 pub use nft::Nft;
 pub use state_file::StateFile;

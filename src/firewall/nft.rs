@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::exec::{Ended, run, run_within};
+use super::exec::{Exit, run, run_within};
 use super::nft_messages::{lacks_nftables, masked, says_no_table};
 use super::{Failure, Left, hint, nf_tables};
 use crate::ruleset::Family;
@@ -82,7 +82,7 @@ impl Nft {
     }
 
     /// Our table as the end of nft's listing tells.
-    fn listed(&self, ended: &Ended) -> Result<Option<Listing>, Failure> {
+    fn listed(&self, ended: &Exit) -> Result<Option<Listing>, Failure> {
         let dormant = || Ok(Some(Listing::dormant()));
         if ended.succeeded() {
             return match listing(ended) {
@@ -107,11 +107,11 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn list_for_change(&self, script: &Script) -> Result<(Option<Listing>, Extent), Failure> {
-        let outline = match self.is_large(script) {
-            true => self.outline_from(1, 4 * QUICK)?,
-            false => self.outline()?,
+        let (fewest, quick) = match self.is_large(script) {
+            true => (1, 4 * QUICK),
+            false => (LARGE, QUICK),
         };
-        if let Some(outline) = outline {
+        if let Some(outline) = self.outline(fewest, quick)? {
             return Ok((Some(outline), Extent::Outline));
         }
         let (family, table) = table_words();
@@ -123,24 +123,8 @@ impl Nft {
         }
     }
 
-    /// Like [`list`](Nft::list), for those who can do without nft: there is no table of ours where
-    /// there is no nft, or a kernel without nftables.
-    ///
-    /// # Errors
-    /// As for [`list`](Nft::list).
-    pub fn list_if_there(&self) -> Result<Option<Listing>, Failure> {
-        match run(&[&self.program, "--version"], "") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            _ => {}
-        }
-        match self.list() {
-            Err(failure) if lacks_nftables(&failure.message) => Ok(None),
-            listing => listing,
-        }
-    }
-
-    /// Returns whether there is a table of ours, as [`list_if_there`](Nft::list_if_there) finds it; only names are
-    /// read. For `list tables`, nft up to 1.0.6 reads all elements and all rules.
+    /// Returns whether there is a table of ours; only names are read. There is none where there is no nft, or a kernel
+    /// without nftables. For `list tables`, nft up to 1.0.6 reads all elements and all rules.
     ///
     /// # Errors
     /// As for [`list`](Nft::list).
@@ -177,17 +161,6 @@ impl Nft {
         script.chains.len() >= LARGE || script.token_room() > MANY_TOKENS
     }
 
-    /// The parts of a large table that a change needs to know: its chains and sets, and what is in the sets
-    /// that it keeps. Rules and the elements of the automaton, which take seconds to list, are left out.
-    /// `None` when there is no large table: the whole of a small one is listed faster. Also when nft
-    /// (0.9.8) reads the whole table for each part of it.
-    ///
-    /// # Errors
-    /// As for [`list`](Nft::list).
-    pub fn outline(&self) -> Result<Option<Listing>, Failure> {
-        self.outline_from(LARGE, QUICK)
-    }
-
     /// A table again, to the extent to which it was listed before.
     ///
     /// # Errors
@@ -195,7 +168,7 @@ impl Nft {
     pub fn list_again(&self, extent: Extent) -> Result<Option<Listing>, Failure> {
         match extent {
             Extent::Whole => self.list(),
-            Extent::Outline | Extent::Crowded => match self.outline_from(1, 4 * QUICK)? {
+            Extent::Outline | Extent::Crowded => match self.outline(1, 4 * QUICK)? {
                 Some(outline) => Ok(Some(outline)),
                 None => self.list(),
             },
@@ -208,7 +181,7 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn list_grants(&self) -> Result<Option<Listing>, Failure> {
-        match nf_tables::read(nf_tables::Extent::Grants) {
+        match nf_tables::read(nf_tables::Portion::Grants) {
             Ok(listing) => Ok(listing),
             Err(_) => self.list_kept(),
         }
@@ -216,7 +189,7 @@ impl Nft {
 
     /// The same with how sets are declared.
     fn list_kept(&self) -> Result<Option<Listing>, Failure> {
-        match self.outline_from(1, 4 * QUICK)? {
+        match self.outline(1, 4 * QUICK)? {
             Some(outline) => Ok(Some(outline)),
             None => self.list_awake(),
         }
@@ -228,7 +201,7 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn glance(&self) -> Result<Option<Listing>, Failure> {
-        if let Ok(listing) = nf_tables::read(nf_tables::Extent::Glance) {
+        if let Ok(listing) = nf_tables::read(nf_tables::Portion::Glance) {
             return Ok(listing);
         }
         match self.try_glance() {
@@ -271,8 +244,11 @@ impl Nft {
         Ok(Some(listing))
     }
 
-    /// The outline of a table that has `fewest` chains at least, unless its names alone take too long.
-    fn outline_from(&self, fewest: usize, quick: Duration) -> Result<Option<Listing>, Failure> {
+    /// The parts of a table that a change needs to know: its chains and sets, and what is in the sets that it keeps.
+    /// Rules and the elements of the automaton, which take seconds to list in a large one, are left out. `None` where the
+    /// whole is listed faster: it has not even `fewest` chains, or its names alone take too long, as with nft 0.9.8, which
+    /// reads the whole table for each part of it.
+    fn outline(&self, fewest: usize, quick: Duration) -> Result<Option<Listing>, Failure> {
         let start = Instant::now();
         let mut outline = Listing::default();
         for (words, enough) in [
@@ -413,7 +389,7 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn scratch_chains(&self) -> Result<Vec<String>, Failure> {
-        if let Ok(listing) = nf_tables::read(nf_tables::Extent::Grants) {
+        if let Ok(listing) = nf_tables::read(nf_tables::Portion::Grants) {
             return Ok(listing.unwrap_or_default().scratch_chains());
         }
         let ended = self.run(&[&self.program, "-j", "-t", "list", "chains", "inet"], "")?;
@@ -466,12 +442,10 @@ impl Nft {
             Err(error) if is_outdated(&error) => return Ok(Edited::Outdated),
             Err(_) => {}
         }
-        match self.load(transaction) {
-            Ok(()) => Ok(Edited::Done),
-            Err(failure) if OUTDATED.iter().any(|words| failure.message.contains(words)) => {
-                Ok(Edited::Outdated)
-            }
-            Err(failure) => Err(failure),
+        let ended = self.feed(transaction)?;
+        match OUTDATED.iter().any(|words| ended.stderr.contains(words)) {
+            true => Ok(Edited::Outdated),
+            false => self.taken(&ended).map(|()| Edited::Done),
         }
     }
 
@@ -480,7 +454,15 @@ impl Nft {
     /// # Errors
     /// When nft fails. If it was killed, nobody can say whether the kernel had its message already.
     pub fn load(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let ended = self.run(&[&self.program, "-f", "-"], &transaction.to_string())?;
+        self.taken(&self.feed(transaction)?)
+    }
+
+    fn feed(&self, transaction: &Transaction) -> Result<Exit, Failure> {
+        self.run(&[&self.program, "-f", "-"], &transaction.to_string())
+    }
+
+    /// Fails unless nft has taken what it was fed with.
+    fn taken(&self, ended: &Exit) -> Result<(), Failure> {
         if ended.succeeded() {
             return Ok(());
         }
@@ -489,12 +471,12 @@ impl Nft {
             None => Left::Unchanged,
         };
         Err(Failure {
-            message: format!("the ruleset was refused: {}", self.said(&ended)),
+            message: format!("the ruleset was refused: {}", self.said(ended)),
             left,
         })
     }
 
-    fn run(&self, command: &[&str], stdin: &str) -> Result<Ended, Failure> {
+    fn run(&self, command: &[&str], stdin: &str) -> Result<Exit, Failure> {
         run(command, stdin).map_err(|error| self.not_started(command, &error))
     }
 
@@ -513,7 +495,7 @@ impl Nft {
     }
 
     /// The message of nft, with the way out where it is known.
-    fn said(&self, ended: &Ended) -> String {
+    fn said(&self, ended: &Exit) -> String {
         if let Some(signal) = ended.signal {
             return format!("`{}` was killed by signal {signal}", self.program);
         }
@@ -532,7 +514,7 @@ impl Nft {
     }
 }
 
-fn listing(ended: &Ended) -> Result<Listing, Failure> {
+fn listing(ended: &Exit) -> Result<Listing, Failure> {
     Listing::parse(&ended.stdout).map_err(|error| Failure::unchanged(error.to_string()))
 }
 

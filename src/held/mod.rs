@@ -38,19 +38,19 @@ pub struct EndsElsewhere {
 /// What changes from one second to the next. It can be read quickly, also where the ruleset is large.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Glance {
-    pub rules: Rules,
+    pub rules: Presence,
     /// For each door of a policy, in their order, `true` if our rules guard it. `None` where they guard all or none.
     pub guarded: Option<Vec<bool>>,
     /// The doors that rules are there for, in the order of their names.
     pub doors: Vec<Name>,
     pub guests: Guests,
     pub progress: Vec<Progress>,
-    pub counts: Counts,
+    pub counts: Tally,
 }
 
-/// The rules of ours.
+/// The state of our rules.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Rules {
+pub enum Presence {
     #[default]
     Absent,
     /// They are there and guard no door.
@@ -60,7 +60,7 @@ pub enum Rules {
 
 /// The counts since the rules were made.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Counts {
+pub struct Tally {
     /// The openings of each key.
     pub opened: BTreeMap<Name, u64>,
     /// The knocks of sources midway that led nowhere.

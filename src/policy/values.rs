@@ -434,11 +434,9 @@ impl Reader {
     }
 
     pub fn backend(&mut self, value: &Value<'_>) -> Option<Backend> {
-        match self.string(value, "backend = \"nftables\"")? {
-            "nftables" => Some(Backend::Nftables),
-            "iptables" => Some(Backend::Iptables),
-            other => self.no_choice(value, other, &["nftables", "iptables"]),
-        }
+        let name = self.string(value, "backend = \"nftables\"")?;
+        let names = Backend::ALL.map(Backend::name);
+        Backend::named(name).or_else(|| self.no_choice(value, name, &names))
     }
 
     /// The one choice that a setting has.

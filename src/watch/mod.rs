@@ -67,7 +67,7 @@ const LAG: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub struct Tracker {
     /// By door and source.
-    held: BTreeMap<(String, String), Held>,
+    held: BTreeMap<(String, String), Standing>,
     /// Openings told lately, and not yet seen, by door and source: when, and the key.
     told: BTreeMap<String, BTreeMap<IpAddr, (Instant, String)>>,
     /// Openings seen lately, and not yet told.
@@ -87,7 +87,7 @@ struct Seen {
 }
 
 #[derive(Debug)]
-struct Held {
+struct Standing {
     key: Option<String>,
     since: Instant,
     /// The time that it had left when it was seen last, in seconds.
@@ -180,7 +180,7 @@ impl Tracker {
                     key: key.clone(),
                 }));
             }
-            let held = Held {
+            let held = Standing {
                 key,
                 since: now,
                 expires_in: grant.expires_in,

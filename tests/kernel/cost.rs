@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 use toctoc::client::Door;
-use toctoc::firewall::nf_tables::{self, Extent};
+use toctoc::firewall::nf_tables::{self, Portion};
 use toctoc::held::{Grant, Guest, Opened};
 use toctoc::lab::{CLIENT, STRANGER};
 use toctoc::policy::{DoorId, KeyId, Name};
@@ -108,7 +108,7 @@ fn both_readers_see_the_same() {
     });
     world.yes(&["close", "web", "203.0.113.5"]);
     let nft = listed(&world);
-    let own = there(&world, || nf_tables::read(Extent::Glance))
+    let own = there(&world, || nf_tables::read(Portion::Glance))
         .unwrap()
         .unwrap();
     assert_eq!(nft.grants().len(), 3);
@@ -165,7 +165,7 @@ fn both_readers_see_the_same() {
     // The twin: where there is no table, nobody sees one.
     world.yes(&["remove"]);
     assert!(
-        there(&world, || nf_tables::read(Extent::Glance))
+        there(&world, || nf_tables::read(Portion::Glance))
             .unwrap()
             .is_none()
     );

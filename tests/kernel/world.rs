@@ -18,7 +18,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use toctoc::client::Door;
-use toctoc::firewall::{Ended, run};
+use toctoc::firewall::{Exit, run};
 use toctoc::lab::{Host, Lab, SERVER};
 
 /// How long a door that should not open is tried.
@@ -371,7 +371,7 @@ impl World {
     }
 
     /// Runs a program on the client.
-    pub fn client(&self, command: &[&str]) -> Ended {
+    pub fn client(&self, command: &[&str]) -> Exit {
         on(&self.lab.client, command)
     }
 
@@ -459,7 +459,7 @@ pub fn server_like(other: IpAddr) -> IpAddr {
     SERVER[usize::from(other.is_ipv6())].parse().unwrap()
 }
 
-pub fn on(host: &Host, command: &[&str]) -> Ended {
+pub fn on(host: &Host, command: &[&str]) -> Exit {
     host.inside(|| run(command, "")).unwrap().expect(command[0])
 }
 

@@ -9,7 +9,7 @@ use super::super::tokens::Refilled;
 use super::super::{Failure, Firewall, Iptables, Left, apply_iptables, hidden};
 use super::{ByHand, Moving, Old, Reason, Side, whole};
 use crate::automaton::Automaton;
-use crate::held::{Counts, Glance, Grant, Guests, Held, Rules};
+use crate::held::{Glance, Grant, Guests, Held, Presence, Tally};
 use crate::policy::{Name, Policy};
 use crate::ruleset::Family;
 use crate::ruleset::iptables::{self, Saved};
@@ -17,9 +17,9 @@ use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
 
 /// See the module.
-pub(super) struct Chains<'f>(pub &'f Firewall);
+pub(super) struct IptablesSide<'f>(pub &'f Firewall);
 
-impl<'f> Side<'f> for Chains<'f> {
+impl<'f> Side<'f> for IptablesSide<'f> {
     fn is_there(&self) -> Result<bool, Failure> {
         Iptables::has_rules()
     }
@@ -69,7 +69,7 @@ impl<'f> Side<'f> for Chains<'f> {
         if !Iptables::has_rules()? {
             return Ok(None);
         }
-        // Rules that the host's other iptables has loaded guard as well.
+        // Presence that the host's other iptables has loaded guard as well.
         let mut variants: Vec<Vec<Saved>> = Vec::new();
         for variant in [&[self.0.iptables][..], &Iptables::BY_NAME].concat() {
             let families = Iptables::families().into_iter();
@@ -87,8 +87,8 @@ impl<'f> Side<'f> for Chains<'f> {
     }
 
     fn apply(&self, policy: &Policy, moving: Moving<'_>) -> Result<Applied, Failure> {
-        // Rules of the host's other iptables are not seen by this one.
-        let others = Variants::read(self.0, Which::Others)?;
+        // Presence of the host's other iptables are not seen by this one.
+        let others = Variants::read(self.0, Scope::Others)?;
         let mut applied = apply_iptables::apply(self.0.iptables, policy, moving)?;
         applied.readable_lists = Iptables::readable_lists();
         let removed = others.remove();
@@ -105,13 +105,13 @@ impl<'f> Side<'f> for Chains<'f> {
         if reason == Reason::Replaced && !has_rules {
             return Ok(None);
         }
-        let chains = Variants::read(self.0, Which::All)?;
+        let chains = Variants::read(self.0, Scope::All)?;
         if reason == Reason::Removed {
             if chains.is_empty() && has_rules {
                 // That there is no such program is the better word.
                 self.0.iptables.save(Family::V4)?;
             }
-            // Chains that somebody has emptied mention no list any more: that they are not asked for is right.
+            // IptablesSide that somebody has emptied mention no list any more: that they are not asked for is right.
             hidden::none_is_missing(&chains.families())?;
             if chains.is_empty() {
                 return Ok(None);
@@ -147,7 +147,7 @@ impl<'f> Side<'f> for Chains<'f> {
     }
 }
 
-impl Chains<'_> {
+impl IptablesSide<'_> {
     fn saved(&self) -> Result<Vec<(Family, Saved)>, Failure> {
         let families = Iptables::families().into_iter();
         families
@@ -180,15 +180,15 @@ fn seen(
     let keys = policy.keys.iter().map(|key| key.name.clone());
     Ok(Glance {
         rules: match guarded.contains(&true) || policy.doors.is_empty() {
-            true => Rules::Guard,
-            false if has_rules => Rules::Idle,
-            false => Rules::Absent,
+            true => Presence::Guard,
+            false if has_rules => Presence::Idle,
+            false => Presence::Absent,
         },
         guarded: Some(guarded),
         doors: doors.into_iter().collect(),
         guests,
         progress,
-        counts: Counts {
+        counts: Tally {
             opened: keys.map(|name| (name.clone(), opened(&name))).collect(),
             wrong: saved().map(iptables::wrong_count).sum(),
             shut_out: saved().map(iptables::shut_out_count).sum(),
@@ -200,9 +200,9 @@ fn seen(
 #[derive(Debug, Default)]
 pub(super) struct Variants(Vec<(Iptables, Vec<(Family, Saved)>)>);
 
-/// Which variants are meant.
+/// Scope variants are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
+enum Scope {
     All,
     /// Those that are not the host's own choice.
     Others,
@@ -210,15 +210,15 @@ enum Which {
 
 impl Variants {
     /// Reads them. Nothing is changed before all could be read.
-    fn read(firewall: &Firewall, which: Which) -> Result<Variants, Failure> {
+    fn read(firewall: &Firewall, which: Scope) -> Result<Variants, Failure> {
         let own = firewall.iptables;
         let mut chains = Variants::default();
-        if which == Which::All {
+        if which == Scope::All {
             chains.0.push((own, apply_iptables::chains(own)?));
         }
         for variant in Iptables::BY_NAME {
             let same = match which {
-                Which::Others => match own.is(variant) {
+                Scope::Others => match own.is(variant) {
                     Ok(same) => same,
                     Err(failure) => {
                         // That there is no such program at all is the better word.
@@ -227,7 +227,7 @@ impl Variants {
                     }
                 },
                 // Where the host's own is missing, nothing was read of it.
-                Which::All => own.is(variant).unwrap_or(false),
+                Scope::All => own.is(variant).unwrap_or(false),
             };
             if !same {
                 chains.0.push((variant, apply_iptables::chains(variant)?));

@@ -11,7 +11,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use super::apply::Applied;
-use super::by_hand::{Closed, GivenByHand, Request};
+use super::by_hand::{Closing, GivenByHand, Request};
 use super::look::Look;
 use super::tokens::Refilled;
 use super::{Failure, Firewall};
@@ -21,8 +21,8 @@ use crate::knock::PortRange;
 use crate::policy::{Backend, Name, Policy};
 use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
-use iptables::{Chains, Variants};
-use nftables::Table;
+use iptables::{IptablesSide, Variants};
+use nftables::NftablesSide;
 
 /// The doors of the policy of which all ports are guarded.
 fn whole(policy: &Policy, guards: impl Fn(PortRange) -> bool) -> Vec<bool> {
@@ -111,15 +111,15 @@ pub(super) trait ByHand {
     fn open(&mut self, request: &Request<'_>) -> Result<GivenByHand, Failure>;
 
     /// Ends grants, of one door or all, of one source or all.
-    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closed, Failure>;
+    fn close(&mut self, door: Option<&Name>, source: Option<IpNet>) -> Result<Closing, Failure>;
 }
 
 impl Firewall {
     /// The rules of a backend.
     pub(super) fn side(&self, backend: Backend) -> Box<dyn Side<'_> + '_> {
         match backend {
-            Backend::Nftables => Box::new(Table(self)),
-            Backend::Iptables => Box::new(Chains(self)),
+            Backend::Nftables => Box::new(NftablesSide(self)),
+            Backend::Iptables => Box::new(IptablesSide(self)),
         }
     }
 

@@ -21,9 +21,9 @@ use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
 
 /// See the module.
-pub(super) struct Table<'f>(pub &'f Firewall);
+pub(super) struct NftablesSide<'f>(pub &'f Firewall);
 
-impl<'f> Side<'f> for Table<'f> {
+impl<'f> Side<'f> for NftablesSide<'f> {
     fn is_there(&self) -> Result<bool, Failure> {
         self.0.nft.is_there()
     }
@@ -96,7 +96,10 @@ impl<'f> Side<'f> for Table<'f> {
     }
 
     fn guarded(&self, policy: &Policy) -> Result<Option<Vec<bool>>, Failure> {
-        let listing = self.0.nft.list_if_there()?;
+        let listing = match self.0.nft.is_there()? {
+            true => self.0.nft.list()?,
+            false => None,
+        };
         Ok(listing.map(|listing| whole(policy, |ports| listing.guards(ports))))
     }
 
@@ -155,11 +158,11 @@ impl<'f> Side<'f> for Table<'f> {
     }
 }
 
-impl Table<'_> {
+impl NftablesSide<'_> {
     /// The table again whose rules are known to be the policy's: what the kernel and a refill fill. `None` when the
     /// kernel does not say.
     fn unchanged(&self, policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Held> {
-        let mut listing = nf_tables::read(nf_tables::Extent::Glance).ok()??;
+        let mut listing = nf_tables::read(nf_tables::Portion::Glance).ok()??;
         if policy.has_scratch() {
             listing.merge(nf_tables::set(SetId::Burnt.name()).ok()??);
         }

@@ -20,7 +20,7 @@ const FORGOTTEN_AFTER: i64 = 6;
 
 /// The tokens of a policy, as they were seen.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct TokensSeen {
     /// The number of each [secret](crate::single_use::Secret::id) has, and how long the last lasts.
     pub tokens: HashMap<u32, TokenCount>,
     /// Those that cannot come from a refill.
@@ -28,20 +28,20 @@ pub(super) struct Seen {
 }
 
 /// Reads them. `None` when the kernel does not say.
-pub(super) fn seen(policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Seen> {
+pub(super) fn seen(policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<TokensSeen> {
     if !policy.has_tokens() {
-        return Some(Seen::default());
+        return Some(TokensSeen::default());
     }
     if let Some(journal) = journal
         && let Some(tokens) = counted(policy, journal, now)
     {
-        return Some(Seen {
+        return Some(TokensSeen {
             tokens,
             drifts: Vec::new(),
         });
     }
     let listing = nf_tables::set(SetId::Tokens.name()).ok()??;
-    Some(Seen {
+    Some(TokensSeen {
         tokens: listed(&listing),
         drifts: strange_tokens(policy, &listing, now),
     })

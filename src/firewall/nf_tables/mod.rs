@@ -26,7 +26,7 @@ const TRIES: usize = 8;
 
 /// The parts of a table that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub enum Portion {
     /// Chains, sets, and what is in those that an apply keeps.
     Grants,
     /// That, who is midway, and the counters.
@@ -37,7 +37,7 @@ pub enum Extent {
 ///
 /// # Errors
 /// When the kernel does not say.
-pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
+pub fn read(extent: Portion) -> io::Result<Option<Listing>> {
     again(|socket| {
         if !is_there(socket)? {
             return Ok(None);
@@ -49,8 +49,8 @@ pub fn read(extent: Extent) -> io::Result<Option<Listing>> {
         }
         let mut sets = reading.listing.kept_sets();
         match extent {
-            Extent::Grants => reading.listing.expect_counters(),
-            Extent::Glance => {
+            Portion::Grants => reading.listing.expect_counters(),
+            Portion::Glance => {
                 take(socket, &mut reading, &all_of(GET_OBJECTS), Answer::List)?;
                 let progress = Family::BOTH.map(|family| SetId::Progress.of_family(family));
                 let there = progress.into_iter();

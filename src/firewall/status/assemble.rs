@@ -8,7 +8,7 @@ use super::{
     DoorStatus, GrantStatus, KeyStatus, ProgressStatus, ScratchStatus, Status, TokenStatus,
 };
 use crate::automaton::{Automaton, Place, State};
-use crate::held::{Drift, Glance, Grant, Held, Progress, Rules, TokenCount};
+use crate::held::{Drift, Glance, Grant, Held, Presence, Progress, TokenCount};
 use crate::knock::display_source;
 use crate::policy::{HostFirewall, Key, KeyKind, Name, Policy};
 use crate::ruleset::meanings;
@@ -47,8 +47,8 @@ impl Findings {
             used_up: used_up.map(|ids| ids.copied().collect()),
             ..Findings::default()
         };
-        if let Some(journal) = journal.filter(|_| held.glance.rules != Rules::Absent) {
-            if held.glance.rules == Rules::Guard {
+        if let Some(journal) = journal.filter(|_| held.glance.rules != Presence::Absent) {
+            if held.glance.rules == Presence::Guard {
                 findings.drifts.extend(revived(&journal, policy, held));
             }
             findings.wait = wait(journal, policy, now);
@@ -116,7 +116,7 @@ pub(super) fn status(
         used_up,
         wait,
     } = findings;
-    let applied = seen.rules == Rules::Guard;
+    let applied = seen.rules == Presence::Guard;
     let (grants, elsewhere) = (&seen.guests.grants, &seen.guests.elsewhere);
     let counts = &seen.counts;
     let waiting = wait.map(|wait| wait.to_string());
@@ -279,7 +279,7 @@ fn nameless(entries: &[Progress]) -> Vec<ProgressStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::held::{Counts, Guests};
+    use crate::held::{Guests, Tally};
 
     const POLICY: &str = "[door.ssh]\nports = [22]\n[door.web]\nports = [443]\n\
                           [key.yves]\nopens = ['ssh']\nsequence = [4431, 2387, 920]\n";
@@ -300,7 +300,7 @@ mod tests {
             is_endless: false,
         };
         let glance = Glance {
-            rules: Rules::Guard,
+            rules: Presence::Guard,
             guarded: None,
             doors: ["old", "ssh", "web"].map(name).to_vec(),
             guests: Guests {
@@ -313,7 +313,7 @@ mod tests {
                 state: 1,
                 expires_in,
             }],
-            counts: Counts {
+            counts: Tally {
                 opened: [(name("yves"), 3), (name("gone"), 5)].into(),
                 wrong: 7,
                 shut_out: 9,
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(doors(&status)[0].1, Some("iptables"));
         assert_eq!(doors(&status)[1].1, None);
         let dormant = Glance {
-            rules: Rules::Idle,
+            rules: Presence::Idle,
             ..held().glance
         };
         let status = words(

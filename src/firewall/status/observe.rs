@@ -7,7 +7,7 @@ use super::Status;
 use super::assemble::{Findings, status};
 use super::interfaces::Guard;
 use crate::automaton::Automaton;
-use crate::held::Rules;
+use crate::held::Presence;
 use crate::policy::Policy;
 
 /// Reads the kernel and holds it against the policy. `now` is in seconds since 1970.
@@ -51,7 +51,7 @@ pub fn glance(
     now: i64,
 ) -> Result<Option<Status>, Failure> {
     let seen = firewall.side(policy.backend).glance(policy, automaton)?;
-    if seen.rules == Rules::Absent {
+    if seen.rules == Presence::Absent {
         return Ok(None);
     }
     let (findings, guard) = (Findings::default(), Guard::of(policy));

@@ -1,11 +1,11 @@
 //! Differences in the rules as a whole.
 
-use crate::held::{Drift, Rules};
+use crate::held::{Drift, Presence};
 use crate::policy::Backend;
 
 /// The difference that rules of the other backend make.
-pub(super) fn of_the_other(backend: Backend, rules: Rules) -> Drift {
-    match (backend, rules == Rules::Guard) {
+pub(super) fn of_the_other(backend: Backend, rules: Presence) -> Drift {
+    match (backend, rules == Presence::Guard) {
         (Backend::Nftables, true) => Drift::new(
             "iptables: our chains",
             "guard too, besides nftables (`toctoc apply` removes them)",

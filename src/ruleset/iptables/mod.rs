@@ -54,7 +54,7 @@ pub use compare::compare;
 pub use lists::{Clock, Entry, parse as parse_list};
 pub use meaning::meanings;
 pub use names::{GrantList, Holder};
-pub use observe::{Held, Leaving, Lists, doors, opened_count, shut_out_count, wrong_count};
+pub use observe::{Clearance, Lists, Membership, doors, opened_count, shut_out_count, wrong_count};
 pub use render::{early, own_lists, render};
 pub use saved::{Saved, SavedError};
 pub use script::Script;

@@ -23,7 +23,7 @@ pub struct Lists {
 
 /// A source on a list of grants, with the time it has left.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
+pub struct Membership {
     pub list: GrantList,
     pub source: IpAddr,
     pub left: Duration,
@@ -31,7 +31,7 @@ pub struct Held {
 
 /// The room on a list for one more source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
+enum Vacancy {
     Free,
     /// This one, whose grant has ended, goes first.
     InsteadOf(IpAddr),
@@ -39,9 +39,9 @@ enum Room {
     Full,
 }
 
-/// Sources that leave lists so that one more finds room.
+/// Vacancy for one more: sources that leave lists.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Leaving {
+pub struct Clearance {
     /// Lists, and the sources that are taken off them.
     pub off: Vec<(String, IpAddr)>,
     /// The live grants that end with that.
@@ -63,16 +63,16 @@ impl Lists {
         source: IpAddr,
         size: usize,
         spared: &Spared,
-    ) -> Leaving {
+    ) -> Clearance {
         let guests = names::guests(list.family, list.prefix, &list.door);
-        let mut leaving = Leaving::default();
+        let mut leaving = Clearance::default();
         for name in [&list.to_string(), &guests] {
             match self.room(name, source, size) {
-                Room::Free => {}
-                Room::InsteadOf(ended) => leaving.off.push((name.clone(), ended)),
-                Room::Full => {
+                Vacancy::Free => {}
+                Vacancy::InsteadOf(ended) => leaving.off.push((name.clone(), ended)),
+                Vacancy::Full => {
                     let on_list = self
-                        .held()
+                        .memberships()
                         .into_iter()
                         .filter(|held| is_on(&held.list, name));
                     let grants: Vec<Grant> = on_list.map(|held| grant(&held)).collect();
@@ -106,7 +106,7 @@ impl Lists {
     pub fn places_of(&self, departure: &Departure) -> Vec<(String, IpAddr)> {
         let of = |grant: &Grant| (grant.guest(), grant.once);
         let ended: HashSet<(Guest, bool)> = departure.grants.iter().map(of).collect();
-        let held = self.held().into_iter();
+        let held = self.memberships().into_iter();
         let ended = held.filter(|held| ended.contains(&of(&grant(held))));
         ended
             .map(|held| (held.list.to_string(), held.source))
@@ -114,22 +114,22 @@ impl Lists {
     }
 
     /// The room for a source on a list of grants, or of a door's guests, that holds `size` sources.
-    fn room(&self, list: &str, source: IpAddr, size: usize) -> Room {
+    fn room(&self, list: &str, source: IpAddr, size: usize) -> Vacancy {
         let entries = self.entries.get(list).map_or(&[][..], Vec::as_slice);
         if entries.len() < size || self.has(list, source) {
-            return Room::Free;
+            return Vacancy::Free;
         }
-        let held = self.held().into_iter();
+        let held = self.memberships().into_iter();
         let held = held.filter(|held| is_on(&held.list, list));
         let live: HashSet<IpAddr> = held.map(|held| held.source).collect();
         let mut ended = entries.iter().filter(|e| !live.contains(&e.source));
         ended
             .next()
-            .map_or(Room::Full, |entry| Room::InsteadOf(entry.source))
+            .map_or(Vacancy::Full, |entry| Vacancy::InsteadOf(entry.source))
     }
 
     /// All live grants, one for each list a source is on.
-    pub fn held(&self) -> Vec<Held> {
+    pub fn memberships(&self) -> Vec<Membership> {
         let mut held = Vec::new();
         for (name, entries) in &self.entries {
             let Some(list) = GrantList::parse(name) else {
@@ -143,7 +143,7 @@ impl Lists {
                 let left = self.clock.left(entry.last_seen, list.seconds);
                 if let Some(left) = left.filter(|_| guests.contains(&entry.source)) {
                     let (list, source) = (list.clone(), entry.source);
-                    held.push(Held { list, source, left });
+                    held.push(Membership { list, source, left });
                 }
             }
         }
@@ -152,7 +152,10 @@ impl Lists {
 
     /// The sources that are let in.
     pub fn guests(&self) -> Guests {
-        let opened = self.held().into_iter().filter_map(|h| grant(&h).opened_by);
+        let opened = self
+            .memberships()
+            .into_iter()
+            .filter_map(|h| grant(&h).opened_by);
         Guests {
             grants: self.grants(),
             opened: opened.collect(),
@@ -163,7 +166,7 @@ impl Lists {
     /// The live grants, each source and door once: with who opened last.
     pub fn grants(&self) -> Vec<Grant> {
         let mut grants: BTreeMap<(Guest, bool), Grant> = BTreeMap::new();
-        for held in self.held() {
+        for held in self.memberships() {
             let grant = grant(&held);
             let place = (grant.guest(), grant.once);
             let longer = |other: &Grant| other.expires_in >= grant.expires_in;
@@ -221,8 +224,8 @@ fn is_on(list: &GrantList, name: &str) -> bool {
     list.to_string() == name || names::guests(list.family, list.prefix, &list.door) == name
 }
 
-fn grant(held: &Held) -> Grant {
-    let Held { list, source, left } = held;
+fn grant(held: &Membership) -> Grant {
+    let Membership { list, source, left } = held;
     let opened = Opened {
         source: *source,
         door: list.door.door_id(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::change::Change;
+use super::change::Transition;
 use super::elements::{Part, SHORTEST, place_key};
 use super::listing::Listing;
 use super::transaction::Transaction;
@@ -17,7 +17,7 @@ use crate::ruleset::Family;
 
 /// The transaction that ends grants: of one door or all, of one source or all. In a fleet it leaves notes for the other
 /// hosts.
-pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Change {
+pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Transition {
     let guests = running.guests();
     let departure = guests.close(door, source);
     let mut change = end(running, &departure);
@@ -34,7 +34,7 @@ pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> C
 }
 
 /// The transaction that ends what goes.
-pub fn end(running: &Listing, departure: &Departure) -> Change {
+pub fn end(running: &Listing, departure: &Departure) -> Transition {
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let mut transaction = Transaction::default();
     transaction.end(departure, &sets);
@@ -45,10 +45,10 @@ pub fn end(running: &Listing, departure: &Departure) -> Change {
             transaction.flush("set", name);
         }
     }
-    Change {
+    Transition {
         transaction,
         removed: departure.count(),
-        ..Change::default()
+        ..Transition::default()
     }
 }
 

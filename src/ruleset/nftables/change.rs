@@ -22,7 +22,7 @@ use crate::ruleset::Family;
 
 /// A transaction, and what it means for those who hold grants.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Change {
+pub struct Transition {
     pub transaction: Transaction,
     /// Live grants that stay.
     pub kept: usize,
@@ -94,11 +94,11 @@ pub fn transaction(
     script: &Script,
     running: Option<&Listing>,
     late: Duration,
-) -> Change {
+) -> Transition {
     let Some(running) = running else {
-        return Change {
+        return Transition {
             transaction: Command::Load(Box::new(script.clone())).into(),
-            ..Change::default()
+            ..Transition::default()
         };
     };
     let rights = Rights::of(policy);
@@ -123,7 +123,7 @@ pub fn transaction(
     }
     transaction.push(Command::Load(Box::new(script)));
     remove(&mut transaction, running, &departure, &unchanged);
-    Change {
+    Transition {
         transaction,
         kept: live.len(),
         staying: live,
@@ -131,15 +131,15 @@ pub fn transaction(
         ended: departure.grants,
         ended_once: once.len(),
         carried,
-        ..Change::default()
+        ..Transition::default()
     }
 }
 
 /// The change that takes live grants of another backend into a transaction. Those that
 /// the policy gives to nobody, and those that end within `late`, are left behind.
-pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Change {
+pub fn carry(policy: &Policy, grants: &[Grant], late: Duration) -> Transition {
     let rights = Rights::of(policy);
-    let mut change = Change::default();
+    let mut change = Transition::default();
     for grant in grants {
         let homeless = grant.once && !policy.has_once();
         let left = grant.expires_in.saturating_sub(late);
@@ -181,19 +181,19 @@ pub fn shorten(carried: &[Carried], late: Duration) -> Transaction {
 }
 
 /// The transaction that [sweeps](Guests::sweep) what `policy` gives to nobody. Empty when there is nothing.
-pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Guests>) -> Change {
+pub fn leftovers(policy: &Policy, running: &Listing, before: Option<&Guests>) -> Transition {
     let sets: HashSet<String> = running.sets.keys().cloned().collect();
     let guests = running.guests();
     let departure = guests.sweep(&Rights::of(policy), before);
     let mut transaction = Transaction::default();
     remove(&mut transaction, running, &departure, &sets);
     let removed = departure.grants.len();
-    Change {
+    Transition {
         transaction,
         kept: guests.grants.len() - removed,
         removed,
         ended: departure.grants,
-        ..Change::default()
+        ..Transition::default()
     }
 }
 

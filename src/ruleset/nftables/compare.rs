@@ -44,7 +44,7 @@ pub fn compare(expected: &Listing, actual: &Listing) -> Vec<Drift> {
     drifts
 }
 
-/// The differences that an [outline](crate::firewall::Nft::outline) shows: chains, where they are
+/// The differences that an outline (a listing without rules) shows: chains, where they are
 /// called, and sets.
 pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
     let mut drifts = Vec::new();

@@ -1,7 +1,7 @@
 //! What a listing says, in the words of both backends.
 
 use super::Listing;
-use crate::held::{Counts, Glance, Guests, Rules};
+use crate::held::{Glance, Guests, Presence, Tally};
 use crate::policy::Name;
 
 impl Listing {
@@ -22,14 +22,14 @@ impl Listing {
         });
         Glance {
             rules: match self.dormant {
-                true => Rules::Idle,
-                false => Rules::Guard,
+                true => Presence::Idle,
+                false => Presence::Guard,
             },
             guarded: None,
             doors: self.doors(),
             guests: self.guests(),
             progress: self.progress(),
-            counts: Counts {
+            counts: Tally {
                 opened: opened.collect(),
                 wrong: self.wrong_count(),
                 shut_out: self.shut_out_count(),

@@ -77,12 +77,12 @@ mod tokens;
 mod transaction;
 
 pub use by_hand::{NOTED_FOR, close, elsewhere, end, note_ended_elsewhere, note_revoked};
-pub use change::{Carried, Change, carry, leftovers, shorten, transaction};
+pub use change::{Carried, Transition, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use elements::{Element, Lasting, Part};
 pub use listing::{Listing, ListingError};
 pub use meaning::meanings;
-pub use open::{Opening, Room, open};
+pub use open::{Admission, Room, open};
 pub use render::render;
 pub use script::{Script, Set};
 pub use sets::{

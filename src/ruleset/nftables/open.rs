@@ -16,7 +16,7 @@ use crate::ruleset::Family;
 
 /// A grant by hand, as a transaction.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Opening {
+pub struct Admission {
     pub transaction: Transaction,
     /// The network that is granted.
     pub network: IpNet,
@@ -48,7 +48,7 @@ pub fn open(
     open_for: Duration,
     caller: Option<IpAddr>,
     room: Room,
-) -> Result<Opening, String> {
+) -> Result<Admission, String> {
     let family = Family::of(source.addr());
     let (.., prefix) = running
         .sets_of(SetId::Grants)
@@ -75,7 +75,7 @@ pub fn open(
     let ended = make_room(&mut transaction, running, &grant, &opened, &spared, room);
     transaction.put(&opened_set(&opened), opened_key(&opened), open_for);
     transaction.put(&grant_set(&grant), grant_key(&grant), open_for);
-    Ok(Opening {
+    Ok(Admission {
         transaction,
         network,
         ended,

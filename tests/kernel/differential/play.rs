@@ -173,7 +173,12 @@ fn look_at_iptables(world: &World, case: &Case) -> Held {
     let saved = ["iptables-save", "ip6tables-save"]
         .map(|save| Saved::parse(&world.server(&[save, "-c"])).unwrap());
     let own: BTreeSet<GrantList> = saved.iter().flat_map(lists_of).collect();
-    assert!(lists.held().iter().all(|held| own.contains(&held.list)));
+    assert!(
+        lists
+            .memberships()
+            .iter()
+            .all(|held| own.contains(&held.list))
+    );
     let opened = |name| saved.iter().map(|saved| opened_count(saved, name)).sum();
     let keys = case.policy.keys.iter();
     Held {

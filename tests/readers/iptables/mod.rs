@@ -61,7 +61,7 @@ fn lists_say_who_is_in_and_who_is_midway() {
         let policy = policy(&format!("{name}.toml"));
         let automaton = Automaton::build(policy.sequences());
         let mut text = reading(&lists.grants(), &lists.progress(&policy, &automaton));
-        for held in lists.held() {
+        for held in lists.memberships() {
             let _ = writeln!(text, "{} {} {:.1?}", held.list, held.source, held.left);
         }
         golden(&format!("{name}.lists.txt"), text);
@@ -75,7 +75,11 @@ fn a_list_alone_means_nothing() {
     let automaton = Automaton::build(policy.sequences());
     let counts = |lists: &Lists| {
         let progress = lists.progress(&policy, &automaton);
-        (lists.held().len(), lists.grants().len(), progress.len())
+        (
+            lists.memberships().len(),
+            lists.grants().len(),
+            progress.len(),
+        )
     };
     let whole = lists("guests.lists");
     assert_eq!(counts(&whole), (5, 5, 3));
@@ -126,7 +130,7 @@ fn a_guest_on_two_lists_has_one_grant() {
     ] {
         let mut lists = lists.clone();
         lists.entries.insert(other.to_string(), vec![entry]);
-        assert_eq!(lists.held().len(), 6);
+        assert_eq!(lists.memberships().len(), 6);
         let grants = lists.grants();
         assert_eq!(grants.len(), 5);
         let mut own = grants.iter().filter(|g| g.source.addr() == entry.source);

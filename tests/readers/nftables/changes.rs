@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use toctoc::policy::{Backend, Policy};
 use toctoc::ruleset::nftables::{
-    Change, Command, Listing, Room, Transaction, carry, close, leftovers, open, shorten,
+    Command, Listing, Room, Transaction, Transition, carry, close, leftovers, open, shorten,
     transaction,
 };
 
@@ -17,7 +17,7 @@ use super::{
 };
 
 /// A transaction without the new rules: what it removes and what it takes over.
-fn summary(change: &Change) -> String {
+fn summary(change: &Transition) -> String {
     let mut text = format!(
         "# {} kept, {} removed, {} ended_once\n",
         change.kept, change.removed, change.ended_once
@@ -34,7 +34,7 @@ fn summary(change: &Change) -> String {
     text
 }
 
-fn transition(running: &Listing, to: &Policy) -> Change {
+fn transition(running: &Listing, to: &Policy) -> Transition {
     transaction(to, &script(to), Some(running), seconds(2))
 }
 
@@ -195,7 +195,7 @@ fn leftovers_are_swept() {
     assert_eq!((clean.kept, clean.removed), (5, 0));
     let strangers = leftovers(&to, &with_strangers(), None);
     golden("leftovers.txt", summary(&strangers));
-    let sources = |change: &Change| -> Vec<String> {
+    let sources = |change: &Transition| -> Vec<String> {
         let ended = change.ended.iter();
         ended.map(|grant| grant.source.to_string()).collect()
     };
