@@ -14,6 +14,14 @@ use crate::automaton::Automaton;
 use crate::held::Drift;
 use crate::policy::{Backend, Policy};
 
+/// The rules of a policy as text, with iptables those of one family.
+pub fn text(policy: &Policy, automaton: &Automaton, family: Family) -> String {
+    match policy.backend {
+        Backend::Nftables => nftables::render(policy, automaton).standalone(),
+        Backend::Iptables => iptables::render(policy, automaton, family, &[]).to_string(),
+    }
+}
+
 /// The differences in the words of the policy, each sentence once. What has no meaning there is told as it stands.
 pub fn meanings(drifts: &[Drift], policy: &Policy, automaton: &Automaton) -> Vec<String> {
     match policy.backend {

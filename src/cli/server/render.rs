@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Answer, PolicyPath, policy, say};
 use crate::automaton::Automaton;
 use crate::policy::Backend;
-use crate::ruleset::{Family, iptables, nftables};
+use crate::ruleset::{self, Family};
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -43,9 +43,6 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     };
     let automaton = Automaton::build(policy.sequences());
     let family = arguments.backend.map_or(Family::V4, |target| target.family);
-    say(&match policy.backend {
-        Backend::Nftables => nftables::render(&policy, &automaton).standalone(),
-        Backend::Iptables => iptables::render(&policy, &automaton, family, &[]).to_string(),
-    });
+    say(&ruleset::text(&policy, &automaton, family));
     Answer::Yes
 }
