@@ -123,6 +123,8 @@ fn what_is_published_is_told_and_our_documents_have_nothing_else() {
         "443, 2387, 920, 18357, 50",
         "7000, '8000/udp', 9000",
         "571, 290, 911",
+        "8881, 7777, 9991",
+        "4479, 3280, 3428, 5438",
     ] {
         assert_eq!(
             names(&with(ports), &around(&["22"])),

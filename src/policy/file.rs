@@ -157,7 +157,14 @@ pub fn parse(text: &str) -> (File, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut syntax: Vec<Diagnostic> = Vec::new();
     for error in errors {
-        syntax.push(syntax_error(text, &error));
+        let found = syntax_error(text, &error);
+        // One slip can be several errors of the syntax.
+        if !syntax
+            .iter()
+            .any(|known| known.at == found.at && known.message == found.message)
+        {
+            syntax.push(found);
+        }
     }
     let mut reader = Reader::default();
     let mut file = reader.policy(&table);
@@ -181,7 +188,7 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> Diagnostic {
             .label("again here")
             .help("keep one of the two");
     }
-    if let Some(plain) = slip(text, &at, &message) {
+    if let Some(plain) = slip(text, &at, &message).or_else(|| not_a_list(text, &at)) {
         return plain;
     }
     let diagnostic = Diagnostic::new(at.clone(), message);
@@ -215,7 +222,13 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
     let words: Vec<&str> = written.split_whitespace().collect();
     let as_it_should: Vec<String> = words.iter().map(|word| in_toml(word)).collect();
     let is_name = |word: &str| Service::named(word.split('/').next().unwrap_or(word)).is_some();
-    let is_port = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) || is_name(word);
+    let is_plain = |word: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-+.".contains(c);
+        word.chars().all(plain) && !word.contains("..")
+    };
+    let is_port = |word: &&str| {
+        is_plain(word) && word.starts_with(|c: char| c.is_ascii_digit()) || is_name(word)
+    };
     if !words.iter().all(is_port) {
         return None;
     }
@@ -243,6 +256,58 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
             Some(Diagnostic::new(at, commas).help(help))
         }
     }
+}
+
+/// A line whose value is ports, in another form than a list of TOML: without brackets, with other marks between them, ...
+fn not_a_list(text: &str, at: &Range<usize>) -> Option<Diagnostic> {
+    const NAMES: [&str; 4] = ["ports", "sequence", "ignore", "allow"];
+    const BETWEEN: &str = ",;()[]{}\"'\u{201c}\u{201d}\u{201e}\u{2018}\u{2019}";
+    let line = line_of(text, at.start);
+    let whole = text.get(line.start..line.end.min(text.len()))?;
+    let whole = whole.split('#').next().unwrap_or(whole);
+    let (name, value) = whole.split_once(['=', ':'])?;
+    let (written, name) = (value.trim(), name.trim());
+    // A list may go on in the next line.
+    if !NAMES.contains(&name) || written.contains('[') != written.contains(']') {
+        return None;
+    }
+    let between = |c: char| c.is_whitespace() || BETWEEN.contains(c);
+    let words = written.split(between).filter(|word| !word.is_empty());
+    let ports = words.map(port_in_toml).collect::<Option<Vec<String>>>()?;
+    let start = line.start + (value.as_ptr() as usize - whole.as_ptr() as usize);
+    let start = start + (value.len() - value.trim_start().len());
+    if ports.is_empty() {
+        return None;
+    }
+    let help = format!("write {name} = [{}]", ports.join(", "));
+    Some(
+        Diagnostic::new(
+            start..start + written.len(),
+            "this is not how a list of ports is written",
+        )
+        .help(help),
+    )
+}
+
+/// A port, a range or a service, in whatever form, as TOML has it.
+fn port_in_toml(word: &str) -> Option<String> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let lower = word.to_ascii_lowercase();
+    let (ports, protocol) = match lower.split_once(['/', ':']) {
+        Some((ports, protocol @ ("tcp" | "udp"))) => (ports, Some(protocol)),
+        _ => (&*lower, None),
+    };
+    let ends = ["..", "-", ":"].into_iter();
+    let ends = ends.filter_map(|mark| ports.split_once(mark)).next();
+    let ports = match (number(ports), ends) {
+        (Some(port), _) => port.to_string(),
+        (None, Some((first, last))) => format!("{}-{}", number(first)?, number(last)?),
+        (None, None) => Service::named(ports).map(|_| ports.to_string())?,
+    };
+    Some(match protocol {
+        Some(protocol) => format!("\"{ports}/{protocol}\""),
+        None => in_toml(&ports),
+    })
 }
 
 /// A port as TOML has it: a number, or quoted.
