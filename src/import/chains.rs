@@ -42,8 +42,18 @@ impl Chains {
         self.chain(table, name).way = hook.to_ascii_uppercase();
     }
 
-    /// Puts a rule where the command puts it.
+    /// Puts a rule where the command puts it, or takes rules away.
     pub fn place(&mut self, table: &str, rule: Rule) {
+        if rule.operation == Operation::Flush {
+            let is_meant = |(of, name): &(String, String)| {
+                of == table && (rule.chain.is_empty() || *name == rule.chain)
+            };
+            let meant = self.places.iter().filter(|(key, _)| is_meant(key));
+            for (_, &place) in meant {
+                self.chains[place].rules.clear();
+            }
+            return;
+        }
         let chain = self.chain(table, &rule.chain.clone());
         match rule.operation {
             Operation::Append => chain.rules.push(rule),
@@ -51,7 +61,20 @@ impl Chains {
                 let place = place.min(chain.rules.len());
                 chain.rules.insert(place, rule);
             }
-            Operation::Remove | Operation::Other => {}
+            Operation::Remove => {
+                let same = |other: &Rule| {
+                    let operation = other.operation;
+                    *other
+                        == Rule {
+                            operation,
+                            ..rule.clone()
+                        }
+                };
+                if let Some(place) = chain.rules.iter().position(same) {
+                    chain.rules.remove(place);
+                }
+            }
+            Operation::Flush | Operation::Other => {}
         }
     }
 

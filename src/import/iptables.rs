@@ -139,7 +139,8 @@ impl Reader<'_> {
             'f' => "fragment",
             'w' => "wait",
             'n' | 'v' | '4' | '6' => return,
-            'N' | 'F' | 'X' | 'P' | 'Z' | 'E' | 'L' | 'S' | 'C' => {
+            'F' => "flush",
+            'N' | 'X' | 'P' | 'Z' | 'E' | 'L' | 'S' | 'C' => {
                 self.rule.operation = Operation::Other;
                 self.rule.chain = self.value(joined);
                 return;
@@ -242,8 +243,16 @@ impl Reader<'_> {
                     .is_some_and(|w| w.parse::<u32>().is_ok());
                 self.at += usize::from(number && joined.is_none());
             }
-            "new-chain" | "flush" | "delete-chain" | "policy" | "zero" | "rename-chain"
-            | "list" | "list-rules" | "check" => {
+            "flush" => {
+                self.rule.operation = Operation::Flush;
+                let chain = self.words.get(self.at);
+                let is_chain = joined.is_some() || chain.is_some_and(|word| !word.starts_with('-'));
+                if is_chain {
+                    self.rule.chain = self.value(joined);
+                }
+            }
+            "new-chain" | "delete-chain" | "policy" | "zero" | "rename-chain" | "list"
+            | "list-rules" | "check" => {
                 self.rule.operation = Operation::Other;
                 self.rule.chain = self.value(joined);
             }
@@ -360,7 +369,8 @@ impl Reader<'_> {
             self.at += 1;
         }
         let decides = matches!(self.rule.verdict, Verdict::None | Verdict::Accept);
-        if decides && self.rule.operation != Operation::Other {
+        let adds = !matches!(self.rule.operation, Operation::Other | Operation::Flush);
+        if decides && adds {
             let not = if self.not { "! " } else { "" };
             self.rule.conditions.push(format!("{not}{condition}"));
         }

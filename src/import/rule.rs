@@ -14,7 +14,9 @@ pub(super) enum Operation {
     /// At the place, from 0.
     Insert(usize),
     Remove,
-    /// Neither adds nor removes a rule that matters: `-N`, `-P`, `-C`, `-F`.
+    /// Removes all rules of a chain, or of all chains where none is named.
+    Flush,
+    /// Neither adds nor removes a rule that matters: `-N`, `-P`, `-C`.
     Other,
 }
 
@@ -73,7 +75,7 @@ pub(super) enum ListUse {
 }
 
 /// A rule.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Rule {
     pub operation: Operation,
     pub table: String,
@@ -121,6 +123,11 @@ pub(super) enum Knocker<'t> {
 }
 
 impl Rule {
+    /// Returns whether the command adds it.
+    pub fn adds(&self) -> bool {
+        matches!(self.operation, Operation::Append | Operation::Insert(_))
+    }
+
     /// The ports that the rule names, with their protocols.
     ///
     /// # Errors
@@ -212,7 +219,7 @@ impl Rule {
     /// Judges what the rule means.
     pub fn judge(&self, knocker: Knocker<'_>) -> Judgement {
         match self.operation {
-            Operation::Other => return Judgement::Nothing,
+            Operation::Other | Operation::Flush => return Judgement::Nothing,
             Operation::Remove if matches!(self.verdict, Verdict::Refuse(_)) => {
                 let all =
                     "takes a rule away that refuses packets, which lets no source in by itself";

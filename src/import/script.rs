@@ -3,6 +3,7 @@
 
 use super::chains::{self, Chains};
 use super::draft::Draft;
+use super::rule::Rule;
 use super::{iptables, nft, saved, shell};
 use crate::knock::Knock;
 
@@ -22,7 +23,12 @@ pub(super) fn read(text: &str) -> Draft {
         let program = command.program();
         let arguments = &command.words[1..];
         if iptables::is_iptables(program) {
-            place(&mut chains, program, iptables::read(arguments, "filter"));
+            let rule = iptables::read(arguments, "filter");
+            // What takes rules away may be the other branch of what adds them: `start` and `stop`.
+            let counts = |rule: &Rule| command.certain || rule.adds();
+            if rule.as_ref().is_ok_and(counts) {
+                place(&mut chains, program, rule);
+            }
         } else if program.ends_with("tables-restore") {
             for (rule, _) in saved::rules(command.input.as_deref().unwrap_or_default()) {
                 place(&mut chains, program, rule);
@@ -78,7 +84,7 @@ pub(super) fn read_nft(text: &str) -> Draft {
     draft
 }
 
-fn place(chains: &mut Chains, program: &str, rule: Result<super::rule::Rule, String>) {
+fn place(chains: &mut Chains, program: &str, rule: Result<Rule, String>) {
     let Ok(rule) = rule else {
         return;
     };

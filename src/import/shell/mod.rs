@@ -18,6 +18,8 @@ pub(super) struct ShellCommand {
     pub input: Option<String>,
     /// The line it stands at, from 1.
     pub line: usize,
+    /// `true` where it stands outside of loops, functions and branches, and is run whatever else is.
+    pub certain: bool,
 }
 
 impl ShellCommand {
@@ -110,6 +112,10 @@ mod tests {
                 &["iptables x", "nft y"],
             ),
             ("sudo -n a b; exec c; /usr/bin/env d", &["a b", "c", "d"]),
+            (
+                "sudo -u root a; nice -n 5 b; timeout -k 2 5 c d; flock /run/x e; env -u P Q=1 f; sudo -- g; exec",
+                &["a", "b", "c d", "e", "f", "g"],
+            ),
             ("sh -c 'a; b'; eval \"c d\"", &["a", "b", "c d"]),
             ("p=1; p=$p,2; a $p", &["a 1,2"]),
             (

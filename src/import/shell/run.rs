@@ -237,6 +237,7 @@ impl Runner {
             false => self.lines(&input.text),
         });
         self.command(ShellCommand {
+            certain: self.depth == 1,
             words,
             input,
             line: simple.line,
@@ -301,13 +302,12 @@ impl Runner {
     fn command(&mut self, mut command: ShellCommand) {
         loop {
             match command.program() {
-                "sudo" | "doas" | "nohup" | "exec" | "env" | "command" | "time" | "nice" => {
-                    let starts = |word: &String| !word.starts_with('-') && !word.contains('=');
-                    let place = command.words.iter().skip(1).position(starts);
-                    let Some(place) = place else {
+                name if starter(name).is_some() => {
+                    let (valued, operands) = starter(name).unwrap_or_default();
+                    let Some(place) = started(&command.words, valued, operands) else {
                         return;
                     };
-                    command.words.drain(..=place);
+                    command.words.drain(..place);
                 }
                 "sh" | "bash" | "dash" | "ash" | "ksh" | "eval" => {
                     let text = match &command.words[..] {
@@ -350,6 +350,48 @@ impl Runner {
             return;
         }
         self.found.commands.push(command);
+    }
+}
+
+/// A program that only starts another one: its options that take a value in the next word, and the number of words before
+/// the command. `None` for any other program.
+fn starter(name: &str) -> Option<(&'static str, usize)> {
+    Some(match name {
+        "sudo" => ("ugphrtCDRTU", 0),
+        "doas" => ("uC", 0),
+        "nice" => ("n", 0),
+        "ionice" => ("cnpPu", 0),
+        "env" => ("uCS", 0),
+        "exec" => ("a", 0),
+        "time" => ("fo", 0),
+        "timeout" => ("sk", 1),
+        "flock" => ("wE", 1),
+        "stdbuf" => ("ioe", 0),
+        "nohup" | "command" | "setsid" | "builtin" => ("", 0),
+        _ => return None,
+    })
+}
+
+/// The place of the command that a starter starts.
+fn started(words: &[String], valued: &str, mut operands: usize) -> Option<usize> {
+    let mut place = 1;
+    loop {
+        let word = words.get(place)?;
+        let mut letters = word.strip_prefix('-').unwrap_or_default().chars();
+        let takes_next = match (letters.next(), letters.next()) {
+            (Some(letter), None) => valued.contains(letter),
+            _ => false,
+        };
+        place += match () {
+            () if word == "--" => return Some(place + 1 + operands),
+            () if takes_next => 2,
+            () if word.starts_with('-') || word.contains('=') => 1,
+            () if operands > 0 => {
+                operands -= 1;
+                1
+            }
+            () => return Some(place),
+        };
     }
 }
 
