@@ -5,6 +5,9 @@
 //!
 //! 1. A grant comes first. 2. Echoes do not count. 3. The last knocks decide. 4. Time.
 //! 5. Opening. 6. Closed means closed. 7. Nothing else changes.
+//!
+//! 8. A full room: while there is no room for more sources with one knock, a source counts as having made each first knock
+//!    that others have made, of sequences of three or more; two knocks and more are remembered as ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -39,6 +42,15 @@ pub struct Model<'p> {
     opened: Vec<u64>,
     /// Scratch sequences that have opened.
     burnt: BTreeSet<SequenceIndex>,
+    room: Room,
+}
+
+/// The room for sources with one knock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Room {
+    Free,
+    /// A flood of first knocks: others make these all the time.
+    Full(BTreeSet<Knock>),
 }
 
 /// The memory of one source.
@@ -52,6 +64,11 @@ struct Visitor {
 
 impl<'p> Model<'p> {
     pub fn new(policy: &'p Policy, began: i64) -> Model<'p> {
+        Model::with_room(policy, began, Room::Free)
+    }
+
+    /// The same where there is this room for sources with one knock.
+    pub fn with_room(policy: &'p Policy, began: i64, room: Room) -> Model<'p> {
         Model {
             policy,
             began,
@@ -59,6 +76,7 @@ impl<'p> Model<'p> {
             grants: BTreeMap::new(),
             opened: vec![0; policy.keys.len()],
             burnt: BTreeSet::new(),
+            room,
         }
     }
 
@@ -127,10 +145,33 @@ impl<'p> Model<'p> {
         // 3. The last knocks decide.
         visitor.knocks.push(knock);
         let mut sequences = self.policy.sequences();
-        let (complete, _) = sequences.find(|(_, knocks)| visitor.knocks.ends_with(knocks))?;
+        let complete = sequences.find(|(_, knocks)| visitor.knocks.ends_with(knocks));
+        if complete.is_none() {
+            self.forget_one_knock(source, knock);
+        }
+        let (complete, _) = complete?;
+        let visitor = self.visitors.entry(source).or_default();
         // 5. Opening, and progress is forgotten.
         visitor.knocks.clear();
         self.open(at, source, complete)
+    }
+
+    /// 8. A full room: less than two knocks are not remembered, and the first may be missing.
+    fn forget_one_knock(&mut self, source: IpAddr, knock: Knock) {
+        let Room::Full(given) = &self.room else {
+            return;
+        };
+        let visitor = self.visitors.entry(source).or_default();
+        if longest_beginning(self.policy, &visitor.knocks) > 1 {
+            return;
+        }
+        let sequences = self.policy.sequences();
+        let long = sequences.filter(|(_, knocks)| knocks.len() > 2 && knocks[1] == knock);
+        let firsts = long.map(|(_, knocks)| knocks[0]);
+        match firsts.filter(|first| given.contains(first)).min() {
+            Some(first) => visitor.knocks = vec![first, knock],
+            None => *visitor = Visitor::default(),
+        }
     }
 
     fn open(&mut self, at: Duration, source: IpAddr, which: SequenceIndex) -> Option<KeyIndex> {
@@ -169,7 +210,7 @@ impl<'p> Model<'p> {
             let fresh = visitor
                 .last
                 .is_some_and(|(_, counted)| at - counted <= self.policy.within);
-            let longest = self.longest_beginning(&visitor.knocks);
+            let longest = longest_beginning(self.policy, &visitor.knocks);
             if fresh && longest > 0 {
                 progress.insert(source, longest);
             }
@@ -177,20 +218,20 @@ impl<'p> Model<'p> {
         progress
     }
 
-    /// The longest run of the last knocks that is the beginning of some sequence.
-    fn longest_beginning(&self, knocks: &[Knock]) -> usize {
-        (1..=knocks.len())
-            .filter(|&length| {
-                let run = &knocks[knocks.len() - length..];
-                let mut sequences = self.policy.sequences();
-                sequences.any(|(_, knocks)| knocks.starts_with(run))
-            })
-            .max()
-            .unwrap_or(0)
-    }
-
     /// The number of openings of each key.
     pub fn opened(&self) -> &[u64] {
         &self.opened
     }
+}
+
+/// The longest run of the last knocks that is the beginning of some sequence.
+fn longest_beginning(policy: &Policy, knocks: &[Knock]) -> usize {
+    (1..=knocks.len())
+        .filter(|&length| {
+            let run = &knocks[knocks.len() - length..];
+            let mut sequences = policy.sequences();
+            sequences.any(|(_, knocks)| knocks.starts_with(run))
+        })
+        .max()
+        .unwrap_or(0)
 }

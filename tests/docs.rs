@@ -246,6 +246,7 @@ fn row(row: &Row) -> String {
     let size = match row.size {
         Size::Any => "any".to_string(),
         Size::Sources => "`max_sources`".to_string(),
+        Size::FirstKnocks => "networks and first knocks".to_string(),
         Size::Tokens => "twice the tokens".to_string(),
         Size::Exactly(size) => size.to_string(),
     };

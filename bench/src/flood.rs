@@ -5,12 +5,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use toctoc::lab::CLIENT;
+use toctoc::lab::{CLIENT, SERVER};
 
 use crate::figures::{Figure, Figures};
-use crate::frames::{Frame, SYN, source, tcp, udp};
+use crate::frames::{Frame, SYN, anywhere, source, source6, tcp, tcp6, udp};
 use crate::listener::Listener;
 use crate::peers::{self, Peer};
+use crate::place::Place;
 use crate::policies::{DOOR, Sequence, TOKEN_PORT, sequences};
 use crate::random::Random;
 use crate::sender::{Sender, stay_on};
@@ -61,6 +62,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     let runs = KNOCKS * (1 + aims(&OURS[0], &sequence).len() * RATES.len());
     let own = ours(&sequence, &OURS, runs, "[firewall]\ndefault = \"drop\"\n")?;
     let own_door = Listener::at(&own.lab.server, DOOR)?;
+    let over_ipv6 = Listener::on(&own.lab.server, SERVER[1], DOOR)?;
     let mut installed = Vec::new();
     for (_, install) in peers::ALL {
         installed.extend(install(&sequence)?);
@@ -79,6 +81,8 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
             pids: Vec::new(),
         })
         .collect();
+    contestants.push(with_ipv6(&own, &over_ipv6, &sequence)?);
+    contestants.push(ours_with_nmap(&own, &own_door, &sequence));
     for (peer, door) in installed.iter().zip(&doors) {
         contestants.push(theirs(peer, door, &sequence));
         if peer.name == "classic script" {
@@ -214,10 +218,7 @@ fn aims(kind: &Ours, sequence: &Sequence) -> Vec<Aim> {
             name: "its token port",
             frames: datagrams(TOKEN_PORT, 16),
         },
-        (_, false, _) => Aim {
-            name: FIRST_KNOCK,
-            frames: syns(|_| sequence[0]),
-        },
+        (_, false, _) => first_knocks(sequence),
     });
     aims
 }
@@ -251,10 +252,7 @@ fn theirs<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Contes
             name: "its TCP port",
             frames: syns(|_| 5_800),
         },
-        _ => Aim {
-            name: FIRST_KNOCK,
-            frames: syns(|_| sequence[0]),
-        },
+        _ => first_knocks(sequence),
     });
     // The loop of nmap takes longer than anybody waits here: `knock` sends the same knocks.
     let line = match peer.name {
@@ -294,6 +292,63 @@ fn with_nmap<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Con
     one.aims.retain(|aim| aim.name == FIRST_KNOCK);
     one.limit = SLOW;
     one
+}
+
+/// Our sequence over IPv6, which has rooms of its own.
+fn with_ipv6<'a>(
+    place: &'a Place,
+    door: &'a Listener,
+    sequence: &Sequence,
+) -> io::Result<Contestant<'a>> {
+    let text = format!(
+        "host = \"{}\"\ndoor = {DOOR}\nsequence = {sequence:?}\n",
+        SERVER[1]
+    );
+    let profile = place.write("ipv6.toml", &text)?.display().to_string();
+    let frames = (0..SOURCES).map(|number| tcp6(source6(number), 40_000, sequence[0], SYN));
+    Ok(Contestant {
+        way: Way {
+            name: "toctoc, a sequence, IPv6",
+            place,
+            door,
+            client: Box::new(move |_| ["toctoc", "connect", &profile].map(String::from).to_vec()),
+            connects: true,
+            close: Box::new(|| place.on_server(&["toctoc", "close"]).map(drop)),
+        },
+        aims: vec![Aim {
+            name: FIRST_KNOCK,
+            frames: frames.collect(),
+        }],
+        limit: LIMIT,
+        pids: Vec::new(),
+    })
+}
+
+/// Our firewall with the slowest of all clients: a sequence needs no program of ours.
+fn ours_with_nmap<'a>(place: &'a Place, door: &'a Listener, sequence: &Sequence) -> Contestant<'a> {
+    let line = peers::nmap_loop(sequence);
+    Contestant {
+        way: Way {
+            name: "toctoc, nmap loop",
+            place,
+            door,
+            client: Box::new(move |_| ["sh", "-c", &line].map(String::from).to_vec()),
+            connects: false,
+            close: Box::new(|| place.on_server(&["toctoc", "close"]).map(drop)),
+        },
+        aims: vec![first_knocks(sequence)],
+        limit: SLOW,
+        pids: Vec::new(),
+    }
+}
+
+/// First knocks from all over the Internet.
+fn first_knocks(sequence: &Sequence) -> Aim {
+    let frame = |number| tcp(anywhere(number), 40_000, sequence[0], SYN);
+    Aim {
+        name: FIRST_KNOCK,
+        frames: (0..SOURCES).map(frame).collect(),
+    }
 }
 
 fn syns(port: impl Fn(u32) -> u16) -> Vec<Frame> {

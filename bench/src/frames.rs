@@ -1,6 +1,6 @@
 //! Ethernet frames made by hand, from any source address to the server of the lab.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use toctoc::lab::SERVER;
 
@@ -17,13 +17,50 @@ pub fn source(number: u32) -> Ipv4Addr {
 
 /// A TCP segment without data.
 pub fn tcp(source: Ipv4Addr, from: u16, to: u16, flags: u8) -> Frame {
+    let mut segment = bare(from, to, flags);
+    let sum = checksum(&pseudo_header(source, 6, segment.len()), &segment);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    ethernet(source, 6, &segment)
+}
+
+/// The n-th of many sources that may be anywhere in the Internet.
+pub fn anywhere(number: u32) -> Ipv4Addr {
+    // An odd factor visits each number once.
+    let number = number.wrapping_mul(2_654_435_761);
+    // From 16.0.0.0 to 111.255.255.255: neither private, nor loopback, nor multicast.
+    Ipv4Addr::from(0x1000_0000 + number % 0x6000_0000)
+}
+
+/// The n-th of many sources of IPv6, each in a network of its own.
+pub fn source6(number: u32) -> Ipv6Addr {
+    let (high, low) = ((number >> 16) as u16, number as u16);
+    Ipv6Addr::new(0x2001, 0xdb8, 0x1000 + high, low, 0, 0, 0, 1)
+}
+
+/// A TCP segment without data, in IPv6.
+pub fn tcp6(source: Ipv6Addr, from: u16, to: u16, flags: u8) -> Frame {
+    let Ok(server) = SERVER[1].parse::<Ipv6Addr>() else {
+        unreachable!("the lab's server has an IPv6 address");
+    };
+    let mut segment = bare(from, to, flags);
+    let addresses = [source.octets(), server.octets()].concat();
+    let length = [0, 0, 0, segment.len() as u8, 0, 0, 0, 6];
+    let sum = checksum(&[&addresses[..], &length].concat(), &segment);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
+    frame.extend([0x60, 0, 0, 0, 0, segment.len() as u8, 6, 64]);
+    frame.extend(addresses);
+    frame.extend(segment);
+    frame
+}
+
+/// The header of TCP alone, without its checksum.
+fn bare(from: u16, to: u16, flags: u8) -> Vec<u8> {
     let mut segment = Vec::with_capacity(20);
     segment.extend(from.to_be_bytes());
     segment.extend(to.to_be_bytes());
     segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0x10, 0, 0, 0, 0, 0]);
-    let sum = checksum(&pseudo_header(source, 6, segment.len()), &segment);
-    segment[16..18].copy_from_slice(&sum.to_be_bytes());
-    ethernet(source, 6, &segment)
+    segment
 }
 
 /// A UDP datagram.

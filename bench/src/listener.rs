@@ -30,7 +30,21 @@ impl Listener {
 
     /// Does this with each connection.
     pub fn with(server: &Host, port: u16, serve: fn(TcpStream)) -> io::Result<Listener> {
-        let address: IpAddr = SERVER[0].parse().map_err(io::Error::other)?;
+        Listener::begin(server, SERVER[0], port, serve)
+    }
+
+    /// Closes each connection at once, at this address of the server.
+    pub fn on(server: &Host, address: &str, port: u16) -> io::Result<Listener> {
+        Listener::begin(server, address, port, drop)
+    }
+
+    fn begin(
+        server: &Host,
+        address: &str,
+        port: u16,
+        serve: fn(TcpStream),
+    ) -> io::Result<Listener> {
+        let address: IpAddr = address.parse().map_err(io::Error::other)?;
         let address = SocketAddr::new(address, port);
         let socket = Arc::new(server.inside(|| TcpListener::bind(address))??);
         let first = Arc::new(First::default());

@@ -23,7 +23,7 @@ struct Variant {
 
 const GLANCE: &str =
     "\t\ttcp flags & (fin | syn | rst | ack) == syn iif != 1 meta priority 0:0 goto glance\n";
-const HEARD: &str = "\t\tth dport @heard fib daddr type local goto judge\n";
+const HEARD: &str = "\t\tth dport @heard jump near\n";
 const NO_PROGRESS: &str =
     "\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n";
 const JUDGE_LOCAL: &str = "\t\tmeta priority set 0:0 fib daddr type local goto judge\n";

@@ -41,7 +41,9 @@ fn of_chain(policy: &Policy, name: &str, fault: Fault) -> String {
     let part = match name {
         "fragments" | "leading" | "headers" => "the rules against odd IPv6 headers",
         "knocks-tcp" | "knocks-udp" | "glance" | "judge" | "arrived" | "leave" | "remember"
-        | "tooquick" | "ranges" => "the rules that hear knocks and find the door",
+        | "tooquick" | "ranges" | "near" | "first-knock" | "second-knock" | "afresh" => {
+            "the rules that hear knocks and find the door"
+        }
         "knocks-token" | "judge-token" | "arrived-token" => "the rules that hear tokens",
         "incoming" => "the rules that ask once more where a packet is delivered",
         "forwarded" => "the rules for packets to other hosts",
@@ -99,6 +101,9 @@ fn of_elements(
                 if automaton.place(state).is_some() {
                     let step = automaton.step(state, knock);
                     meanings.add(without_step(policy, automaton, knock, step));
+                } else {
+                    let what = "is not heard from everybody, above all in a flood of first knocks";
+                    meanings.add(format!("a knock at {knock} {what}"));
                 }
             }
         }

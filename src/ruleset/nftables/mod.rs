@@ -10,7 +10,8 @@
 //!  chain knocks-tcp: SYN?             chain knocks-udp: starts a flow?
 //!          |                                  |
 //!  chain glance: a door's port, a first       |
-//!     knock's, or from a source midway?       |
+//!     knock's, or from a source midway? (chain |
+//!     near: a second knock's, in a flood?)    |
 //!          +-------------+--------------------+
 //!                        v
 //!  chain judge:  a door's port? ------> chain door-NAME: grant? pass. else forget progress, shut.
@@ -21,6 +22,8 @@
 //!  chain arrived: sequence complete? --> chain key-NAME: grant, count, log
 //!                        | no
 //!  chain remember: too many steps of late? forget. else store the new state, with a timeout
+//!                        | a first knock, and no room for more of them
+//!  chain first-knock: note it for the network of the source
 //! ```
 //!
 //! The state travels through `meta priority`: nft's grammar allows no map look-up inside a

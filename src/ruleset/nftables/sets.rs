@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::policy::{Log, Policy};
 use crate::ruleset::Family;
+use crate::ruleset::nftables::render::first_knocks_are_noted;
 
 use AtApply::{Anew, Kept, Left, LeftWithoutFleet, Refilled};
 use Filler::{Commands, Fleet, Packets, PacketsAndCommands};
@@ -32,6 +33,8 @@ pub enum SetId {
     RevokedElsewhere,
     Terms,
     Progress,
+    First,
+    Flood,
     Steady,
     Crowd,
     Logged,
@@ -39,6 +42,7 @@ pub enum SetId {
     Repeats,
     Passed,
     Heard,
+    Second,
     Ports,
     Steps,
     Arrivals,
@@ -124,6 +128,8 @@ pub enum Size {
     Any,
     /// `max_sources`.
     Sources,
+    /// All networks with all first knocks.
+    FirstKnocks,
     /// Twice the tokens that are loaded at once.
     Tokens,
     Exactly(u32),
@@ -157,6 +163,8 @@ pub enum Need {
     /// With tokens and a fleet.
     FleetTokens,
     Scratch,
+    /// With sequences whose first knock may be noted for a network.
+    FirstKnocks,
     /// It is no part of a script.
     Never,
 }
@@ -185,7 +193,7 @@ const FLOW: &str = "ADDRESS . ADDRESS . inet_proto . inet_service . inet_service
 
 /// All sets and maps of ours, in the order of a script.
 #[rustfmt::skip]
-pub static SETS: [Row; 27] = [
+pub static SETS: [Row; 30] = [
     Row { id: SetId::Opened, name: "opened", form: Families, types: "ADDRESS . classid . classid",
         filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Always,
         about: "Openings: source . door . key, for as long as the grant was given." },
@@ -234,6 +242,12 @@ pub static SETS: [Row; 27] = [
     Row { id: SetId::Progress, name: "progress", form: Families, types: "ADDRESS : classid",
         filler: Packets, at_apply: Anew, meaning: Admits, size: Size::Sources, time: Time::Within, need: Always,
         about: "Progress: source -> state, forgotten when the next knock is late." },
+    Row { id: SetId::First, name: "first", form: Families, types: "ADDRESS . classid",
+        filler: Packets, at_apply: Anew, meaning: Admits, size: Size::FirstKnocks, time: Time::Within, need: Need::FirstKnocks,
+        about: "First knocks for which there was no room: network around the source . state." },
+    Row { id: SetId::Flood, name: "flood", form: One, types: "nf_proto",
+        filler: Packets, at_apply: Anew, meaning: Limits, size: Size::Exactly(256), time: Time::Within, need: Need::FirstKnocks,
+        about: "Families in which first knocks were noted of late: without a flood nobody looks for them." },
     Row { id: SetId::Steady, name: "steady", form: Families, types: "ADDRESS",
         filler: Packets, at_apply: Anew, meaning: Limits, size: Size::Sources, time: STEADY_FOR, need: Always,
         about: "How many steps a source makes: no more than it takes to knock." },
@@ -254,7 +268,10 @@ pub static SETS: [Row; 27] = [
         about: "Packets between their door and the input hook." },
     Row { id: SetId::Heard, name: "heard", form: One, types: "inet_service",
         filler: Filler::Policy, at_apply: Refilled, meaning: Rules, size: Size::Any, time: Time::Endless, need: Always,
-        about: "TCP ports that mean something from anybody: doors and first knocks." },
+        about: "TCP ports that mean something from anybody: doors, first knocks and second ones." },
+    Row { id: SetId::Second, name: "second", form: One, types: "inet_service",
+        filler: Filler::Policy, at_apply: Anew, meaning: Rules, size: Size::Any, time: Time::Endless, need: Need::FirstKnocks,
+        about: "TCP ports that are only second knocks: they mean something while first ones are noted." },
     Row { id: SetId::Ports, name: "ports", form: One, types: "inet_proto . inet_service : verdict",
         filler: Filler::Policy, at_apply: Refilled, meaning: Rules, size: Size::Any, time: Time::Endless, need: Always,
         about: "Ports that are not knocks: doors and ignored ones." },
@@ -386,6 +403,7 @@ impl Row {
             Need::Tokens => has_tokens(),
             Need::FleetTokens => policy.fleet.is_some() && has_tokens(),
             Need::Scratch => policy.has_scratch(),
+            Need::FirstKnocks => first_knocks_are_noted(policy),
             Need::Never => false,
         }
     }

@@ -78,7 +78,7 @@ pub fn judge(case: &Case, played: &Played) -> Verdict {
                 .collect(),
             passed: packets.iter().map(|sent| sent.passed).collect(),
         };
-        let expected = expected(policy, packets, played.seen);
+        let expected = expected(case, packets, played.seen);
         let sources: BTreeSet<IpAddr> = packets.iter().map(|sent| sent.packet.source).collect();
         for (sum, (least, most)) in opened.iter_mut().zip(&expected.opened) {
             *sum = (sum.0 + least, sum.1 + most);
@@ -152,7 +152,8 @@ struct Expected {
 }
 
 /// What the model says, with deadlines as they are and moved by the margin.
-fn expected(policy: &Policy, packets: &[Sent], seen: [Duration; 2]) -> Expected {
+fn expected(case: &Case, packets: &[Sent], seen: [Duration; 2]) -> Expected {
+    let policy = &case.policy;
     let shifts = [
         |time: Duration| time,
         |time: Duration| time + MARGIN,
@@ -169,7 +170,7 @@ fn expected(policy: &Policy, packets: &[Sent], seen: [Duration; 2]) -> Expected 
             for opening in shifted.keys.iter_mut().flat_map(|key| &mut key.opens) {
                 opening.open_for = lasting(opening.open_for);
             }
-            let mut model = Model::new(&shifted, now);
+            let mut model = Model::with_room(&shifted, now, case.room.clone());
             let outcomes = packets.iter().map(|sent| model.packet(sent.packet));
             let refused = |outcome| matches!(outcome, Outcome::Refused(_));
             let passed: Vec<bool> = outcomes.map(|outcome| !refused(outcome)).collect();

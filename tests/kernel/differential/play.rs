@@ -1,7 +1,7 @@
 //! A trace as real packets, and what the kernel holds afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,14 @@ use toctoc::automaton::{Place, State};
 use toctoc::firewall::Iptables;
 use toctoc::held::{Grant, Progress};
 use toctoc::knock::Knock;
+use toctoc::model::Room;
 use toctoc::ruleset::iptables::{GrantList, Saved, lists_of, opened_count};
 use toctoc::ruleset::nftables::Listing;
 use toctoc::trace::Packet;
 
 use super::policies::Case;
 use super::traces::{BEAT, Trace};
+use crate::inject::Injector;
 use crate::world::World;
 
 /// A packet with the time at which it was really sent.
@@ -48,7 +50,7 @@ pub fn play(world: &World, case: &Case, trace: &Trace) -> Played {
         world.nft(BEHIND);
         let lost = frames_lost();
         let start = Instant::now();
-        let mut packets = send(world, trace, start);
+        let mut packets = send(world, case, trace, start);
         let begun = start.elapsed();
         let look = match world.is_nftables() {
             true => look_at_nftables,
@@ -115,15 +117,18 @@ fn passed(world: &World) -> HashSet<(IpAddr, Knock, u16)> {
 }
 
 /// Sends a trace's packets, each in its beat.
-fn send(world: &World, trace: &Trace, start: Instant) -> Vec<Sent> {
+fn send(world: &World, case: &Case, trace: &Trace, start: Instant) -> Vec<Sent> {
     let mut sent = Vec::new();
     world.inject(|injector| {
+        let mut flood = Flood::of(case, injector);
+        flood.begin();
         for (number, step) in trace.steps.iter().enumerate() {
             wait_for(start, step.beat);
             // The receive backlog holds 1,000 frames; a busy machine is late to empty it.
             if number % 64 == 0 {
                 thread::sleep(Duration::from_millis(1));
             }
+            flood.go_on();
             let packet = Packet {
                 at: start.elapsed(),
                 source: step.source,
@@ -139,6 +144,64 @@ fn send(world: &World, trace: &Trace, start: Instant) -> Vec<Sent> {
     });
     wait_for(start, trace.end);
     sent
+}
+
+/// First knocks of others, in networks that the sources of a trace share with them.
+struct Flood<'i> {
+    injector: &'i Injector,
+    /// Nothing, where there is no flood.
+    firsts: Vec<Knock>,
+    number: u32,
+}
+
+impl<'i> Flood<'i> {
+    fn of(case: &Case, injector: &'i Injector) -> Flood<'i> {
+        // In their order of the policy, as they are given away.
+        let sequences = case.policy.sequences().map(|(_, knocks)| knocks[0]);
+        let firsts = match &case.room {
+            Room::Full(given) => sequences.filter(|first| given.contains(first)).collect(),
+            Room::Free => Vec::new(),
+        };
+        Flood {
+            injector,
+            firsts,
+            number: 0,
+        }
+    }
+
+    /// Fills the room, and makes each first knock once more from each family.
+    fn begin(&mut self) {
+        if self.firsts.is_empty() {
+            return;
+        }
+        for number in 0..2 * 256 {
+            if number % 64 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            self.go_on();
+        }
+        for (number, &to) in (0..).zip(&self.firsts) {
+            let sources: [IpAddr; 2] = [
+                Ipv4Addr::new(10, 9, 0xff, number).into(),
+                Ipv6Addr::new(0xfd00, 0, 0, 0xff00 + u16::from(number), 0, 0, 9, 1).into(),
+            ];
+            for source in sources {
+                let at = Duration::ZERO;
+                self.injector.packet(&Packet { at, source, to });
+            }
+        }
+    }
+
+    /// Takes the room that may just have come free.
+    fn go_on(&mut self) {
+        let Some(&to) = self.firsts.first() else {
+            return;
+        };
+        self.number += 1;
+        let source = Ipv4Addr::from(0x0a09_0000 + self.number).into();
+        let at = Duration::ZERO;
+        self.injector.packet(&Packet { at, source, to });
+    }
 }
 
 fn wait_for(start: Instant, beat: usize) {

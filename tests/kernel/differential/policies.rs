@@ -1,9 +1,11 @@
 //! Random policies, as files that the checker accepts.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 
 use toctoc::automaton::Automaton;
 use toctoc::knock::{Knock, PortRange, Protocol};
+use toctoc::model::Room;
 use toctoc::policy::{Backend, Host, Policy, read_for};
 
 use super::dice::Dice;
@@ -14,6 +16,7 @@ pub struct Case {
     pub text: String,
     pub policy: Policy,
     pub automaton: Automaton,
+    pub room: Room,
 }
 
 impl Case {
@@ -33,7 +36,24 @@ impl Case {
             text,
             policy,
             automaton,
+            room: Room::Free,
         })
+    }
+
+    /// The same with little room, none of which comes free while a trace is played.
+    pub fn random_in_a_flood(dice: &mut Dice, kind: Kind) -> Case {
+        loop {
+            let text = text(dice, kind).replace(
+                &format!("within = \"{}\"\n", TIMES[0]),
+                "within = \"1h\"\nmax_sources = 1024\n",
+            );
+            // With no more than two knocks each, all of the room is for sources with one.
+            let is_long = |case: &Case| case.policy.sequences().any(|(_, knocks)| knocks.len() > 2);
+            if let Some(case) = Case::read(text, kind).filter(is_long) {
+                let room = Room::Full(given(&case.policy));
+                return Case { room, ..case };
+            }
+        }
     }
 
     /// One to three doors, one to six keys over few ports, so that much is shared.
@@ -45,6 +65,21 @@ impl Case {
             }
         }
     }
+}
+
+/// The first knocks that a flood gives away, one after the other: what is a second knock then is no first one any more.
+fn given(policy: &Policy) -> BTreeSet<Knock> {
+    let mut given = BTreeSet::new();
+    for (_, knocks) in policy.sequences() {
+        let mut sequences = policy.sequences();
+        let is_second = sequences.any(|(_, other)| {
+            other.len() > 2 && given.contains(&other[0]) && other[1] == knocks[0]
+        });
+        if !is_second {
+            given.insert(knocks[0]);
+        }
+    }
+    given
 }
 
 /// `within` and the times of grants stand as far from all pauses as they can, see `BEAT`.

@@ -139,7 +139,7 @@ fn an_outline_is_put_together() {
         Listing::parse(&text).unwrap()
     };
     let mut outline = part(&["chain"]);
-    assert_eq!(outline.chain_count(), 26);
+    assert_eq!(outline.chain_count(), 29);
     outline.merge(part(&["set", "map"]));
     assert_eq!(outline.grants(), listing(GUESTS).grants());
     assert_eq!(outline.doors(), ["ssh", "vpn"].map(name));

@@ -1,5 +1,6 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
+use super::first_knocks::{self, FirstKnocks};
 use super::limits;
 use super::once;
 use super::ranges;
@@ -92,10 +93,13 @@ pub(super) fn glance(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "glance",
         &[
-            "Fast exit: the source has no progress, and the port is neither a door nor a first knock.",
+            "Fast exit: the source has no progress, and the port is neither a door nor one of the first knocks.",
         ],
     );
-    chain.rule(format!("th dport @{Heard} fib daddr type local goto judge"));
+    chain.rule(match first_knocks::are_noted(policy) {
+        true => format!("th dport @{Heard} jump {}", first_knocks::NEAR),
+        false => format!("th dport @{Heard} fib daddr type local goto judge"),
+    });
     for ports in ranges::matches(policy.guarded(), Some(Protocol::Tcp)) {
         chain.rule(format!("{ports} fib daddr type local goto judge"));
     }
@@ -118,23 +122,32 @@ pub(super) fn judge(policy: &Policy) -> Chain {
         "judge",
         &["One knock. `meta priority` carries the source's state; nobody else's value gets in."],
     );
-    let step = format!(
-        "meta priority set meta priority . meta l4proto . th dport map @{Steps} goto arrived"
-    );
     chain.rule(format!("meta l4proto . th dport vmap @{Ports}"));
     if ranges::has(policy, None) {
         chain.rule(format!("jump {RANGES}"));
     }
     chain.rule("meta priority set 0:0");
     recall(&mut chain);
-    chain.rule(step.as_str());
+    chain.rule(step());
     chain.note("No step from here. Without progress that is all there is to say.");
-    chain.rule("meta priority 0:0 accept");
+    let nowhere = match first_knocks::are_noted(policy) {
+        true => format!("goto {}", first_knocks::SECOND),
+        false => "accept".to_string(),
+    };
+    chain.rule(format!("meta priority 0:0 {nowhere}"));
     chain.note("With progress it is lost, but the knock may be a first one.");
     forget(&mut chain);
     chain.rule(format!("counter name \"{WRONG}\" meta priority set 0:0"));
-    chain.rule(step);
+    chain.rule(step());
+    if first_knocks::are_noted(policy) {
+        chain.rule(nowhere);
+    }
     chain
+}
+
+/// The step from a state in `meta priority`. What is not there ends the rule.
+pub(super) fn step() -> String {
+    format!("meta priority set meta priority . meta l4proto . th dport map @{Steps} goto arrived")
 }
 
 pub(super) fn forget(chain: &mut Chain) {
@@ -154,7 +167,7 @@ pub(super) fn arrived() -> Chain {
     chain
 }
 
-pub(super) fn remember(policy: &Policy) -> Chain {
+pub(super) fn remember(policy: &Policy, first: &FirstKnocks) -> Chain {
     let mut chain = Chain::new(
         "remember",
         &["Store the state. `update` alone would keep the old one and only renew its time."],
@@ -164,6 +177,14 @@ pub(super) fn remember(policy: &Policy) -> Chain {
         let limit = limits::steps(policy, family);
         chain.rule(format!(
             "update @{steady} {{ {source} limit rate over {limit} }} goto tooquick"
+        ));
+    }
+    if first_knocks::are_noted(policy) {
+        let limit = limits::first_knocks(policy);
+        chain.rule(format!(
+            "meta priority <= {} limit rate over {limit} goto {}",
+            classid(first.last.0),
+            first_knocks::NOTE
         ));
     }
     let within = format!("comment \"within {}\"", show(policy.within));

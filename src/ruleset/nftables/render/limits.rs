@@ -41,6 +41,15 @@ pub(super) fn steps(policy: &Policy, family: Family) -> Limit {
     Limit { rate, burst: BURST }
 }
 
+/// The sources with one knock for which there is room: a quarter of it at once, and half of it in the time that they are
+/// remembered. The rest is for those further on.
+pub(super) fn first_knocks(policy: &Policy) -> Limit {
+    Limit {
+        rate: rate(u64::from(policy.max_sources) / 2, policy.within),
+        burst: policy.max_sources / 4,
+    }
+}
+
 /// The openings of a source by one key that the kernel's log tells of: the first ones, and one a second.
 pub(super) fn lines() -> Limit {
     Limit {

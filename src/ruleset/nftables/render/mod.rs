@@ -1,6 +1,7 @@
 //! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
 
 mod chains;
+mod first_knocks;
 mod headers;
 mod host;
 mod inner;
@@ -20,10 +21,13 @@ use crate::ruleset::Family;
 use chains::{
     arrived, door_of, glance, judge, knocks_tcp, knocks_udp, leave, remember, shut, tooquick,
 };
+use first_knocks::FirstKnocks;
+pub(super) use first_knocks::are_noted as first_knocks_are_noted;
 use keys::{Opens, key_of, scratch_key_of, scratch_of, token_key_of};
 
 /// Compiles a policy. `automaton` is that of the same policy.
 pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
+    let first = FirstKnocks::of(automaton);
     let mut chains = vec![headers::fragments(), knocks_tcp(policy)];
     if policy.judges_udp() {
         chains.push(knocks_udp(policy));
@@ -32,10 +36,14 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         glance(policy),
         judge(policy),
         arrived(),
-        remember(policy),
+        remember(policy, &first),
         tooquick(),
         leave(),
     ]);
+    if first_knocks_are_noted(policy) {
+        chains.extend([first_knocks::near(), first_knocks::note(policy)]);
+        chains.extend(first.second(policy));
+    }
     chains.extend(ranges::ranges(policy));
     let token_port = policy.token_port.filter(|_| policy.has_tokens());
     if let Some(port) = token_port {
@@ -90,7 +98,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     Script {
         header: header(policy),
-        sets: sets::sets(policy, automaton),
+        sets: sets::sets(policy, automaton, &first),
         counters: counters(policy),
         chains,
     }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::first_knocks::{self, FirstKnocks};
 use crate::automaton::{Automaton, Place, State, Step};
-use crate::knock::{PortRange, Protocol};
+use crate::knock::{Knock, PortRange, Protocol};
 use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::nftables::script::Set;
 use crate::ruleset::nftables::{
@@ -16,7 +17,7 @@ use crate::single_use::{GRACE, TOKENS_PER_WINDOW, WINDOW};
 type Elements = Vec<(String, String)>;
 
 /// All sets that a policy needs.
-pub(super) fn sets(policy: &Policy, automaton: &Automaton) -> Vec<Set> {
+pub(super) fn sets(policy: &Policy, automaton: &Automaton, first: &FirstKnocks) -> Vec<Set> {
     let rows = SETS.iter().filter(|row| row.is_needed(policy));
     let sets = rows.flat_map(|row| {
         let families = row.families().iter();
@@ -26,7 +27,7 @@ pub(super) fn sets(policy: &Policy, automaton: &Automaton) -> Vec<Set> {
             types: row.types_of(family),
             size: size(row, policy),
             timeout: timeout(row, policy),
-            elements: elements(row.id, policy, automaton),
+            elements: elements(row.id, policy, automaton, first),
         })
     });
     sets.collect()
@@ -36,6 +37,7 @@ fn size(row: &Row, policy: &Policy) -> Option<u32> {
     match row.size {
         Size::Any => None,
         Size::Sources => Some(policy.max_sources),
+        Size::FirstKnocks => Some(first_knocks::room(policy)),
         Size::Tokens => Some(room_for(policy.token_horizon, policy.token_keys().count())),
         Size::Exactly(size) => Some(size),
     }
@@ -64,18 +66,19 @@ fn timeout(row: &Row, policy: &Policy) -> Option<Duration> {
 }
 
 /// The elements that the policy says.
-fn elements(id: SetId, policy: &Policy, automaton: &Automaton) -> Elements {
+fn elements(id: SetId, policy: &Policy, automaton: &Automaton, first: &FirstKnocks) -> Elements {
     match id {
         SetId::Terms => vec![(classid(policy.terms()), String::new())],
-        SetId::Heard => heard(policy, automaton),
+        SetId::Heard => heard(policy, automaton, first),
+        SetId::Second => second(first),
         SetId::Ports => ports(policy),
-        SetId::Steps => steps(policy, automaton),
+        SetId::Steps => steps(policy, automaton, first),
         SetId::Arrivals => arrivals(policy, automaton),
         _ => Vec::new(),
     }
 }
 
-fn heard(policy: &Policy, automaton: &Automaton) -> Elements {
+fn heard(policy: &Policy, automaton: &Automaton, knocks: &FirstKnocks) -> Elements {
     // Ranges have rules of their own.
     let doors = policy.guarded().filter_map(PortRange::only);
     let steps = automaton.table();
@@ -84,11 +87,19 @@ fn heard(policy: &Policy, automaton: &Automaton) -> Elements {
         .map(|(_, knock, _)| knock);
     let tcp: BTreeSet<u16> = doors
         .chain(first)
+        .chain(knocks.seconds())
         .filter(|knock| knock.protocol == Protocol::Tcp)
         .map(|knock| knock.port.get())
         .collect();
     let element = |port: u16| (port.to_string(), String::new());
     tcp.into_iter().map(element).collect()
+}
+
+fn second(first: &FirstKnocks) -> Elements {
+    let only = first.seconds().filter(|&knock| !first.is_first(knock));
+    let tcp = only.filter(|knock| knock.protocol == Protocol::Tcp);
+    tcp.map(|knock| (knock.port.to_string(), String::new()))
+        .collect()
 }
 
 fn ports(policy: &Policy) -> Elements {
@@ -107,29 +118,32 @@ fn ports(policy: &Policy) -> Elements {
     elements
 }
 
-fn steps(policy: &Policy, automaton: &Automaton) -> Elements {
+fn steps(policy: &Policy, automaton: &Automaton, first: &FirstKnocks) -> Elements {
     let numbers = completed(policy, automaton);
-    automaton
-        .table()
-        .map(|(state, knock, step)| {
-            let (next, note) = match step {
-                Step::Echo => (ECHO, "echo".to_string()),
-                Step::To(next) => (next.0, place_note(policy, automaton, next)),
-                Step::Complete(sequence) => (
-                    numbers[&sequence],
-                    format!("{} complete", policy.key(sequence.key).name),
-                ),
-            };
-            let element = format!(
-                "{} . {} . {} : {}",
-                classid(state.0),
-                knock.protocol,
-                knock.port,
-                classid(next)
-            );
-            (element, note)
-        })
-        .collect()
+    let element = |state, knock: Knock, next| {
+        let (state, next) = (classid(state), classid(next));
+        format!("{state} . {} . {} : {next}", knock.protocol, knock.port)
+    };
+    let steps = automaton.table().map(|(state, knock, step)| {
+        let (next, note) = match step {
+            Step::Echo => (ECHO, "echo".to_string()),
+            Step::To(next) => (next.0, place_note(policy, automaton, next)),
+            Step::Complete(sequence) => (
+                numbers[&sequence],
+                format!("{} complete", policy.key(sequence.key).name),
+            ),
+        };
+        let state = match state {
+            State::ROOT => first.root_of(knock),
+            State(state) => state,
+        };
+        (element(state, knock, next), note)
+    });
+    let seconds = first.rows().map(|(row, knock, state)| {
+        let note = format!("after {}", place_note(policy, automaton, state));
+        (element(row, knock, state.0), note)
+    });
+    steps.chain(seconds).collect()
 }
 
 /// The numbers that stand for "this sequence is complete": after those of the states.
