@@ -112,7 +112,11 @@ fn load_and_verify(
         if failure.left != Left::Unknown {
             return Err(failure);
         }
-        let before = (extent == Extent::Whole).then_some(running.as_ref());
+        let before = match (extent, &running) {
+            (Extent::Whole, Some(running)) => Before::Listed(running),
+            (Extent::Whole, None) => Before::Absent,
+            _ => Before::Unknown,
+        };
         let left = left_by_a_killed(nft, policy, script, before);
         return Err(failure.leaving(left));
     }
@@ -237,22 +241,25 @@ fn sweep(
     Ok((ended, nft.list_again(extent)?))
 }
 
+/// The table as it was.
+enum Before<'l> {
+    Absent,
+    /// In whole.
+    Listed(&'l Listing),
+    /// It was not listed in whole.
+    Unknown,
+}
+
 /// Judges what an nft left that died on the way: the kernel's table tells whether its message had arrived.
-/// `before` is the table as it was, if the whole of it was listed. That nothing was changed is said only
-/// of a table that is as it was, and not as it was to be.
-fn left_by_a_killed(
-    nft: &Nft,
-    policy: &Policy,
-    script: &Script,
-    before: Option<Option<&Listing>>,
-) -> Left {
+/// That nothing was changed is said only of a table that is as it was, and not as it was to be.
+fn left_by_a_killed(nft: &Nft, policy: &Policy, script: &Script, before: Before<'_>) -> Left {
     let (Ok(expected), Ok(actual)) = (nft.list_fresh(script), nft.list()) else {
         return Left::Unknown;
     };
     let Some(actual) = actual else {
         return match before {
-            Some(None) => Left::Unchanged,
-            _ => Left::Unknown,
+            Before::Absent => Left::Unchanged,
+            Before::Listed(_) | Before::Unknown => Left::Unknown,
         };
     };
     if compare(&expected, &actual).is_empty() {
@@ -262,7 +269,7 @@ fn left_by_a_killed(
         };
     }
     match before {
-        Some(Some(before)) if compare(before, &actual).is_empty() => Left::Unchanged,
+        Before::Listed(before) if compare(before, &actual).is_empty() => Left::Unchanged,
         _ => Left::Unknown,
     }
 }

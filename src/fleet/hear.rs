@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::clock::Moment;
-use super::ledger::{By, Ended, Given, Item, Ledger, Place, Refusal, Seen, networks_around};
+use super::ledger::{
+    By, Ended, Given, Item, Ledger, Place, Refusal, Seen, SpentToken, networks_around,
+};
 use super::message::{Message, News};
 use super::rules::Not;
 use crate::policy::{KeyId, Name};
@@ -113,7 +115,11 @@ impl Ledger {
                 if *window > current.saturating_add(AHEAD) || *number >= TOKENS_PER_WINDOW {
                     return Err(Refusal::Token);
                 }
-                let token = (key.clone(), *window, *number);
+                let token = SpentToken {
+                    key: key.clone(),
+                    window: Window(*window),
+                    number: *number,
+                };
                 if self.spent.insert(token.clone()) {
                     self.work.spend.push(token);
                 }

@@ -20,7 +20,7 @@ use crate::ruleset::log_prefix;
 use crate::ruleset::nftables::{
     SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere, spent_and_life,
 };
-use crate::single_use::{TOKENS_PER_WINDOW, Token, Window, token};
+use crate::single_use::{self, TOKENS_PER_WINDOW, Token, Window};
 
 /// Room for what is told while nobody listens: some ten thousand openings.
 const ROOM: usize = 16 << 20;
@@ -160,9 +160,9 @@ impl Kernel {
             }
             ledger.opened(&door, &key, claim.source, self.quiet_since);
             if let Some(found) = found
-                && let Some((window, number)) = search(&ledger.rules, &key, found, seconds)
+                && let Some(token) = search(&ledger.rules, &key, found, seconds)
             {
-                ledger.spent_here((key, window, number));
+                ledger.spent_here(token);
             } else if ledger.rules.is_scratch(&key) {
                 scratch = true;
             } else if ledger.rules.secret_of(&key).is_some() && !unread.contains(&key) {
@@ -397,12 +397,13 @@ impl Kernel {
 
     /// Has tokens refused that other hosts took, for as long as they are good.
     fn spend(&self, spent: &[SpentToken], rules: &Rules, seconds: i64) -> Result<(), Failure> {
-        let tokens = spent.iter().filter_map(|(key, window, number)| {
-            let left = Window(*window).over().saturating_sub(seconds).max(0);
+        let tokens = spent.iter().filter_map(|token| {
+            let left = token.window.over().saturating_sub(seconds).max(0);
             // A clock that is set back makes it good again.
             let lasting = Duration::from_secs(left.unsigned_abs()) + HOUR;
+            let secret = rules.secret_of(&token.key)?;
             Some((
-                token(rules.secret_of(key)?, Window(*window), *number),
+                single_use::token(secret, token.window, token.number),
                 lasting,
             ))
         });
@@ -465,34 +466,45 @@ fn noted(ledger: &mut Ledger, note: &Note, since: Moment) {
 }
 
 /// Which token of a key this is. Those of about now are tried first.
-fn search(rules: &Rules, key: &Name, found: Token, seconds: i64) -> Option<(u64, u32)> {
-    let secret = rules.secret_of(key)?;
+fn search(rules: &Rules, key: &Name, found: Token, seconds: i64) -> Option<SpentToken> {
     let current = Window::at(seconds).0;
     let near = current.saturating_sub(NEAR)..=current.saturating_add(NEAR);
     let ahead = current.saturating_add(NEAR + 1)..=current.saturating_add(DAY);
-    near.chain(ahead).find_map(|window| {
-        let mut numbers = 0..TOKENS_PER_WINDOW;
-        let number = numbers.find(|&number| token(secret, Window(window), number) == found)?;
-        Some((window, number))
-    })
+    let mut all = tokens_of(rules, key, near.chain(ahead));
+    all.find_map(|(named, token)| (token == found).then_some(named))
 }
 
 /// Which tokens of a key are among these, as far as they are still good.
-fn all_of(
-    rules: &Rules,
-    key: &Name,
-    spent: &HashSet<Token>,
-    seconds: i64,
-) -> Vec<(Name, u64, u32)> {
-    let Some(secret) = rules.secret_of(key).filter(|_| !spent.is_empty()) else {
+fn all_of(rules: &Rules, key: &Name, spent: &HashSet<Token>, seconds: i64) -> Vec<SpentToken> {
+    if spent.is_empty() {
         return Vec::new();
-    };
+    }
     let current = Window::at(seconds).0;
     let windows = current.saturating_sub(NEAR)..=current.saturating_add(DAY);
-    let all = windows.flat_map(|window| (0..TOKENS_PER_WINDOW).map(move |number| (window, number)));
-    let found =
-        all.filter(|&(window, number)| spent.contains(&token(secret, Window(window), number)));
-    found
-        .map(|(window, number)| (key.clone(), window, number))
-        .collect()
+    let all = tokens_of(rules, key, windows);
+    let found = all.filter(|(_, token)| spent.contains(token));
+    found.map(|(named, _)| named).collect()
+}
+
+/// The tokens of a key in these windows; none of a key without a secret.
+fn tokens_of(
+    rules: &Rules,
+    key: &Name,
+    windows: impl Iterator<Item = u64>,
+) -> impl Iterator<Item = (SpentToken, Token)> {
+    let secret = rules.secret_of(key);
+    let numbered =
+        windows.flat_map(|window| (0..TOKENS_PER_WINDOW).map(move |n| (Window(window), n)));
+    numbered.filter_map(move |(window, number)| {
+        let token = single_use::token(secret?, window, number);
+        let key = key.clone();
+        Some((
+            SpentToken {
+                key,
+                window,
+                number,
+            },
+            token,
+        ))
+    })
 }

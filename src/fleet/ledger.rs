@@ -59,8 +59,14 @@ pub enum By {
     Elsewhere,
 }
 
-/// A token that has opened: its key, window and number.
-pub type SpentToken = (Name, u64, u32);
+/// A token that has opened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpentToken {
+    pub key: Name,
+    pub window: Window,
+    /// Which of its window it is.
+    pub number: u32,
+}
 
 /// A thing to tell the others, once however often it changes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -412,8 +418,8 @@ impl Ledger {
         self.closed.retain(|_, ended| recent(ended.at));
         self.revoked.retain(|_, ended| recent(ended.at));
         self.hosts.retain(|_, seen| recent(seen.at));
-        let over = |window: u64| Window(window).over().saturating_add(HOUR / 1000) < seconds;
-        self.spent.retain(|(_, window, _)| !over(*window));
+        let over = |window: Window| window.over().saturating_add(HOUR / 1000) < seconds;
+        self.spent.retain(|token| !over(token.window));
     }
 }
 

@@ -4,7 +4,6 @@ use super::clock::{Clock, Moment};
 use super::ledger::{Item, Ledger};
 use super::message::{DAY, Message, News};
 use super::signature::signed;
-use crate::single_use::Window;
 
 /// In milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
@@ -75,12 +74,12 @@ impl Ledger {
                 let news = News::Revoked { key: *key, age };
                 (age < DAY).then_some((news, Some(DAY - age)))?
             }
-            Item::Spent((key, window, number)) => {
-                let left = Window(*window).over().saturating_sub(seconds);
+            Item::Spent(token) => {
+                let left = token.window.over().saturating_sub(seconds);
                 let news = News::Spent {
-                    key: key.clone(),
-                    window: *window,
-                    number: *number,
+                    key: token.key.clone(),
+                    window: token.window.0,
+                    number: token.number,
                 };
                 // A clock that is set back makes it good again for so long.
                 let lasting = left.clamp(0, 2 * DAY / 1000).saturating_mul(1000) + HOUR;

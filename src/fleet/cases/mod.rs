@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::clock::{Clock, Moment};
-use super::ledger::{Item, Ledger, Refusal};
+use super::ledger::{Item, Ledger, Refusal, SpentToken};
 use super::message::{DAY, Message, News};
 use super::rules::Rules;
 use crate::policy::{Host, Name, Secrets, read_for};
@@ -149,7 +149,12 @@ fn what_does_not_count_here_is_refused() {
     assert!(b.take_work(NOW).is_empty());
     assert_eq!(hear(&mut b, "a", token("alice", current, 3), NOW), Ok(()));
     assert_eq!(hear(&mut b, "a", token("nobody", current, 3), NOW), Ok(()));
-    assert_eq!(b.take_work(NOW).spend, [(name("alice"), current, 3)]);
+    let spent = SpentToken {
+        key: name("alice"),
+        window: Window(current),
+        number: 3,
+    };
+    assert_eq!(b.take_work(NOW).spend, [spent]);
     // A sequence of nobody here.
     assert_eq!(hear(&mut b, "a", News::Burnt { id: 7 }, NOW), Ok(()));
     assert!(b.take_work(NOW).is_empty());

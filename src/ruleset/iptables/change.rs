@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::OPENED;
 use super::hook::Hook;
 use super::names::{self, GrantList};
-use super::saved::{Saved, option};
+use super::saved::{Saved, SavedRule, option};
 use super::script::Script;
 
 /// Our chains of one family as they shall be.
@@ -33,9 +33,10 @@ impl Wanted {
             let chains = table.chains().into_iter().map(|(chain, rules)| {
                 let written = rules.iter().map(|rule| {
                     let counted = option(rule, "--comment") == Some(OPENED);
-                    let counts = counted.then(|| opened(running, chain)).flatten();
-                    match counts {
-                        Some((packets, bytes)) => format!("[{packets}:{bytes}] -A {chain} {rule}"),
+                    match opened(running, chain).filter(|_| counted) {
+                        Some(SavedRule { packets, bytes, .. }) => {
+                            format!("[{packets}:{bytes}] -A {chain} {rule}")
+                        }
                         None => format!("-A {chain} {rule}"),
                     }
                 });
@@ -130,11 +131,10 @@ impl Wanted {
     }
 }
 
-/// The packets and bytes that a chain's openings have counted.
-fn opened(running: &Saved, chain: &str) -> Option<(u64, u64)> {
+/// The rule that counts a chain's openings.
+fn opened<'s>(running: &'s Saved, chain: &'s str) -> Option<&'s SavedRule> {
     let mut rules = running.rules(chain);
-    let rule = rules.find(|rule| option(&rule.rule, "--comment") == Some(OPENED))?;
-    Some((rule.packets, rule.bytes))
+    rules.find(|rule| option(&rule.rule, "--comment") == Some(OPENED))
 }
 
 /// A rule that mentions a list and the list of all grants it belongs to, and does nothing.

@@ -110,16 +110,13 @@ impl Saved {
                 }
                 continue;
             }
-            let (packets, bytes, chain, rule) = parse_rule(line).ok_or_else(wrong)?;
+            let (chain, saved_rule) = parse_rule(line).ok_or_else(wrong)?;
             if is_ours(chain) {
                 let table = saved.tables.entry(name.clone()).or_default();
                 let rules = table.chains.entry(chain.to_string()).or_default();
-                rules.push(SavedRule {
-                    rule: rule.to_string(),
-                    packets,
-                    bytes,
-                });
+                rules.push(saved_rule);
             } else {
+                let rule = &saved_rule.rule;
                 if leads_to_us(rule) && others.is_called(name, chain) {
                     let table = saved.tables.entry(name.clone()).or_default();
                     table.jumps.push((chain.to_string(), rule.to_string()));
@@ -220,12 +217,17 @@ fn hidden(line: &str) -> Option<&str> {
     named.split(quote).next()
 }
 
-/// `[packets:bytes] -A CHAIN RULE`
-fn parse_rule(line: &str) -> Option<(u64, u64, &str, &str)> {
+/// The chain and the rule of `[packets:bytes] -A CHAIN RULE`.
+fn parse_rule(line: &str) -> Option<(&str, SavedRule)> {
     let (counters, rest) = line.strip_prefix('[')?.split_once("] -A ")?;
     let (packets, bytes) = counters.split_once(':')?;
     let (chain, rule) = rest.split_once(' ').unwrap_or((rest, ""));
-    Some((packets.parse().ok()?, bytes.parse().ok()?, chain, rule))
+    let rule = SavedRule {
+        rule: rule.to_string(),
+        packets: packets.parse().ok()?,
+        bytes: bytes.parse().ok()?,
+    };
+    Some((chain, rule))
 }
 
 /// Returns whether a quoted text goes on in the next line.
