@@ -200,7 +200,13 @@ fn words(cell: &str) -> String {
 
 #[test]
 fn cells_of_tables_are_short() {
-    let alone = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(Into::into);
+    let alone = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(Into::into);
     let mut cells = 0;
     for page in pages("docs").chain(pages("docs/recipes")).chain(alone) {
         let text = fs::read_to_string(&page).unwrap().replace("\\|", "/");

@@ -261,6 +261,11 @@ fn ports_in_order_are_a_pattern_from_the_first_to_the_last() {
         ("12001, '12001/udp', 23001, 33003", None),
         ("33003, 23001, 12001, '12001/udp'", None),
         ("444, 2387, 920, 18357, 50", None),
+        // A scan knocks the rest, and in a flood of first knocks that is all it takes.
+        ("34000, 12001, 12002, 12003", Some("sequence-patterned")),
+        ("11000, 12003, 12002, 12001", Some("sequence-patterned")),
+        ("34000, 12001, 12002, 12004", None),
+        ("34000, 12001, '12002/udp', 12003", None),
     ] {
         let text = GOOD.replace("4431, 2387, 9920, 18357, 5077", ports);
         let text = format!("silence = ['first-knock-public']\n{text}");

@@ -112,6 +112,13 @@ const VARIANTS: [Variant; 10] = [
                 "type filter hook ingress device eth0 priority 0; policy accept;",
             ),
             ("meta nfproto ipv6", "meta protocol ip6"),
+            // There is no `meta nfproto`. Without a flood nobody comes further than here.
+            (
+                "\t\tmeta nfproto @flood fib daddr type local goto judge\n",
+                "",
+            ),
+            ("\t\tupdate @flood { meta nfproto }\n", ""),
+            ("meta nfproto != @flood goto leave", "goto leave"),
         ],
     },
 ];

@@ -23,14 +23,14 @@ pub struct Departure {
 }
 
 impl Departure {
-    /// The number of live grants that end, each source and door once.
+    /// The number of live grants that end, each source, door and kind (`once` or not) counted once.
     pub fn count(&self) -> usize {
         let ended = self.grants.iter().chain(&self.elsewhere);
         let ended: HashSet<(Guest, bool)> = ended.map(|g| (g.guest(), g.once)).collect();
         ended.len()
     }
 
-    /// The places that are granted no more.
+    /// The guests (source and door) that end.
     pub fn guests(&self) -> BTreeSet<Guest> {
         let ended = self.grants.iter().chain(&self.elsewhere);
         ended.map(Grant::guest).collect()
@@ -117,9 +117,9 @@ impl Guests {
         (staying, departure)
     }
 
-    /// Ends what came in between the listing that an apply began with and its commit, by keys that are gone now. A grant
-    /// that `before`, the look before this one, showed without an owner too has none: its record was removed just before
-    /// the grant came.
+    /// Ends what came in between the listing that an apply began with and its commit, by keys that are gone now. Also ends a
+    /// grant that had no owner in this listing nor in the one before (`before`): its record was removed before the grant
+    /// came.
     pub fn sweep(&self, rights: &Rights, before: Option<&Guests>) -> Departure {
         let (staying, mut departure) = self.carry_over(rights);
         let orphans = |guests: &Guests| -> HashSet<(Guest, bool)> {
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// The last byte of each source, and whether its door is ssh.
+    /// The source and the door of each grant, in words.
     fn words<'g>(grants: impl IntoIterator<Item = &'g Grant>) -> Vec<String> {
         let ssh = door("ssh");
         let words = grants.into_iter().map(|grant| {

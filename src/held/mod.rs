@@ -27,7 +27,7 @@ pub struct Guests {
     pub elsewhere: Vec<Grant>,
 }
 
-/// Ends at other hosts of the fleet, each with the least time since then.
+/// Grants and keys that other hosts have ended, each with the least time since.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct EndsElsewhere {
     pub guests: Vec<(Guest, Duration)>,
@@ -35,11 +35,11 @@ pub struct EndsElsewhere {
     pub keys: Vec<(KeyId, Duration)>,
 }
 
-/// What changes from one second to the next. It can be read quickly, also where the ruleset is large.
+/// The parts that change from one second to the next. It can be read quickly, also where the ruleset is large.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Glance {
     pub rules: Presence,
-    /// For each door of a policy, in their order, `true` if our rules guard it. `None` where they guard all or none.
+    /// The doors that rules guard: `true` for each, in the policy's order. `None` where they guard all or none.
     pub guarded: Option<Vec<bool>>,
     /// The doors that rules are there for, in the order of their names.
     pub doors: Vec<Name>,

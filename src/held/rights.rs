@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Grant, Opened};
 use crate::policy::{DoorId, KeyId, Policy};
 
-/// Which key may open which door, by their ids.
+/// The doors that each key may open, by id.
 pub struct Rights {
     own: HashSet<(DoorId, KeyId)>,
     /// The doors for which grants of other hosts count.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Grant;
 
-/// In IPv6 a network of this length is one host.
+/// The length of the IPv6 networks that count as one host.
 const ONE_HOST: u8 = 64;
 
 /// The grants that do not end for want of room.
@@ -29,7 +29,7 @@ impl Spared {
     }
 }
 
-/// The grant that others can do without first: one of the IPv6 network that holds most, else the one that ends soonest.
+/// The grant to end first: of the IPv6 network with the most sources, and there the one that ends soonest.
 /// One without an end goes last of all. `None` when all are spared.
 pub fn first_to_end<'g>(grants: &'g [Grant], spared: &Spared) -> Option<&'g Grant> {
     let mut crowds: HashMap<IpNet, HashSet<IpNet>> = HashMap::new();

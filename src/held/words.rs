@@ -13,11 +13,11 @@ use crate::policy::{DoorId, KeyId};
 pub struct Grant {
     pub source: IpNet,
     pub door: DoorId,
-    /// Used up by its first connection.
+    /// `true` if the first connection uses it up.
     pub once: bool,
     /// The source and key that opened it.
     pub opened_by: Option<Opened>,
-    /// With nftables to the second below.
+    /// The time left; with nftables rounded down to seconds.
     pub expires_in: Duration,
     /// The kernel never ends it. None of ours is so: somebody else has put it there.
     pub is_endless: bool,
@@ -61,7 +61,7 @@ pub struct Opened {
     pub door: DoorId,
     pub key: KeyId,
     pub expires_in: Duration,
-    /// For how long it was given at first; zero where the kernel does not know. A knock renews what is left, and
+    /// The time for which it was first given; zero where the kernel does not know. A knock renews what is left, and
     /// not this.
     pub given_for: Duration,
 }
@@ -107,7 +107,7 @@ pub enum Subject {
     Elements(String, Fault, Vec<String>),
 }
 
-/// How it differs.
+/// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Missing,

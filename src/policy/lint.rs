@@ -30,8 +30,8 @@ pub struct Rule {
 pub const RULES: &[Rule] = &[
     rule(
         "first-knock-public",
-        "Strangers knock at public ports all day, so they are always midway with this key: with forged \
-         sources they can fill the room for sources midway.",
+        "Strangers knock at public ports all day, so they are always midway with this key: the first knock keeps \
+         nobody out.",
     ),
     rule(
         "knock-listening",
@@ -370,6 +370,9 @@ enum Flaw {
     Weak(Strength),
     /// The ports only go up, or only down.
     Ordered,
+    /// The ports after the first are one after the other: a scan knocks them, and in a flood of first knocks the first is
+    /// worth nothing.
+    InARow,
 }
 
 impl Flaw {
@@ -380,7 +383,8 @@ impl Flaw {
         } else if time_to_guess(strength, A_MILLION) < MONTH {
             Some(Flaw::Weak(strength))
         } else {
-            is_ordered(knocks).then_some(Flaw::Ordered)
+            let ordered = is_ordered(knocks).then_some(Flaw::Ordered);
+            ordered.or_else(|| is_in_a_row(knocks.get(1..)?).then_some(Flaw::InARow))
         }
     }
 
@@ -389,7 +393,7 @@ impl Flaw {
         match self {
             Flaw::Published => "sequence-published",
             Flaw::Weak(_) => "sequence-weak",
-            Flaw::Ordered => "sequence-patterned",
+            Flaw::Ordered | Flaw::InARow => "sequence-patterned",
         }
     }
 }
@@ -406,6 +410,7 @@ impl fmt::Display for Flaw {
                 )
             }
             Flaw::Ordered => f.write_str("goes up or down all the way"),
+            Flaw::InARow => f.write_str("has all ports but the first in a row"),
         }
     }
 }
@@ -419,6 +424,17 @@ fn is_ordered(knocks: &[Knock]) -> bool {
     let ports = || knocks.iter().map(|knock| knock.port);
     let goes = |by: fn(&NonZeroU16, &NonZeroU16) -> bool| ports().is_sorted_by(by);
     goes(|one, next| one < next) || goes(|one, next| one > next)
+}
+
+/// Returns whether these ports of one protocol, two or more, follow one another.
+fn is_in_a_row(knocks: &[Knock]) -> bool {
+    let follow = |one: &Knock, next: &Knock| {
+        one.protocol == next.protocol && next.port.get() == one.port.get().wrapping_add(1)
+    };
+    let pairs = || knocks.windows(2);
+    knocks.len() >= 2
+        && (pairs().all(|pair| follow(&pair[0], &pair[1]))
+            || pairs().all(|pair| follow(&pair[1], &pair[0])))
 }
 
 /// A time in the largest unit that fits.

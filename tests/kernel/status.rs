@@ -99,7 +99,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
             vec![
                 "delete", "rule", "inet", "toctoc", "judge", "handle", "HANDLE",
             ],
-            "chain judge lacks 1 of its 10 rules, from rule 2 on",
+            "chain judge lacks 1 of its 11 rules, from rule 2 on",
         ),
         (
             vec!["add", "rule", "inet", "toctoc", "shut", "accept"],

@@ -81,16 +81,16 @@ pub(super) trait Side<'f> {
 /// Live grants that are given again by other rules.
 pub(super) struct Moving<'m> {
     pub grants: Vec<Grant>,
-    /// When they were read.
+    /// The time at which they were read.
     pub began: Instant,
     /// Reads them again where they come from.
     pub again: &'m dyn Fn() -> Result<Vec<Grant>, Failure>,
 }
 
-/// Why rules go.
+/// The reason for which rules go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Those of the other backend guard instead.
+    /// Replaced by rules of the other backend.
     Replaced,
     Removed,
 }

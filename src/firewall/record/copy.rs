@@ -12,7 +12,7 @@ use crate::firewall::{StateFile, lock};
 /// The kind of its file.
 const KIND: &str = "trial";
 
-/// The record of the state in a directory.
+/// A copy of a record, and the state directory that it belongs to.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Copy {
@@ -20,8 +20,8 @@ struct Copy {
     record: Record,
 }
 
-/// Keeps a copy of a record with a trial, and none of another. Without it the trial ends as well, as long as the
-/// record is there.
+/// Keeps a copy while a policy is on trial, and removes it otherwise. If it cannot be written, the trial still ends by
+/// the record itself.
 pub(super) fn keep(state: &StateFile, record: &Record) {
     if record.trial.is_none() {
         return forget();
@@ -39,8 +39,7 @@ pub(super) fn forget() {
     lock::remove_beside(KIND);
 }
 
-/// The record with a trial of this start of the machine and of this network namespace, as it was noted last in that
-/// directory.
+/// The copy, if its trial was begun since this start of the machine, in this network namespace and with this directory.
 pub(super) fn of_a_trial(state: &StateFile) -> Option<Record> {
     let text = fs::read_to_string(lock::beside(KIND)?).ok()?;
     let text = Zeroizing::new(text);

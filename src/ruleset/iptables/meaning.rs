@@ -1,4 +1,4 @@
-//! What a difference of our chains means in the words of the policy.
+//! The meaning of a difference of our chains in the words of the policy.
 
 use crate::held::{Drift, Fault, Subject};
 use crate::policy::Policy;

@@ -1,4 +1,4 @@
-//! What a difference of the ruleset means in the words of the policy.
+//! The meaning of a difference of the ruleset in the words of the policy.
 
 use super::{SetId, door_chain, key_chain, parse_classid, scratch_chain};
 use crate::automaton::{Automaton, Place, State, Step};
@@ -66,7 +66,7 @@ fn of_set(name: &str, fault: Fault) -> String {
     let part = match row.id {
         SetId::Steps => "the steps from knock to knock",
         SetId::Arrivals => "what the last knock of a sequence opens",
-        SetId::Ports | SetId::Heard => "the ports of doors and first knocks",
+        SetId::Ports | SetId::Heard => "the ports of doors, first and second knocks",
         SetId::Grants | SetId::Once | SetId::Opened | SetId::Elsewhere => "the lists of grants",
         SetId::Progress => "the lists of sources midway",
         SetId::Tokens | SetId::Spent | SetId::SpentElsewhere => "the lists of tokens",
@@ -125,7 +125,7 @@ fn of_elements(
         }
         Some(SetId::Heard) => {
             for port in elements {
-                meanings.add(format!("a door or first knock at {port}/tcp is not heard"));
+                meanings.add(format!("a door or knock at {port}/tcp is not heard"));
             }
         }
         Some(SetId::Arrivals) => {
@@ -158,10 +158,12 @@ fn step_key(element: &str) -> Option<(State, Knock)> {
     Some((State(parse_classid(state)?), knock))
 }
 
-/// What happens where a step is missing.
+/// The effect of a missing step.
 fn without_step(policy: &Policy, automaton: &Automaton, knock: Knock, step: Step) -> String {
     match step {
-        Step::Echo => "repeated knocks are taken for wrong ones".to_string(),
+        Step::Echo => {
+            "a knock that the network repeats (an echo) costs a guest the progress".to_string()
+        }
         Step::To(next) => match automaton.place(next) {
             Some(Place::Midway { knocks, keys }) => {
                 let key = keys.first().map(|&key| policy.key(key).name.as_str());

@@ -93,7 +93,7 @@ pub(super) fn glance(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "glance",
         &[
-            "Fast exit: the source has no progress, and the port is neither a door nor one of the first knocks.",
+            "Fast exit: the source has no progress, and the port is neither a door nor a first or second knock.",
         ],
     );
     chain.rule(match first_knocks::are_noted(policy) {

@@ -31,10 +31,11 @@ const AFRESH_CHAIN: &str = "afresh";
 /// The least sequence whose first knock may be given away.
 const LEAST: usize = 3;
 
-/// The networks are no more than two to the power of this.
+/// The most bits by which groups of addresses are told apart.
 const MOST_BITS: u32 = 12;
 
-/// So many first knocks may have the same second knock. Each takes a look-up.
+/// The most first knocks that one second knock may follow, since each takes a look-up. Sequences beyond them wait for
+/// room in a flood.
 const MOST_BEFORE: usize = 8;
 
 /// The rows of `steps` for second knocks: in row `i` a second knock leads to the `i`th first knock that it may follow.
@@ -185,14 +186,14 @@ pub(super) fn note(policy: &Policy) -> Chain {
     chain
 }
 
-/// Room for all networks with all first knocks, and for those elements that are over: they take up room for a second.
+/// Room for all networks with all first knocks, and for expired elements, which the kernel counts for up to a second.
 pub(super) fn room(policy: &Policy) -> u32 {
     let all = firsts(policy).saturating_mul(1 << bits(policy));
     let over = 1 + 1000 / policy.within.as_millis().max(100) as u32;
     all.saturating_mul(1 + over)
 }
 
-/// So many networks that they have room for each first knock.
+/// The number of bits whose networks all have room with each first knock.
 fn bits(policy: &Policy) -> u32 {
     let each = policy.max_sources / firsts(policy).max(1);
     each.checked_ilog2().unwrap_or(0).clamp(1, MOST_BITS)
