@@ -140,6 +140,16 @@ pub fn halt(firewall: &Firewall, clocks: Clocks) -> Result<bool, Failure> {
     stop(&firewall.nft, &firewall.state, clocks)
 }
 
+/// The secrets of a policy, each with its end and with what the journal bars.
+pub(super) fn sources<'p>(policy: &'p Policy, journal: &mut Journal) -> Vec<Source<'p>> {
+    let keys = policy.token_keys().map(|(key, secret)| Source {
+        secret,
+        expires: key.expires,
+        barred: journal.barred_for(secret.id()),
+    });
+    keys.collect()
+}
+
 /// The same for who holds the lock.
 pub(super) fn top_up(
     nft: &Nft,
@@ -209,14 +219,7 @@ pub(super) fn top_up(
     journal.burnt.append(&mut lost_scratch);
     let forgotten: Vec<u32> = journal.burnt.difference(&used_up).copied().collect();
     journal.burnt.append(&mut used_up);
-    let sources: Vec<Source> = policy
-        .token_keys()
-        .map(|(key, secret)| Source {
-            secret,
-            expires: key.expires,
-            barred: journal.barred_for(secret.id()),
-        })
-        .collect();
+    let sources = sources(policy, &mut journal);
     let (now, horizon) = (clocks.now, policy.token_horizon);
     let known: HashSet<Token> = journal.spent().collect();
     let mut plan = None;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::nf_tables;
+use super::super::tokens::sources;
 use crate::held::{Drift, TokenCount};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{Listing, Part, SetId, loaded, spent_and_life, strange_tokens};
-use crate::single_use::plan::{Source, held, samples};
+use crate::single_use::plan::{held, samples};
 use crate::single_use::{Journal, Token};
 
 /// So many are listed in some hundredths of a second.
@@ -67,14 +68,7 @@ fn counted(policy: &Policy, journal: &Journal, now: i64) -> Option<HashMap<u32, 
     let (spent, _) = spent_and_life(&nf_tables::set(SetId::Spent.name()).ok()??)?;
     let spent: HashSet<Token> = spent.into_iter().chain(journal.spent()).collect();
     let mut journal = journal.clone();
-    let sources: Vec<Source> = policy
-        .token_keys()
-        .map(|(key, secret)| Source {
-            secret,
-            expires: key.expires,
-            barred: journal.barred_for(secret.id()),
-        })
-        .collect();
+    let sources = sources(policy, &mut journal);
     let at = |moment: i64| held(&sources, &journal.loaded, &spent, moment);
     let all = |held: &BTreeMap<u32, usize>| held.values().sum::<usize>();
     let now_held = at(now);
