@@ -225,3 +225,31 @@ fn each_port_stands_in_its_range() {
     // Two for each key, the two they share, and the door.
     assert_eq!(found, 303);
 }
+
+/// nft 0.9.8 takes no word of its own language for the name of a set, map, counter or chain, even where later ones do.
+#[test]
+fn no_name_is_a_word_of_nft() {
+    const WORDS: &str = "accept add all arp at bridge burst bypass chain chains comment constant continue count counter \
+        counters ct daddr day delete device dnat dport drop dup element elements expires export fanout fib flags flow \
+        flowtable flush fwd get goto group handle helper hook hour icmp icmpv6 iif iifname import index inet insert \
+        interval ip ip6 jhash jump label last length level limit list log map maps mark masquerade memory meta minute \
+        mod monitor netdev num numgen nfproto offset oif oifname over performance persistent policy position prefix \
+        priority protocol queue quota random rate redirect reject rename reset return rt rule ruleset rules saddr second \
+        seed set sets size snaplen snat socket sport state stateless status symhash table tables tcp timeout to \
+        transparent type typeof udp until update used version vlan week with";
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let mut named = 0;
+    for policy in policies("tests/golden/scripts") {
+        let script = fs::read_to_string(policy.with_extension("nft")).unwrap();
+        for line in script.lines().map(str::trim) {
+            let Some(("set" | "map" | "counter" | "chain", rest)) = line.split_once(' ') else {
+                continue;
+            };
+            if let Some(name) = rest.strip_suffix(" {") {
+                named += 1;
+                assert!(!words.contains(&name), "{}: {name}", policy.display());
+            }
+        }
+    }
+    assert!(named > 500, "{named}");
+}

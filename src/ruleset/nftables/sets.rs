@@ -269,7 +269,7 @@ pub static SETS: [Row; 30] = [
     Row { id: SetId::Heard, name: "heard", form: One, types: "inet_service",
         filler: Filler::Policy, at_apply: Refilled, meaning: Rules, size: Size::Any, time: Time::Endless, need: Always,
         about: "TCP ports that mean something from anybody: doors, first knocks and second ones." },
-    Row { id: SetId::Second, name: "second", form: One, types: "inet_service",
+    Row { id: SetId::Second, name: "second-knocks", form: One, types: "inet_service",
         filler: Filler::Policy, at_apply: Anew, meaning: Rules, size: Size::Any, time: Time::Endless, need: Need::FirstKnocks,
         about: "TCP ports that are only second knocks: they mean something while first ones are noted." },
     Row { id: SetId::Ports, name: "ports", form: One, types: "inet_proto . inet_service : verdict",
