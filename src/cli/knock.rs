@@ -122,7 +122,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
 }
 
 /// The ports that answer, once a connection to the door was taken.
-pub(super) fn answers(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan) -> Answers {
+fn answers(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan) -> Answers {
     match (open.answers, plan.look) {
         // Nobody looked before the knocks.
         (Answers::Door, None) => {

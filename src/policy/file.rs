@@ -166,6 +166,13 @@ pub fn parse(text: &str) -> (File, Vec<Diagnostic>) {
             syntax.push(found);
         }
     }
+    // Whatever comes after is read as a part of the list.
+    let unclosed = unclosed_list(text).filter(|_| !syntax.is_empty());
+    if let Some(at) = unclosed {
+        syntax.retain(|found| found.at.start < at);
+        let told = Diagnostic::new(at..at + 1, "this list is not closed");
+        syntax.push(told.help("put `]` after its last element"));
+    }
     let mut reader = Reader::default();
     let mut file = reader.policy(&table);
     file.whole = syntax.is_empty();
@@ -174,6 +181,9 @@ pub fn parse(text: &str) -> (File, Vec<Diagnostic>) {
         // Entries recovered around a syntax error are guesses; do not blame the user for them.
         let broken: Vec<Range<usize>> = syntax.iter().map(|d| line_of(text, d.at.start)).collect();
         diagnostics.retain(|d| broken.iter().all(|line| !line.contains(&d.at.start)));
+        if let Some(at) = unclosed {
+            diagnostics.retain(|found| found.at.start < at);
+        }
         diagnostics.extend(syntax);
     }
     (file, diagnostics)
@@ -258,6 +268,45 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
     }
 }
 
+/// The bracket that opens a list which is not closed when the next setting or section begins.
+fn unclosed_list(text: &str) -> Option<usize> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.\"".contains(c);
+    let mut open: Vec<usize> = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        let name = trimmed.trim_start_matches(is_name);
+        let begins_setting = name.len() < trimmed.len() && name.trim_start().starts_with('=');
+        let section = trimmed
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let begins_section = section.is_some_and(|name| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_name)
+        });
+        if begins_setting || begins_section {
+            if let Some(at) = open.first() {
+                return Some(*at);
+            }
+            if begins_section {
+                start += line.len();
+                continue;
+            }
+        }
+        let mut quoted = false;
+        for (place, c) in line.char_indices() {
+            match c {
+                '"' => quoted = !quoted,
+                '#' if !quoted => break,
+                '[' if !quoted => open.push(start + place),
+                ']' if !quoted => drop(open.pop()),
+                _ => {}
+            }
+        }
+        start += line.len();
+    }
+    None
+}
+
 /// A line whose value is ports, in another form than a list of TOML: without brackets, with other marks between them, ...
 fn not_a_list(text: &str, at: &Range<usize>) -> Option<Diagnostic> {
     const NAMES: [&str; 4] = ["ports", "sequence", "ignore", "allow"];
@@ -276,7 +325,9 @@ fn not_a_list(text: &str, at: &Range<usize>) -> Option<Diagnostic> {
     let ports = words.map(port_in_toml).collect::<Option<Vec<String>>>()?;
     let start = line.start + (value.as_ptr() as usize - whole.as_ptr() as usize);
     let start = start + (value.len() - value.trim_start().len());
-    if ports.is_empty() {
+    // It is right as it stands, and the slip is elsewhere: a list before it is not closed, for example.
+    let is_right = whole.contains('=') && written == format!("[{}]", ports.join(", "));
+    if ports.is_empty() || is_right {
         return None;
     }
     let help = format!("write {name} = [{}]", ports.join(", "));
