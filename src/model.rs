@@ -7,7 +7,8 @@
 //! 5. Opening. 6. Closed means closed. 7. Nothing else changes.
 //!
 //! 8. A full room: while there is no room for more sources with one knock, a source counts as having made each first knock
-//!    that others have made, of sequences of three or more; two knocks and more are remembered as ever.
+//!    that others have made, of sequences of three or more whose second knock begins none; two knocks and more are
+//!    remembered as ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -165,7 +166,12 @@ impl<'p> Model<'p> {
         if longest_beginning(self.policy, &visitor.knocks) > 1 {
             return;
         }
-        let sequences = self.policy.sequences();
+        // A second knock that begins a sequence is a first one.
+        let begins = |knock: Knock| {
+            let mut sequences = self.policy.sequences();
+            sequences.any(|(_, knocks)| knocks[0] == knock)
+        };
+        let sequences = self.policy.sequences().filter(|_| !begins(knock));
         let long = sequences.filter(|(_, knocks)| knocks.len() > 2 && knocks[1] == knock);
         let firsts = long.map(|(_, knocks)| knocks[0]);
         match firsts.filter(|first| given.contains(first)).min() {

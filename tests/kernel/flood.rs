@@ -180,6 +180,44 @@ fn a_flood_of_first_knocks_locks_nobody_out() {
     }
 }
 
+/// Two keys of which the second knock of each is the first of the other: a flood of both first knocks makes no sources
+/// that are further on, so other keys open.
+#[test]
+fn a_flood_of_first_knocks_that_are_second_ones_fills_no_room() {
+    let crossed = "[key.one]\nopens = [\"ssh\"]\nsequence = [8101, 8105, 8103, 8107]\n\
+        [key.two]\nopens = [\"ssh\"]\nsequence = [8105, 8101, 8109, 8102]\n";
+    let world = World::with(&format!(
+        "max_sources = 256\nwithin = \"1h\"\n{YVES}{crossed}"
+    ));
+    world.listen(22);
+    // Longer than elements that were replaced take up room.
+    let (start, mut number) = (Instant::now(), 0_u32);
+    while start.elapsed() < Duration::from_secs(3) {
+        world.inject(|injector| {
+            for port in [8101, 8105] {
+                for _ in 0..20 {
+                    number += 1;
+                    let source = Ipv4Addr::from(0x4000_0000 + number * 65_521);
+                    injector.tcp(source.into(), 7, port, SYN);
+                }
+            }
+        });
+        thread::sleep(Duration::from_millis(40));
+    }
+    let held = world.status()["progress"].as_array().unwrap().len();
+    assert!(held <= 192, "{held} of 256 places are taken");
+    for (number, source) in (1..).zip(CLIENT) {
+        // Elements that were replaced take up room for a second.
+        world.until(source, || {
+            world.knock(source, &SEQUENCE);
+            world.holders("ssh").len() == number
+        });
+    }
+    // The twin: it is not the flood that lets in.
+    world.inject(|injector| injector.tcp("192.0.2.99".parse().unwrap(), 7, 8107, SYN));
+    assert_eq!(world.holders("ssh").len(), 2);
+}
+
 /// SYNs to a door that are dropped take no entry of connection tracking; those to an open port do.
 fn a_flood_at_a_door_takes_no_conntrack_entry() {
     let world = World::with(YVES);

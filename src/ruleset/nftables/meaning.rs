@@ -41,7 +41,7 @@ fn of_chain(policy: &Policy, name: &str, fault: Fault) -> String {
     let part = match name {
         "fragments" | "leading" | "headers" => "the rules against odd IPv6 headers",
         "knocks-tcp" | "knocks-udp" | "glance" | "judge" | "arrived" | "leave" | "remember"
-        | "tooquick" | "ranges" | "near" | "first-knock" | "second-knock" | "afresh" => {
+        | "tooquick" | "ranges" | "near" | "first-knock" | "second-knock" => {
             "the rules that hear knocks and find the door"
         }
         "knocks-token" | "judge-token" | "arrived-token" => "the rules that hear tokens",
@@ -102,8 +102,8 @@ fn of_elements(
                     let step = automaton.step(state, knock);
                     meanings.add(without_step(policy, automaton, knock, step));
                 } else {
-                    let what = "is not heard from everybody, above all in a flood of first knocks";
-                    meanings.add(format!("a knock at {knock} {what}"));
+                    let what = "is not heard in a flood of first knocks";
+                    meanings.add(format!("the second knock at {knock} {what}"));
                 }
             }
         }

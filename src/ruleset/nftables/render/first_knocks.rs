@@ -4,7 +4,8 @@
 //! When that part is used up, a first knock is noted for the network around the source: one element for each network and
 //! first knock, renewed and never replaced, so that this set cannot be full. A source without progress that makes a second
 //! knock then goes on, if its network has made the first. Nothing else of a sequence is given away. Of a sequence of two
-//! knocks that would be half, and a scan would open it: such a one has to wait for room.
+//! knocks that would be half, and a scan would open it: such a one has to wait for room. So has one whose second knock is
+//! the first of another: a flood of both would make sources midway with two knocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,9 +26,6 @@ pub(super) const SECOND: &str = "second-knock";
 /// The chain that tells second knocks from other ports that mean something.
 pub(super) const NEAR: &str = "near";
 
-/// The chain that judges a second knock as a first one.
-const AFRESH_CHAIN: &str = "afresh";
-
 /// The least sequence whose first knock may be given away.
 const LEAST: usize = 3;
 
@@ -41,9 +39,6 @@ const MOST_BEFORE: usize = 8;
 /// The rows of `steps` for second knocks: in row `i` a second knock leads to the `i`th first knock that it may follow.
 const ROWS: u32 = ECHO - 0x1_0000;
 
-/// The row of the root for second knocks that are first knocks too.
-const AFRESH: u32 = ROWS + 0xffff;
-
 /// Returns whether a policy has sequences whose first knock is noted so.
 pub(in crate::ruleset::nftables) fn are_noted(policy: &Policy) -> bool {
     policy.sequences().any(|(_, knocks)| knocks.len() >= LEAST)
@@ -55,8 +50,6 @@ pub(super) struct FirstKnocks {
     pub last: State,
     /// For each second knock, the states that it leads on from.
     before: BTreeMap<Knock, Vec<State>>,
-    /// Second knocks that are first knocks too, with the states they lead to.
-    both: BTreeMap<Knock, State>,
 }
 
 impl FirstKnocks {
@@ -81,32 +74,15 @@ impl FirstKnocks {
                 _ => {}
             }
         }
+        // Whoever floods first knocks makes this one too, and would fill the room of those further on.
+        before.retain(|knock, _| !first.contains_key(knock));
         let last = first.values().max().copied().unwrap_or(State::ROOT);
-        let both = first.into_iter();
-        let both = both.filter(|(knock, _)| before.contains_key(knock));
-        FirstKnocks {
-            last,
-            both: both.collect(),
-            before,
-        }
+        FirstKnocks { last, before }
     }
 
     /// The second knocks.
     pub fn seconds(&self) -> impl Iterator<Item = Knock> {
         self.before.keys().copied()
-    }
-
-    /// The state in which the root's step with this knock is rendered.
-    pub fn root_of(&self, knock: Knock) -> u32 {
-        match self.is_first(knock) {
-            true => AFRESH,
-            false => State::ROOT.0,
-        }
-    }
-
-    /// Returns whether a second knock is a first one too.
-    pub fn is_first(&self, knock: Knock) -> bool {
-        self.both.contains_key(&knock)
     }
 
     /// The elements of `steps` for second knocks: row, knock and state.
@@ -117,8 +93,8 @@ impl FirstKnocks {
         })
     }
 
-    /// The chains that judge a second knock. Two knocks count more than one, so the root is asked last.
-    pub fn second(&self, policy: &Policy) -> Vec<Chain> {
+    /// The chain that judges a second knock.
+    pub fn second(&self, policy: &Policy) -> Chain {
         let mut chain = Chain::new(
             SECOND,
             &[
@@ -127,10 +103,7 @@ impl FirstKnocks {
             ],
         );
         // Each row is filled from the first on: what one does not have, the next has not either.
-        let otherwise = match self.both.is_empty() {
-            true => "goto leave".to_string(),
-            false => format!("goto {AFRESH_CHAIN}"),
-        };
+        let otherwise = "goto leave";
         chain.rule(format!("meta nfproto != @{} {otherwise}", SetId::Flood));
         let most = self.before.values().map(Vec::len).max().unwrap_or(0);
         for row in (ROWS..).take(most) {
@@ -147,15 +120,7 @@ impl FirstKnocks {
             }
         }
         chain.rule(otherwise);
-        let mut chains = vec![chain];
-        if !self.both.is_empty() {
-            let about = "The second knock of one sequence may be the first of another.";
-            let mut afresh = Chain::new(AFRESH_CHAIN, &[about]);
-            afresh.rule(format!("meta priority set {} {}", classid(AFRESH), step()));
-            afresh.rule("goto leave");
-            chains.push(afresh);
-        }
-        chains
+        chain
     }
 }
 

@@ -42,7 +42,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     ]);
     if first_knocks_are_noted(policy) {
         chains.extend([first_knocks::near(), first_knocks::note(policy)]);
-        chains.extend(first.second(policy));
+        chains.push(first.second(policy));
     }
     chains.extend(ranges::ranges(policy));
     let token_port = policy.token_port.filter(|_| policy.has_tokens());

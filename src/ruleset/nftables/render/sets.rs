@@ -96,8 +96,9 @@ fn heard(policy: &Policy, automaton: &Automaton, knocks: &FirstKnocks) -> Elemen
 }
 
 fn second(first: &FirstKnocks) -> Elements {
-    let only = first.seconds().filter(|&knock| !first.is_first(knock));
-    let tcp = only.filter(|knock| knock.protocol == Protocol::Tcp);
+    let tcp = first
+        .seconds()
+        .filter(|knock| knock.protocol == Protocol::Tcp);
     tcp.map(|knock| (knock.port.to_string(), String::new()))
         .collect()
 }
@@ -133,11 +134,7 @@ fn steps(policy: &Policy, automaton: &Automaton, first: &FirstKnocks) -> Element
                 format!("{} complete", policy.key(sequence.key).name),
             ),
         };
-        let state = match state {
-            State::ROOT => first.root_of(knock),
-            State(state) => state,
-        };
-        (element(state, knock, next), note)
+        (element(state.0, knock, next), note)
     });
     let seconds = first.rows().map(|(row, knock, state)| {
         let note = format!("after {}", place_note(policy, automaton, state));
