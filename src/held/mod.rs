@@ -1,4 +1,4 @@
-//! What the kernel holds of ours at a moment, whichever backend it is in, and the edits of it. Pure: nothing here knows
+//! The contents of the kernel that are ours at a moment, whichever backend it is in, and the edits of them. Pure: nothing here knows
 //! what nft prints, how a list of iptables is called, or a kernel.
 
 mod edit;

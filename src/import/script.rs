@@ -24,7 +24,7 @@ pub(super) fn read(text: &str) -> Draft {
         let arguments = &command.words[1..];
         if iptables::is_iptables(program) {
             let rule = iptables::read(arguments, "filter");
-            // What takes rules away may be the other branch of what adds them: `start` and `stop`.
+            // A command that takes rules away may be in another branch than the one that adds them: `start` and `stop`.
             let counts = |rule: &Rule| command.certain || rule.adds();
             if rule.as_ref().is_ok_and(counts) {
                 place(&mut chains, program, rule);

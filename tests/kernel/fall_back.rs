@@ -134,7 +134,7 @@ fn nothing_that_was_not_applied_is_fallen_back_to() {
     }
 }
 
-/// What cannot be read is not said never to have been.
+/// A record that cannot be read is not said never to have been there.
 fn a_record_that_is_damaged_is_not_called_empty() {
     let world = World::with(YVES);
     spoil(&world.path(), "errors");

@@ -393,7 +393,7 @@ fn a_record_that_is_taken_away_ends_no_trial() {
     }
 }
 
-/// Whoever comes later knows it too: a timer, or somebody who does not want to wait.
+/// A timer knows the way back too, and so does an administrator who does not want to wait.
 fn a_trial_without_its_record_ends_when_told() {
     for damage in ["", "{"] {
         let world = World::with(YVES);

@@ -1,4 +1,4 @@
-//! What a listing says, in the words of both backends.
+//! The contents of a listing, in the words of both backends.
 
 use super::Listing;
 use crate::held::{Glance, Guests, Presence, Tally};
@@ -14,7 +14,7 @@ impl Listing {
         }
     }
 
-    /// What changes from one second to the next.
+    /// The parts that change from one second to the next.
     pub fn glance(&self) -> Glance {
         let opened = self.counters.iter().filter_map(|(name, count)| {
             let key = name.strip_prefix("opened-")?;

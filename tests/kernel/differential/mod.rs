@@ -33,7 +33,7 @@ fn sources(kind: Kind, weather: Weather) -> usize {
     }
 }
 
-/// What goes on while a trace is played.
+/// The events while a trace is played.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weather {
     Quiet,

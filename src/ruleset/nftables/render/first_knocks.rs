@@ -1,9 +1,9 @@
 //! First knocks while there is no room for more of them, as in a flood of them from forged addresses.
 //!
 //! Sources with one knock share a part of the room (`limits::first_knocks`), so that sources further on always find some.
-//! When that part is used up, a first knock is noted for the network around the source: one element for each network and
+//! When that part is used up, a first knock is noted for a group of addresses around the source: one element for each group and
 //! first knock, renewed and never replaced, so that this set cannot be full. A source without progress that makes a second
-//! knock then goes on, if its network has made the first. Nothing else of a sequence is given away. Of a sequence of two
+//! knock then goes on, if its group has made the first. Nothing else of a sequence is given away. Of a sequence of two
 //! knocks that would be half, and a scan would open it: such a one has to wait for room. So has one whose second knock is
 //! the first of another: a flood of both would make sources midway with two knocks.
 
@@ -74,7 +74,7 @@ impl FirstKnocks {
                 _ => {}
             }
         }
-        // Whoever floods first knocks makes this one too, and would fill the room of those further on.
+        // A flood of first knocks has this one in it too, and would fill the room of those further on.
         before.retain(|knock, _| !first.contains_key(knock));
         let last = first.values().max().copied().unwrap_or(State::ROOT);
         FirstKnocks { last, before }
