@@ -179,6 +179,7 @@ pub fn kernel_messages(data: &[u8]) {
     );
     let _ = (
         parts.fixed_sets(),
+        parts.marks().listing(),
         parts.count_as(&nftables::render(policy, automaton)),
     );
     let whole = parts.digest();

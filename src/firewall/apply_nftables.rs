@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::apply::Applied;
 use super::backend::Moving;
 use super::look::Look;
+use super::nf_tables::Parts;
 use super::nft::Extent;
 use super::seal::Sealed;
 use super::tokens::burnt_before;
@@ -63,22 +64,23 @@ fn apply_lasting(
     let mut script = render(policy, &automaton);
     let digest = digest(&script);
     script.burn(burnt);
-    let (applied, fingerprint) = thread::scope(|scope| {
+    let (applied, parts) = thread::scope(|scope| {
         // Listing a small script takes nft a moment; meanwhile the rest goes on.
         let small = !nft.is_large(&script);
         let expected = small.then(|| scope.spawn(|| nft.list_fresh(&script)));
         let expected = || expected.map(join).transpose();
         load_and_verify(nft, policy, &script, moving, began, expected)
     })?;
-    let verified = fingerprint.and_then(|seen| Verified::now(nft, digest, seen));
-    if let Some(verified) = verified.filter(|_| applied.drifts.is_empty()) {
+    if let Some(parts) = parts.filter(|_| applied.drifts.is_empty())
+        && let Some(verified) = Verified::now(nft, digest, &parts)
+    {
         verified.note(&firewall.state);
     }
     Ok(applied)
 }
 
 /// The rest of [`apply`]. `expected` is how nft lists the script, `None` if that takes too long. Also returns the
-/// fingerprint of what was loaded, if nobody has touched it since.
+/// parts of what was loaded, if nobody has touched it since.
 fn load_and_verify(
     nft: &Nft,
     policy: &Policy,
@@ -86,7 +88,7 @@ fn load_and_verify(
     moving: &[Grant],
     began: Instant,
     expected: impl FnOnce() -> Result<Option<Listing>, Failure>,
-) -> Result<(Applied, Option<String>), Failure> {
+) -> Result<(Applied, Option<Parts>), Failure> {
     let is_copy = nft.sealed() == Sealed::Copy;
     let mut of_the_past = 0;
     let mut forget = |running: Option<Listing>| {
@@ -120,7 +122,7 @@ fn load_and_verify(
         let left = left_by_a_killed(nft, policy, script, before);
         return Err(failure.leaving(left));
     }
-    let fingerprint = fingerprint(script, generation);
+    let parts = loaded_whole(script, generation);
     if began.elapsed() > in_time {
         shortened(nft, &change.carried, began).map_err(changed)?;
     }
@@ -158,16 +160,16 @@ fn load_and_verify(
         look: look.filter(Look::is_still),
         ..Applied::default()
     };
-    Ok((applied, fingerprint))
+    Ok((applied, parts))
 }
 
-/// The fingerprint of a script that was loaded whole by the only transaction since that of this number: what the kernel
+/// The parts of a script that was loaded whole by the only transaction since that of this number: what the kernel
 /// has of it is then what nft has made of it.
-fn fingerprint(script: &Script, before: Option<u64>) -> Option<String> {
+fn loaded_whole(script: &Script, before: Option<u64>) -> Option<Parts> {
     let (parts, generation) = nf_tables::parts().ok()??;
     // Of 32 bits, and the kernel passes over 0.
     let next = before? % u64::from(u32::MAX) + 1;
-    (generation == next && parts.count_as(script)).then(|| parts.digest())
+    (generation == next && parts.count_as(script)).then_some(parts)
 }
 
 /// Loads the transaction from `running` to `script`. Returns it, with the time since `began` that it

@@ -1,5 +1,6 @@
-//! A fingerprint of our table, taken when it was found to match the policy. If it is the same now, `status` does not
-//! compare again: that saves seconds with ten thousand keys.
+//! A fingerprint of our table, taken when it was found to match the policy, and a mark of each part. If the fingerprint is
+//! the same now, `status` does not compare again; if it is another, the marks tell what differs. Nothing is listed then,
+//! which takes seconds and a gigabyte with ten thousand keys.
 //!
 //! It counts only for the same table, start of the machine, script, toctoc and nft. Where any of these is not known, it
 //! counts for nothing.
@@ -9,13 +10,13 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::nf_tables;
+use super::nf_tables::{self, Parts};
 use super::nft::Nft;
 use super::state_file::StateFile;
-use crate::ruleset::nftables::Script;
+use crate::ruleset::nftables::{Marks, Script};
 
 /// The version of the file, and of how a fingerprint is made.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A fingerprint, and what it counts for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,19 +30,33 @@ pub struct Verified {
     /// SHA-256 of the script, in hexadecimal.
     script: String,
     fingerprint: String,
+    marks: Marks,
+}
+
+/// Our table, held against what was noted of it.
+pub enum Judged {
+    /// It is as it was when it matched the script.
+    Unchanged,
+    Changed {
+        noted: Marks,
+        now: Marks,
+    },
+    /// Nothing is noted that counts for this script and this table, or the kernel does not say. Compare.
+    Unknown,
 }
 
 impl Verified {
-    /// A fingerprint that was taken now, of a table that matches the script with this [digest]. `None` when the table or
-    /// the version of nft is not known.
-    pub fn now(nft: &Nft, script: String, fingerprint: String) -> Option<Verified> {
+    /// The parts of a table that matches the script with this [digest], taken now. `None` when the table or the version of
+    /// nft is not known.
+    pub fn now(nft: &Nft, script: String, parts: &Parts) -> Option<Verified> {
         Some(Verified {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_string(),
             nft: nft.version()?,
             table: nft.table().ok().flatten()?,
             script,
-            fingerprint,
+            fingerprint: parts.digest(),
+            marks: parts.marks(),
         })
     }
 
@@ -52,15 +67,27 @@ impl Verified {
         }
     }
 
-    /// `true`: our table is unchanged since it matched this script. `false`: not known; compare.
-    pub fn holds(nft: &Nft, state: &StateFile, script: &Script) -> bool {
-        let noted = || {
+    /// Holds our table against what was noted for this script.
+    pub fn judge(nft: &Nft, state: &StateFile, script: &Script) -> Judged {
+        let judged = || {
             let text = state.text(&file()).ok()??;
             let noted: Verified = serde_json::from_str(&text).ok()?;
             let (parts, _) = nf_tables::parts().ok()??;
-            Some(Verified::now(nft, digest(script), parts.digest())? == noted)
+            let now = Verified::now(nft, digest(script), &parts)?;
+            if noted == now {
+                return Some(Judged::Unchanged);
+            }
+            let same_marks = Verified {
+                fingerprint: now.fingerprint.clone(),
+                marks: now.marks.clone(),
+                ..noted.clone()
+            };
+            (same_marks == now).then_some(Judged::Changed {
+                noted: noted.marks,
+                now: now.marks,
+            })
         };
-        noted().unwrap_or(false)
+        judged().unwrap_or(Judged::Unknown)
     }
 }
 

@@ -1,16 +1,25 @@
 //! Words for what differs from a policy, for both backends.
 
+use std::collections::HashSet;
+
 use crate::held::Fault;
 
 /// Sentences, each once, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Meanings(pub Vec<String>);
+pub struct Meanings {
+    list: Vec<String>,
+    known: HashSet<String>,
+}
 
 impl Meanings {
     pub fn add(&mut self, meaning: String) {
-        if !self.0.contains(&meaning) {
-            self.0.push(meaning);
+        if self.known.insert(meaning.clone()) {
+            self.list.push(meaning);
         }
+    }
+
+    pub fn list(self) -> Vec<String> {
+        self.list
     }
 }
 

@@ -193,11 +193,7 @@ fn a_range_grows_and_shrinks_under_a_guest() {
         assert_eq!(world.connect(STRANGER[0], 8011), met(policy == RANGES));
         assert_eq!(world.connect(STRANGER[0], 8000), met(policy != single));
         // Otherwise nothing is compared.
-        let files = std::fs::read_dir(world.state_directory()).unwrap();
-        let paths = files.map(|file| file.unwrap().path());
-        for note in paths.filter(|path| path.to_str().unwrap().contains("verified")) {
-            std::fs::remove_file(note).unwrap();
-        }
+        world.forget_what_was_compared();
         let status = world.status();
         assert_eq!(status["doors"][0]["ports"][0], ports);
         assert_eq!(status["drift"], serde_json::json!([]), "{status}");
@@ -222,9 +218,31 @@ fn a_door_whose_range_is_gone_is_said_to_be_open() {
     assert_eq!(world.connect(STRANGER[0], 8005), Door::Open);
     let said = world.toctoc(&["status"]);
     let said = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
-    assert!(said.contains("OPEN"), "{said}");
+    assert!(said.contains("OPEN TO EVERYONE"), "{said}");
     world.toctoc(&["heal"]);
     assert_eq!(world.connect(STRANGER[0], 8005), Door::Silent);
+}
+
+/// The twin: another rule was added, and the range is guarded as before.
+fn a_door_whose_range_stands_is_not_said_to_be_open() {
+    let world = listening(RANGES);
+    match world.is_nftables() {
+        true => world.nft("add rule inet toctoc shut counter\n"),
+        false => {
+            for program in ["iptables", "ip6tables"] {
+                world.server(&[program, "-t", "raw", "-I", "toctoc-shut"]);
+            }
+        }
+    }
+    for _ in 0..2 {
+        assert_eq!(world.connect(STRANGER[0], 8005), Door::Silent);
+        let status = world.status();
+        assert_eq!(status["matches_policy"], false, "{status}");
+        let said = world.toctoc(&["status"]);
+        let said = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+        assert!(!said.contains("OPEN TO EVERYONE"), "{said}");
+        world.forget_what_was_compared();
+    }
 }
 
 /// A scan over a range and the ports beside it.
@@ -291,5 +309,6 @@ on_every_firewall!(
     a_grant_for_one_connection_is_for_one_port_of_a_range,
     a_range_grows_and_shrinks_under_a_guest,
     a_door_whose_range_is_gone_is_said_to_be_open,
+    a_door_whose_range_stands_is_not_said_to_be_open,
     knocks_on_all_ports_of_a_range_open_nothing,
 );

@@ -118,7 +118,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
                 "steps",
                 "{ 0:0 . tcp . 443 }",
             ],
-            "map steps lacks none . tcp . 443 : 0:",
+            "map steps lacks 0:0 . tcp . 443 : 0:",
         ),
         (
             vec![
@@ -129,7 +129,7 @@ fn status_names_what_is_gone_and_apply_heals_it() {
                 "steps",
                 "{ 0:0 . tcp . 7 : 0:2 }",
             ],
-            "map steps has, besides, none . tcp . 7 : 0:2",
+            "map steps has, besides, 0:0 . tcp . 7 : 0:2",
         ),
         (
             vec!["flush", "map", "inet", "toctoc", "ports"],

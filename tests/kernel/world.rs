@@ -174,6 +174,15 @@ impl World {
         let _ = std::fs::remove_file(self.sighting());
     }
 
+    /// Nothing is noted of what was found to be the policy's: all is compared anew.
+    pub fn forget_what_was_compared(&self) {
+        let files = std::fs::read_dir(self.state_directory()).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        for note in paths.filter(|path| path.to_str().unwrap().contains("verified")) {
+            std::fs::remove_file(note).unwrap();
+        }
+    }
+
     /// Where it is noted what was applied: a file for each network namespace.
     pub fn record(&self) -> PathBuf {
         let files = std::fs::read_dir(self.state_directory()).unwrap();

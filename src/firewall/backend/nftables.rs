@@ -8,14 +8,14 @@ use super::super::look::Look;
 use super::super::seal::Sealed;
 use super::super::status::table_missing;
 use super::super::tokens::{Load, Refilled, stop, top_up};
-use super::super::verified::{Verified, digest};
+use super::super::verified::{Judged, Verified, digest};
 use super::super::{Failure, Firewall, Iptables, apply_nftables, nf_tables};
 use super::{ByHand, Moving, Old, Reason, Side, tokens, whole};
 use crate::automaton::Automaton;
 use crate::held::{Drift, Glance, Grant, Held};
 use crate::policy::Policy;
 use crate::ruleset::nftables::{
-    Command, Script, SetId, TABLE, burnt, compare, render, strange, strange_tokens,
+    Command, Listing, Marks, Script, SetId, TABLE, burnt, compare, render, strange, strange_tokens,
 };
 use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
@@ -52,9 +52,14 @@ impl<'f> Side<'f> for NftablesSide<'f> {
     ) -> Result<Held, Failure> {
         let Firewall { nft, state, .. } = self.0;
         let script = render(policy, automaton);
-        if Verified::holds(nft, state, &script)
-            && let Some(held) = self.unchanged(policy, journal, now)
-        {
+        let quickly = match Verified::judge(nft, state, &script) {
+            Judged::Unchanged => self.unchanged(policy, journal, now),
+            Judged::Changed { noted, now: marks } => {
+                self.changed(policy, &script, (&noted, &marks), journal, now)
+            }
+            Judged::Unknown => None,
+        };
+        if let Some(held) = quickly {
             return Ok(held);
         }
         let before = nf_tables::generation();
@@ -84,8 +89,7 @@ impl<'f> Side<'f> for NftablesSide<'f> {
         held.drifts = compare(&expected, &listing);
         if held.drifts.is_empty() {
             self.note(&script, before);
-        } else if !journal.is_some_and(|journal| journal.clean) {
-            // Otherwise it was stopped, and chains were emptied for that.
+        } else if !is_stopped(journal) {
             held.rules_differ = true;
             held.glance.guarded = Some(whole(policy, |ports| listing.guards(ports)));
         }
@@ -158,10 +162,66 @@ impl<'f> Side<'f> for NftablesSide<'f> {
     }
 }
 
+/// Returns whether single-use keys were stopped: chains were emptied for that, and are no drift of the doors.
+fn is_stopped(journal: Option<&Journal>) -> bool {
+    journal.is_some_and(|journal| journal.clean)
+}
+
 impl NftablesSide<'_> {
     /// The table again whose rules are known to be the policy's: what the kernel and a refill fill. `None` when the
     /// kernel does not say.
     fn unchanged(&self, policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Held> {
+        let (_, mut held) = self.filled(policy, journal, now)?;
+        self.tell_a_copy(&mut held);
+        Some(held)
+    }
+
+    /// The table again that was the policy's and is not any more: what the kernel and a refill fill, and what the marks show
+    /// to differ. `None` when the kernel does not say, or there is nothing that can be named.
+    fn changed(
+        &self,
+        policy: &Policy,
+        script: &Script,
+        (noted, marks): (&Marks, &Marks),
+        journal: Option<&Journal>,
+        now: i64,
+    ) -> Option<Held> {
+        let (mut listing, mut held) = self.filled(policy, journal, now)?;
+        if listing.dormant {
+            return None;
+        }
+        let (mut expected, mut actual) = (noted.listing(), marks.listing());
+        for set in noted.other_elements(marks) {
+            expected.add_elements(set, script.elements_of(set));
+            actual.move_elements(nf_tables::set(set).ok()??);
+        }
+        let drifts = compare(&expected, &actual);
+        if drifts.is_empty() {
+            return None;
+        }
+        held.drifts.splice(..0, drifts);
+        if !is_stopped(journal) {
+            for set in [SetId::Ports, SetId::Heard] {
+                if let Some(set) = nf_tables::set(set.name()).ok()? {
+                    listing.merge(set);
+                }
+            }
+            let known = self.0.nft.list_fresh(&script.asking()).ok()?;
+            listing.add_rules(marks, noted, &known);
+            held.rules_differ = true;
+            held.glance.guarded = Some(whole(policy, |ports| listing.guards(ports)));
+        }
+        self.tell_a_copy(&mut held);
+        Some(held)
+    }
+
+    /// What the kernel and a refill fill.
+    fn filled(
+        &self,
+        policy: &Policy,
+        journal: Option<&Journal>,
+        now: i64,
+    ) -> Option<(Listing, Held)> {
         let mut listing = nf_tables::read(nf_tables::Portion::Glance).ok()??;
         if policy.has_scratch() {
             listing.merge(nf_tables::set(SetId::Burnt.name()).ok()??);
@@ -175,8 +235,7 @@ impl NftablesSide<'_> {
             ..Held::default()
         };
         held.drifts.extend(seen.drifts);
-        self.tell_a_copy(&mut held);
-        Some(held)
+        Some((listing, held))
     }
 
     /// Grants of the past count again.
@@ -191,7 +250,7 @@ impl NftablesSide<'_> {
     fn note(&self, script: &Script, before: Option<u64>) {
         if let Ok(Some((parts, generation))) = nf_tables::parts()
             && before == Some(generation)
-            && let Some(seen) = Verified::now(&self.0.nft, digest(script), parts.digest())
+            && let Some(seen) = Verified::now(&self.0.nft, digest(script), &parts)
         {
             seen.note(&self.0.state);
         }

@@ -75,7 +75,7 @@ pub mod elements {
     pub const ONE: u16 = 1;
 }
 
-/// `NFTA_SET_ELEM_*`, `NFTA_DATA_VALUE` inside key and data, and `NFT_SET_ELEM_CATCHALL` among the flags.
+/// `NFTA_SET_ELEM_*`, `NFTA_DATA_VALUE` and `NFTA_DATA_VERDICT` inside key and data, and `NFT_SET_ELEM_CATCHALL` among the flags.
 pub mod element {
     pub const KEY: u16 = 1;
     pub const DATA: u16 = 2;
@@ -84,7 +84,20 @@ pub mod element {
     pub const EXPIRATION: u16 = 5;
     pub const KEY_END: u16 = 10;
     pub const VALUE: u16 = 1;
+    pub const VERDICT: u16 = 2;
     pub const CATCHALL: u64 = 2;
+}
+
+/// `NFTA_VERDICT_*` inside the data of a map, and the codes that a map of ours may have (`linux/netfilter.h`, nf_tables.h).
+pub mod verdict {
+    pub const CODE: u16 = 1;
+    pub const CHAIN: u16 = 2;
+    pub const DROP: i32 = 0;
+    pub const ACCEPT: i32 = 1;
+    pub const CONTINUE: i32 = -1;
+    pub const JUMP: i32 = -3;
+    pub const GOTO: i32 = -4;
+    pub const RETURN: i32 = -5;
 }
 
 /// `NFTA_OBJ_*`, `NFT_OBJECT_COUNTER` among the types, and `NFTA_COUNTER_PACKETS` inside its data.
@@ -123,6 +136,13 @@ pub fn key_of(element: &[u8]) -> Option<&[u8]> {
 /// The data of a map for an element.
 pub fn data_of(element: &[u8]) -> Option<&[u8]> {
     find(find(element, element::DATA)?, element::VALUE)
+}
+
+/// The verdict of a map for an element: its code, and the chain where it leads.
+pub fn verdict_of(element: &[u8]) -> Option<(i32, Option<&str>)> {
+    let told = find(find(element, element::DATA)?, element::VERDICT)?;
+    let code = u32::try_from(find_number(told, verdict::CODE)?).ok()?;
+    Some((code.cast_signed(), find_text(told, verdict::CHAIN)))
 }
 
 /// A time of an element: [`element::TIMEOUT`] or [`element::EXPIRATION`].

@@ -13,7 +13,9 @@ use super::super::netlink::{
 use super::attributes::{
     about_ours, chain, element, elements, elements_in, expression, object, rule, set, table,
 };
-use crate::ruleset::nftables::{Filler, Script, SetId, is_compared, is_left};
+use crate::ruleset::nftables::{
+    ChainMarks, Filler, Mark, Marks, Script, SetId, SetMarks, is_compared, is_left,
+};
 
 /// Attributes of each kind of message that change from one moment to the next, and with nothing that matters:
 /// numbers that the kernel gave, counts, and the addresses of its own functions.
@@ -31,7 +33,7 @@ pub struct Parts {
     table: Vec<u8>,
     chains: BTreeMap<String, Vec<u8>>,
     /// Each rule of a chain, in their order.
-    rules: BTreeMap<String, (usize, Sha256)>,
+    rules: BTreeMap<String, Vec<[u8; 32]>>,
     sets: BTreeMap<String, Vec<u8>>,
     /// The elements of those sets that are asked for.
     elements: BTreeMap<String, Vec<[u8; 32]>>,
@@ -54,9 +56,8 @@ impl Parts {
             }
             NEW_RULE => {
                 if let Some(chain) = called(rule::CHAIN) {
-                    let (count, digest) = self.rules.entry(chain).or_default();
-                    *count += 1;
-                    framed(digest, &lasting(message));
+                    let rule = Sha256::digest(lasting(message)).into();
+                    self.rules.entry(chain).or_default().push(rule);
                 }
             }
             NEW_SET => {
@@ -95,8 +96,38 @@ impl Parts {
         names.filter(|name| is_compared(name)).cloned().collect()
     }
 
+    /// The marks of all parts that are compared.
+    pub fn marks(&self) -> Marks {
+        let chains = self.chains.iter().map(|(name, declared)| {
+            let rules = self.rules.get(name).into_iter().flatten();
+            let marks = ChainMarks(mark_of(declared), rules.map(mark).collect());
+            (name.clone(), marks)
+        });
+        let named = |name: &&String| !is_anonymous(name);
+        let sets = self.sets.keys().filter(named).map(|name| {
+            let elements = is_compared(name).then(|| {
+                let mut digest = Sha256::new();
+                self.elements_of(name).for_each(|one| digest.update(one));
+                mark(&digest.finalize().into())
+            });
+            (name.clone(), SetMarks(mark_of(&self.sets[name]), elements))
+        });
+        Marks {
+            chains: chains.collect(),
+            sets: sets.collect(),
+            counters: self.objects.keys().cloned().collect(),
+        }
+    }
+
+    /// The elements of a set, in an order of their own.
+    fn elements_of(&self, set: &str) -> impl Iterator<Item = [u8; 32]> {
+        let mut elements = self.elements.get(set).cloned().unwrap_or_default();
+        elements.sort_unstable();
+        elements.into_iter()
+    }
+
     /// The fingerprint, in hexadecimal.
-    pub fn digest(mut self) -> String {
+    pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
         framed(&mut digest, &self.table);
         for part in [&self.chains, &self.sets, &self.objects] {
@@ -107,18 +138,15 @@ impl Parts {
             }
         }
         digest.update((self.rules.len() as u64).to_be_bytes());
-        for (chain, (count, rules)) in self.rules {
+        for (chain, rules) in &self.rules {
             framed(&mut digest, chain.as_bytes());
-            digest.update((count as u64).to_be_bytes());
-            digest.update(rules.finalize());
+            digest.update((rules.len() as u64).to_be_bytes());
+            rules.iter().for_each(|rule| digest.update(rule));
         }
-        for (set, elements) in &mut self.elements {
+        for (set, elements) in &self.elements {
             framed(&mut digest, set.as_bytes());
             digest.update((elements.len() as u64).to_be_bytes());
-            elements.sort_unstable();
-            for element in elements {
-                digest.update(*element);
-            }
+            self.elements_of(set).for_each(|one| digest.update(one));
         }
         let digest = digest.finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -129,14 +157,13 @@ impl Parts {
     pub fn count_as(&self, script: &Script) -> bool {
         let chains = script.chains.len() == self.chains.len()
             && script.chains.iter().all(|chain| {
-                let rules = self.rules.get(&chain.name).map_or(0, |(count, _)| *count);
+                let rules = self.rules.get(&chain.name).map_or(0, Vec::len);
                 self.chains.contains_key(&chain.name) && rules == chain.rules().count()
             });
         let has_fleet = script.has_fleet();
         let named = |name: &str| script.sets.iter().any(|set| set.name == *name);
-        let anonymous = |name: &str| name.starts_with("__");
         let mut found = self.sets.keys();
-        let sets = found.all(|name| named(name) || anonymous(name) || is_left(name, has_fleet))
+        let sets = found.all(|name| named(name) || is_anonymous(name) || is_left(name, has_fleet))
             && script.sets.iter().all(|set| {
                 let fixed = set.id.row().filler == Filler::Policy;
                 let held = self.elements.get(&set.name).map_or(0, Vec::len);
@@ -149,6 +176,20 @@ impl Parts {
                 .all(|name| self.objects.contains_key(name));
         chains && sets && counters
     }
+}
+
+/// Returns whether a set is a part of a rule.
+fn is_anonymous(set: &str) -> bool {
+    set.starts_with("__")
+}
+
+fn mark(digest: &[u8; 32]) -> Mark {
+    let start = digest.first_chunk::<8>().copied().unwrap_or_default();
+    Mark(u64::from_be_bytes(start))
+}
+
+fn mark_of(bytes: &[u8]) -> Mark {
+    mark(&Sha256::digest(bytes).into())
 }
 
 /// Bytes with their length before them.

@@ -11,7 +11,7 @@ use super::super::netlink::{
 };
 use super::attributes::{
     about_ours, chain, class, data_of, element, elements, elements_in, hook, key_of, object, set,
-    table, time_of,
+    table, time_of, verdict, verdict_of,
 };
 use crate::ruleset::nftables::{Listing, ListingError, classid};
 
@@ -143,10 +143,30 @@ fn listed(told: &[u8], key_type: u32, data_type: u32) -> Option<Value> {
             json!({ "elem": timed })
         }
     };
-    match data_of(told) {
-        Some(bytes) => Some(json!([key, value(data_type, bytes)?])),
+    if let Some(bytes) = data_of(told) {
+        return Some(json!([key, value(data_type, bytes)?]));
+    }
+    match verdict_of(told) {
+        Some((code, chain)) => Some(json!([key, leading(code, chain)?])),
         None => Some(key),
     }
+}
+
+/// A verdict.
+fn leading(code: i32, chain: Option<&str>) -> Option<Value> {
+    let word = match code {
+        verdict::DROP => "drop",
+        verdict::ACCEPT => "accept",
+        verdict::CONTINUE => "continue",
+        verdict::RETURN => "return",
+        verdict::JUMP => "jump",
+        verdict::GOTO => "goto",
+        _ => return None,
+    };
+    Some(match chain {
+        Some(chain) => json!({ word: { "target": chain } }),
+        None => json!({ word: null }),
+    })
 }
 
 /// A value of one type or several, each with room up to a multiple of 4.

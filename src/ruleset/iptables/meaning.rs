@@ -13,7 +13,7 @@ pub fn meanings(drifts: &[Drift], policy: &Policy) -> Vec<String> {
             _ => drift.to_string(),
         });
     }
-    meanings.0
+    meanings.list()
 }
 
 fn of_chain(policy: &Policy, name: &str, fault: Fault) -> String {

@@ -288,8 +288,10 @@ fn readable(value: &Value) -> String {
                 let parts: Vec<String> = parts.iter().map(readable).collect();
                 return parts.join(" . ");
             }
-            if let Some(target) = object.get("goto").map(|goto| &goto["target"]) {
-                return format!("goto {}", readable(target));
+            for verdict in ["goto", "jump"] {
+                if let Some(target) = object.get(verdict).map(|to| &to["target"]) {
+                    return format!("{verdict} {}", readable(target));
+                }
             }
             match object.iter().next() {
                 Some((verdict, Value::Null)) => verdict.clone(),

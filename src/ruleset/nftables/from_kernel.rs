@@ -42,6 +42,13 @@ impl Listing {
         }
     }
 
+    /// Moves the elements of another listing to the sets of this one.
+    pub fn move_elements(&mut self, from: Listing) {
+        for (name, set) in from.sets {
+            self.add_elements(&name, set.elements.into_iter());
+        }
+    }
+
     /// Adds a counter.
     ///
     /// # Errors

@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::{Listing, RANGES, SetId};
 use crate::knock::{Knock, PortRange, Protocol};
 
+/// The chains whose rules are read here.
+pub(super) const ASKING: [&str; 4] = [RANGES, "judge", "glance", "incoming"];
+
 impl Listing {
     /// Returns whether packets to these ports come to a door of ours, at the first place where doors are asked or at the
     /// second.
@@ -32,7 +35,7 @@ impl Listing {
     fn door_of_range(&self, ports: PortRange) -> Option<&str> {
         let mut rules = self.chains.get(RANGES)?.rules.iter();
         let own = rules.find(|rule| covers(rule, ports))?;
-        let mut statements = own["expr"].as_array()?.iter();
+        let mut statements = own[0].as_array()?.iter();
         let target = statements.find_map(|statement| statement["goto"]["target"].as_str())?;
         target.starts_with("door-").then_some(target)
     }
@@ -59,7 +62,7 @@ impl Listing {
     /// Returns whether a chain asks for doors with ranges.
     fn calls_ranges(&self, chain: &str) -> bool {
         let calls = |rule: &Value| {
-            let mut statements = rule["expr"].as_array().into_iter().flatten();
+            let mut statements = rule[0].as_array().into_iter().flatten();
             statements.any(|statement| statement["jump"]["target"] == RANGES)
         };
         let chain = self.chains.get(chain);
@@ -107,7 +110,7 @@ impl Listing {
 /// Returns whether a rule is for a range.
 fn covers(rule: &Value, ports: PortRange) -> bool {
     let range = serde_json::json!([ports.first().port.get(), ports.last().port.get()]);
-    let mut statements = rule["expr"].as_array().into_iter().flatten();
+    let mut statements = rule[0].as_array().into_iter().flatten();
     statements.any(|statement| {
         let payload = &statement["match"]["left"]["payload"];
         payload["protocol"] == ports.protocol().name()

@@ -46,7 +46,7 @@ struct Timed {
 pub(super) struct ListedChain {
     /// Hook, priority and policy of a base chain, as nft prints them.
     pub base: Option<String>,
-    /// Each rule without its handle.
+    /// Each rule without its handle: its statements, and its comment.
     pub rules: Vec<Value>,
 }
 

@@ -21,7 +21,7 @@ pub fn meanings(drifts: &[Drift], policy: &Policy, automaton: &Automaton) -> Vec
             Subject::Other => meanings.add(drift.to_string()),
         }
     }
-    meanings.0
+    meanings.list()
 }
 
 fn of_chain(policy: &Policy, name: &str, fault: Fault) -> String {

@@ -116,6 +116,11 @@ impl Set {
         }
     }
 
+    /// Takes its elements away.
+    pub(super) fn clear(&mut self) {
+        self.elements.clear();
+    }
+
     /// Returns whether this is the first set of its row.
     fn is_first(&self) -> bool {
         SetId::by_family(&self.name).is_none_or(|(_, family, _)| family == Family::V4)

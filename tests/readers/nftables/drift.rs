@@ -94,10 +94,9 @@ const DAMAGES: &[Damage] = &[
     (&["map arrivals has, besides, 0:ff : drop"], |o| {
         elements(o, "map", "arrivals").push(json!(["0:ff", {"drop": null}]));
     }),
-    (
-        &["map arrivals has, besides, 0:fe : {\"jump\":{\"target\":\"x\"}}"],
-        |o| elements(o, "map", "arrivals").push(json!(["0:fe", {"jump": {"target": "x"}}])),
-    ),
+    (&["map arrivals has, besides, 0:fe : jump x"], |o| {
+        elements(o, "map", "arrivals").push(json!(["0:fe", {"jump": {"target": "x"}}]))
+    }),
     (&["counter opened-yves is missing"], |o| {
         remove(o, "counter", "opened-yves");
     }),
