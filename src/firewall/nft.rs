@@ -89,7 +89,7 @@ impl Nft {
                 // nft up to 1.0.6 prints the flags of a table as whatever memory holds.
                 Err(_) if self.is_dormant()? => dormant(),
                 Ok(listing) if listing.flagged && self.is_dormant()? => dormant(),
-                listing => listing.map(Some),
+                listing => listing.map(|listing| Some(with_exact_times(listing))),
             };
         }
         if says_no_table(&ended.stderr) {
@@ -278,7 +278,7 @@ impl Nft {
             }
             outline.merge(listing(&ended)?);
         }
-        Ok(Some(outline))
+        Ok(Some(with_exact_times(outline)))
     }
 
     /// Like [`list`](Nft::list), for those who are going to change the table: a dormant one is woken.
@@ -512,6 +512,15 @@ impl Nft {
             None => format!("nft says: {said}"),
         }
     }
+}
+
+/// A listing of nft, with the elements of the sets by source as the kernel tells them: nft rounds times to seconds, and of
+/// two openings within one nobody would know whose a grant is.
+fn with_exact_times(mut listing: Listing) -> Listing {
+    if let Ok(Some(read)) = nf_tables::read(nf_tables::Portion::Grants) {
+        listing.take_guests(read);
+    }
+    listing
 }
 
 fn listing(ended: &Exit) -> Result<Listing, Failure> {

@@ -1,6 +1,7 @@
 //! `key revoke`, `key new`, `refill` and a reload of the unit change what they name, and nothing else.
 
 use std::fs;
+use std::time::Duration;
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, SERVER};
@@ -43,6 +44,37 @@ fn opens(world: &World, sequence: &[u16]) -> bool {
         world.yes(&["close"]);
     }
     open
+}
+
+/// Two keys open for one source, one right after the other: the grant is that of the later one, and ends with it.
+fn of_two_openings_within_a_second_the_later_one_counts() {
+    for (first, second, later) in [
+        (&SEQUENCE[..], &ANNA[..], "anna"),
+        (&ANNA, &SEQUENCE, "yves"),
+    ] {
+        let world = World::with(&two());
+        world.listen(22);
+        for round in 0..4 {
+            world.knock(CLIENT[0], first);
+            assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
+            // The kernel counts in ticks of up to 10 ms: of two openings in one tick nobody knows.
+            std::thread::sleep(Duration::from_millis(50));
+            world.knock(CLIENT[0], second);
+            let holder = (CLIENT[0].to_string(), Some(later.to_string()));
+            assert_eq!(world.holders("ssh"), [holder], "{round}");
+            if round < 3 {
+                world.yes(&["close"]);
+            }
+        }
+        let said = yes(&world, &["revoke", later]);
+        assert!(said.contains("1 live grant ended"), "{said}");
+        // With iptables each key has grants of its own.
+        let after = match world.is_nftables() {
+            true => Door::Silent,
+            false => Door::Open,
+        };
+        assert_eq!(world.connect(CLIENT[0], 22), after);
+    }
 }
 
 fn a_revoked_key_takes_nothing_else_along() {
@@ -400,6 +432,7 @@ fn nobody_revokes_his_own_way_back() {
 
 on_every_firewall!(
     a_revoked_key_takes_nothing_else_along,
+    of_two_openings_within_a_second_the_later_one_counts,
     a_key_goes_although_the_file_has_mistakes,
     a_key_goes_although_the_file_is_gone,
     a_revocation_without_the_file_confirms_no_trial,

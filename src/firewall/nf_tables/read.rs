@@ -13,7 +13,7 @@ use super::attributes::{
     about_ours, chain, class, data_of, element, elements, elements_in, hook, key_of, object, set,
     table, time_of, verdict, verdict_of,
 };
-use crate::ruleset::nftables::{Listing, ListingError, classid};
+use crate::ruleset::nftables::{EXACTLY_LEFT, Listing, ListingError, classid};
 
 /// The types of nft, by their numbers in what it tells the kernel of a set.
 const INTEGER: u32 = 4;
@@ -134,6 +134,9 @@ fn listed(told: &[u8], key_type: u32, data_type: u32) -> Option<Value> {
     for (kind, called) in times {
         if let Some(time) = time_of(told, kind).filter(|time| !time.is_zero()) {
             timed.insert(called.to_string(), json!(time.as_secs()));
+            if kind == element::EXPIRATION {
+                timed.insert(EXACTLY_LEFT.to_string(), json!(time.as_millis() as u64));
+            }
         }
     }
     let key = match timed.is_empty() {

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::is_by_source;
 use super::listed_set::ListedSet;
 use super::listing::{Listing, ListingError, is_name};
 
@@ -39,6 +40,15 @@ impl Listing {
     pub fn add_elements(&mut self, set: &str, elements: impl Iterator<Item = Value>) {
         if let Some(set) = self.sets.get_mut(set) {
             set.elements.extend(elements);
+        }
+    }
+
+    /// Takes over the elements of the sets by source from another listing of the same table.
+    pub fn take_guests(&mut self, from: Listing) {
+        for (name, set) in from.sets {
+            if let Some(own) = self.sets.get_mut(&name).filter(|_| is_by_source(&name)) {
+                own.elements = set.elements;
+            }
         }
     }
 

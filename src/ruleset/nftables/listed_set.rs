@@ -124,6 +124,18 @@ pub(super) fn key_of(element: &Value) -> Option<Vec<Part>> {
     Some(key)
 }
 
+/// The rest of the life of an element in milliseconds, where the kernel was asked without nft.
+pub const EXACTLY_LEFT: &str = "exactly";
+
+/// The rest of the life of an element, as exactly as it is told.
+pub(super) fn exactly_left(element: &Value) -> Duration {
+    let elem = &element["elem"];
+    match elem[EXACTLY_LEFT].as_u64() {
+        Some(milliseconds) => Duration::from_millis(milliseconds),
+        None => Duration::from_secs(elem["expires"].as_u64().unwrap_or_default()),
+    }
+}
+
 /// An element of `opened4/6`.
 pub(super) fn opened_of(element: &Value) -> Option<Opened> {
     let (parts, expires_in) = element_parts(element)?;

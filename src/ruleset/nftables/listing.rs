@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::by_hand::everybody;
 use super::listed_set::{
-    ListedSet, address_of, ago, classid_of, element_parts, is_endless, opened_of, timeout_of,
+    ListedSet, address_of, ago, classid_of, element_parts, exactly_left, is_endless, opened_of,
+    timeout_of,
 };
 use super::{SetId, TABLE, admits, is_by_source};
 use crate::held::{EndsElsewhere, Grant, Guest, Opened, Progress};
@@ -259,15 +260,15 @@ impl Listing {
 
     /// The live grants with who opened each.
     pub fn grants(&self) -> Vec<Grant> {
-        let opened = self.opened();
-        let mut by_door: BTreeMap<DoorId, Vec<&Opened>> = BTreeMap::new();
+        let opened: Vec<(Opened, Duration)> = self.opened_exactly().collect();
+        let mut by_door: BTreeMap<DoorId, Vec<&(Opened, Duration)>> = BTreeMap::new();
         for entry in &opened {
-            by_door.entry(entry.door).or_default().push(entry);
+            by_door.entry(entry.0.door).or_default().push(entry);
         }
-        let mut by_source: BTreeMap<(IpAddr, DoorId), Vec<&Opened>> = BTreeMap::new();
+        let mut by_source: BTreeMap<(IpAddr, DoorId), Vec<&(Opened, Duration)>> = BTreeMap::new();
         for entry in &opened {
             by_source
-                .entry((entry.source, entry.door))
+                .entry((entry.0.source, entry.0.door))
                 .or_default()
                 .push(entry);
         }
@@ -297,13 +298,14 @@ impl Listing {
                 } else {
                     by_door.get(&door)
                 };
-                // The opening of a grant is the one that was given the same time.
+                // The opening of a grant is the one that ends at the same moment.
+                let left = exactly_left(element);
                 let opened_by = candidates
                     .into_iter()
                     .flatten()
-                    .filter(|entry| source.contains(&entry.source))
-                    .min_by_key(|entry| entry.expires_in.abs_diff(expires_in))
-                    .map(|entry| **entry);
+                    .filter(|(entry, _)| source.contains(&entry.source))
+                    .min_by_key(|(_, its)| its.abs_diff(left))
+                    .map(|(entry, _)| *entry);
                 grants.push(Grant {
                     source,
                     door,
@@ -420,9 +422,14 @@ impl Listing {
 
     /// All elements of `opened4/6`, live grant or not.
     pub fn opened(&self) -> Vec<Opened> {
+        self.opened_exactly().map(|(opened, _)| opened).collect()
+    }
+
+    /// The same, each with the time that is left of it as exactly as it is told.
+    fn opened_exactly(&self) -> impl Iterator<Item = (Opened, Duration)> {
         let sets = self.sets_of(SetId::Opened);
         let elements = sets.flat_map(|(set, ..)| &set.elements);
-        elements.filter_map(opened_of).collect()
+        elements.filter_map(|element| Some((opened_of(element)?, exactly_left(element))))
     }
 
     /// The sources that have a state, midway or just done.

@@ -84,6 +84,7 @@ pub use by_hand::{NOTED_FOR, close, elsewhere, end, note_ended_elsewhere, note_r
 pub use change::{Carried, Transition, carry, leftovers, shorten, transaction};
 pub use compare::{compare, compare_outline, strange};
 pub use elements::{Element, Lasting, Part};
+pub use listed_set::EXACTLY_LEFT;
 pub use listing::{Listing, ListingError};
 pub use marks::{ChainMarks, Mark, Marks, SetMarks};
 pub use meaning::meanings;
