@@ -1,19 +1,17 @@
 //! The leaves of the file: each value read as what it should be, or reported where it stands.
 
-use std::net::IpAddr;
-use std::num::NonZeroU16;
+mod places;
+mod ports;
+
 use std::time::Duration;
 
-use ipnet::IpNet;
 use toml::Spanned as Located;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
-use super::file::{Spanned, WrittenSequence};
+use super::file::Spanned;
 use super::lint::RULES;
-use super::{Backend, Closed, Engine, EngineError, Log, Name, Portless};
-use crate::knock::{Knock, KnockError, PortRange, Protocol, unmapped};
-use crate::services::SERVICES;
+use super::{Backend, Closed, Log};
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
 
@@ -138,142 +136,8 @@ impl Reader {
         Some(duration)
     }
 
-    /// The port that tokens go to, always UDP.
-    pub fn token_port(&mut self, value: &Value<'_>) -> Option<NonZeroU16> {
-        let udp = match value.get_ref() {
-            DeValue::String(text) => text.ends_with("/udp"),
-            _ => true,
-        };
-        let port = self.port(value)?;
-        if !udp {
-            self.error(
-                Diagnostic::new(value.span(), "tokens are UDP datagrams")
-                    .label("not a UDP port")
-                    .help(format!("write `token_port = {}`", port.port)),
-            );
-            return None;
-        }
-        Some(port.port)
-    }
-
     pub fn open_for(&mut self, value: &Value<'_>) -> Option<Duration> {
         self.duration(value, MIN_OPEN, MAX_OPEN, "60s")
-    }
-
-    /// One port: a number (TCP) or a string with its protocol.
-    pub fn port(&mut self, value: &Value<'_>) -> Option<Knock> {
-        let range = self.range(value)?;
-        if range.is_several() {
-            self.error(
-                Diagnostic::new(value.span(), format!("`{range}` is more than one port"))
-                    .label("a range")
-                    .help("ranges are for the ports of a door, and for `allow` in `[firewall]`"),
-            );
-        }
-        range.only()
-    }
-
-    /// Ports: a number (TCP), or a string with a range or a protocol.
-    pub fn range(&mut self, value: &Value<'_>) -> Option<PortRange> {
-        let parsed = match value.get_ref() {
-            DeValue::Integer(number) => {
-                let decimal = i128::from_str_radix(number.as_str(), number.radix());
-                let shown = decimal.map_or_else(|_| number.as_str().to_string(), |n| n.to_string());
-                u16::from_str_radix(number.as_str(), number.radix())
-                    .ok()
-                    .and_then(|port| PortRange::new(Protocol::Tcp, port, port))
-                    .ok_or_else(|| format!("no port is {shown}: ports go from 1 to 65535"))
-            }
-            DeValue::String(text) => match text.parse() {
-                Ok(range) => Ok(range),
-                Err(KnockError::Name(name)) => {
-                    self.unknown_service(value, &name);
-                    return None;
-                }
-                Err(error) => Err(error.to_string()),
-            },
-            _ => {
-                self.wrong_type(value, "a port", "443` or `\"53/udp\"");
-                return None;
-            }
-        };
-        match parsed {
-            Ok(range) => Some(range),
-            Err(message) => {
-                self.error(Diagnostic::new(value.span(), message).label("not a port"));
-                None
-            }
-        }
-    }
-
-    fn unknown_service(&mut self, value: &Value<'_>, name: &str) {
-        if let Some(protocol) = Portless::named(name) {
-            self.error(
-                Diagnostic::new(value.span(), format!("`{protocol}` has no ports"))
-                    .label("a protocol")
-                    .help(
-                        "a protocol without ports has its place in `allow` of `[firewall]` alone",
-                    ),
-            );
-            return;
-        }
-        let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
-        let help = match nearest(name, &names) {
-            Some(near) => format!("did you mean `\"{near}\"`? Every other service is written as a number"),
-            None => "every other service is written as a number (`man toctoc-policy` lists the names, under \
-                     SERVICES)"
-                .to_string(),
-        };
-        self.error(
-            Diagnostic::new(value.span(), KnockError::Name(name.to_string()).to_string())
-                .label("not a known service")
-                .help(help),
-        );
-    }
-
-    /// A list of ports and ranges of ports.
-    pub fn ranges(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<PortRange>>> {
-        let array = self.array(value, "[22, \"8000-8010\", \"53/udp\"]")?;
-        let ranges = array.iter().filter_map(|element| {
-            let at = element.span();
-            self.range(element).map(|value| Spanned { value, at })
-        });
-        Some(ranges.collect())
-    }
-
-    /// A list of sequences.
-    pub fn sequences(&mut self, value: &Value<'_>) -> Option<Vec<WrittenSequence>> {
-        let array = self.array(value, "[[2387, 920, 18357], [7101, 640, 5223]]")?;
-        let sequences = array.iter().filter_map(|element| {
-            let (knocks, whole) = self.ports(element);
-            Some(WrittenSequence {
-                knocks: Spanned {
-                    value: knocks?,
-                    at: element.span(),
-                },
-                whole,
-            })
-        });
-        Some(sequences.collect())
-    }
-
-    /// A list of ports, and whether each of them could be read.
-    #[allow(clippy::type_complexity)]
-    pub fn ports(&mut self, value: &Value<'_>) -> (Option<Vec<Spanned<Knock>>>, bool) {
-        let Some(array) = self.array(value, "[4431, 2387, \"53/udp\"]") else {
-            return (None, false);
-        };
-        let ports: Vec<_> = array
-            .iter()
-            .filter_map(|element| {
-                self.port(element).map(|value| Spanned {
-                    value,
-                    at: element.span(),
-                })
-            })
-            .collect();
-        let whole = ports.len() == array.len();
-        (Some(ports), whole)
     }
 
     pub fn door_names(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<String>>> {
@@ -292,65 +156,6 @@ impl Reader {
             });
         }
         Some(names)
-    }
-
-    /// Where the engine of a fleet is.
-    pub fn engine(&mut self, value: &Value<'_>) -> Option<Engine> {
-        let example = "redis://192.0.2.10:6379";
-        let text = self.string(value, &format!("url = \"{example}\""))?;
-        let error = match text.parse() {
-            Ok(engine) => return Some(engine),
-            Err(error) => error,
-        };
-        let (wrong, help) = match error {
-            EngineError::Scheme => (
-                "an engine begins with `redis://`, or `rediss://` for TLS",
-                format!("write for example `url = \"{example}\"`"),
-            ),
-            EngineError::Host => (
-                "this names no host",
-                format!("write for example `url = \"{example}\"`, or `redis://[2001:db8::10]`"),
-            ),
-            EngineError::Port => ("this is no port", "ports go from 1 to 65535".to_string()),
-            EngineError::Database => (
-                "a database of the engine is a number",
-                format!("write for example `url = \"{example}/0\"`, or leave it out"),
-            ),
-            EngineError::User => (
-                "a user of the engine has letters (a-z), digits, `-`, `_` or `.`",
-                "write for example `url = \"redis://toctoc@192.0.2.10\"`".to_string(),
-            ),
-            EngineError::Password => (
-                "the password itself is written where only a user belongs",
-                "put it into a file beside the policy that nobody else may read (0600), and write \
-                 `password = \"fleet.password\"`; whoever has read the policy has it"
-                    .to_string(),
-            ),
-        };
-        let label = match error {
-            EngineError::Password => "not shown here",
-            _ => "not an engine",
-        };
-        self.error(Diagnostic::new(value.span(), wrong).label(label).help(help));
-        None
-    }
-
-    /// Reads the name of a host of a fleet.
-    pub fn host_name(&mut self, value: &Value<'_>) -> Option<Name> {
-        let text = self.string(value, "name = \"alpha\"")?;
-        let name = Name::new(text);
-        if name.is_none() {
-            self.error(
-                Diagnostic::new(value.span(), format!("a host cannot be named `{text}`"))
-                    .label("not a name")
-                    .help(format!(
-                        "a name has 1 to {} letters (a-z), digits, `-`, `_` or `.`, and starts with a \
-                         letter or digit",
-                        Name::LONGEST
-                    )),
-            );
-        }
-        name
     }
 
     /// Names of warnings.
@@ -375,54 +180,6 @@ impl Reader {
             }
         }
         Some(silenced)
-    }
-
-    pub fn networks(&mut self, value: &Value<'_>) -> Option<Vec<IpNet>> {
-        let example = "trust = [\"192.0.2.0/24\", \"2001:db8::7\"]";
-        let array = self.array(value, example)?;
-        let mut networks = Vec::new();
-        for element in array {
-            let text = self.string(element, example)?;
-            let network = text
-                .parse::<IpNet>()
-                .ok()
-                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-                .map(unmapped);
-            match network {
-                None if is_host_name(text) => self.error(
-                    Diagnostic::new(
-                        element.span(),
-                        format!("`{text}` is the name of a host, and names are not followed"),
-                    )
-                    .label("not an address")
-                    .help(
-                        "write its address. For a host whose address changes make a key, which it can use from \
-                         anywhere: `toctoc key new NAME`",
-                    ),
-                ),
-                None => self.error(
-                    Diagnostic::new(
-                        element.span(),
-                        format!("`{text}` is neither an address nor a network"),
-                    )
-                    .help("write for example `\"192.0.2.0/24\"` or `\"2001:db8::7\"`"),
-                ),
-                Some(network) if network != network.trunc() => self.error(
-                    Diagnostic::new(
-                        element.span(),
-                        format!("`{text}` names a host inside a network"),
-                    )
-                    .label("host bits are set")
-                    .help(format!(
-                        "write `\"{}\"` for the network or `\"{}\"` for the host",
-                        network.trunc(),
-                        network.addr()
-                    )),
-                ),
-                Some(network) => networks.push(network),
-            }
-        }
-        Some(networks)
     }
 
     pub fn closed(&mut self, value: &Value<'_>) -> Option<Closed> {
@@ -563,17 +320,6 @@ const MAX_OPEN: Duration = Duration::from_secs(30 * 86_400);
 pub(super) const MIN_HORIZON: Duration = Duration::from_secs(3600);
 /// A token is remembered as spent for longer than this.
 pub(super) const MAX_HORIZON: Duration = Duration::from_secs(24 * 3600);
-
-/// Returns whether a text has the form of a host's name: labels of letters, digits and `-`, the last one no number.
-fn is_host_name(text: &str) -> bool {
-    let labels = text.trim_end_matches('.').split('.');
-    let is_label = |label: &str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        !label.is_empty() && label.bytes().all(fits) && !label.starts_with('-')
-    };
-    let last = labels.clone().next_back().unwrap_or_default();
-    labels.clone().all(is_label) && last.bytes().any(|byte| byte.is_ascii_alphabetic())
-}
 
 fn too(short: bool) -> &'static str {
     if short { "short" } else { "long" }
