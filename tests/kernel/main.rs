@@ -94,6 +94,7 @@ mod token_clients;
 mod token_stops;
 mod token_world;
 mod tokens;
+mod trial_faults;
 mod trials;
 mod unreadable;
 mod watching;
