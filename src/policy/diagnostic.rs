@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
@@ -113,6 +114,12 @@ impl Report {
             text: masked(text),
             diagnostics,
         }
+    }
+
+    /// Names another file: the text stands in one that is there only for a moment.
+    pub fn shown_at(mut self, path: &Path) -> Report {
+        self.path = path.display().to_string();
+        self
     }
 
     pub fn diagnostics(&self) -> &[Diagnostic] {

@@ -28,6 +28,16 @@ pub enum LoadError {
     Wrong(Report),
 }
 
+impl LoadError {
+    /// Names another file, as [`Report::shown_at`] does.
+    pub fn shown_at(self, path: &Path) -> LoadError {
+        match self {
+            LoadError::Wrong(report) => LoadError::Wrong(report.shown_at(path)),
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

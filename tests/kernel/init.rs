@@ -329,21 +329,73 @@ fn a_name_that_means_the_client_is_refused() {
         );
         bare.nothing_is_there(&rules);
     }
-    // It is asked for again.
-    let mut terminal = bare.asked(&["--door", "2222", "--key", "anna", "--sequence", "5"]);
-    terminal.prompt("do clients reach this host?");
-    terminal.press(b"localhost\n");
-    terminal.prompt("do clients reach this host?");
-    let printed = &terminal.printed;
-    assert!(
-        printed.contains("clients do not reach this host by `localhost`"),
-        "{printed}"
-    );
+    for host in ["127.1", "0x7f000001", "2130706433", "22"] {
+        let output = bare.init(&[&ALL[..5], &["--host", host]].concat());
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let why = format!("`{host}` is neither a name of a host nor a whole address");
+        assert!(
+            text.contains(&why) && text.ends_with(&format!("{NOTHING}\n")),
+            "{text}"
+        );
+        bare.nothing_is_there(&rules);
+    }
+    // It is asked for again. So is what answers another question.
+    let mut terminal = bare.asked(&["--door", "2222,2222", "--sequence", "5"]);
+    terminal.prompt("[anna]");
+    terminal.press(b"yes\n");
+    terminal.prompt("[anna]");
+    terminal.press(b"\n");
+    for (answer, why) in [
+        ("localhost", "clients do not reach this host by `localhost`"),
+        ("127.1", "neither a name of a host nor a whole address"),
+        ("y", "this question cannot be answered with `y`"),
+    ] {
+        terminal.prompt("do clients reach this host?");
+        terminal.press(format!("{answer}\n").as_bytes());
+        terminal.prompt("do clients reach this host?");
+        let printed = &terminal.printed;
+        assert!(printed.contains(why), "{printed}");
+    }
     terminal.press(b"192.0.2.1\n");
     terminal.prompt("[yes]");
+    // The last question shows every answer.
+    let printed = terminal.printed.split("This happens now:").nth(1).unwrap();
+    for words in [
+        "anna gets a key: 5 secret knocks, to be sent to 192.0.2.1.",
+        "port 2222 takes no",
+    ] {
+        assert!(printed.contains(words), "{words}: {printed}");
+    }
     terminal.press(b"no\n");
     assert_eq!(terminal.ended(), Some(1), "{}", terminal.printed);
     bare.nothing_is_there(&rules);
+}
+
+/// At a console nothing tells of a client. The address of the way out is proposed, and a warning names the file that is
+/// there in the end.
+#[test]
+fn at_a_console_the_address_of_the_way_out_is_taken() {
+    let bare = Bare::new();
+    let server = &bare.world.lab.server;
+    bare.world
+        .server(&["ip", "route", "add", "default", "via", CLIENT[0]]);
+    let mut command = bare.world.command(env!("CARGO_BIN_EXE_toctoc"));
+    command
+        .args(["init", "--yes", "--door", "80", "--key", "anna"])
+        .arg(bare.policy())
+        .env_remove("SSH_CONNECTION");
+    let output = server.inside(|| command.output().unwrap()).unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let profile = toctoc::client::store::load(&bare.directory().join("anna.profile.toml")).unwrap();
+    assert_eq!(profile.host, SERVER[0]);
+    let shown = format!(
+        "warning[door-silent]: nothing listens at 80/tcp here\n  --> {}:",
+        bare.policy().display()
+    );
+    assert!(text.contains(&shown), "{text}");
+    assert!(!text.contains(".toctoc-init"), "{text}");
 }
 
 /// A host that toctoc guards keeps its doors, whichever file they are from.

@@ -1,6 +1,6 @@
 //! The name or address by which clients reach this host.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 
 use crate::client::profile::is_host;
 use crate::firewall::caller::connection;
@@ -88,11 +88,53 @@ pub(super) fn reached_by(text: &str) -> Result<String, String> {
         || name.starts_with("localhost.localdomain");
     match is_local || name.parse().is_ok_and(is_own) {
         true => Err(format!("clients do not reach this host by `{text}`")),
+        false if is_short_address(text) => Err(format!(
+            "`{text}` is neither a name of a host nor a whole address: write 192.0.2.1 or 2001:db8::1"
+        )),
         false if is_host(text) => Ok(text.to_string()),
         false => Err(format!(
             "`{text}` is neither a name of a host nor an address"
         )),
     }
+}
+
+/// Returns whether a text is read as an IPv4 address by some programs alone: `127.1`, `0x7f000001`, `2130706433`. No name
+/// of a host ends in a number (RFC 1123, section 2.1).
+fn is_short_address(text: &str) -> bool {
+    let last = text
+        .trim_end_matches('.')
+        .rsplit('.')
+        .next()
+        .unwrap_or_default();
+    let is_number = |text: &str, fits: fn(&u8) -> bool| text.bytes().all(|byte| fits(&byte));
+    let lower = last.to_ascii_lowercase();
+    let is_number = match lower.strip_prefix("0x") {
+        Some(digits) => is_number(digits, u8::is_ascii_hexdigit),
+        None => !last.is_empty() && is_number(last, u8::is_ascii_digit),
+    };
+    is_number && text.parse::<IpAddr>().is_err()
+}
+
+/// The address from which this host's packets leave for elsewhere. No packet is sent: a UDP socket that is connected only
+/// asks for the route.
+pub(super) fn outward() -> Option<IpAddr> {
+    let elsewhere: [(IpAddr, IpAddr); 2] = [
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            Ipv4Addr::new(203, 0, 113, 1).into(),
+        ),
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1).into(),
+        ),
+    ];
+    let own = |(any, there)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((there, 9)).ok()?;
+        let own = socket.local_addr().ok()?.ip();
+        is_for_others(own).then_some(own)
+    };
+    elsewhere.into_iter().find_map(own)
 }
 
 /// This host's own name, if clients can look it up.
@@ -149,7 +191,21 @@ mod tests {
         ] {
             assert_eq!(reached_by(text).unwrap(), text);
         }
-        assert!(reached_by("a b").unwrap_err().contains("neither a name"));
+        for text in [
+            "a b",
+            "127.1",
+            "0x7f000001",
+            "0x7f.1",
+            "2130706433",
+            "22",
+            "192.0.2",
+            "10.0.0.256",
+            "a.1",
+            "127.1.",
+        ] {
+            let why = reached_by(text).unwrap_err();
+            assert!(why.contains("neither a name"), "{text}: {why}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(in crate::cli) struct Arguments {
     /// For whom: the name of a person or a device [default: your user name].
     #[arg(long, value_name = "NAME", value_parser = name)]
     key: Option<Name>,
-    /// How clients reach this host [default: the address that your ssh connection came to].
+    /// How clients reach this host [default: the address that your ssh connection came to, or that of this host].
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// The key opens with tokens, each good once.
@@ -98,7 +98,7 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
             complain(&message);
             Answer::CouldNot
         }
-        EnrolError::Policy(error) => could_not_read(error),
+        EnrolError::Policy(error) => could_not_read(error.shown_at(path)),
     })?;
     match on_trial(arguments, &files) {
         Ok((answer, to)) => {
@@ -201,7 +201,7 @@ fn on_trial(arguments: &Arguments, files: &Files) -> Result<(Answer, String), No
     tokens_open_at_once(files.key.profile.as_ref());
     let (policy, origin) = policy_and_origin(&waiting).map_err(NotDone::Unchanged)?;
     let origin = origin.moved_to(&path.path);
-    warn(&waiting).map_err(NotDone::Unchanged)?;
+    warn(&waiting, &path.path).map_err(NotDone::Unchanged)?;
     rehearsed(&policy).map_err(NotDone::Unchanged)?;
     let begun = begin(
         &Firewall::default(),
@@ -216,13 +216,13 @@ fn on_trial(arguments: &Arguments, files: &Files) -> Result<(Answer, String), No
     })
 }
 
-/// Says what is allowed and not wise.
-fn warn(path: &PolicyPath) -> Result<(), Answer> {
+/// Says what is allowed and not wise. The file that waits is named as it will be called.
+fn warn(waiting: &PolicyPath, path: &Path) -> Result<(), Answer> {
     let around = surroundings(now(), &Others::read());
-    let linted = load_and_lint(&path.path, &host(path, None), &around);
-    let (_, warnings) = linted.map_err(could_not_read)?;
+    let linted = load_and_lint(&waiting.path, &host(waiting, None), &around);
+    let (_, warnings) = linted.map_err(|error| could_not_read(error.shown_at(path)))?;
     if !warnings.diagnostics().is_empty() {
-        let shown = warnings.render(Style::Coloured);
+        let shown = warnings.shown_at(path).render(Style::Coloured);
         let _ = writeln!(anstream::stderr(), "{shown}");
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{self, BufRead};
 
-use super::super::client_host::{is_for_others, own_name, reached_by};
+use super::super::client_host::{is_for_others, outward, own_name, reached_by};
 use super::super::key::{length, name};
 use super::super::{Answer, complain, say};
 use super::{Arguments, KNOCKS, Plan};
@@ -12,7 +12,7 @@ use crate::enrol::Kind;
 use crate::firewall::caller::Connection;
 use crate::firewall::listening::Service;
 use crate::first::{door, door_name, is_private};
-use crate::knock::Knock;
+use crate::knock::{Knock, Protocol};
 use crate::policy::{Backend, Name, show};
 
 /// More services than this are counted.
@@ -37,7 +37,7 @@ pub(super) fn plan(
     }
     let ports = match arguments.door.as_slice() {
         [] => ports(arguments, services, connection)?,
-        given => given.to_vec(),
+        given => each_once(given.to_vec()),
     };
     let key = match given_key {
         Some(key) => key,
@@ -55,7 +55,7 @@ pub(super) fn plan(
         kind: kind(arguments)?,
     };
     if !arguments.yes {
-        consent(arguments, &plan)?;
+        consent(arguments, services, &plan)?;
     }
     Ok(plan)
 }
@@ -74,8 +74,32 @@ fn ports(
     ask(
         "\nWhich port shall be hidden? (Several: 22,2222)",
         proposal.as_deref(),
-        |text| text.split(',').map(|port| knock(port.trim())).collect(),
+        |text| {
+            let ports: Result<Vec<Knock>, String> =
+                text.split(',').map(|port| knock(port.trim())).collect();
+            Ok(each_once(ports?))
+        },
     )
+}
+
+fn each_once(ports: Vec<Knock>) -> Vec<Knock> {
+    let mut once = Vec::new();
+    for port in ports {
+        if !once.contains(&port) {
+            once.push(port);
+        }
+    }
+    once
+}
+
+/// Refuses an answer to another question.
+fn no_answer(text: &str) -> Result<(), String> {
+    match text.to_lowercase().as_str() {
+        "yes" | "y" | "no" | "n" => Err(format!(
+            "this question cannot be answered with `{text}`: Enter takes the answer in [brackets]"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// "  22/tcp     sshd     your own connection comes in here"
@@ -112,7 +136,10 @@ fn key(arguments: &Arguments) -> Result<Name, Answer> {
         false => ask(
             "\nWho gets the first key? A name for a person or a device.",
             Some(&proposal),
-            |text| free(arguments, name(text)?),
+            |text| {
+                no_answer(text)?;
+                free(arguments, name(text)?)
+            },
         ),
     }
 }
@@ -137,7 +164,15 @@ fn free(arguments: &Arguments, key: Name) -> Result<Name, String> {
 fn host(arguments: &Arguments, connection: Option<Connection>) -> Result<String, Answer> {
     let own = connection.map(|there| there.to.ip());
     let own = own.filter(|own| is_for_others(*own));
-    let proposal = own.map_or_else(|| own_name().ok(), |own| Some(own.to_string()));
+    let own_name = || own.is_none().then(|| own_name().ok()).flatten();
+    let (named, own) = (own_name(), own.or_else(outward));
+    let proposal = named.or_else(|| own.map(|own| own.to_string()));
+    if let Some(own) = own.filter(|own| is_private(*own) && proposal == Some(own.to_string())) {
+        say(&format!(
+            "\n{own} is a private address: clients elsewhere need another one, or a name{}.\n",
+            if arguments.yes { " (--host)" } else { "" }
+        ));
+    }
     if arguments.yes {
         return proposal.ok_or_else(|| {
             missing(
@@ -146,15 +181,13 @@ fn host(arguments: &Arguments, connection: Option<Connection>) -> Result<String,
             )
         });
     }
-    if let Some(own) = own.filter(|own| is_private(*own)) {
-        say(&format!(
-            "\n{own} is a private address: clients elsewhere need another one, or a name.\n"
-        ));
-    }
     ask(
         "\nBy which name or address do clients reach this host?",
         proposal.as_deref(),
-        reached_by,
+        |text| {
+            no_answer(text)?;
+            reached_by(text)
+        },
     )
 }
 
@@ -184,17 +217,32 @@ fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
 }
 
 /// The last question.
-fn consent(arguments: &Arguments, plan: &Plan) -> Result<(), Answer> {
+fn consent(arguments: &Arguments, services: &[Service], plan: &Plan) -> Result<(), Answer> {
     let (path, lasting) = (arguments.policy.path.display(), show(arguments.confirm));
-    let (ports, key) = (named(&plan.ports), &plan.key);
+    let (ports, key, server) = (named(&plan.ports), &plan.key, &plan.server);
+    let opens = match plan.kind {
+        Kind::Sequence(knocks) => format!("{knocks} secret knocks"),
+        Kind::Token | Kind::Scratch(_) => "tokens".to_string(),
+    };
+    let silent: Vec<Knock> = plan
+        .ports
+        .iter()
+        .copied()
+        .filter(|port| is_silent(services, *port))
+        .collect();
+    let silent = match silent.as_slice() {
+        [] => String::new(),
+        silent => format!("\nNothing listens at {} on this host.\n", named(silent)),
+    };
     let take = if plan.ports.len() == 1 {
         "takes"
     } else {
         "take"
     };
     say(&format!(
-        "\nThis happens now:\n  \
-         - {path} is written, with a key for {key}.\n  \
+        "{silent}\nThis happens now:\n  \
+         - {path} is written.\n  \
+         - {key} gets a key: {opens}, to be sent to {server}.\n  \
          - The policy is rehearsed, on two hosts that exist only for that.\n  \
          - It goes on trial for {lasting}: {ports} {take} no new connection\n    \
          without a knock. Open connections stay open. Unless you confirm in time,\n    \
@@ -214,6 +262,11 @@ fn consent(arguments: &Arguments, plan: &Plan) -> Result<(), Answer> {
         }
         false => Err(Answer::No),
     }
+}
+
+/// Returns whether no program that other hosts reach is at a port. Of UDP nothing is known here.
+fn is_silent(services: &[Service], port: Knock) -> bool {
+    port.protocol == Protocol::Tcp && services.iter().all(|service| service.port != port)
 }
 
 /// Asks until there is an answer that can be used. Enter takes the proposal.
