@@ -5,6 +5,8 @@
     knock.py token HOST PORT FILE               send a token; FILE holds the 64 digits of the secret
     knock.py letters HOST PORT FILE             the same for a key with `browser = true`
     knock.py check HOST PORT FILE               the same inside a STUN check, as a web page sends it
+    knock.py echo HOST FILE                     the same as `token`, in a ping, for a key with `ping = true` (root, or
+                                                where the system lets everybody ping)
     knock.py vectors protocol.json              compare this client with the test vectors
 
 It sends and does not look whether the door opened: connect to find out.
@@ -62,6 +64,22 @@ def token_in(datagram, browser):
     return datagram[:16] if len(datagram) >= 16 else None
 
 
+def echo(token, family, number=1):
+    """An echo request as ping sends it: 16 bytes of time, then the token."""
+    kind = 128 if family == socket.AF_INET6 else 8
+    message = struct.pack(">BBHHH", kind, 0, 0, os.getpid() & 0xFFFF, number) + bytes(16) + token
+    total = sum(struct.unpack(f">{len(message) // 2}H", message))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = ~(total + (total >> 16)) & 0xFFFF
+    return message[:2] + struct.pack(">H", total) + message[4:]  # the kernel writes that of ICMPv6 itself
+
+
+def token_in_echo(message, family, ping):
+    """The same for an ICMP message; `family` is 4 or 6, `ping` is the key's setting."""
+    is_request = message[:1] == {4: b"\x08", 6: b"\x80"}[family]
+    return message[24:40] if ping and is_request and len(message) >= 40 else None
+
+
 def opens(sequence, within, knocks):
     """Whether these knocks of one source open: pairs of a time in seconds and a port."""
     counted, last = [], None
@@ -104,6 +122,9 @@ def vectors(path):
     for one in lists["datagrams"]:
         found = token_in(bytes.fromhex(one["payload"]), one["browser"])
         assert (found == bytes.fromhex(one["token"])) == one["opens"], one
+    for one in lists["echoes"]:
+        found = token_in_echo(bytes.fromhex(one["message"]), one["family"], one["ping"])
+        assert (found == bytes.fromhex(one["token"])) == one["opens"], one
     for one in lists["sequences"]:
         knocks = [(knock["at"], knock["to"]) for knock in one["knocks"]]
         assert opens(one["sequence"], one["within"], knocks) == one["opens"], one
@@ -123,6 +144,14 @@ def main(words):
         one = tokens_at(secret, time.time(), "bytes" if how == "token" else "letters")[0]
         family, kind, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
         socket.socket(family, kind).sendto(check(one) if how == "check" else plain(one), address)
+    elif len(words) == 3 and words[0] == "echo":
+        with open(words[2], encoding="ascii") as text:
+            secret = bytes.fromhex(text.read().strip())
+        family, _, _, _, address = socket.getaddrinfo(words[1], 0, type=socket.SOCK_DGRAM)[0]
+        protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
+        kind = socket.SOCK_RAW if os.geteuid() == 0 else socket.SOCK_DGRAM
+        message = echo(tokens_at(secret, time.time(), "bytes")[0], family)
+        socket.socket(family, kind, protocol).sendto(message, address)
     else:
         sys.exit(__doc__)
 

@@ -307,6 +307,7 @@ fn no_sweep_opens_what_the_check_accepts() {
                         open_for: Duration::from_secs(60),
                     }],
                     kind: policy::KeyKind::Sequence(knocks.collect::<Result<_, _>>().unwrap()),
+                    ping: false,
                     once: false,
                     expires: None,
                 });

@@ -80,7 +80,7 @@ fn the_client_in_python_agrees_with_the_vectors() {
     let ended = run(&["python3", CLIENT, "vectors", VECTORS], "").unwrap();
     assert!(ended.succeeded(), "{}", ended.stderr);
     let counted: Value = serde_json::from_str(&ended.stdout).unwrap();
-    for list in ["tokens", "times", "datagrams", "sequences"] {
+    for list in ["tokens", "times", "datagrams", "echoes", "sequences"] {
         assert_eq!(counted[list], vectors(list).len(), "{list}");
     }
     // The twin: it notices a vector that is wrong.

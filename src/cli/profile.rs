@@ -88,7 +88,7 @@ struct Show {
     /// The profile.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(profiles))]
     name: String,
-    /// Print what to type with another tool: nmap, nc, knock, ssh, knockonports, bash, curl, powershell, python;
+    /// Print what to type with another tool: nmap, nc, knock, ssh, knockonports, bash, curl, powershell, python, ping;
     /// or a web page that knocks: html with the key, html-empty without it, fragment (the key, for the latter's
     /// address).
     #[arg(long = "as", value_name = "TOOL", value_parser = form, group = "what",

@@ -25,11 +25,13 @@ pub enum Tool {
     Curl,
     PowerShell,
     Python,
+    /// The ping of Linux, by its pattern.
+    Ping,
 }
 
 impl Tool {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Tool); 9] = [
+    pub const ALL: [(&'static str, Tool); 10] = [
         ("nmap", Tool::Nmap),
         ("nc", Tool::Nc),
         ("knock", Tool::Knock),
@@ -39,6 +41,7 @@ impl Tool {
         ("curl", Tool::Curl),
         ("powershell", Tool::PowerShell),
         ("python", Tool::Python),
+        ("ping", Tool::Ping),
     ];
 }
 
@@ -56,7 +59,18 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
             let until = Window::at(now).over();
             let until = jiff::Timestamp::from_second(until)
                 .map_or_else(|_| until.to_string(), |time| time.to_string());
-            let command = token_command(tool, host, &tokens(secret, now)[0], *port)?;
+            let token = &tokens(secret, now)[0];
+            if tool == Tool::KnockOnPorts {
+                let step = serde_json::json!({
+                    "type": "udp", "port": port, "content": token.hex(), "encoding": "hex",
+                });
+                return Ok(for_knock_on_ports(
+                    &format!("{name}, once, until {until}"),
+                    profile,
+                    &[step],
+                ));
+            }
+            let command = token_command(tool, host, token, *port)?;
             return Ok(format!("# good once, until {until}\n{command}\n"));
         }
     };
@@ -92,6 +106,11 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
             "for p in {ports}; do ssh -o BatchMode=yes -o ConnectTimeout=1 -p $p {host}; done\n"
         ),
         Tool::Ssh => return Err("ssh cannot knock over UDP: nmap, nc and knock can".to_string()),
+        Tool::Ping => {
+            return Err(
+                "a ping carries a token, and is no knock: the key needs tokens".to_string(),
+            );
+        }
         Tool::Bash => {
             let each = each(&|knock| match knock.protocol {
                 // Ended before it repeats its SYN.
@@ -159,18 +178,21 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
                     })
                 })
                 .collect();
-            let sequence = serde_json::json!({
-                "name": name,
-                "host": host,
-                "delay": profile.gap.max(GAP_OF_ONE_TRY).as_millis() as u64,
-                "steps": steps,
-            });
-            format!(
-                "{:#}\n",
-                serde_json::json!({ "version": 1, "sequences": [sequence] })
-            )
+            for_knock_on_ports(name, profile, &steps)
         }
     })
+}
+
+/// A file that the application imports.
+fn for_knock_on_ports(name: &str, profile: &Profile, steps: &[serde_json::Value]) -> String {
+    let sequence = serde_json::json!({
+        "name": name,
+        "host": profile.host,
+        "delay": profile.gap.max(GAP_OF_ONE_TRY).as_millis() as u64,
+        "steps": steps,
+    });
+    let file = serde_json::json!({ "version": 1, "sequences": [sequence] });
+    format!("{file:#}\n")
 }
 
 /// Sends a token, in one line.
@@ -213,16 +235,32 @@ fn token_command(
                 bytes.join(",")
             ))
         }
+        Tool::Ping => {
+            let (head, tail) = token.0.split_at(8);
+            let turned = Token([tail, head].concat().try_into().unwrap_or(token.0));
+            let other = if v6 { "ping6" } else { "ping" };
+            Ok(format!(
+                "# the policy needs `ping = true` of the key\n\
+                 # macOS, FreeBSD (not run by the tests of toctoc): {other} -c 1 -p {} {host}\n\
+                 ping -c 1 -W 1 -p {} {host}",
+                turned.hex(),
+                token.hex()
+            ))
+        }
         Tool::Knock | Tool::Ssh | Tool::Curl | Tool::KnockOnPorts => {
-            Err("a token is sixteen bytes over UDP: nc, nmap, bash, python and powershell can send them".to_string())
+            Err(
+                "a token is sixteen bytes over UDP: nc, nmap, bash, python, powershell, ping and knockonports can send \
+                 them"
+                    .to_string(),
+            )
         }
     }
 }
 
-/// No machine with Windows was there to try it.
 /// The shortest pause for tools that knock once: our own client tries again, and slower.
 const GAP_OF_ONE_TRY: Duration = Duration::from_millis(20);
 
+/// No machine with Windows was there to try it.
 const NOT_RUN: &str = "# not run by the tests of toctoc\n";
 
 /// Only root can send datagrams with nmap.

@@ -184,10 +184,12 @@ fn claim(parts: &[PacketNla], now: Timestamp) -> Option<(Claim, Option<Token>)> 
     Some((claim, token(packet)))
 }
 
-/// Where a token stands in a packet with a UDP datagram. Of IPv6 it may be behind headers for hops, routes and
+/// The token of a packet: of a datagram, or of an echo request. Of IPv6 it may be behind headers for hops, routes and
 /// options.
 fn token(packet: &[u8]) -> Option<Token> {
     const UDP: u8 = 17;
+    const ICMP: u8 = 1;
+    const ICMPV6: u8 = 58;
     const EXTENSIONS: [u8; 3] = [0, 43, 60];
     let (mut protocol, mut header) = match packet.first()? >> 4 {
         4 => (*packet.get(9)?, usize::from(packet[0] & 15) * 4),
@@ -201,13 +203,14 @@ fn token(packet: &[u8]) -> Option<Token> {
         protocol = *next;
         header += 8 * (1 + usize::from(*length));
     }
-    let datagram = packet.get(header + 8..)?;
-    let token = match is_check(datagram) {
-        true => datagram.get(24..40)?,
-        false => datagram.get(..16)?,
+    let payload = packet.get(header + 8..)?;
+    let at = match protocol {
+        UDP if is_check(payload) => 24,
+        UDP => 0,
+        ICMP | ICMPV6 => 16,
+        _ => return None,
     };
-    let token = token.try_into().ok().map(Token);
-    token.filter(|_| protocol == UDP)
+    payload.get(at..at + 16)?.try_into().ok().map(Token)
 }
 
 /// Returns whether a datagram is a STUN check with the user name first, in which a browser sends a token. No token begins
@@ -253,10 +256,28 @@ mod tests {
         v4[0] = 0x45;
         v4[9] = 6;
         assert_eq!(token(&v4), None, "TCP");
+        // An echo request: 16 bytes of time, and the token.
+        let mut echo = v4.to_vec();
+        (echo[0], echo[9]) = (0x45, 1);
+        assert_eq!(token(&echo), None, "too short");
+        echo.extend([8; 16]);
+        assert_eq!(token(&echo), Some(Token([8; 16])));
         let mut v6 = [9; 40 + 8 + 20];
         v6[0] = 0x60;
         v6[6] = 17;
         assert_eq!(token(&v6), Some(Token([9; 16])));
+        let mut echo = [&v6[..], &[8; 12]].concat();
+        echo[6] = 58;
+        assert_eq!(token(&echo[..79]), None, "too short");
+        assert_eq!(
+            token(&echo),
+            Some(Token(
+                [[9; 16][..4].to_vec(), vec![8; 12]]
+                    .concat()
+                    .try_into()
+                    .unwrap()
+            ))
+        );
         // A STUN check, as a browser sends it; and what only looks like one.
         let mut check = v4[..28].to_vec();
         check.extend([0, 1, 0, 28, 0x21, 0x12, 0xa4, 0x42]);

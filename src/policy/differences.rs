@@ -129,6 +129,13 @@ fn of_key(before: &Policy, old: &Key, after: &Policy, new: &Key) -> Vec<String> 
         };
         lines.push(format!("~ key {name} has {what}"));
     }
+    if old.ping != new.ping {
+        let what = match new.ping {
+            true => "may come in a ping",
+            false => "come in a datagram alone",
+        };
+        lines.push(format!("~ the tokens of key {name} {what}"));
+    }
     if old.expires != new.expires {
         lines.push(format!("~ key {name} expires at another time"));
     }

@@ -118,6 +118,8 @@ pub struct KeyEntry {
     pub token: Option<Spanned<String>>,
     /// `true` if a browser can send its tokens.
     pub browser: Option<Spanned<bool>>,
+    /// `true` if its tokens may come in a ping.
+    pub ping: Option<Spanned<bool>>,
     pub open_for: Option<Spanned<Duration>>,
     pub once: bool,
     pub expires: Option<Spanned<i64>>,
@@ -503,6 +505,7 @@ impl Reader {
                 r.string(v, "token = \"alice.secret\"").map(str::to_string)
             }),
             browser: section.take(self, "browser", |r, v| r.boolean(v, "browser")),
+            ping: section.take(self, "ping", |r, v| r.boolean(v, "ping")),
             open_for: section.take(self, "open_for", Reader::open_for),
             once: section
                 .take(self, "once", |r, v| r.boolean(v, "once"))

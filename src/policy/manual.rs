@@ -267,6 +267,12 @@ pub const PARTS: &[Part] = &[
                 "The tokens of this key are letters and digits, which a web page can send too. The \
                  `token_port` must then be one that browsers send to.",
             ),
+            setting(
+                "ping",
+                "true or false",
+                "false",
+                "The tokens of this key may come in the pattern of a ping, too; the ping is answered as always.",
+            ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(
                 "once",

@@ -172,6 +172,8 @@ pub struct Key {
     /// Never empty, each door once.
     pub opens: Vec<Opening>,
     pub kind: KeyKind,
+    /// Its tokens may come in an echo request too.
+    pub ping: bool,
     /// Each grant of this key is used up by its first connection.
     pub once: bool,
     /// From this moment on (seconds since 1970, UTC) the key opens nothing.
@@ -359,6 +361,11 @@ impl Policy {
     pub fn has_letters(&self) -> bool {
         self.token_keys()
             .any(|(_, secret)| secret.form() == Form::Letters)
+    }
+
+    /// Returns whether the tokens of some key may come in an echo request.
+    pub fn has_pings(&self) -> bool {
+        self.keys.iter().any(|key| key.ping)
     }
 
     /// Returns whether some key has tokens.

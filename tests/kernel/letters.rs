@@ -117,7 +117,7 @@ fn the_kernel_agrees_with_the_vectors() {
     assert!(judged > 15);
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub fn bytes(hex: &str) -> Vec<u8> {
     let pairs = hex
         .as_bytes()
         .chunks(2)

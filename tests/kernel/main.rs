@@ -75,6 +75,7 @@ mod other_firewalls;
 mod packets;
 mod past;
 mod person;
+mod pings;
 mod profiles;
 mod programs;
 mod ranges;

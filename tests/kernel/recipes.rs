@@ -69,7 +69,7 @@ fn other_tools_knock_over_udp_with_what_a_profile_prints_for_them() {
 /// The command opens once; run again it opens nothing, and that of another secret never does.
 #[test]
 fn other_tools_send_the_token_that_a_profile_prints_for_them() {
-    const TOOLS: [&str; 4] = ["nc", "nmap", "bash", "python"];
+    const TOOLS: [&str; 6] = ["nc", "nmap", "bash", "python", "ping", "knockonports"];
     // A key for each, since the commands of one moment have the same token.
     let (mut policy, mut secrets) = (
         ALICE.to_string(),
@@ -82,7 +82,8 @@ fn other_tools_send_the_token_that_a_profile_prints_for_them() {
                 format!("{number}{family}{}", &SECRET[2..]),
             );
             policy.push_str(&format!(
-                "[key.{key}]\nopens = [\"ssh\"]\ntoken = \"{key}.secret\"\n"
+                "[key.{key}]\nopens = [\"ssh\"]\ntoken = \"{key}.secret\"\nping = {}\n",
+                *tool == "ping"
             ));
             secrets.push((format!("{key}.secret"), secret));
         }
@@ -112,13 +113,13 @@ fn other_tools_send_the_token_that_a_profile_prints_for_them() {
         ] {
             let told = person.yes(&["profile", "show", profile, "--as", tool]);
             for opens in [opens, false] {
-                person.run(&["sh", "-c", &told]);
+                follow(&person, tool, &told);
                 assert_eq!(!world.nobody_is_in(), opens, "{tool} {profile}: {told}");
                 world.yes(&["close"]);
             }
         }
     }
-    for tool in ["knock", "ssh", "curl", "knockonports"] {
+    for tool in ["knock", "ssh", "curl"] {
         let output = person.toctoc(&["profile", "show", "wrong", "--as", tool]);
         assert!(
             said(&output).contains("a token is sixteen bytes over UDP"),
@@ -131,16 +132,34 @@ fn other_tools_send_the_token_that_a_profile_prints_for_them() {
 /// as it reads it, and each step done.
 fn knock_as_told(person: &Person, profile: &str, tool: &str) {
     let told = person.yes(&["profile", "show", profile, "--as", tool]);
+    follow(person, tool, &told);
+}
+
+fn follow(person: &Person, tool: &str, told: &str) {
     if tool != "knockonports" {
-        person.run(&["sh", "-c", &told]);
+        person.run(&["sh", "-c", told]);
         return;
     }
-    let file: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let file: serde_json::Value = serde_json::from_str(told).unwrap();
     assert_eq!(file["version"], 1);
     let sequence = &file["sequences"][0];
     assert_eq!(sequence["delay"], 20);
     let host = sequence["host"].as_str().unwrap();
     for step in sequence["steps"].as_array().unwrap() {
+        if let Some(content) = step["content"].as_str() {
+            assert_eq!(
+                (&step["type"], &step["encoding"]),
+                (&"udp".into(), &"hex".into())
+            );
+            let octal = content.as_bytes().chunks(2).map(|pair| {
+                let pair = std::str::from_utf8(pair).unwrap();
+                format!("\\{:03o}", u8::from_str_radix(pair, 16).unwrap())
+            });
+            let octal: String = octal.collect();
+            let send = format!("printf '{octal}' | nc -u -w 1 {host} {}", step["port"]);
+            person.run(&["sh", "-c", &send]);
+            continue;
+        }
         let step = format!("{}:{}", step["port"], step["type"].as_str().unwrap());
         assert!(person.run(&["knock", host, &step]).status.success());
     }

@@ -91,6 +91,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                             0 => KeyKind::Scratch(vec![sequence]),
                             _ => KeyKind::Sequence(sequence),
                         },
+                        ping: false,
                         once,
                         expires: past.then_some(30),
                     }

@@ -106,15 +106,29 @@ impl Checker<'_> {
             ),
             _ => {}
         }
-        if let Some(browser) = key.browser.as_ref().filter(|_| key.token.is_none()) {
-            self.error(
-                Diagnostic::new(
-                    browser.at.clone(),
-                    format!("key `{}` has no tokens", name.value),
-                )
-                .label("says how its tokens look")
-                .help("leave it out: a page can knock a sequence without it"),
-            );
+        let of_tokens = [
+            (
+                &key.browser,
+                "says how its tokens look",
+                "leave it out: a page can knock a sequence without it",
+            ),
+            (
+                &key.ping,
+                "says how its tokens may come",
+                "leave it out: a ping carries a token or nothing",
+            ),
+        ];
+        for (setting, says, help) in of_tokens {
+            if let Some(setting) = setting.as_ref().filter(|_| key.token.is_none()) {
+                self.error(
+                    Diagnostic::new(
+                        setting.at.clone(),
+                        format!("key `{}` has no tokens", name.value),
+                    )
+                    .label(says)
+                    .help(help),
+                );
+            }
         }
         if let Some(scratch) = key.scratch.as_ref().filter(|s| s.value.is_empty()) {
             self.error(

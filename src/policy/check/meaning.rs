@@ -65,6 +65,7 @@ pub(super) fn policy(
                 name: key.name.value.clone(),
                 opens: openings(file, key)?,
                 kind,
+                ping: key.ping.as_ref().is_some_and(|ping| ping.value),
                 once: key.once,
                 expires: key.expires.as_ref().map(|s| s.value),
             })

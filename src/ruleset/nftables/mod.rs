@@ -43,6 +43,9 @@
 //!                                     chain arrived-token --> chain key-NAME: grant, count, log, drop
 //! ```
 //!
+//! Where a key has `ping = true`, echo requests are judged likewise in `judge-echo`, and go on in any case: what drops a
+//! datagram after `arrived-token` is then the chain `judged`.
+//!
 //! # A fleet
 //!
 //! Only with `[fleet]`. What other hosts granted is in sets of its own, `elsewhere4/6` (address . door), so

@@ -7,6 +7,7 @@ use toctoc::single_use::{Form, Token, Window, token};
 use super::bottle::{Fleet, until};
 use crate::letters::check;
 use crate::token_world::{SECRET, now, secret};
+use crate::world::on;
 
 const FIRST: &str = "192.0.2.101";
 const STRANGER: &str = "192.0.2.109";
@@ -92,6 +93,28 @@ fn letters_in_a_check_open_at_one_host_and_never_at_another() {
         assert!(!fleet.is_open(1, STRANGER, 22));
     }
     send_to(&fleet, 1, FIRST, 20_123, &check(other));
+    fleet.until_open(1, FIRST, 22);
+}
+
+/// Sent in a ping, the other hosts hear of it too, and refuse it in a ping and in a datagram. Each ping is answered.
+#[test]
+fn a_token_in_a_ping_opens_at_one_host_and_never_at_another() {
+    let fleet = fleet_with(&KEYS.replace("alice.secret\"\n", "alice.secret\"\nping = true\n"));
+    let [one, other] = [0, 1].map(good);
+    let ping = |place: usize, from: &str, token: Token| {
+        let (pattern, to) = (token.hex(), &fleet.members[place].address);
+        let words = ["ping", "-c", "1", "-W", "1", "-I", from, "-p", &pattern, to];
+        assert!(on(&fleet.client, &words).succeeded());
+    };
+    ping(0, FIRST, one);
+    fleet.until_open(0, FIRST, 22);
+    until("the other host knows", || {
+        holds(&fleet, 1, "spent-elsewhere")
+    });
+    ping(1, STRANGER, one);
+    send(&fleet, 1, STRANGER, one);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    ping(1, FIRST, other);
     fleet.until_open(1, FIRST, 22);
 }
 

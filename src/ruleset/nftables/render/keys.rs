@@ -4,6 +4,7 @@
 use super::chains::forget;
 use super::limits;
 use super::source;
+use super::tokens;
 use crate::automaton::State;
 use crate::knock::Knock;
 use crate::policy::{Fleet, Key, KeyKind, Log, Opening, Policy, scratch_id, show};
@@ -21,9 +22,9 @@ pub(super) fn key_of(policy: &Policy, key: &Key, after: State, opens: &str) -> C
     chain_of(policy, key, opens, &done)
 }
 
-/// The same for a token: what has opened is dropped.
+/// The same for a token: a datagram that has opened is dropped.
 pub(super) fn token_key_of(policy: &Policy, key: &Key, opens: &str) -> Chain {
-    chain_of(policy, key, opens, "drop")
+    chain_of(policy, key, opens, tokens::done(policy))
 }
 
 /// Returns whether a scratch sequence is used up. Of two sources that complete it at the same moment only one
@@ -155,7 +156,7 @@ pub(super) struct Opens<'p>(pub Vec<Rights<'p>>);
 pub(super) struct Rights<'p> {
     opens: &'p [Opening],
     once: bool,
-    /// `true` if the packet was a token, which never goes on.
+    /// `true` if the packet had a token.
     token: bool,
 }
 
@@ -194,7 +195,12 @@ impl<'p> Opens<'p> {
         let parts: Vec<&[Opening]> = rights.opens.chunks(DOORS_PER_RULE).collect();
         let [part] = parts.as_slice() else {
             let mut all = Chain::new(&name, &[&format!("Grants {} doors.", rights.opens.len())]);
-            limits::no_more_than_a_share(&mut all, policy, rights.opens, refused(rights.token));
+            limits::no_more_than_a_share(
+                &mut all,
+                policy,
+                rights.opens,
+                refused(policy, rights.token),
+            );
             let mut chains = Vec::new();
             for (index, part) in parts.into_iter().enumerate() {
                 let own = format!("{name}-{}", index + 1);
@@ -206,7 +212,7 @@ impl<'p> Opens<'p> {
             return chains;
         };
         let mut chain = Chain::new(name, &[]);
-        limits::no_more_than_a_share(&mut chain, policy, part, refused(rights.token));
+        limits::no_more_than_a_share(&mut chain, policy, part, refused(policy, rights.token));
         vec![grant(policy, chain, part, rights, &granted(policy))]
     }
 }
@@ -262,13 +268,16 @@ fn grant(
         chain.rule(format!("{updates} {done} comment \"{rights}\""));
     }
     chain.note("The set is full.");
-    chain.rule(refused(token));
+    chain.rule(refused(policy, token));
     chain
 }
 
-/// The verdict on a packet that has completed a sequence, or was a token, and is granted nothing.
-fn refused(token: bool) -> &'static str {
-    if token { "drop" } else { "goto crowded" }
+/// The verdict on a packet that has completed a sequence, or had a token, and is granted nothing.
+fn refused(policy: &Policy, token: bool) -> &'static str {
+    match token {
+        true => tokens::done(policy),
+        false => "goto crowded",
+    }
 }
 
 /// The end of a sequence for which there is no room.

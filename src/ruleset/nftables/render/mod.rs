@@ -50,8 +50,11 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.extend([
             tokens::knocks_token(policy, port),
             tokens::judge_token(policy),
-            tokens::arrived_token(),
+            tokens::arrived_token(policy),
         ]);
+        if policy.has_pings() {
+            chains.extend(tokens::echoes(policy));
+        }
     }
     for door in &policy.doors {
         chains.push(door_of(policy, door));

@@ -1,4 +1,5 @@
-//! Tokens: datagrams that are judged where they arrive, before connection tracking, and always dropped.
+//! Tokens, judged where they arrive, before connection tracking. A datagram is always dropped; an echo request always
+//! goes on.
 
 use std::num::NonZeroU16;
 
@@ -15,6 +16,9 @@ const TOKEN: &str = "@th,64,128";
 const CHECK: &str = "@th,64,16 1 @th,96,32 0x2112a442 @th,224,16 6";
 const TOKEN_IN_CHECK: &str = "@th,256,128";
 
+/// The same in an echo request. `ping` begins with 16 bytes of time, and then repeats its pattern.
+const TOKEN_IN_ECHO: &str = "@th,192,128";
+
 /// The time for which the kernel remembers a spent token: longer than any is loaded ahead.
 const SPENT_FOR: &str = "25h";
 
@@ -28,7 +32,23 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
     chain.rule(format!(
         "meta l4proto udp th dport {port} {here} fib daddr type local goto judge-token"
     ));
+    if policy.has_pings() {
+        chain.note("An echo request may carry a token. It goes on, and is answered as always.");
+        for echo in ["icmp type echo-request", "icmpv6 type echo-request"] {
+            chain.rule(format!(
+                "{echo} {here} fib daddr type local goto judge-echo"
+            ));
+        }
+    }
     chain
+}
+
+/// The verdict on a packet whose token was judged.
+pub(super) fn done(policy: &Policy) -> &'static str {
+    match policy.has_pings() {
+        true => "goto judged",
+        false => "drop",
+    }
 }
 
 /// `add` lets only the first of several equal tokens through that come at one moment, whatever the
@@ -48,25 +68,44 @@ pub(super) fn judge_token(policy: &Policy) -> Chain {
     );
     let places = policy.has_letters().then_some(check).into_iter();
     for (is, token) in places.chain([plain]) {
-        if policy.fleet.is_some() {
-            chain.rule(format!("{is}{token} @{SpentElsewhere} drop"));
-        }
-        chain.rule(format!(
-            "{is}meta priority set {token} map @{Tokens} \
-             add @{Spent} {{ {token} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
-             delete @{Tokens} {{ {token} : meta priority }} goto arrived-token"
-        ));
+        spend(&mut chain, policy, &is, token, "drop");
     }
     chain.rule("drop");
     chain
 }
 
-pub(super) fn arrived_token() -> Chain {
+/// The chains for tokens in echo requests.
+pub(super) fn echoes(policy: &Policy) -> [Chain; 2] {
+    let mut judge = Chain::new("judge-echo", &["The same for a token in an echo request."]);
+    spend(&mut judge, policy, "", TOKEN_IN_ECHO, "goto leave");
+    judge.rule("goto leave");
+    let mut judged = Chain::new(
+        "judged",
+        &["A datagram ends here, with a token or without; an echo request goes on."],
+    );
+    judged.rule("meta l4proto udp drop");
+    judged.rule("goto leave");
+    [judge, judged]
+}
+
+/// `is` says which packets, and `token` where it stands in them; `spent` is the verdict on one that was spent elsewhere.
+fn spend(chain: &mut Chain, policy: &Policy, is: &str, token: &str, spent: &str) {
+    if policy.fleet.is_some() {
+        chain.rule(format!("{is}{token} @{SpentElsewhere} {spent}"));
+    }
+    chain.rule(format!(
+        "{is}meta priority set {token} map @{Tokens} \
+         add @{Spent} {{ {token} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
+         delete @{Tokens} {{ {token} : meta priority }} goto arrived-token"
+    ));
+}
+
+pub(super) fn arrived_token(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "arrived-token",
         &["`meta priority` is whose the token was."],
     );
     chain.rule(format!("meta priority vmap @{Arrivals}"));
-    chain.rule("drop");
+    chain.rule(done(policy));
     chain
 }
