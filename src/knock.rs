@@ -73,6 +73,8 @@ impl fmt::Display for Knock {
 pub enum KnockError {
     /// The part after `/` is neither `tcp` nor `udp`.
     Protocol(String),
+    /// The protocol stands before the `/`, and the number behind it.
+    Turned(String),
     /// The part before `/` is not a whole number.
     Number(String),
     /// A whole number that no port has.
@@ -88,6 +90,17 @@ pub enum KnockError {
 impl fmt::Display for KnockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            KnockError::Protocol(text) if is_protocol(&text.to_ascii_lowercase()) => {
+                let lower = text.to_ascii_lowercase();
+                write!(f, "`{text}` is written in small letters: {lower}")
+            }
+            KnockError::Turned(text) => {
+                let (protocol, number) = text.split_once('/').unwrap_or(("tcp", text));
+                write!(
+                    f,
+                    "`{text}` is the wrong way round: write {number}/{protocol}"
+                )
+            }
             KnockError::Protocol(text) => {
                 write!(
                     f,
@@ -134,6 +147,9 @@ impl FromStr for Knock {
             None => (text, Protocol::Tcp),
             Some((number, "tcp")) => (number, Protocol::Tcp),
             Some((number, "udp")) => (number, Protocol::Udp),
+            Some((protocol, number)) if is_protocol(protocol) && number.starts_with(is_digit) => {
+                return Err(KnockError::Turned(text.to_string()));
+            }
             Some((_, other)) => return Err(KnockError::Protocol(other.to_string())),
         };
         if number.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -152,6 +168,14 @@ impl FromStr for Knock {
             .and_then(|port| Knock::new(protocol, port))
             .ok_or_else(|| KnockError::Range(number.to_string()))
     }
+}
+
+fn is_protocol(text: &str) -> bool {
+    matches!(text, "tcp" | "udp")
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
 }
 
 /// Ports of one protocol, from the first to the last: what a door guards. One port is the shortest. Written like a

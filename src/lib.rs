@@ -44,6 +44,7 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod enrol;
+mod errno;
 #[cfg(feature = "server")]
 pub mod firewall;
 #[cfg(feature = "server")]

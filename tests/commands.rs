@@ -145,7 +145,7 @@ fn a_new_secret_is_a_file_of_its_own() {
     assert_ne!(fs::read_to_string(&other).unwrap(), secret);
 }
 
-/// Who has the key's secret, or the engine's password, could sign for the hosts.
+/// Somebody with the key's secret, or the engine's password, could sign for the hosts.
 #[test]
 fn the_secret_of_a_fleet_is_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
@@ -392,19 +392,14 @@ fn a_new_user_is_told_where_to_begin() {
         let output = toctoc(&[command, &[path.as_str()]].concat());
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
-        for words in [
-            "examples/one-server.toml",
-            "man toctoc-policy",
-            "toctoc apply",
-            "next",
-        ] {
+        for words in ["toctoc init", "/etc/toctoc/policy.toml", "next: "] {
             assert!(said.contains(words), "{command:?}: {said}");
         }
         assert!(!said.contains("os error"), "{command:?}: {said}");
     }
 }
 
-/// Whoever can write to the policy, or replace it, makes the policy: it is refused before anything is changed.
+/// A policy that others can write to, or replace, is theirs: it is refused before anything is changed.
 #[test]
 fn a_policy_that_others_can_change_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -536,4 +531,13 @@ fn a_name_that_is_taken_is_told_before_its_profile() {
             "{told}"
         );
     }
+}
+
+/// A policy without a fleet has no part in one: no, and not "could not".
+#[test]
+fn a_policy_without_a_fleet_has_no_part_in_one() {
+    let output = toctoc(&["fleet", EXAMPLE]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("has no [fleet]"), "{said}");
 }

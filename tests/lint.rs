@@ -1,4 +1,4 @@
-//! What is allowed and not wise: each warning, how it is silenced, and what `check` makes of them.
+//! Settings that are allowed and not wise: each warning, how it is silenced, and what `check` makes of them.
 //!
 //! `SNAPSHOTS=overwrite cargo test --test lint` writes the warnings anew; read them then.
 
@@ -114,7 +114,7 @@ fn a_public_first_knock_is_one_that_is_open_or_that_scans_try() {
     assert_eq!(found(&allowed, &["22"]), ["first-knock-public"]);
 }
 
-/// What everybody can read is no secret. It is told of that, and of nothing else, in our own documents too.
+/// A sequence that everybody can read is no secret. It is told of that, and of nothing else, in our own documents too.
 #[test]
 fn what_is_published_is_told_and_our_documents_have_nothing_else() {
     let with = |ports: &str| GOOD.replace("4431, 2387, 9920, 18357, 5077", ports);
@@ -324,13 +324,40 @@ fn an_interface_is_unguarded_if_the_host_has_it() {
     assert_eq!(names(&only("'eth0'"), &elsewhere), [""; 0]);
 }
 
+/// An element of `allow` for an interface that is not there lets nothing in, and nobody would see why.
+#[test]
+fn an_interface_in_allow_is_missing_if_the_host_does_not_have_it() {
+    let only = |list: &str| {
+        format!(
+            "{GOOD}\n[firewall]\ndefault = 'drop'\nallow = [{{ ports = [5432], interfaces = [{list}] }}]\n"
+        )
+    };
+    let here = around(&["22", "5432"]);
+    assert_eq!(names(&only("'eht0'"), &here), ["interface-missing"]);
+    let twice = ["interface-missing", "interface-missing"];
+    assert_eq!(names(&only("'eth7', 'enp2s0', 'wlan1'"), &here), twice);
+    let said = warnings(&only("'eht0'"), &here).to_string();
+    assert!(said.contains("did you mean `eth0`?"), "{said}");
+    for there in ["'eth0'", "'enp2s0'", "'wlan0', 'eth0'"] {
+        assert_eq!(names(&only(there), &here), [""; 0]);
+    }
+    let silenced = format!("silence = ['interface-missing']\n{}", only("'eht0'"));
+    assert_eq!(names(&silenced, &here), [""; 0]);
+    // The policy may be for a host that has it.
+    let elsewhere = Surroundings {
+        listening: None,
+        ..here
+    };
+    assert_eq!(names(&only("'eht0'"), &elsewhere), [""; 0]);
+}
+
 #[test]
 fn another_name_of_an_interface_guards_it() {
     let text = format!("interfaces = ['enp2s0', 'wlan0']\n{GOOD}");
     assert_eq!(names(&text, &around(&["22"])), [""; 0]);
 }
 
-/// What listens beside a door is told once for each program, and not where nobody gets to it.
+/// A listener beside a door is told once for each program, and not where nobody gets to it.
 #[test]
 fn a_program_behind_a_door_and_another_port_is_named() {
     let here = with_ways(&["22"]);

@@ -227,7 +227,7 @@ fn a_byte_that_is_no_text_has_its_place() {
     assert!(said.contains(" ^ not text"), "{said}");
 }
 
-/// What a list of the kernel holds is asked of the host, and only with iptables.
+/// The room of the kernel's lists is asked of the host, and only with iptables.
 #[test]
 fn more_sources_than_a_list_holds_are_refused_with_iptables() {
     let text = "max_sources = 300\n[door.ssh]\nports = [22]\n";

@@ -18,6 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::errno::without_numbers;
+
 /// Port knocking in the kernel's own firewall, with nothing left running.
 #[derive(Parser)]
 #[command(
@@ -130,7 +132,7 @@ fn print(text: &str) -> io::Result<()> {
 fn complain(message: &str) {
     // It may repeat what somebody else wrote.
     let harmless = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
-    let message: String = message.chars().map(harmless).collect();
+    let message: String = without_numbers(message).chars().map(harmless).collect();
     let _ = writeln!(anstream::stderr(), "toctoc: {message}");
 }
 

@@ -10,6 +10,7 @@ pub use files::{Files, First, write};
 use crate::firewall::caller::Connection;
 use crate::firewall::listening::Service;
 use crate::knock::{Knock, Protocol};
+use crate::policy::manual::POLICY_MANUAL;
 use crate::policy::{Backend, Name};
 
 /// Programs that serve ssh.
@@ -106,7 +107,7 @@ pub fn policy(door: &str, ports: &[Knock], backend: Option<Backend>) -> String {
 # A change in this file does nothing by itself. Afterwards:
 #   toctoc check                 finds mistakes
 #   toctoc apply --confirm 10m   tries it; without `toctoc confirm` it goes back
-# All settings: man toctoc-policy.
+# All settings: {POLICY_MANUAL}
 {backend}
 # The longest pause between two knocks. After a longer one, the client begins anew.
 within = \"10s\"

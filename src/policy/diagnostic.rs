@@ -8,6 +8,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::lint::Rule;
+use crate::errno::without_numbers;
 
 /// One mistake. Byte ranges refer to the text of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +106,7 @@ impl Report {
     /// Masks what looks like a secret: somebody wrote it where the name of its file goes.
     pub fn new(path: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
         for diagnostic in &mut diagnostics {
-            diagnostic.message = masked(&diagnostic.message);
+            diagnostic.message = masked(&without_numbers(&diagnostic.message));
         }
         diagnostics.sort_by_key(|d| (d.at.start, d.at.end));
         diagnostics.dedup();

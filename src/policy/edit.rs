@@ -106,6 +106,19 @@ pub fn add_comments(
     Ok(document.to_string())
 }
 
+/// The port for tokens of a text in which no key has any.
+pub fn idle_token_port(text: &str) -> Option<i64> {
+    let document = parse(text).ok()?;
+    let port = document.get("token_port")?.as_integer()?;
+    let keys = document.get("key").and_then(Item::as_table_like);
+    let mut keys = keys.into_iter().flat_map(|keys| keys.iter());
+    let has_token = |key: &Item| {
+        key.as_table_like()
+            .is_some_and(|key| key.contains_key("token"))
+    };
+    (!keys.any(|(_, key)| has_token(key))).then_some(port)
+}
+
 /// Returns whether a text has a key of this name; not if it is not TOML.
 pub fn has_key(text: &str, name: &Name) -> bool {
     let document = parse(text).ok();

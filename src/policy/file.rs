@@ -14,10 +14,10 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::section::Section;
+use super::syntax::Readable;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
 use super::{Backend, Closed, Engine, Log, Name, Portless};
 use crate::knock::{Knock, PortRange};
-use crate::services::Service;
 
 /// A value and the bytes of the file it was read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ pub struct File {
     pub closed: Option<Spanned<Closed>>,
     pub log: Option<Spanned<Log>>,
     pub max_sources: Option<Spanned<u32>>,
-    pub token_port: Option<Spanned<NonZeroU16>>,
+    pub token_port: Entry<NonZeroU16>,
     pub token_horizon: Option<Spanned<Duration>>,
     /// Names of warnings.
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
@@ -49,6 +49,10 @@ pub struct File {
     pub keys: Vec<KeyEntry>,
     /// False when the text is not TOML: then what is missing may only have been lost.
     pub whole: bool,
+    /// Names of sections that are no names. They are reported.
+    pub misnamed: Vec<String>,
+    /// The places of values that are not TOML. They are reported; the rest could be read.
+    pub mended: Vec<Range<usize>>,
 }
 
 /// `[firewall]`
@@ -146,243 +150,40 @@ impl KeyEntry {
 }
 
 /// A setting that must be there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Entry<T> {
+    #[default]
     Missing,
     /// Written, wrong, and reported.
     Wrong,
     Written(Spanned<T>),
 }
 
+impl<T> Entry<T> {
+    pub fn written(&self) -> Option<&Spanned<T>> {
+        match self {
+            Entry::Written(written) => Some(written),
+            Entry::Missing | Entry::Wrong => None,
+        }
+    }
+}
+
 /// Reads the text. The diagnostics are those of the syntax and of single values.
 pub fn parse(text: &str) -> (File, Vec<Diagnostic>) {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut syntax: Vec<Diagnostic> = Vec::new();
-    for error in errors {
-        let found = syntax_error(text, &error);
-        // One slip can be several errors of the syntax.
-        if !syntax
-            .iter()
-            .any(|known| known.at == found.at && known.message == found.message)
-        {
-            syntax.push(found);
-        }
-    }
-    // Whatever comes after is read as a part of the list.
-    let unclosed = unclosed_list(text).filter(|_| !syntax.is_empty());
-    if let Some(at) = unclosed {
-        syntax.retain(|found| found.at.start < at);
-        let told = Diagnostic::new(at..at + 1, "this list is not closed");
-        syntax.push(told.help("put `]` after its last element"));
-    }
+    let read = DeTable::parse_recoverable(text);
+    let readable = Readable::of(text, &read.1);
+    let again = readable.mended_text().map(DeTable::parse_recoverable);
+    let (table, errors) = again.unwrap_or(read);
+    let syntax = readable.judge(&errors);
     let mut reader = Reader::default();
     let mut file = reader.policy(&table);
-    file.whole = syntax.is_empty();
+    file.whole = syntax.is_whole;
     let mut diagnostics = reader.diagnostics;
-    if !file.whole {
-        // Entries recovered around a syntax error are guesses; do not blame the user for them.
-        let broken: Vec<Range<usize>> = syntax.iter().map(|d| line_of(text, d.at.start)).collect();
-        diagnostics.retain(|d| broken.iter().all(|line| !line.contains(&d.at.start)));
-        if let Some(at) = unclosed {
-            diagnostics.retain(|found| found.at.start < at);
-        }
-        diagnostics.extend(syntax);
-    }
+    diagnostics.retain(|found| !syntax.is_guess(found.at.start));
+    diagnostics.extend(syntax.diagnostics);
+    file.mended = readable.mended();
+    file.misnamed = reader.misnamed;
     (file, diagnostics)
-}
-
-fn syntax_error(text: &str, error: &toml::de::Error) -> Diagnostic {
-    let at = error.span().unwrap_or(0..0);
-    let message = error.message().trim().replace('\n', ", ");
-    if message == "duplicate key" {
-        let written = text.get(at.clone()).unwrap_or("this");
-        return Diagnostic::new(at, format!("`{written}` is written twice"))
-            .label("again here")
-            .help("keep one of the two");
-    }
-    if let Some(plain) = slip(text, &at, &message).or_else(|| not_a_list(text, &at)) {
-        return plain;
-    }
-    let diagnostic = Diagnostic::new(at.clone(), message);
-    if at.start >= text.trim_end().len() {
-        diagnostic
-            .label("the file ends here")
-            .help("is the file whole?")
-    } else {
-        diagnostic
-    }
-}
-
-/// Marks that people forget where they write ports: commas and quotes.
-fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
-    if message.starts_with("missing comma between array elements") {
-        let diagnostic = Diagnostic::new(at.clone(), "a comma is missing before this");
-        return Some(
-            diagnostic
-                .help("commas stand between the elements of a list: [22, 80], [\"ssh\", \"web\"]"),
-        );
-    }
-    if !message.starts_with("string values must be quoted") && !message.starts_with("invalid ") {
-        return None;
-    }
-    let rest = text.get(at.start..)?;
-    let end = rest
-        .find([',', ']', '\n', '#', '"', '='])
-        .unwrap_or(rest.len());
-    let written = rest[..end].trim_end();
-    let at = at.start..at.start + written.len();
-    let words: Vec<&str> = written.split_whitespace().collect();
-    let as_it_should: Vec<String> = words.iter().map(|word| in_toml(word)).collect();
-    let is_name = |word: &str| Service::named(word.split('/').next().unwrap_or(word)).is_some();
-    let is_plain = |word: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-+.".contains(c);
-        word.chars().all(plain) && !word.contains("..")
-    };
-    let is_port = |word: &&str| {
-        is_plain(word) && word.starts_with(|c: char| c.is_ascii_digit()) || is_name(word)
-    };
-    if !words.iter().all(is_port) {
-        return None;
-    }
-    match words.as_slice() {
-        [] => None,
-        [one] if as_it_should[0] != *one => {
-            let what = match (one.matches('-').count(), one.contains('/')) {
-                // A date is what it says.
-                _ if is_name(one) => "the name of a service must be quoted",
-                (2.., _) => return None,
-                (1, _) => "a range of ports must be quoted",
-                (0, true) => "a port with its protocol must be quoted",
-                (0, false) => "this must be quoted",
-            };
-            let help = format!("write {}", as_it_should[0]);
-            Some(Diagnostic::new(at, what).help(help))
-        }
-        [_] => None,
-        several => {
-            let commas = match several.len() {
-                2 => "a comma is missing between these",
-                _ => "commas are missing between these",
-            };
-            let help = format!("write {}", as_it_should.join(", "));
-            Some(Diagnostic::new(at, commas).help(help))
-        }
-    }
-}
-
-/// The bracket that opens a list which is not closed when the next setting or section begins.
-fn unclosed_list(text: &str) -> Option<usize> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.\"".contains(c);
-    let mut open: Vec<usize> = Vec::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let trimmed = line.trim();
-        let name = trimmed.trim_start_matches(is_name);
-        let begins_setting = name.len() < trimmed.len() && name.trim_start().starts_with('=');
-        let section = trimmed
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
-        let begins_section = section.is_some_and(|name| {
-            name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_name)
-        });
-        if begins_setting || begins_section {
-            if let Some(at) = open.first() {
-                return Some(*at);
-            }
-            if begins_section {
-                start += line.len();
-                continue;
-            }
-        }
-        let mut quoted = false;
-        for (place, c) in line.char_indices() {
-            match c {
-                '"' => quoted = !quoted,
-                '#' if !quoted => break,
-                '[' if !quoted => open.push(start + place),
-                ']' if !quoted => drop(open.pop()),
-                _ => {}
-            }
-        }
-        start += line.len();
-    }
-    None
-}
-
-/// A line whose value is ports, in another form than a list of TOML: without brackets, with other marks between them, ...
-fn not_a_list(text: &str, at: &Range<usize>) -> Option<Diagnostic> {
-    const NAMES: [&str; 4] = ["ports", "sequence", "ignore", "allow"];
-    const BETWEEN: &str = ",;()[]{}\"'\u{201c}\u{201d}\u{201e}\u{2018}\u{2019}";
-    let line = line_of(text, at.start);
-    let whole = text.get(line.start..line.end.min(text.len()))?;
-    let whole = whole.split('#').next().unwrap_or(whole);
-    let (name, value) = whole.split_once(['=', ':'])?;
-    let (written, name) = (value.trim(), name.trim());
-    // A list may go on in the next line.
-    if !NAMES.contains(&name) || written.contains('[') != written.contains(']') {
-        return None;
-    }
-    let between = |c: char| c.is_whitespace() || BETWEEN.contains(c);
-    let words = written.split(between).filter(|word| !word.is_empty());
-    let ports = words.map(port_in_toml).collect::<Option<Vec<String>>>()?;
-    let start = line.start + (value.as_ptr() as usize - whole.as_ptr() as usize);
-    let start = start + (value.len() - value.trim_start().len());
-    // It is right as it stands, and the slip is elsewhere: a list before it is not closed, for example.
-    let is_right = whole.contains('=') && written == format!("[{}]", ports.join(", "));
-    if ports.is_empty() || is_right {
-        return None;
-    }
-    let help = format!("write {name} = [{}]", ports.join(", "));
-    Some(
-        Diagnostic::new(
-            start..start + written.len(),
-            "this is not how a list of ports is written",
-        )
-        .help(help),
-    )
-}
-
-/// A port, a range or a service, in whatever form, as TOML has it.
-fn port_in_toml(word: &str) -> Option<String> {
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    let lower = word.to_ascii_lowercase();
-    let (ports, protocol) = match lower.split_once(['/', ':']) {
-        Some((ports, protocol @ ("tcp" | "udp"))) => (ports, Some(protocol)),
-        _ => (&*lower, None),
-    };
-    let ends = ["..", "-", ":"].into_iter();
-    let ends = ends.filter_map(|mark| ports.split_once(mark)).next();
-    let ports = match (number(ports), ends) {
-        (Some(port), _) => port.to_string(),
-        (None, Some((first, last))) => format!("{}-{}", number(first)?, number(last)?),
-        (None, None) => Service::named(ports).map(|_| ports.to_string())?,
-    };
-    Some(match protocol {
-        Some(protocol) => format!("\"{ports}/{protocol}\""),
-        None => in_toml(&ports),
-    })
-}
-
-/// A port as TOML has it: a number, or quoted.
-fn in_toml(word: &str) -> String {
-    match word.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => word.to_string(),
-        false => format!("\"{word}\""),
-    }
-}
-
-fn line_of(text: &str, at: usize) -> Range<usize> {
-    let at = at.min(text.len());
-    let bytes = text.as_bytes();
-    let start = bytes[..at]
-        .iter()
-        .rposition(|&b| b == b'\n')
-        .map_or(0, |i| i + 1);
-    let end = bytes[at..]
-        .iter()
-        .position(|&b| b == b'\n')
-        .map_or(bytes.len(), |i| at + i);
-    start..end + 1
 }
 
 impl Reader {
@@ -401,7 +202,7 @@ impl Reader {
             max_sources: section.take(self, "max_sources", |r, v| {
                 r.integer(v, MIN_MAX_SOURCES, 1 << 20, "max_sources")
             }),
-            token_port: section.take(self, "token_port", Reader::token_port),
+            token_port: section.entry(self, "token_port", Reader::token_port),
             token_horizon: section.take(self, "token_horizon", |r, v| {
                 r.duration(v, MIN_HORIZON, MAX_HORIZON, "6h")
             }),
@@ -514,32 +315,22 @@ impl Reader {
             silence: section.take(self, "silence", Reader::warnings),
             sequence_whole: true,
         };
+        // A key that was to have a token, or scratch sequences, lacks no sequence.
+        let has_another = |name, read: bool| !read && section.is_written(name);
+        let sequence = match key.sequence {
+            Entry::Missing
+                if has_another("token", key.token.is_some())
+                    || has_another("scratch", key.scratch.is_some()) =>
+            {
+                Entry::Wrong
+            }
+            sequence => sequence,
+        };
         section.finish(self);
         KeyEntry {
+            sequence,
             sequence_whole,
             ..key
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::line_of;
-
-    #[test]
-    fn a_line_is_found_from_any_place_in_it() {
-        let text = "ab\ncd\n\nefg";
-        for (at, line) in [
-            (0, 0..3),
-            (2, 0..3),
-            (3, 3..6),
-            (5, 3..6),
-            (6, 6..7),
-            (7, 7..11),
-            (10, 7..11),
-            (99, 7..11),
-        ] {
-            assert_eq!(line_of(text, at), line, "{at}");
         }
     }
 }

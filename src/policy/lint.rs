@@ -14,7 +14,7 @@ use super::published::is_published;
 use super::scanned_ports;
 use super::strength::{A_MILLION, Strength, time_to_guess};
 use super::ways::{Program, Way, beside, translated};
-use super::{Interfaces, KeyKind, Policy, show};
+use super::{Interfaces, KeyKind, Policy, nearest, show};
 use crate::knock::{Knock, PortRange, Protocol};
 
 /// A kind of warning.
@@ -88,6 +88,10 @@ pub const RULES: &[Rule] = &[
         "interface-unguarded",
         "What comes in by another interface reaches the door without knocking.",
     ),
+    rule(
+        "interface-missing",
+        "Until it is there, nothing is let in by it.",
+    ),
 ];
 
 const fn rule(name: &'static str, reason: &'static str) -> Rule {
@@ -136,6 +140,7 @@ pub fn lint(file: &File, policy: &Policy, around: &Surroundings) -> Vec<Diagnost
     }
     linter.fleet();
     linter.interfaces();
+    linter.allowed_interfaces();
     linter.found.sort_by_key(|warning| warning.at.start);
     linter.found
 }
@@ -311,6 +316,38 @@ impl Linter<'_> {
             let warning = Diagnostic::new(fleet.at.clone(), "what the hosts tell each other is not signed")
                 .help("`toctoc fleet --new-secret fleet.secret` at one host, the file copied to all, and `secret = \"fleet.secret\"`.");
             self.warn("fleet-unsigned", None, warning);
+        }
+    }
+
+    /// Interfaces that an element of `allow` names.
+    fn allowed_interfaces(&mut self) {
+        if self.around.listening.is_none() {
+            return;
+        }
+        let known: Vec<&str> = self
+            .around
+            .interfaces
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let partly = self
+            .file
+            .firewall
+            .iter()
+            .flat_map(|firewall| &firewall.partly);
+        let named = partly.flat_map(|entry| entry.interfaces.iter().flat_map(|list| &list.value));
+        let missing: Vec<&Spanned<String>> = named
+            .filter(|name| !known.contains(&name.value.as_str()))
+            .collect();
+        for name in missing {
+            let help = match nearest(&name.value, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`ip link` lists the interfaces.".to_string(),
+            };
+            let text = format!("there is no interface `{}` on this host", name.value);
+            let warning = Diagnostic::new(name.at.clone(), text).help(help);
+            self.warn("interface-missing", None, warning);
         }
     }
 

@@ -37,6 +37,9 @@ const fn setting(
 const OPEN_FOR: &str = "How long a grant lasts. That of the key goes before that of the door, and that \
                         before the one at the top of the file.";
 
+/// The command that shows the manual of policies, also where nothing is installed.
+pub const POLICY_MANUAL: &str = "toctoc man policy | man -l -";
+
 /// The whole file.
 pub const PARTS: &[Part] = &[
     Part {

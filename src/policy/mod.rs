@@ -24,6 +24,7 @@ mod scanned_ports;
 mod section;
 pub mod strength;
 mod sweep;
+mod syntax;
 mod terms;
 mod values;
 mod way_in;
@@ -119,10 +120,20 @@ pub fn read_for(path: &str, text: &str, host: &Host) -> Result<Policy, Report> {
 /// As for [`read`].
 pub fn read_with_file(path: &str, text: &str, host: &Host) -> Result<(Policy, file::File), Report> {
     let (file, mut diagnostics) = file::parse(text);
-    match check::check(&file, host, &mut diagnostics) {
-        Some(policy) => Ok((policy, file)),
-        None => Err(Report::new(path, text, diagnostics)),
+    let reported = diagnostics.len();
+    if let Some(policy) = check::check(&file, host, &mut diagnostics) {
+        return Ok((policy, file));
     }
+    // What stands in the place of a wrong value is wrong in no other way.
+    let is_follow_up = |found: &Diagnostic| {
+        file.mended
+            .iter()
+            .any(|place| place.contains(&found.at.start))
+    };
+    let mut follow_ups = diagnostics.split_off(reported.min(diagnostics.len()));
+    follow_ups.retain(|found| !is_follow_up(found));
+    diagnostics.extend(follow_ups);
+    Err(Report::new(path, text, diagnostics))
 }
 
 /// A checked policy. See the manual's table of settings for what each field is called in the file.

@@ -46,9 +46,19 @@ impl<'t, 'i> Section<'t, 'i> {
     ) -> Entry<T> {
         match self.take(reader, name, read) {
             Some(spanned) => Entry::Written(spanned),
-            None if self.table.contains_key(name) => Entry::Wrong,
+            None if self.is_written(name) => Entry::Wrong,
             None => Entry::Missing,
         }
+    }
+
+    /// Returns whether a setting was written, be it by a name that it does not have: that is reported, and it is not
+    /// missing.
+    pub fn is_written(&self, name: &'static str) -> bool {
+        if self.table.contains_key(name) {
+            return true;
+        }
+        let mut written = self.table.iter().map(|(name, _)| name.get_ref());
+        written.any(|written| meant(written, &[name]) == Some(name))
     }
 
     /// A section below this one.
@@ -92,18 +102,21 @@ impl<'t, 'i> Section<'t, 'i> {
                     },
                     section,
                 )),
-                None => reader.error(
-                    Diagnostic::new(
-                        name.span(),
-                        format!("a {kind} cannot be named `{}`", name.get_ref()),
-                    )
-                    .label("not a name")
-                    .help(format!(
-                        "a name has 1 to {} letters (a-z), digits, `-`, `_` or `.`, \
-                         and starts with a letter or digit",
-                        Name::LONGEST
-                    )),
-                ),
+                None => {
+                    reader.misnamed.push(name.get_ref().to_string());
+                    reader.error(
+                        Diagnostic::new(
+                            name.span(),
+                            format!("a {kind} cannot be named `{}`", name.get_ref()),
+                        )
+                        .label("not a name")
+                        .help(format!(
+                            "a name has 1 to {} letters (a-z), digits, `-`, `_` or `.`, \
+                             and starts with a letter or digit",
+                            Name::LONGEST
+                        )),
+                    );
+                }
             }
         }
         named
@@ -118,11 +131,42 @@ impl<'t, 'i> Section<'t, 'i> {
             let diagnostic =
                 Diagnostic::new(name.span(), format!("{} has no `{written}`", self.what))
                     .label("unknown");
-            let help = match nearest(written, &self.known) {
+            let help = match meant(written, &self.known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known are: {}", self.known.join(", ")),
             };
             reader.error(diagnostic.help(help));
         }
     }
+}
+
+/// Names that people give to settings, and the names that they have.
+const OTHER_NAMES: [(&str, &str); 16] = [
+    ("door", "opens"),
+    ("doors", "opens"),
+    ("seq", "sequence"),
+    ("knocks", "sequence"),
+    ("knock", "sequence"),
+    ("ports", "sequence"),
+    ("secret", "token"),
+    ("port", "ports"),
+    ("timeout", "open_for"),
+    ("duration", "open_for"),
+    ("ttl", "open_for"),
+    ("seq_timeout", "within"),
+    ("interface", "interfaces"),
+    ("whitelist", "trust"),
+    ("allow", "trust"),
+    ("expiry", "expires"),
+];
+
+/// The known setting that a name stands for, as far as that can be told.
+fn meant(written: &str, known: &[&'static str]) -> Option<&'static str> {
+    if known.contains(&written) {
+        return None;
+    }
+    let lower = written.to_ascii_lowercase().replace('-', "_");
+    let mut others = OTHER_NAMES.iter().filter(|(other, _)| *other == lower);
+    let other = others.find_map(|(_, name)| known.contains(name).then_some(*name));
+    other.or_else(|| nearest(&lower, known))
 }

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
                 "{} has no [fleet]: this host has its doors for itself",
                 path.path.display()
             ));
-            return give_up(Answer::CouldNot, handed.is_some());
+            return give_up(Answer::No, handed.is_some());
         };
         match serve(path, fleet, rules) {
             Ok(Ended::Applied) if handed.is_some() => {

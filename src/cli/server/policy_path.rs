@@ -10,6 +10,7 @@ use crate::firewall::list_size;
 use crate::firewall::record::{Origin, Record};
 use crate::policy::diagnostic::Style;
 use crate::policy::load::{LoadError, exposed, load, load_text_and_beside, read_text};
+use crate::policy::manual::POLICY_MANUAL;
 use crate::policy::writers::others_can_change;
 use crate::policy::{Backend, Host, Policy};
 
@@ -126,20 +127,41 @@ pub(super) fn could_not_read(error: LoadError) -> Answer {
 /// Advice where there is no policy yet.
 fn no_policy(path: &Path) -> String {
     let shown = path.display();
-    let example = EXAMPLES.iter().find(|example| Path::new(example).exists());
-    let example = example.unwrap_or(&EXAMPLES[0]);
+    if path != Path::new(POLICY) {
+        return format!(
+            "{shown} cannot be read: No such file is there\nnext: name the file of your policy, or none for {POLICY}; \
+             `toctoc init {shown}` makes one there"
+        );
+    }
+    let in_example = installed(&EXAMPLE).map_or(String::new(), |file| format!(" as in {file}"));
+    let manual = match installed(&MANUAL) {
+        Some(_) => "man toctoc-policy",
+        None => POLICY_MANUAL,
+    };
     format!(
         "{shown} cannot be read: No such file is there\nnext: `toctoc init` asks a few questions and makes one, on \
-         trial\nby hand: write {shown} (0600) as in {example} (every setting: `man toctoc-policy`), `toctoc key new` \
-         for a key, `toctoc check`, then `toctoc apply --confirm 2m`"
+         trial\nby hand: write {shown} (0600){in_example} (every setting: `{manual}`), `toctoc key new` for a key, \
+         `toctoc check`, then `toctoc apply --confirm 2m`"
     )
 }
 
-/// Where a package, or `make install`, puts the shortest policy.
-const EXAMPLES: [&str; 2] = [
+/// The shortest policy, where a package or `make install` puts it.
+const EXAMPLE: [&str; 2] = [
     "/usr/share/doc/toctoc/examples/one-server.toml",
     "/usr/local/share/doc/toctoc/examples/one-server.toml",
 ];
+
+/// The manual page of policies. A package compresses it.
+const MANUAL: [&str; 3] = [
+    "/usr/share/man/man5/toctoc-policy.5.gz",
+    "/usr/share/man/man5/toctoc-policy.5",
+    "/usr/local/share/man/man5/toctoc-policy.5",
+];
+
+/// The first of these files that is there: a program that was only built has neither.
+fn installed(files: &[&'static str]) -> Option<&'static str> {
+    files.iter().copied().find(|file| Path::new(file).exists())
+}
 
 /// Prints what was done to the firewall. Returns whether it could be written; when nobody reads it any
 /// more, that is no error.
@@ -162,5 +184,35 @@ pub(super) fn reported(text: &str) -> Answer {
         Answer::Yes
     } else {
         Answer::CouldNot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where there is no policy yet, the next steps are told, and no file is named that is not there.
+    #[test]
+    fn a_new_user_is_told_where_to_begin() {
+        let said = no_policy(Path::new(POLICY));
+        for words in [
+            "next: `toctoc init`",
+            "by hand",
+            "toctoc key new",
+            "toctoc apply --confirm",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+        for (files, words) in [
+            (&EXAMPLE[..], "as in /usr"),
+            (&MANUAL[..], "`man toctoc-policy`"),
+        ] {
+            assert_eq!(said.contains(words), installed(files).is_some(), "{said}");
+        }
+        let said = no_policy(Path::new("other.toml"));
+        assert!(
+            said.contains("`toctoc init other.toml`") && said.contains(POLICY),
+            "{said}"
+        );
     }
 }

@@ -46,6 +46,9 @@ impl Checker<'_> {
                 // That is the mistake, and it has been reported.
                 break;
             }
+            if file.misnamed.contains(&door.value) {
+                continue;
+            }
             if !doors.contains(&door.value.as_str()) {
                 let help = match nearest(&door.value, &doors) {
                     Some(near) => format!("did you mean `{near}`?"),

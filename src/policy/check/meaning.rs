@@ -94,7 +94,7 @@ pub(super) fn policy(
                 .as_ref()
                 .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
         },
-        token_port: file.token_port.as_ref().map(|port| port.value),
+        token_port: file.token_port.written().map(|port| port.value),
         token_horizon: file
             .token_horizon
             .as_ref()

@@ -254,16 +254,20 @@ impl Checker<'_> {
     /// Tokens arrive at a port of their own.
     pub(super) fn token_port(&mut self, guarded: &Claims, ignored: &Claims) {
         let file = self.file;
-        let Some(Spanned { value: port, at }) = &file.token_port else {
-            let first = file.keys.iter().find_map(|key| key.token.as_ref());
-            if let Some(token) = first {
-                self.error(
-                    Diagnostic::new(token.at.clone(), "tokens need a port to go to")
-                        .label("a token key")
-                        .help("write for example `token_port = 40123` at the top of the file"),
-                );
+        let Spanned { value: port, at } = match &file.token_port {
+            Entry::Written(port) => port,
+            Entry::Wrong => return,
+            Entry::Missing => {
+                let first = file.keys.iter().find_map(|key| key.token.as_ref());
+                if let Some(token) = first {
+                    self.error(
+                        Diagnostic::new(token.at.clone(), "tokens need a port to go to")
+                            .label("a token key")
+                            .help("write for example `token_port = 40123` at the top of the file"),
+                    );
+                }
+                return;
             }
-            return;
         };
         let mut browsers = file.keys.iter().filter_map(|key| key.browser.as_ref());
         if let Some(browser) = browsers.find(|browser| browser.value)

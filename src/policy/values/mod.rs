@@ -19,6 +19,8 @@ pub(super) type Value<'i> = Located<DeValue<'i>>;
 #[derive(Default)]
 pub(super) struct Reader {
     pub diagnostics: Vec<Diagnostic>,
+    /// Names of sections that are no names.
+    pub misnamed: Vec<String>,
 }
 
 impl Reader {
@@ -342,12 +344,22 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The choice that is most like what was written, if any is.
+/// The choice that is most like what was written, if any is: by its letters, or because it begins so.
 pub fn nearest<'c>(found: &str, choices: &[&'c str]) -> Option<&'c str> {
-    choices
+    let alike = choices
         .iter()
         .map(|choice| (strsim::damerau_levenshtein(found, choice), *choice))
         .filter(|(distance, choice)| *distance <= choice.len().div_ceil(3).max(1))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, choice)| choice)
+        .map(|(_, choice)| choice);
+    alike.or_else(|| {
+        let mut begun = choices.iter().filter(|choice| choice.starts_with(found));
+        match (begun.next(), begun.next()) {
+            (Some(only), None) if found.len() >= SHORTEST_BEGINNING => Some(*only),
+            _ => None,
+        }
+    })
 }
+
+/// The shortest beginning of a name that stands for it.
+const SHORTEST_BEGINNING: usize = 3;

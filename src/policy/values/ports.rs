@@ -9,6 +9,7 @@ use crate::knock::{Knock, KnockError, PortRange, Protocol};
 use crate::policy::Portless;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{Spanned, WrittenSequence};
+use crate::policy::manual::POLICY_MANUAL;
 use crate::services::SERVICES;
 
 impl Reader {
@@ -89,10 +90,12 @@ impl Reader {
         }
         let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
         let help = match nearest(name, &names) {
-            Some(near) => format!("did you mean `\"{near}\"`? Every other service is written as a number"),
-            None => "every other service is written as a number (`man toctoc-policy` lists the names, under \
-                     SERVICES)"
-                .to_string(),
+            Some(near) => {
+                format!("did you mean `\"{near}\"`? Every other service is written as a number")
+            }
+            None => format!(
+                "every other service is written as a number (`{POLICY_MANUAL}` lists the names, under SERVICES)"
+            ),
         };
         self.error(
             Diagnostic::new(value.span(), KnockError::Name(name.to_string()).to_string())
