@@ -260,7 +260,7 @@ impl Stage<'_> {
         for listener in &self.listeners {
             while listener.accept().is_ok() {}
         }
-        let plan = Plan::new(way, GAP, None, self.now);
+        let plan = Plan::new(way, GAP, None, self.now, &[]);
         let doors: Vec<DoorIndex> = key.opens.iter().map(|opening| opening.door).collect();
         let tcp = |door: &DoorIndex| {
             let ports = self.policy.door(*door).ports.iter();

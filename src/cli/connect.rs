@@ -91,9 +91,13 @@ fn through(arguments: &Arguments, found: &Found, family: Family) -> Result<Open,
     })?;
     let hosts = some_addresses(&profile.host, family).map_err(could_not)?;
     let look = (!arguments.always).then(|| patience(&profile.host));
-    let plan = Plan::new(&profile.way, profile.gap, look, now());
+    let moment = now();
+    let sent = store::sent_tokens(&profile.host, moment);
+    let plan = Plan::new(&profile.way, profile.gap, look, moment, &sent);
     let plan = Arc::new(plan.shared_by(hosts.len()));
-    let (host, open) = enter(&hosts, door, &plan, &profile.way).map_err(|answer| (answer, None))?;
+    let entered = enter(&hosts, door, &plan, &profile.way);
+    store::remember_tokens(&profile.host, plan.sent(), moment);
+    let (host, open) = entered.map_err(|answer| (answer, None))?;
     store::remember_round_trip(&profile.host, open.round_trip);
     // With `--always` nobody has looked before the knocks, and no port is tried now: it might be a door of this key.
     if let Answers::Every(port) = open.answers {

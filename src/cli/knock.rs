@@ -10,11 +10,12 @@ use clap_complete::ArgValueCandidates;
 
 use super::completions::profiles;
 use super::{Answer, complain, count, now, say};
-use crate::client::profile::{GAP, Way, not_too_many, parse_gap};
+use crate::client::profile::{GAP, Way, is_host, not_too_many, parse_gap};
 use crate::client::store::{self, Found};
 use crate::client::{
-    Addresses, Answers, Door, Family, MOST_ADDRESSES, Open, Packets, Plan, Profile, addresses,
-    compare, is_this_machine, likely, look_around, race, send_knock, send_token, time_at,
+    Addresses, Answers, Door, Family, MOST_ADDRESSES, Open, Packets, Plan, Profile, Seen,
+    addresses, compare, is_this_machine, likely, look_around, race, send_knock, send_token,
+    time_at,
 };
 use crate::knock::{Knock, Protocol};
 
@@ -27,8 +28,8 @@ pub(super) struct Arguments {
     /// The ports to knock at, in order: 4431, 4431/tcp, 53/udp, or as for knockd 53:udp.
     #[arg(value_name = "KNOCK", value_parser = knock)]
     knocks: Vec<Knock>,
-    /// Connect to this port, to see whether it is open: before, and then there is nothing to do; and
-    /// afterwards, and knock again slower if not. (This uses up the grant of a key with `once`.)
+    /// Try this TCP port before and after the knocks. If it is open before, nothing is sent. If it stays shut, the
+    /// knocks are sent again, slower. (The grant of a key with `once` is used up by that.)
     #[arg(long, value_name = "PORT", value_parser = door)]
     door: Option<Knock>,
     /// Knock even if the door is open, so that its time begins anew.
@@ -74,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         Ok(Some(found)) => found,
         Ok(None) => {
             if !arguments.quiet {
-                complain(&no_profile(&arguments.target));
+                complain(&no_profile_to_knock(&arguments.target));
             }
             return Answer::CouldNot;
         }
@@ -84,7 +85,9 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         }
     };
     let look = (!arguments.always).then(|| patience(&profile.host));
-    let plan = Plan::new(&profile.way, profile.gap, look, now());
+    let moment = now();
+    let sent = store::sent_tokens(&profile.host, moment);
+    let plan = Plan::new(&profile.way, profile.gap, look, moment, &sent);
     let families: &[Family] = match (arguments.ipv4, arguments.ipv6, arguments.both) {
         (true, ..) => &[Family::V4],
         (_, true, _) => &[Family::V6],
@@ -116,6 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
                 Err(answer) => answer,
             },
         };
+        store::remember_tokens(&profile.host, plan.sent(), moment);
         answer = answer.max(came);
     }
     answer
@@ -141,7 +145,7 @@ fn entered(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan, quiet: 
         return Answer::CouldNot;
     }
     if !quiet {
-        say(&opened(host, door, open));
+        say(&opened(host, door, open, plan));
     }
     Answer::Yes
 }
@@ -170,6 +174,13 @@ pub(super) fn everything_answers(host: SocketAddr, door: NonZeroU16, port: NonZe
 fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
     let found = match arguments.knocks.as_slice() {
         [] => store::find(&arguments.target)?,
+        knocks if !is_host(bare(&arguments.target)) => {
+            let target = &arguments.target;
+            let why = not_alone(target, " 4431 2387 920");
+            let why = why.unwrap_or_else(|| "a host is a name or an address".to_string());
+            let knocks = count(knocks.len(), "knock");
+            return Err(format!("`{target}` is no host to send {knocks} to: {why}"));
+        }
         knocks => Some(Found {
             name: not_too_many(knocks.len()).map(|()| arguments.target.clone())?,
             profile: Profile {
@@ -188,13 +199,47 @@ fn target(arguments: &Arguments) -> Result<Option<Found>, String> {
     }))
 }
 
+/// An address without its brackets.
+fn bare(target: &str) -> &str {
+    let inside = target
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    inside.unwrap_or(target)
+}
+
+/// Advice on a host with a user before it or a port behind it. `knocks` are those of the example.
+fn not_alone(target: &str, knocks: &str) -> Option<String> {
+    if let Some((_, host)) = target.split_once('@').filter(|(_, host)| is_host(host)) {
+        return Some(format!("leave out the user: `toctoc knock {host}{knocks}`"));
+    }
+    let (host, port) = target.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    is_host(bare(host)).then(|| {
+        let host = bare(host);
+        format!("the port to try is an option: `toctoc knock {host} --door {port}{knocks}`")
+    })
+}
+
 pub(super) fn no_profile(target: &str) -> String {
+    if let Some(why) = not_alone(target, "") {
+        return format!("there is no profile {target}: {why}");
+    }
     format!(
-        "there is no profile {target} ({}), nor one for a host of that name; {}; for a host, name the ports \
-         to knock at: `toctoc knock {target} 4431 2387 920`",
-        store::path(target).display(),
+        "there is no profile {target}, nor one for a host of that name; {}\nnext: `toctoc profile import FILE \
+         {target}` takes one in",
         there_are()
     )
+}
+
+/// The same for `knock`, which can do without a profile.
+fn no_profile_to_knock(target: &str) -> String {
+    match not_alone(target, "") {
+        Some(_) => no_profile(target),
+        None => format!(
+            "{}; without one: `toctoc knock {target} 4431 2387 920`, with your ports",
+            no_profile(target)
+        ),
+    }
 }
 
 /// The profiles that there are.
@@ -279,14 +324,22 @@ pub(super) fn enter(
     Err(answer)
 }
 
-fn opened(host: SocketAddr, door: NonZeroU16, open: &Open) -> String {
+fn opened(host: SocketAddr, door: NonZeroU16, open: &Open, plan: &Plan) -> String {
     let door = format!("{door}/tcp at {}", host.ip());
     let after = open.after.as_secs_f64() * 1000.0;
-    match open.attempt {
-        0 if is_this_machine(host) => format!("{door} answers: {}\n", oneself(host)),
-        0 => format!("{door} is open already: did not knock (--always does)\n"),
-        1 => format!("{door} is open, after {after:.1} ms\n"),
-        n => format!("{door} is open, after {after:.1} ms, at try {n}\n"),
+    let at_try = match open.seen {
+        Seen::Before | Seen::Amid | Seen::After(1) => String::new(),
+        Seen::After(attempt) => format!(", at try {attempt}"),
+    };
+    match open.seen {
+        Seen::Before if is_this_machine(host) => format!("{door} answers: {}\n", oneself(host)),
+        Seen::Before => format!("{door} is open already: did not knock (--always does)\n"),
+        Seen::Amid => format!("{door} was open already\n"),
+        // Nobody looked before the knocks.
+        Seen::After(_) if plan.look.is_none() => {
+            format!("{door} is open{at_try}; it may have been before\n")
+        }
+        Seen::After(_) => format!("{door} is open, after {after:.1} ms{at_try}\n"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Subcommand, ValueHint};
 use clap_complete::ArgValueCandidates;
 use zeroize::Zeroizing;
 
@@ -45,8 +45,9 @@ enum Command {
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("way").required(true)))]
 struct Add {
-    /// What the profile shall be called.
+    /// The name of the profile.
     #[arg(value_parser = new_name)]
     name: String,
     /// The name or address of the host.
@@ -57,10 +58,10 @@ struct Add {
     door: Option<Knock>,
     /// The ports to knock at, in order: 4431,2387/tcp,53/udp.
     #[arg(long, value_name = "KNOCKS", value_delimiter = ',', value_parser = trimmed,
-          required_unless_present = "token", conflicts_with = "token")]
+          group = "way")]
     sequence: Vec<Knock>,
     /// A file with the 64 hexadecimal digits of a token key, or `-` for standard input.
-    #[arg(long, value_name = "FILE", requires = "token_port", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", requires = "token_port", value_hint = ValueHint::FilePath, group = "way")]
     token: Option<String>,
     /// The UDP port that tokens go to.
     #[arg(long, value_name = "PORT", requires = "token")]
@@ -68,7 +69,7 @@ struct Add {
     /// The policy says `browser = true` of the key: its tokens are letters.
     #[arg(long, requires = "token")]
     browser: bool,
-    /// The pause after each knock.
+    /// The pause after each knock [default: 3ms].
     #[arg(long, value_name = "TIME", value_parser = parse_gap)]
     gap: Option<Duration>,
 }
@@ -78,7 +79,7 @@ struct Import {
     /// The file, or `-` for standard input.
     #[arg(value_hint = ValueHint::FilePath)]
     file: String,
-    /// What the profile shall be called here [default: as its host].
+    /// The name of the profile here [default: as its host].
     #[arg(value_parser = new_name)]
     name: Option<String>,
 }

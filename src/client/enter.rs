@@ -16,13 +16,23 @@ use super::send::{at, send_knock, send_token};
 #[derive(Debug)]
 pub struct Open {
     pub stream: TcpStream,
-    /// From 1; 0 when it was open before the first knock.
-    pub attempt: usize,
+    pub seen: Seen,
     /// From the first knock to the connection.
     pub after: Duration,
     /// From the SYN to its answer.
     pub round_trip: Duration,
     pub answers: Answers,
+}
+
+/// The packets that were sent when a door was seen open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// None: it was open before.
+    Before,
+    /// Some, and the answer is to a connection from before: it was open.
+    Amid,
+    /// All of a try, from 1.
+    After(usize),
 }
 
 /// The ports that answer: a door says nothing if every port does.
@@ -69,7 +79,7 @@ pub fn enter(
             Some(Met::Open(stream, round_trip)) => {
                 answers = who_answers(host, door.port(), plan, round_trip);
                 if answers == Answers::Door {
-                    return Ok(Ok(opened(stream, 0, start, round_trip)));
+                    return Ok(Ok(opened(stream, Seen::Before, start, round_trip)));
                 }
             }
             Some(Met::Refused | Met::Reset) => last = Door::Refused,
@@ -89,18 +99,26 @@ pub fn enter(
         // Within the second after which its SYN would be repeated, amid the knocks.
         let in_time = |since: &Instant| since.elapsed() + next.lasts() < LOOKED_AT_MOST;
         let looked = looked.take().filter(|(_, since)| in_time(since));
-        let looked = looked.map(|(dial, _)| dial);
-        if let Some((stream, round_trip)) = send(host, next, looked)? {
+        let mut looked = looked.map(|(dial, _)| dial);
+        if let Some((stream, round_trip)) = send(host, next, looked.as_mut())? {
             answers = who_answers(host, door.port(), plan, round_trip);
             if answers == Answers::Door {
-                return Ok(Ok(opened(stream, 0, start, round_trip)));
+                return Ok(Ok(opened(stream, Seen::Amid, start, round_trip)));
             }
             // The knocks were cut short by an answer that says nothing.
+            looked = None;
             send(host, next, None)?;
         }
-        match connection(door, next)? {
+        let met = connection(door, next)?;
+        // The answer to a SYN from before may come with that to the SYN from behind the knocks.
+        let was_open = || looked.and_then(|mut dial| dial.wait(Duration::ZERO));
+        match met {
             Some(Met::Open(stream, round_trip)) => {
-                let open = opened(stream, attempt, start, round_trip);
+                let seen = match was_open() {
+                    Some(Met::Open(..)) => Seen::Amid,
+                    _ => Seen::After(attempt),
+                };
+                let open = opened(stream, seen, start, round_trip);
                 return Ok(Ok(Open { answers, ..open }));
             }
             Some(Met::Refused | Met::Reset) => last = Door::Refused,
@@ -125,10 +143,10 @@ fn connection(door: SocketAddr, one: &Try) -> io::Result<Option<Met>> {
     Ok(wait_for(&mut [first, Dial::start(door)?], one.wait))
 }
 
-fn opened(stream: TcpStream, attempt: usize, start: Instant, round_trip: Duration) -> Open {
+fn opened(stream: TcpStream, seen: Seen, start: Instant, round_trip: Duration) -> Open {
     Open {
         stream,
-        attempt,
+        seen,
         after: start.elapsed(),
         round_trip,
         answers: Answers::Door,
@@ -196,9 +214,9 @@ fn unused(ports: &RangeInclusive<u16>, used: &[u16]) -> Option<NonZeroU16> {
 fn send(
     host: SocketAddr,
     one: &Try,
-    mut looked: Option<Dial>,
+    mut looked: Option<&mut Dial>,
 ) -> io::Result<Option<(TcpStream, Duration)>> {
-    let mut pause = || match &mut looked {
+    let mut pause = || match looked.as_deref_mut() {
         Some(dial) => match dial.wait(one.gap) {
             Some(Met::Open(stream, round_trip)) => Some((stream, round_trip)),
             _ => None,

@@ -14,10 +14,19 @@ pub struct Plan {
     /// The time to look whether the door is open already; `None`: knock in any case.
     pub look: Option<Duration>,
     pub tries: Vec<Try>,
-    /// Each try is good for one address only, and this is the next one.
+    /// The tokens of the tries. Each is good for one address only.
+    slots: Vec<Slot>,
+    /// The next one of them.
     next: Option<AtomicUsize>,
     /// The number of tries that an address gets.
     each: usize,
+}
+
+/// The place of a token: its number among those of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    pub window: Window,
+    pub number: u32,
 }
 
 /// One try.
@@ -52,8 +61,9 @@ const LAST_WAIT: Duration = Duration::from_secs(3);
 const SMALLEST_SLOW_GAP: Duration = Duration::from_millis(10);
 
 impl Plan {
-    /// `gap` is the pause after each packet of the first try, `now` in seconds since 1970.
-    pub fn new(way: &Way, gap: Duration, look: Option<Duration>, now: i64) -> Plan {
+    /// `gap` is the pause after each packet of the first try, `now` in seconds since 1970. Tokens that were `sent` come
+    /// last.
+    pub fn new(way: &Way, gap: Duration, look: Option<Duration>, now: i64, sent: &[Slot]) -> Plan {
         match way {
             Way::Sequence(knocks) => Plan {
                 look,
@@ -67,13 +77,18 @@ impl Plan {
                         Try { packets, gap, wait }
                     })
                     .into(),
+                slots: Vec::new(),
                 next: None,
                 each: TRIES.len(),
             },
             Way::Token(secret, port) => {
-                let tokens = tokens(secret, now);
-                let last = tokens.len() - 1;
-                let tries = tokens.into_iter().enumerate().map(|(index, token)| Try {
+                let mut slots = slots(now);
+                slots.sort_by_key(|slot| sent.contains(slot));
+                let last = slots.len() - 1;
+                let tokens = slots
+                    .iter()
+                    .map(|slot| token(secret, slot.window, slot.number));
+                let tries = tokens.enumerate().map(|(index, token)| Try {
                     packets: Packets::Token(token, *port),
                     gap,
                     wait: match index {
@@ -86,6 +101,7 @@ impl Plan {
                     look,
                     each: last + 1,
                     tries: tries.collect(),
+                    slots,
                     next: Some(AtomicUsize::new(0)),
                 }
             }
@@ -108,9 +124,11 @@ impl Plan {
             false => self.tries.clone(),
         };
         let next = single.then(|| AtomicUsize::new(0));
+        let slots = self.slots.split_off(self.slots.len() / 2);
         let other = Plan {
             look,
             tries: other,
+            slots,
             next,
             each,
         };
@@ -136,9 +154,19 @@ impl Plan {
         Plan {
             look: None,
             tries: vec![nothing],
+            slots: Vec::new(),
             next: None,
             each: 1,
         }
+    }
+
+    /// The tokens that were taken to be sent.
+    pub fn sent(&self) -> &[Slot] {
+        let next = self
+            .next
+            .as_ref()
+            .map_or(0, |next| next.load(Ordering::Relaxed));
+        &self.slots[..next.min(self.slots.len())]
     }
 
     /// The next try for who has made so many: of what opens once, nobody gets what another has.
@@ -166,22 +194,26 @@ impl Try {
     }
 }
 
-/// The tokens to try at a moment, in order: those of this window, and two of the next. Which of its own
-/// window comes first changes every quarter of a minute, so that who opens twice begins with one that
-/// has not been spent.
+/// The tokens to try at a moment, in order.
 pub fn tokens(secret: &Secret, now: i64) -> Vec<Token> {
+    let slots = slots(now).into_iter();
+    slots
+        .map(|slot| token(secret, slot.window, slot.number))
+        .collect()
+}
+
+/// The tokens to try at a moment, in order: those of this window, and two of the next. The first one changes every quarter
+/// of a minute: a client that remembers nothing, and opens twice, mostly begins with one that is not spent.
+fn slots(now: i64) -> Vec<Slot> {
     let window = Window::at(now);
     let length = WINDOW.as_secs() as i64;
     let quarter = now.rem_euclid(length) * i64::from(TOKENS_PER_WINDOW) / length;
-    let own = (0..TOKENS_PER_WINDOW).map(|number| (window, number));
-    let mut order: Vec<(Window, u32)> = own.collect();
+    let own = (0..TOKENS_PER_WINDOW).map(|number| Slot { window, number });
+    let mut order: Vec<Slot> = own.collect();
     order.rotate_left(quarter as usize);
-    let next = Window(window.0 + 1);
-    order.extend([(next, 0), (next, 1)]);
-    let tokens = order
-        .into_iter()
-        .map(|(window, number)| token(secret, window, number));
-    tokens.collect()
+    let window = Window(window.0 + 1);
+    order.extend([0, 1].map(|number| Slot { window, number }));
+    order
 }
 
 #[cfg(test)]
@@ -216,11 +248,38 @@ mod tests {
         }
     }
 
+    /// Tokens that were sent come last: all others are tried before them, at any moment, and none is lost.
+    #[test]
+    fn a_token_that_was_sent_is_not_sent_first_again() {
+        let way = Way::Token(secret(), NonZeroU16::new(40123).unwrap());
+        let mut sent: Vec<Slot> = Vec::new();
+        for second in [0, 1, 2, 20, 20, 59] {
+            let plan = Plan::new(&way, Duration::ZERO, None, MINUTE + second, &sent);
+            assert_eq!((plan.tries.len(), plan.sent().len()), (6, 0));
+            let fresh = plan
+                .slots
+                .iter()
+                .take_while(|slot| !sent.contains(slot))
+                .count();
+            assert!(plan.slots[fresh..].iter().all(|slot| sent.contains(slot)));
+            let first = plan.next(0).map(|one| one.packets.clone());
+            let [slot] = plan.sent() else {
+                panic!("one was taken")
+            };
+            let wanted = token(&secret(), slot.window, slot.number);
+            assert!(matches!(first, Some(Packets::Token(token, _)) if token == wanted));
+            assert!(!sent.contains(slot), "{second}");
+            sent.push(*slot);
+        }
+        let plan = Plan::new(&way, Duration::ZERO, None, MINUTE, &sent);
+        assert_eq!(plan.slots, slots(MINUTE));
+    }
+
     #[test]
     fn each_try_knocks_slower_and_no_wait_reaches_the_second_of_a_repeated_syn() {
         let way = Way::Sequence(vec!["443".parse().unwrap(), "53/udp".parse().unwrap()]);
         let gaps = |gap: u64| -> Vec<u128> {
-            let plan = Plan::new(&way, Duration::from_millis(gap), None, MINUTE);
+            let plan = Plan::new(&way, Duration::from_millis(gap), None, MINUTE, &[]);
             let early = &plan.tries[..2];
             assert!(early.iter().all(|one| one.wait < Duration::from_secs(1)));
             let gaps = plan.tries.iter().map(|one| match &one.packets {
@@ -240,7 +299,15 @@ mod tests {
     #[test]
     fn many_addresses_leave_one_another_a_token_and_so_do_families() {
         let port = NonZeroU16::new(40123).unwrap();
-        let plan = || Plan::new(&Way::Token(secret(), port), Duration::ZERO, None, MINUTE);
+        let plan = || {
+            Plan::new(
+                &Way::Token(secret(), port),
+                Duration::ZERO,
+                None,
+                MINUTE,
+                &[],
+            )
+        };
         let tries = |plan: &Plan| (0..9).filter(|made| plan.next(*made).is_some()).count();
         for (addresses, each) in [(0, 6), (1, 6), (2, 3), (5, 1), (50, 1)] {
             assert_eq!(tries(&plan().shared_by(addresses)), each, "{addresses}");
@@ -250,7 +317,7 @@ mod tests {
         let [six, four] = plan().split();
         assert_ne!(six.next(0), four.next(0));
         let way = Way::Sequence(vec!["443".parse().unwrap()]);
-        let sequence = Plan::new(&way, Duration::ZERO, None, MINUTE).shared_by(50);
+        let sequence = Plan::new(&way, Duration::ZERO, None, MINUTE, &[]).shared_by(50);
         let [six, four] = sequence.split();
         assert_eq!((tries(&six), tries(&four)), (3, 3));
     }
@@ -258,7 +325,13 @@ mod tests {
     #[test]
     fn two_addresses_share_no_token_and_each_gets_the_whole_sequence() {
         let port = NonZeroU16::new(40123).unwrap();
-        let plan = Plan::new(&Way::Token(secret(), port), Duration::ZERO, None, MINUTE);
+        let plan = Plan::new(
+            &Way::Token(secret(), port),
+            Duration::ZERO,
+            None,
+            MINUTE,
+            &[],
+        );
         let sent = |plan: &Plan, made: usize| plan.next(made).map(|one| one.packets.clone());
         let both: Vec<_> = (0..4)
             .flat_map(|n| [sent(&plan, n), sent(&plan, n)])
@@ -268,7 +341,7 @@ mod tests {
         assert!(different.iter().all(Option::is_some) && different.len() == 6);
         assert_eq!(both[6..], [None, None]);
         let way = Way::Sequence(vec!["443".parse().unwrap()]);
-        let plan = Plan::new(&way, Duration::ZERO, None, MINUTE);
+        let plan = Plan::new(&way, Duration::ZERO, None, MINUTE, &[]);
         assert_eq!(sent(&plan, 0), sent(&plan, 0));
         assert_eq!(sent(&plan, 3), None);
     }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::Profile;
+use super::plan::Slot;
 use super::profile::is_host;
 use crate::private_file::{is_own_way, make_own_directory, replace, write_new};
+use crate::single_use::Window;
 
 /// Far more than any profile has.
 pub const LARGEST: u64 = 64 << 10;
@@ -199,8 +201,46 @@ pub fn remember_round_trip(host: &str, round_trip: Duration) {
 }
 
 fn round_trip_file(host: &str) -> Option<PathBuf> {
-    let directory = below("XDG_CACHE_HOME", ".cache").join("round-trip");
+    remembered(host, "round-trip")
+}
+
+/// The file in which something is remembered of a host.
+fn remembered(host: &str, what: &str) -> Option<PathBuf> {
+    let directory = below("XDG_CACHE_HOME", ".cache").join(what);
     (is_host(host) && !host.starts_with('.')).then(|| directory.join(host))
+}
+
+/// The tokens that were sent to a host and are still good, as far as anybody remembers. No secret: their places in time.
+pub fn sent_tokens(host: &str, now: i64) -> Vec<Slot> {
+    let file = remembered(host, "tokens").and_then(|path| open_file(&path).ok());
+    let Some((file, _)) = file else {
+        return Vec::new();
+    };
+    let mut text = String::new();
+    let _ = file.take(LARGEST).read_to_string(&mut text);
+    let slots = text.lines().filter_map(|line| {
+        let (window, number) = line.split_once(' ')?;
+        let (window, number) = (Window(window.parse().ok()?), number.parse().ok()?);
+        Some(Slot { window, number })
+    });
+    slots.filter(|slot| slot.window.over() > now).collect()
+}
+
+/// Remembers tokens that were sent. When they cannot be, a later knock may begin with one that is spent.
+pub fn remember_tokens(host: &str, sent: &[Slot], now: i64) {
+    let file = remembered(host, "tokens").filter(|_| !sent.is_empty());
+    let Some(file) = file else {
+        return;
+    };
+    let mut all = sent_tokens(host, now);
+    all.extend(sent);
+    let lines = all
+        .iter()
+        .map(|slot| format!("{} {}\n", slot.window.0, slot.number));
+    let lines: String = lines.collect();
+    if let Some(Ok(())) = file.parent().map(make_own_directory) {
+        let _ = replace(&file, lines.as_bytes());
+    }
 }
 
 #[cfg(test)]

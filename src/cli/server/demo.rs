@@ -238,7 +238,7 @@ impl Stage<'_> {
     /// Knocks with the key, and opens a session through the door.
     fn enter(&self) -> Result<TcpStream, Ended> {
         let way = Way::Sequence(self.policy.keys[0].sequences()[0].clone());
-        let plan = Plan::new(&way, Duration::from_millis(1), None, now());
+        let plan = Plan::new(&way, Duration::from_millis(1), None, now(), &[]);
         let stop = AtomicBool::new(false);
         let client = &self.lab.client;
         let entered = client.inside(|| enter(server(1), DOOR, &plan, &stop))??;
