@@ -196,6 +196,29 @@ fn options_are_offered_where_they_have_an_effect() {
                 !help.contains("(default") && !help.contains("(Default"),
                 "{help}"
             );
+            // "for how long [default: 60s]", and never "for how long. [default: 60s]", nor a default in words.
+            let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            for (at, _) in flat.match_indices("[default") {
+                let (before, default) = flat.split_at(at);
+                assert!(
+                    default.starts_with("[default: ") || default.starts_with("[default]"),
+                    "{help}"
+                );
+                assert!(!before.trim_end().ends_with('.'), "{help}");
+            }
+            assert!(
+                !flat.contains("Without one:") && !flat.contains(" by default"),
+                "{help}"
+            );
+        }
+        // In the manual each help is a sentence, and the default stands behind it.
+        let page = toctoc(&["man", &name]).replace("\\-", "-");
+        for (at, _) in page.match_indices(" [default") {
+            assert!(
+                page[..at].ends_with(['.', '?', ')']),
+                "{name}: {}",
+                &page[..at]
+            );
         }
     }
 }
@@ -246,7 +269,7 @@ fn every_command_is_in_the_manual_and_its_help_fits_a_screen() {
     }
 }
 
-/// What the shells ask the program: doors and keys of the policy in place, in a mount namespace.
+/// The questions of shells to the program: doors and keys of the policy in place, in a mount namespace.
 #[test]
 fn doors_and_keys_of_the_policy_are_completed() {
     let directory = tempfile::tempdir().unwrap();

@@ -26,7 +26,7 @@ pub(super) fn grouped(program: Command) -> Command {
     for (group, names) in GROUPS {
         let there = names.iter().filter_map(|name| {
             let about = match *name {
-                "help" => "Print this, or the help of a command.".to_string(),
+                "help" => "Print this, or the help of a command".to_string(),
                 name => program.find_subcommand(name)?.get_about()?.to_string(),
             };
             Some(format!("  {name:<12} {about}\n"))

@@ -90,6 +90,9 @@ fn page(name: &str, section: &str, what: &str) -> Roff {
     let mut page = Roff::new();
     let version = concat!("toctoc ", env!("CARGO_PKG_VERSION"));
     page.control("TH", [name, section, "", version, ""]);
+    // To the left, and no word in two: `toctoc-apply` would become two commands.
+    page.control("ad", ["l"]);
+    page.control("nh", []);
     page.control("SH", ["NAME"]);
     page.text([roman(format!("{} - {what}", name.to_lowercase()))]);
     page
@@ -322,13 +325,17 @@ fn styled(text: Option<&clap::builder::StyledStr>) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// clap takes the full stop from the end of a line of help.
+/// clap takes the full stop from the end of a line of help. A default stands behind it.
 fn sentence(text: &str) -> String {
-    match text.ends_with(['.', ')', ']', '?']) || text.is_empty() {
-        true => text.to_string(),
-        false => format!("{text}."),
+    let (text, default) = text.split_at(text.find(DEFAULT).unwrap_or(text.len()));
+    match text.ends_with(['.', '?']) || text.ends_with(".)") || text.is_empty() {
+        true => format!("{text}{default}"),
+        false => format!("{text}.{default}"),
     }
 }
+
+/// The form of defaults, in help and manual.
+const DEFAULT: &str = " [default";
 
 fn item(page: &mut Roff, name: Vec<Inline>, text: &str) {
     page.control("TP", []);

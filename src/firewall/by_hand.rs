@@ -12,6 +12,7 @@ use super::lock::Lock;
 use super::record::Record;
 use super::{Failure, Firewall, caller};
 use crate::held::Grant;
+use crate::knock::Knock;
 use crate::policy::{Backend, Name, nearest};
 use crate::ruleset::nftables::{self, SetId};
 
@@ -57,7 +58,7 @@ pub fn open(
 ) -> Result<GivenByHand, Failure> {
     let _lock = Lock::take()?;
     let mut running = running(firewall, None)?;
-    known(&running, door)?;
+    known(firewall, &running, door)?;
     let request = Request {
         door,
         source,
@@ -84,7 +85,7 @@ pub(super) struct Request<'r> {
     pub door: &'r Name,
     pub source: IpNet,
     pub open_for: Duration,
-    /// The address from which he came.
+    /// The address from which the administrator came.
     pub caller: Option<IpAddr>,
 }
 
@@ -110,7 +111,7 @@ pub fn close(
     let _lock = Lock::take()?;
     let mut running = running(firewall, backend)?;
     if let Some(door) = door {
-        known(&running, door)?;
+        known(firewall, &running, door)?;
     }
     let mut closed = Closing::default();
     for rules in &mut running {
@@ -159,15 +160,42 @@ pub(super) fn nothing_applied(firewall: &Firewall) -> Failure {
     Failure::unchanged(Absence::read(firewall).words())
 }
 
-fn known(running: &[Box<dyn ByHand + '_>], door: &Name) -> Result<(), Failure> {
+/// The thing of this name in the policy that runs, where it is no door: a port of one, or a key.
+fn meant(firewall: &Firewall, name: &Name) -> Option<String> {
+    let policy = firewall.record().ok()?.running?.policy().ok()?;
+    let port = Knock::spelled(name.as_str()).ok();
+    if let Some(door) = port.and_then(|port| policy.door_at(port)) {
+        return Some(format!(
+            "port {name} is of door `{}`",
+            policy.door(door).name
+        ));
+    }
+    let key = policy.keys.iter().find(|key| key.name == *name)?;
+    let doors: Vec<String> = key
+        .opens
+        .iter()
+        .map(|opening| format!("`{}`", policy.door(opening.door).name))
+        .collect();
+    Some(format!(
+        "`{name}` is a key, which opens {}",
+        doors.join(", ")
+    ))
+}
+
+fn known(
+    firewall: &Firewall,
+    running: &[Box<dyn ByHand + '_>],
+    door: &Name,
+) -> Result<(), Failure> {
     let doors: BTreeSet<Name> = running.iter().flat_map(|rules| rules.doors()).collect();
     if doors.contains(door) {
         return Ok(());
     }
     let doors: Vec<&str> = doors.iter().map(Name::as_str).collect();
-    let hint = match nearest(door.as_str(), &doors) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the doors are: {}", doors.join(", ")),
+    let hint = match (meant(firewall, door), nearest(door.as_str(), &doors)) {
+        (Some(hint), _) => hint,
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) => format!("the doors are: {}", doors.join(", ")),
     };
     Err(Failure::unchanged(format!(
         "the running firewall has no door `{door}`; {hint}"

@@ -45,6 +45,10 @@ fn all(draft: &Draft, text: &mut String) -> fmt::Result {
         writeln!(text, "within = \"{}s\"", within.clamp(1, LONGEST_WITHIN))?;
     }
     if !draft.interfaces.is_empty() {
+        comment(
+            text,
+            "The doors are guarded at these interfaces alone: what comes in by another one needs no knock.",
+        )?;
         let names: Vec<String> = draft
             .interfaces
             .iter()

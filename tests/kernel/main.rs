@@ -85,6 +85,7 @@ mod rehearsals;
 mod revoking;
 mod room;
 mod scratch;
+mod slips;
 mod ssh;
 mod sshd;
 mod stand_in;

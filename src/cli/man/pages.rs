@@ -1,4 +1,5 @@
-//! What a manual page has beside the definitions of a command: how it is used, and examples. A test parses each example.
+//! The parts of a manual page beside the definitions of a command: how it is used, and examples. A test parses each
+//! example.
 
 /// The page of a command.
 pub(super) struct Page {

@@ -35,13 +35,15 @@ pub(in crate::cli) struct Close {
     /// An address or network [default: all].
     #[arg(value_parser = source)]
     source: Option<IpNet>,
-    /// Only those in `nftables`, or in `iptables`.
+    /// Only those in `nftables`, or in `iptables` [default: both].
     #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
     backend: Option<Backend>,
 }
 
 fn name(text: &str) -> Result<Name, String> {
-    Name::new(text).ok_or_else(|| format!("`{text}` is not a name of a door"))
+    Name::new(text).ok_or_else(|| {
+        format!("`{text}` is not a name of a door: `toctoc status` shows the doors and their ports")
+    })
 }
 
 fn source(text: &str) -> Result<IpNet, String> {

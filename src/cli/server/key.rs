@@ -48,7 +48,7 @@ enum Command {
 
 #[derive(Args)]
 struct New {
-    /// What the key is called.
+    /// The name of the key.
     #[arg(value_parser = name)]
     name: Name,
     #[command(flatten)]
@@ -65,14 +65,14 @@ struct New {
     /// It has so many sequences of four random ports, each good once, to carry on paper.
     #[arg(long, value_name = "N", value_parser = number, conflicts_with_all = ["token", "sequence", "qr", "svg", "profile"])]
     scratch: Option<usize>,
-    /// What the owner will knock with: a program, or a web page, which has other ports and tokens.
+    /// The tool that the owner will knock with: a program, or a web page, which has other ports and tokens.
     #[arg(long = "for", value_name = "WHAT", value_parser = user, default_value = "program",
           default_value_if("html", ArgPredicate::IsPresent, "browser"))]
     user: For,
     /// Write a web page that knocks with the key into this file, and no profile.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "qr", "svg"])]
     html: Option<PathBuf>,
-    /// How the client reaches this host [default: its own name, or the address that your ssh connection came to].
+    /// The name or address by which the client reaches this host [default: its own name, or the address that your ssh connection came to].
     #[arg(long, value_name = "HOST", value_parser = reached_by)]
     host: Option<String>,
     /// Where to write the profile [default: NAME.profile.toml beside the policy].

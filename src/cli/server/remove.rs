@@ -14,7 +14,7 @@ use crate::policy::Backend;
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
-    /// Only what is in `nftables`, or in `iptables`.
+    /// Only what is in `nftables`, or in `iptables` [default: both].
     #[arg(long, value_name = "BACKEND", value_parser = super::backend)]
     backend: Option<Backend>,
 }

@@ -14,7 +14,11 @@ use crate::firewall::Firewall;
 use crate::firewall::by_hand::note_revoked;
 use crate::firewall::revoke::{Edit, InForce, NotRevoked, Revoked, revoke};
 use crate::firewall::tokens::clocks;
-use crate::policy::{Name, Policy};
+use crate::policy::edit::idle_token_port;
+use crate::policy::{DoorIndex, Key, Name, Policy, nearest};
+
+/// More keys than this are not listed.
+const MANY: usize = 10;
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -82,7 +86,7 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
     let is_out = matches!(revoked.in_force, InForce::Without(..));
     let is_in_file = matches!(removal.file, PolicyFile::With { .. });
     if !is_in_file && !revoked.was_there {
-        return Err(nowhere(path, name, &removal.file));
+        return Err(nowhere(path, name, &removal));
     }
     let mut answer = about_the_file(path, name, &removal);
     if is_in_file && answer == Answer::Yes {
@@ -119,7 +123,9 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
 }
 
 /// Says that the key was not found.
-fn nowhere(path: &PolicyPath, name: &Name, file: &PolicyFile) -> Answer {
+fn nowhere(path: &PolicyPath, name: &Name, removal: &Removal) -> Answer {
+    let policy = removal.policy.as_ref().map(|(policy, _)| policy);
+    let file = &removal.file;
     let shown = path.path.display();
     let not_found = |why: &str| format!("no key `{name}` is in what runs, and {why}");
     let (message, answer) = match file {
@@ -133,12 +139,44 @@ fn nowhere(path: &PolicyPath, name: &Name, file: &PolicyFile) -> Answer {
             Answer::CouldNot,
         ),
         PolicyFile::Without { .. } | PolicyFile::With { .. } => (
-            format!("there is no key `{name}`, neither in {shown} nor in what runs"),
+            format!(
+                "there is no key `{name}`, neither in {shown} nor in what runs{}",
+                meant(name, policy)
+            ),
             Answer::No,
         ),
     };
     complain(&message);
     answer
+}
+
+/// ": `ssh` is a door, and anna opens it", "; did you mean `anna`?"
+fn meant(name: &Name, policy: Option<&Policy>) -> String {
+    let Some(policy) = policy else {
+        return String::new();
+    };
+    let keys: Vec<&str> = policy.keys.iter().map(|key| key.name.as_str()).collect();
+    let is_door = |index: &DoorIndex| policy.door(*index).name == *name;
+    if let Some(door) = policy.door_indices().find(is_door) {
+        let opens = |key: &&Key| key.opens.iter().any(|opening| opening.door == door);
+        let openers: Vec<&str> = policy
+            .keys
+            .iter()
+            .filter(opens)
+            .map(|key| key.name.as_str())
+            .collect();
+        return match openers.as_slice() {
+            [] => format!("; `{name}` is a door"),
+            openers => format!("; `{name}` is a door, opened by {}", openers.join(", ")),
+        };
+    }
+    match nearest(name.as_str(), &keys) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if keys.is_empty() || keys.len() > MANY => {
+            "; `toctoc key list` shows the keys".to_string()
+        }
+        None => format!("; the keys are: {}", keys.join(", ")),
+    }
 }
 
 /// Advice on a file that nobody can take a key out of.
@@ -184,7 +222,11 @@ fn about_the_file(path: &PolicyPath, name: &Name, removal: &Removal) -> Answer {
             complain(&format!("{shown} did not have key {name} any more"));
             has_mistakes(*mistakes, "mistakes")
         }
-        PolicyFile::With { mistakes, .. } => {
+        PolicyFile::With {
+            mistakes,
+            before,
+            after,
+        } => {
             if let Err(why) = removal.write() {
                 complain(&format!(
                     "{why}\nkey {name} is in {shown} still, and the next apply or start of the machine brings it \
@@ -193,6 +235,11 @@ fn about_the_file(path: &PolicyPath, name: &Name, removal: &Removal) -> Answer {
                 return Answer::CouldNot;
             }
             say(&format!("took key {name} out of {shown}\n"));
+            if let (None, Some(port)) = (idle_token_port(before), idle_token_port(after)) {
+                say(&format!(
+                    "`token_port = {port}` stays for the next token key: delete the line if there is to be none\n"
+                ));
+            }
             has_mistakes(*mistakes, "mistakes besides, which are as they were")
         }
     }

@@ -35,7 +35,7 @@ pub(in crate::cli) struct Arguments {
     /// time and 10,000 events wait; more are dropped, and their number is told.
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
-    /// How often to look.
+    /// The time between two looks.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     every: Duration,
 }

@@ -30,6 +30,7 @@ use crate::policy::{Backend, Name, Policy};
 use crate::rehearsal::{Stopped, rehearse};
 
 #[derive(Args)]
+#[command(mut_arg("backend", |arg| arg.help("`nftables` or `iptables` [default: nftables]")))]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     policy: PolicyPath,
@@ -39,7 +40,8 @@ pub(in crate::cli) struct Arguments {
     /// For whom: the name of a person or a device [default: your user name].
     #[arg(long, value_name = "NAME", value_parser = name)]
     key: Option<Name>,
-    /// How clients reach this host [default: the address that your ssh connection came to, or that of this host].
+    /// The name or address by which clients reach this host [default: where your ssh connection came to, or the address of
+    /// this host].
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// The key opens with tokens, each good once.
@@ -48,7 +50,7 @@ pub(in crate::cli) struct Arguments {
     /// The key opens with a sequence of so many random ports [default: 5].
     #[arg(long, value_name = "N", value_parser = length)]
     sequence: Option<usize>,
-    /// How long the trial lasts.
+    /// The time that the trial lasts.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = trial_time)]
     confirm: Duration,
     /// Ask nothing: take the options that are given, and what is proposed for the others.

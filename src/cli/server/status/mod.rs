@@ -27,7 +27,7 @@ pub(super) use text::{Words, everything_else, text};
 
 #[derive(Args, Default)]
 pub(in crate::cli) struct Arguments {
-    /// The policy file to judge by. Without one: the policy that runs, or else /etc/toctoc/policy.toml.
+    /// The policy file to judge by [default: the policy that runs, or else /etc/toctoc/policy.toml].
     #[arg(value_name = "POLICY")]
     path: Option<PathBuf>,
     /// `nftables` or `iptables`, instead of what the policy says.
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Arguments {
     /// Name the chains, sets and elements that differ, too.
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
-    /// For programs.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
