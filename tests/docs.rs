@@ -1,4 +1,4 @@
-//! What the documents say about the tests is so.
+//! The words of the documents about the tests are true.
 
 use std::fs;
 use std::path::Path;
@@ -252,7 +252,7 @@ fn row(row: &Row) -> String {
     let size = match row.size {
         Size::Any => "any".to_string(),
         Size::Sources => "`max_sources`".to_string(),
-        Size::FirstKnocks => "networks and first knocks".to_string(),
+        Size::FirstKnocks => "groups and first knocks".to_string(),
         Size::Tokens => "twice the tokens".to_string(),
         Size::Exactly(size) => size.to_string(),
     };

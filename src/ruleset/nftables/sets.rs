@@ -244,7 +244,7 @@ pub static SETS: [Row; 30] = [
         about: "Progress: source -> state, forgotten when the next knock is late." },
     Row { id: SetId::First, name: "first", form: Families, types: "ADDRESS . classid",
         filler: Packets, at_apply: Anew, meaning: Admits, size: Size::FirstKnocks, time: Time::Within, need: Need::FirstKnocks,
-        about: "First knocks for which there was no room: network around the source . state." },
+        about: "First knocks for which there was no room: group of addresses around the source . state." },
     Row { id: SetId::Flood, name: "flood", form: One, types: "nf_proto",
         filler: Packets, at_apply: Anew, meaning: Limits, size: Size::Exactly(256), time: Time::Within, need: Need::FirstKnocks,
         about: "Families in which first knocks were noted of late: without a flood nobody looks for them." },

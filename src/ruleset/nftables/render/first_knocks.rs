@@ -98,8 +98,8 @@ impl FirstKnocks {
         let mut chain = Chain::new(
             SECOND,
             &[
-                "No step from here. In a flood of first knocks, the first of a sequence may have been noted for the network",
-                "of the source: then this is its second.",
+                "No step from here. In a flood of first knocks, the first of a sequence may have been noted for a group of",
+                "addresses around the source: then this is its second.",
             ],
         );
         // Each row is filled from the first on: what one does not have, the next has not either.
@@ -115,8 +115,8 @@ impl FirstKnocks {
             ));
             chain.rule(format!("meta priority {number} {otherwise}"));
             for family in Family::BOTH {
-                let (network, first) = (network(policy, family), SetId::First.of_family(family));
-                chain.rule(format!("{network} . meta priority @{first} {}", step()));
+                let (group, first) = (group(policy, family), SetId::First.of_family(family));
+                chain.rule(format!("{group} . meta priority @{first} {}", step()));
             }
         }
         chain.rule(otherwise);
@@ -136,29 +136,28 @@ pub(super) fn near() -> Chain {
     chain
 }
 
-/// The chain that notes a first knock for the network of the source.
+/// The chain that notes a first knock for a group of addresses around the source.
 pub(super) fn note(policy: &Policy) -> Chain {
-    let about =
-        "No room for more sources with one knock: it is noted for the network around the source.";
+    let about = "No room for more sources with one knock: it is noted for a group of addresses around the source.";
     let mut chain = Chain::new(NOTE, &[about]);
     forget(&mut chain);
     for family in Family::BOTH {
-        let (network, first) = (network(policy, family), SetId::First.of_family(family));
-        chain.rule(format!("update @{first} {{ {network} . meta priority }}"));
+        let (group, first) = (group(policy, family), SetId::First.of_family(family));
+        chain.rule(format!("update @{first} {{ {group} . meta priority }}"));
     }
     chain.rule(format!("update @{} {{ meta nfproto }}", SetId::Flood));
     chain.rule("goto leave");
     chain
 }
 
-/// Room for all networks with all first knocks, and for expired elements, which the kernel counts for up to a second.
+/// Room for all groups with all first knocks, and for expired elements, which the kernel counts for up to a second.
 pub(super) fn room(policy: &Policy) -> u32 {
     let all = firsts(policy).saturating_mul(1 << bits(policy));
     let over = 1 + 1000 / policy.within.as_millis().max(100) as u32;
     all.saturating_mul(1 + over)
 }
 
-/// The number of bits whose networks all have room with each first knock.
+/// The number of bits whose groups all have room with each first knock.
 fn bits(policy: &Policy) -> u32 {
     let each = policy.max_sources / firsts(policy).max(1);
     each.checked_ilog2().unwrap_or(0).clamp(1, MOST_BITS)
@@ -172,9 +171,9 @@ fn firsts(policy: &Policy) -> u32 {
     u32::try_from(firsts.len()).unwrap_or(u32::MAX)
 }
 
-/// The expression for the network around the source. Of an IPv6 address those bits count in which customers of one provider
+/// The expression for the group of addresses around the source. Of an IPv6 address those bits count in which customers of one provider
 /// differ.
-fn network(policy: &Policy, family: Family) -> String {
+fn group(policy: &Policy, family: Family) -> String {
     let (saddr, bits) = (family.saddr(), bits(policy));
     match family {
         Family::V4 => format!("{saddr} & {}", family.mask(bits as u8)),
