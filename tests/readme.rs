@@ -124,16 +124,90 @@ fn is_true(document: &str, least: usize) {
     let lab = Lab::new().expect("needs root, or: unshare --user --map-root-user -- cargo test");
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("etc")).unwrap();
+    follow(&lab, home.path(), document, least);
+}
+
+/// A newcomer has a door for ssh, a second key, a trial, a revocation and a list of who connected, with the commands of the
+/// README and of one page of the site.
+#[test]
+fn a_newcomer_needs_the_readme_and_the_site_alone() {
+    let begun = Instant::now();
+    let lab = Lab::new().expect("needs root, or: unshare --user --map-root-user -- cargo test");
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::create_dir(home.join("etc")).unwrap();
+    // The door, on trial and confirmed, and the first key.
+    let _listener = follow(&lab, home, "README.md", 6);
+    let run = |host: &Host, command: &str| shell(host, home, command);
+    let yes = |host: &Host, command: &str| {
+        let (said, code) = run(host, command);
+        assert_eq!(code, Some(0), "{command}: {said}");
+        said
+    };
+    // A host that is no namespace has the kernel's log. Here the page names the way.
+    let page = fs::read_to_string("docs/recipes/who-came-in.md").unwrap();
+    assert!(page.contains("`log = \"nflog:5\"`") && page.contains("`toctoc log --follow`"));
+    let policy = home.join("etc/policy.toml");
+    let text = fs::read_to_string(&policy).unwrap();
+    fs::write(&policy, format!("log = \"nflog:5\"\n{text}")).unwrap();
+    // As the README names them, one after the other.
+    let readme = fs::read_to_string("README.md").unwrap();
+    let known = |command: &'static str| {
+        assert!(
+            readme.contains(&format!("`{command}`")),
+            "not in the README: {command}"
+        );
+        command
+    };
+    yes(
+        &lab.server,
+        known("toctoc key new anna --sequence 5 --host 192.0.2.1"),
+    );
+    let said = yes(&lab.server, known("toctoc apply --confirm 10m"));
+    assert!(said.contains("on trial: in 10m"), "{said}");
+    // The first key let the client in, and would keep it in.
+    yes(&lab.server, "toctoc close");
+    bring_profiles(home);
+    yes(&lab.client, "toctoc profile import anna.profile.toml anna");
+    let seen = || fs::read_to_string(home.join("seen")).unwrap_or_default();
+    thread::scope(|scope| {
+        let follow = "timeout 60 sh -c 'echo $$ >pid; exec toctoc log --follow >seen'";
+        scope.spawn(|| run(&lab.server, follow));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !seen().contains("by anna") {
+            assert!(Instant::now() < deadline, "nobody was listed: {}", seen());
+            yes(&lab.client, "toctoc knock anna --always");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let pid = fs::read_to_string(home.join("pid")).unwrap();
+        Command::new("kill").arg(pid.trim()).status().unwrap();
+    });
+    assert!(seen().contains("192.0.2.7"), "{}", seen());
+    let said = yes(&lab.server, "toctoc confirm");
+    assert!(said.contains("stays"), "{said}");
+    let said = yes(&lab.server, "toctoc status");
+    assert!(said.contains("by anna"), "{said}");
+    // The key that is lost opens no more, and the other one does.
+    let said = yes(&lab.server, known("toctoc key revoke anna"));
+    assert!(said.contains("1 live grant ended"), "{said}");
+    let (said, code) = run(&lab.client, "toctoc knock anna");
+    assert!(code == Some(1) && said.contains("stays shut"), "{said}");
+    yes(&lab.client, "toctoc knock yves");
+    assert!(begun.elapsed() < Duration::from_secs(600));
+}
+
+/// Runs the commands of a document on the hosts of a lab. Returns what listens behind its door.
+fn follow(lab: &Lab, home: &Path, document: &str, least: usize) -> std::net::TcpListener {
     let text = fs::read_to_string(document).unwrap();
     let listener = lab
         .server
         .inside(|| std::net::TcpListener::bind(("::", 22)));
-    let _listener = listener.unwrap().unwrap();
+    let listener = listener.unwrap().unwrap();
     let mut commands = 0;
     for block in blocks(&text) {
         if let Some(path) = block.mark.strip_prefix("file: ") {
             let path = path.replace("/etc/toctoc/", "etc/");
-            let path = home.path().join(path);
+            let path = home.join(path);
             fs::write(&path, &block.text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             continue;
@@ -149,10 +223,10 @@ fn is_true(document: &str, least: usize) {
             other => panic!("no host {other}"),
         };
         if run.starts_with("client") {
-            bring_profiles(home.path());
+            bring_profiles(home);
         }
         for session in sessions(&block.text) {
-            let (said, code) = shell(host, home.path(), &session.command);
+            let (said, code) = shell(host, home, &session.command);
             commands += 1;
             let code = code.unwrap().to_string();
             let right = status == "any" || code == status;
@@ -163,6 +237,7 @@ fn is_true(document: &str, least: usize) {
         }
     }
     assert!(commands >= least, "only {commands} commands found");
+    listener
 }
 
 /// Does what the text says between the blocks: the profiles come to the client, under the names that they have.
