@@ -60,7 +60,7 @@ fn golden(path: &Path, drawn: &str) {
         .eq(drawn, expected);
 }
 
-/// What a program prints for what is written to it. It must take it without a word.
+/// The output of a program for an input. It must take it without a word.
 fn piped(program: &[&str], input: &str) -> String {
     let mut child = Command::new(program[0])
         .args(&program[1..])
@@ -152,7 +152,7 @@ fn graphviz_takes_every_graph_without_a_word() {
     }
 }
 
-/// How many things there are in a picture, and how many lines between them.
+/// The number of things in a picture, and of lines between them.
 fn counted(picture: &Picture) -> (usize, usize) {
     let knocks = match picture.keys.len() {
         0 => 0,
@@ -286,7 +286,7 @@ fn sequences_that_begin_alike_share_what_they_share() {
     assert_eq!(same.count(), 1);
 }
 
-/// What scratch keys knock is never shown, and without ports no number of the policy.
+/// The knocks of scratch keys are never shown, and without ports no number of the policy.
 #[test]
 fn what_is_to_be_known_by_few_is_left_out() {
     let path = Path::new("tests/golden/draw/every-kind.toml");
@@ -337,7 +337,7 @@ fn large(keys: usize) -> String {
     text
 }
 
-/// What is too much for a drawing is no drawing, and no surprise.
+/// A policy that is too much for a drawing is no drawing, and no surprise.
 #[test]
 fn ten_thousand_keys_are_drawn_as_text_and_otherwise_refused() {
     let directory = tempfile::tempdir().unwrap();

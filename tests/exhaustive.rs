@@ -99,7 +99,7 @@ fn inside(part: &[Knock], whole: &[Knock]) -> bool {
     whole.windows(part.len()).any(|window| window == part)
 }
 
-/// How much was compared.
+/// The number of comparisons.
 #[derive(Default)]
 struct Seen {
     steps: usize,

@@ -1,4 +1,4 @@
-//! What people have, and the policy it becomes: real-world shaped files, each with the policy beside it, or with
+//! Files that people have, and the policies that they become: real-world shaped files, each with the policy beside it, or with
 //! the reasons why there is none (`.txt`).
 //!
 //! `SNAPSHOTS=overwrite cargo test --test imports` writes them anew; read them then.
@@ -43,7 +43,7 @@ fn files_become_the_policies_beside_them() {
     }
 }
 
-/// What is printed is always a policy file, and `check` finds no error in it but what was as weak before:
+/// The output is always a policy file, and `check` finds no error in it but what was as weak before:
 /// sequences that a sweep finds or that everybody knows.
 #[test]
 fn what_is_written_passes_check() {

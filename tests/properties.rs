@@ -15,7 +15,7 @@ use toctoc::trace::run::Run;
 
 use outcome::outcome;
 
-/// How many random policies and traces: proptest's own variable, for those who run this a thousand
+/// The number of random policies and traces: proptest's own variable, for those who run this a thousand
 /// times.
 fn cases() -> u32 {
     let set = std::env::var("PROPTEST_CASES").ok();

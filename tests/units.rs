@@ -33,7 +33,7 @@ fn program(command: &[&str]) -> Exit {
     run(command, "").unwrap()
 }
 
-/// What a unit says to read is there once it is installed. (The program itself is another build here.)
+/// The pages that a unit names are there once it is installed. (The program itself is another build here.)
 #[test]
 fn what_the_units_name_is_installed() {
     let directory = tempfile::tempdir().unwrap();

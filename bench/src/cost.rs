@@ -1,4 +1,4 @@
-//! What a packet costs the kernel: rulesets taken in turn, round after round.
+//! The cost of a packet for the kernel: rulesets taken in turn, round after round.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,7 +39,7 @@ impl Contestant {
         Ok(Contestant { name, keys, place })
     }
 
-    /// What all others are compared with: no rules.
+    /// The base of all comparisons: no rules.
     pub fn nothing() -> io::Result<Contestant> {
         let place = Firewall::Nothing.install(1)?;
         Contestant::new(Firewall::Nothing.name(), 1, place)
@@ -177,7 +177,7 @@ pub fn take_turns(
     Ok(())
 }
 
-/// What is behind the rules does not belong to the figure: all that comes through them is dropped.
+/// The work behind the rules does not belong to the figure: all that comes through them is dropped.
 fn prepare(place: &Place) -> io::Result<()> {
     place.feed(
         &["nft", "-f", "-"],

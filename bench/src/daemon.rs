@@ -14,7 +14,7 @@ pub struct Daemon {
     shell: Child,
 }
 
-/// What that shell does.
+/// The script of that shell.
 const GUARD: &str = r#""$@" >&2 & echo $! && read -r _; kill -9 $!; wait; kill -9 0"#;
 
 impl Daemon {

@@ -13,7 +13,7 @@ use crate::statistics::Spread;
 #[derive(Debug, Clone)]
 pub struct Figure {
     pub section: &'static str,
-    /// What was measured.
+    /// The thing that was measured.
     pub what: String,
     /// Of whom.
     pub who: String,

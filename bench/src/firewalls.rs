@@ -10,7 +10,7 @@ use crate::place::{Place, until};
 use crate::policies::{DOOR, Sequence, classic_script, policy, sequences};
 use crate::sender::Sender;
 
-/// What decides about packets.
+/// The rules that decide about packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firewall {
     /// No rules.
@@ -44,7 +44,7 @@ impl Firewall {
         }
     }
 
-    /// How many keys it is measured with at the most: beyond, it refuses, or takes minutes.
+    /// The most keys that it is measured with: beyond, it refuses, or takes minutes.
     pub fn most_keys(self) -> usize {
         match self {
             Firewall::Nothing => 1,

@@ -69,7 +69,7 @@ fn rows(told: &Value, path: &mut Vec<String>, figures: &mut Figures) {
     });
 }
 
-/// What the script calls a number, as what it is, under which load, of how many hosts, and its unit.
+/// The script's name of a number, as what it is, under which load, of how many hosts, and its unit.
 fn named(path: &[String]) -> (String, String, u64, String) {
     let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let mut hosts = 3;

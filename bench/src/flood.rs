@@ -1,4 +1,4 @@
-//! Who gets in while strangers send as much as they can.
+//! Clients that get in while strangers send as much as they can.
 
 use std::fs;
 use std::io;
@@ -18,10 +18,10 @@ use crate::sender::{Sender, stay_on};
 use crate::statistics::Spread;
 use crate::ways::{Ours, Way, our_ways, ours};
 
-/// How often somebody knocks in each flood.
+/// The number of knocks in each flood.
 const KNOCKS: usize = 20;
 
-/// Who is not in by then has given up.
+/// A client that is not in by then has given up.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Whose client takes longer than that has this.
@@ -41,7 +41,7 @@ const OURS: [Ours; 2] = [
     ("toctoc, a token", true, true),
 ];
 
-/// What a flood is aimed at.
+/// The target of a flood.
 struct Aim {
     name: &'static str,
     frames: Vec<Frame>,
@@ -112,7 +112,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     Ok(())
 }
 
-/// What came of a flood.
+/// The outcome of a flood.
 struct Flooded {
     /// Milliseconds of each knock that opened.
     opened: Vec<f64>,
@@ -210,7 +210,7 @@ fn add(
     }
 }
 
-/// What our own ways are flooded at.
+/// The targets at which our own ways are flooded.
 fn aims(kind: &Ours, sequence: &Sequence) -> Vec<Aim> {
     let mut aims = everybodys();
     aims.push(match kind {

@@ -1,4 +1,4 @@
-//! What far more than was measured would need: the measured slopes, drawn out on paper.
+//! The needs of far larger numbers than were measured: the measured slopes, drawn out on paper.
 
 use crate::figures::Row;
 

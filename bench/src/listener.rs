@@ -63,7 +63,7 @@ impl Listener {
         })
     }
 
-    /// What was taken until now does not count.
+    /// Connections that were taken until now do not count.
     pub fn forget(&self) {
         *self.first.lock() = None;
     }

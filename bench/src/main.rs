@@ -104,7 +104,7 @@ fn measure(wanted: &[String]) -> io::Result<()> {
     plot::draw(docs, &rows)
 }
 
-/// What was measured, and of the sections that were not, what is kept.
+/// The rows that were measured, and of the other sections the rows that are kept.
 fn in_order(before: &[Row], now: Vec<Row>, is_wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, _) in SECTIONS {

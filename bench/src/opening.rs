@@ -12,7 +12,7 @@ use crate::policies::{DOOR, Sequence, sequences};
 use crate::statistics::Spread;
 use crate::ways::{OURS, Way, our_ways, ours};
 
-/// How often each way in is measured.
+/// The number of times that each way in is measured.
 const RUNS: usize = 21;
 
 /// Nobody is waited for longer.
@@ -66,7 +66,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     resident(figures, &peers)
 }
 
-/// What stays in memory for as long as the door is to be opened by somebody. Of ours, nothing does.
+/// The memory that is held for as long as the door is to be opened by somebody. Of ours, nothing is.
 fn resident(figures: &mut Figures, peers: &[Peer]) -> io::Result<()> {
     for peer in peers.iter().filter(|peer| !peer.pids().is_empty()) {
         let held = peer.resident()? as f64 / f64::from(1 << 20);

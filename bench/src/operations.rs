@@ -1,4 +1,4 @@
-//! What the commands of an administrator take.
+//! The cost of the commands of an administrator.
 
 mod apply;
 mod beside;
@@ -16,7 +16,7 @@ use crate::statistics::Spread;
 
 const SECTION: &str = "operations";
 
-/// How often the things that take seconds are done.
+/// The number of times that the things that take seconds are done.
 const FEW: usize = 5;
 
 /// And the others.
@@ -31,7 +31,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     through::measure(figures)
 }
 
-/// What was measured, in turn: a row for each thing.
+/// The measurements, in turn: a row for each thing.
 #[derive(Default)]
 struct Samples(Vec<(Row, Vec<f64>)>);
 

@@ -132,7 +132,7 @@ fn lines(path: &Path, rows: &[&Row], label: &str) -> io::Result<()> {
     gnuplot(path, (860, 420), &data, &script)
 }
 
-/// How many of twenty got in while strangers flooded what had to listen.
+/// The clients of twenty that got in while strangers flooded what had to listen.
 fn flood(docs: &Path, rows: &[Row]) -> io::Result<()> {
     let listening = [" at 100000 a second: opened"];
     let mut data = String::new();

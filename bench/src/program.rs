@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 /// Longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug)]
 pub struct Ended {
     /// From just before its start.
@@ -89,7 +89,7 @@ fn ends_in_time(child: &Child, limit: Duration) -> io::Result<bool> {
     Ok(poll(&mut wanted, Some(&limit))? == 1)
 }
 
-/// What `Child::wait` does, and what the program used.
+/// Waits as `Child::wait` does, and returns what the program used.
 fn wait(child: &Child) -> io::Result<(ExitStatus, libc::rusage)> {
     let mut status = 0;
     // SAFETY: a record of zeros is one; the call fills in both, which live on this stack.

@@ -1,4 +1,4 @@
-//! Whether two tables rank those who are compared in the same order.
+//! A comparison of two tables: do they rank the programs in the same order?
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::figures::Row;
 /// Those who are closer to one another than this part of the larger one are equals.
 const EQUALS: f64 = 0.15;
 
-/// What everybody was asked in the same way, and what each answered.
+/// Questions that all programs were asked in the same way, and the answer of each.
 type Contests<'a> = BTreeMap<(&'a str, &'a str, u64), BTreeMap<&'a str, f64>>;
 
 /// A sentence for each pair whose order in one table is not that of the other.
@@ -38,7 +38,7 @@ pub fn differences(before: &[Row], now: &[Row]) -> Vec<String> {
     found
 }
 
-/// How many pairs there are whose order could differ.
+/// The number of pairs whose order could differ.
 pub fn pairs(before: &[Row], now: &[Row]) -> usize {
     let (before, now) = (contests(before), contests(now));
     let of = |(contest, now): (&(&str, &str, u64), &BTreeMap<&str, f64>)| {

@@ -168,7 +168,7 @@ fn cost(rows: &[Row], section: &str) -> String {
     text
 }
 
-/// What the method makes of no difference at all.
+/// The difference that the method finds where there is none.
 fn against_itself(rows: &[Row]) -> String {
     let own = rows.iter().filter(|row| {
         row.section == "cost" && row.who == "no rules" && row.what.ends_with(", rules")

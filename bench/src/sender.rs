@@ -22,7 +22,7 @@ pub struct Sender {
     socket: OwnedFd,
 }
 
-/// What was sent and what it took.
+/// The packets that were sent, and the time that they took.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
     pub packets: u64,

@@ -1,4 +1,4 @@
-//! What the kernel remembers: how much of it there is room for, and what it weighs.
+//! The kernel's memory: how much there is room for, and what it weighs.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use crate::policies::{DOOR, Sequence, policy, sequences, token_policy};
 use crate::sender::Sender;
 use crate::statistics::Spread;
 
-/// How often each weight is taken, on hosts made anew.
+/// The number of times that each weight is taken, on hosts made anew.
 const RUNS: usize = 3;
 
 /// So many entries are weighed at once: what else the machine does in that moment is small beside it.
@@ -94,7 +94,7 @@ struct Room {
     kept: f64,
 }
 
-/// What happens when more sources come than there is room for.
+/// The effect of more sources than there is room for.
 fn room() -> io::Result<Room> {
     let (place, sequence) = place("open_for = \"10m\"\nwithin = \"1m\"\n")?;
     let _listener = place
@@ -203,7 +203,7 @@ fn send(place: &Place, frames: &[Frame]) -> io::Result<()> {
     place.lab.client.inside(|| Sender::new()?.send(frames))?
 }
 
-/// How many elements a set or map of ours has.
+/// The number of elements of a set or map of ours.
 fn elements(place: &Place, name: &str) -> io::Result<usize> {
     let listed = place.on_server(&["nft", "list", "table", "inet", "toctoc"])?;
     let mut lines = listed.lines().skip_while(|line| {

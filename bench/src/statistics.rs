@@ -1,4 +1,4 @@
-//! What is left of many measurements of one thing.
+//! The summary of many measurements of one thing.
 
 /// Median, least and most of some samples.
 #[derive(Debug, Clone, Copy, PartialEq)]

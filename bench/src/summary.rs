@@ -116,7 +116,7 @@ pub fn table(rows: &[Row]) -> Option<String> {
     Some(table)
 }
 
-/// What the daemons of others hold.
+/// The memory that the daemons of others hold.
 fn daemons(rows: &[Row]) -> Option<String> {
     let of_daemons = |row: &&Row| row.section == "opening" && row.what.starts_with("memory of");
     let held: Vec<f64> = rows

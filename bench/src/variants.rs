@@ -10,7 +10,7 @@ use crate::figures::Figures;
 use crate::place::Place;
 use crate::policies::{policy, sequences};
 
-/// What is put where.
+/// A text, and the place that it is put at.
 type Change = (&'static str, &'static str);
 
 /// Rounds in which everybody has a turn.

@@ -17,7 +17,7 @@ pub struct Way<'a> {
     pub name: &'static str,
     pub place: &'a Place,
     pub door: &'a Listener,
-    /// What the client runs in this run.
+    /// The command of the client in this run.
     pub client: Box<dyn Fn(usize) -> Vec<String> + 'a>,
     /// `true` if that program connects too; else we do it in its place, as soon as the door lets us.
     pub connects: bool,
@@ -69,7 +69,7 @@ fn connect(door: &Listener, limit: Duration) {
     }
 }
 
-/// How our client knocks: its name here, whether with a token, and whether at its usual pace.
+/// The way in which our client knocks: its name here, whether with a token, and whether at its usual pace.
 pub type Ours = (&'static str, bool, bool);
 
 pub const OURS: [Ours; 4] = [

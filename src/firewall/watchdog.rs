@@ -30,7 +30,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// The system's log hears of every so manieth failure.
 const LOUD: usize = 12;
 
-/// Whoever ends the trial.
+/// The process or timer that ends the trial.
 #[derive(Debug)]
 pub enum Watchdog {
     Timer,
@@ -192,7 +192,7 @@ fn note_until_done(firewall: &Firewall, back: Option<&Back>) {
     }
 }
 
-/// Whoever started us, as long as his end of our input is open.
+/// The program that started us, as long as its end of our input is open.
 struct Starter(Receiver<()>);
 
 impl Starter {

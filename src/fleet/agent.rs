@@ -59,7 +59,7 @@ pub enum Ended {
     Failed(String),
 }
 
-/// Whoever is told what happens, a sentence each.
+/// The listener that is told what happens, a sentence each.
 pub type Say<'s> = &'s mut dyn FnMut(&str);
 
 /// The state of the connection that asks.

@@ -8,7 +8,7 @@
 //! A look asks the engine for its time, and notes this host's own before and after. The engine said it
 //! somewhere in between; so what is known is a span, as wide as the look took. Only the last look counts: what
 //! several have in common would be narrower, but wrong if the clock was set in between by less than they took.
-//! Whoever reckons takes the end of the span that gives less time, and a message that was long under way
+//! A host takes the end of the span that gives less time, and a message that was long under way
 //! loses that time instead of gaining it.
 
 /// Milliseconds of this host's clock since its start. Only differences mean anything.
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// Whoever notices it makes up for it; whoever looks then, or starts then, sees nothing of it.
+    /// A host that notices it makes up for it. A host that looks or starts then sees nothing of it.
     #[test]
     fn the_clock_of_the_fleet_never_goes_back() {
         let mut clocks = [Clock::default(); 2];

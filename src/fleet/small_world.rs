@@ -251,7 +251,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// However words and clocks go, nobody is in at another host for longer than where he knocked. At the end,
+    /// However words and clocks go, nobody is in at another host for longer than where the knock came. At the end,
     /// when all has been said, what was closed is closed everywhere.
     #[test]
     fn nobody_is_in_for_longer_than_he_was_let_in(

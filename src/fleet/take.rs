@@ -15,7 +15,7 @@ pub enum Taken {
     Own { lag: i64, alive: bool },
 }
 
-/// Nobody says that he is there so long ago, in milliseconds: it is said again by somebody else.
+/// No host says that it is there so long ago, in milliseconds: it is said again by somebody else.
 const STALE: i64 = 60_000;
 
 /// Takes in what somebody has said: now, or (when it was `kept`) some time ago. `seconds` is the time since 1970.

@@ -149,7 +149,7 @@ fn no_stranger_gets_through_while_applying() {
     keep_their_deadlines(rounds);
 }
 
-/// How often a policy is applied: 200 times; with iptables, which takes longer, 40 times. `APPLIES` says
+/// The number of times that a policy is applied: 200; with iptables, which takes longer, 40 times. `APPLIES` says
 /// otherwise.
 fn applies(world: &World) -> u32 {
     let usual = if world.is_nftables() { 200 } else { 40 };
@@ -267,7 +267,7 @@ impl SlowNft {
     }
 }
 
-/// Whoever is killed leaves the lock to the nft that still works for him, and to nobody else.
+/// A program that is killed leaves the lock to the nft that still works for it, and to nobody else.
 #[test]
 fn the_lock_is_held_until_the_nft_of_a_killed_apply_ends() {
     let world = World::with(YVES);

@@ -1,4 +1,4 @@
-//! What others have beside a door: firewalls that drop what comes to it, programs and translations by which its service
+//! Things of others beside a door: firewalls that drop what comes to it, programs and translations by which its service
 //! is reached otherwise, addresses at which no knock is heard. It is said, and never changed.
 
 use std::time::Instant;

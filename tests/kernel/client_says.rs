@@ -1,4 +1,4 @@
-//! What our client says when it cannot get in, and what a network between does.
+//! The words of our client when it cannot get in, and what a network between does.
 
 use toctoc::lab::SERVER;
 

@@ -1,4 +1,4 @@
-//! What a command costs does not grow with what others keep in their tables, nor more than it must with the policy: no
+//! The cost of a command does not grow with what others keep in their tables, nor more than it must with the policy: no
 //! program lists what is not asked for. And what is read and written without nft is what nft reads and writes.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What a door does to real connections: TCP, UDP, published ports, prefixes, `once`, `trust`,
+//! The effect of a door on real connections: TCP, UDP, published ports, prefixes, `once`, `trust`,
 //! `closed`, `interfaces`, `expires`, `log`.
 
 use std::io::{Read, Write};
@@ -439,7 +439,7 @@ fn a_dated_key_expires_in_the_kernel() {
     assert_eq!(world.status()["matches_policy"], true);
 }
 
-/// What `log = "nflog:GROUP"` sends: prefix and packet, read by a real program.
+/// The message of `log = "nflog:GROUP"`: prefix and packet, read by a real program.
 fn an_opening_is_logged_with_door_key_and_source() {
     let world = World::with(&format!("log = \"nflog:5\"\n{YVES}"));
     let directory = tempfile::tempdir().unwrap();

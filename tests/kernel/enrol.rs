@@ -180,7 +180,7 @@ fn scratch_sequences_are_shown_and_open_once_each() {
     }
 }
 
-/// What `key new` draws, `check` finds nothing wrong with: short sequences and scratch ones too.
+/// Keys that `key new` draws pass `check` without a word: short sequences and scratch ones too.
 #[test]
 fn a_new_key_is_one_that_check_does_not_warn_of() {
     let world = world();
@@ -230,7 +230,7 @@ fn keys_that_are_made_at_once_are_all_there() {
     assert_eq!(listed.lines().count(), 6, "{listed}");
 }
 
-/// What is wrong is told, and nothing is changed.
+/// Each mistake is told, and nothing is changed.
 #[test]
 fn a_key_that_cannot_be_made_changes_nothing() {
     let world = world();
@@ -409,7 +409,7 @@ fn files(world: &World) -> Vec<(String, String)> {
     files
 }
 
-/// What a phone reads off the screen is a profile.
+/// The text that a phone reads off the screen is a profile.
 #[test]
 fn a_qr_code_is_shown_and_its_text_imported() {
     let world = world();

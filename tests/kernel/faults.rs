@@ -1,4 +1,4 @@
-//! What goes wrong with programs, kernel and files: each time it is said what, and in what state the
+//! Faults of programs, kernel and files: each time it is said what, and in what state the
 //! firewall was left; and it is as it was.
 
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! What is as it was applied is recognized by its fingerprint, and no change of it escapes.
+//! Rules that are as they were applied are recognized by their fingerprint, and no change of them escapes.
 
 use serde_json::{Value, json};
 use toctoc::client::Door;
@@ -207,7 +207,7 @@ fn a_difference_is_told_by_marks_as_by_listings() {
     assert!(told > 20, "{told}");
 }
 
-/// What packets, guests, administrators' grants and refills do is no change.
+/// The traces of packets, guests, administrators' grants and refills are no change.
 #[test]
 fn grants_and_counts_do_not_change_the_fingerprint() {
     let world = with_all();

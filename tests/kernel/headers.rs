@@ -216,7 +216,7 @@ const BESIDE: &str = "table inet beside { counter heard { }\n \
 const TRACKED: &str = "table inet tracked { chain c { type filter hook input priority filter; \
     ct state established accept\n}\n}";
 
-/// What answered to these packets.
+/// The answers to these packets.
 fn heard(world: &World, packets: &[Frames]) -> u64 {
     let before = world.counted("heard");
     send(world, packets);

@@ -110,7 +110,7 @@ fn what_others_do_is_undone() {
     }
 }
 
-/// Whoever is in stays in when rules are healed; and what the kernel fills is no harm.
+/// Guests stay in when rules are healed; and elements that the kernel fills are no harm.
 fn a_healing_keeps_who_is_in() {
     let world = World::with(YVES);
     world.listen(22);
@@ -132,7 +132,7 @@ fn a_healing_keeps_who_is_in() {
     assert_eq!(world.connect(CLIENT[1], 22), Door::Open);
 }
 
-/// What other programs do with their own tables is none of our business.
+/// The tables of other programs are none of our business.
 fn what_others_do_for_themselves_heals_nothing() {
     let world = World::with(YVES);
     shell(
@@ -474,7 +474,7 @@ fn a_healing_needs_no_file() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// What was stopped for a reboot stays stopped: doors are shut, and no token opens.
+/// A host that was stopped for a reboot stays stopped: doors are shut, and no token opens.
 #[test]
 fn what_was_stopped_stays_stopped() {
     let world = World::bare();

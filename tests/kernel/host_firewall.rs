@@ -93,7 +93,7 @@ fn a_firewall_that_goes_leaves_no_new_door_open() {
     assert_eq!(world.connect(CLIENT[0], 8443), Door::Open);
 }
 
-/// What the host begins itself is answered; a program on the host reaches another there.
+/// Connections that the host begins itself are answered; a program on the host reaches another there.
 fn the_host_reaches_others_and_itself() {
     let world = World::with(&with(FIREWALL));
     listen(&world.lab.client, 9000);

@@ -297,7 +297,7 @@ subprocess.check_call([sys.argv[1], 'open', 'ssh', '10.77.0.2'], stdout=subproce
 print(first, answered(4001))
 "#;
 
-/// Whoever owns a tun device can give it the type of the loopback interface. That makes it none.
+/// The owner of a tun device can give it the type of the loopback interface. That makes it none.
 fn a_device_of_the_type_of_loopback_is_guarded() {
     let world = World::with(YVES);
     world.listen(22);

@@ -1,4 +1,4 @@
-//! What is the iptables backend's own: two families, chains among those of others.
+//! The iptables backend's own side: two families, chains among those of others.
 
 use std::os::unix::fs::PermissionsExt;
 

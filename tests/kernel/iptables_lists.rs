@@ -37,7 +37,7 @@ fn full_lists_fail_closed_and_harm_no_grant() {
     assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
 }
 
-/// Who floods the list of all who are midway, to be forgotten there, must not keep a place in a
+/// A source that floods the list of all that are midway, to be forgotten there, must not keep a place in a
 /// sequence from which to guess on: a wrong knock still loses everything, or nothing counts.
 fn a_flooded_list_does_not_spare_wrong_knocks() {
     let world = World::with(YVES);

@@ -85,7 +85,7 @@ fn opens(world: &World, source: IpAddr, sequence: [u16; 2]) {
 
 const FEW: u64 = 16;
 
-/// Whoever opens again and again leaves some lines, and each first opening leaves one: of each source and each key,
+/// A source that opens again and again leaves some lines, and each first opening leaves one: of each source and each key,
 /// also of neighbours in a network that is granted as a whole.
 fn no_source_fills_the_log_and_each_first_opening_is_told() {
     let wide = format!("{TWO_KEYS}[grant]\nprefix4 = 24\nprefix6 = 64\n");

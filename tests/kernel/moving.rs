@@ -19,7 +19,7 @@ fn run(world: &World, arguments: &[&str]) -> Output {
     output.unwrap()
 }
 
-/// What `status` shows; the kernel holds what the policy says.
+/// The output of `status`; the kernel holds what the policy says.
 fn status(world: &World, arguments: &[&str]) -> serde_json::Value {
     let output = run(world, &[&["status", "--json"], arguments].concat());
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -326,7 +326,7 @@ fn the_other_backend_guards_and_status_says_so() {
     }
 }
 
-/// Who applies with the other backend is told that the host moved, and not told so otherwise.
+/// An apply with the other backend says that the host moved, and no other one does.
 fn a_move_is_told() {
     let world = World::bare();
     for (backend, told) in [
@@ -364,7 +364,7 @@ fn remove_takes_out_both() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
 }
 
-/// What the other `iptables` of the host holds guards too; it does not stay behind, and the lists are
+/// The rules of the other `iptables` of the host guard too; it does not stay behind, and the lists are
 /// the same.
 fn the_other_iptables_is_cleared() {
     let world = World::bare();

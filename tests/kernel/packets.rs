@@ -114,7 +114,7 @@ fn packets_to_others_are_no_knocks() {
     assert_eq!(world.holders("ssh").len(), 2);
 }
 
-/// What passes through this host on its way to another goes on as it came, its priority too, and neither
+/// A packet that passes through this host on its way to another goes on as it came, its priority too, and neither
 /// shuts a door nor costs anybody his progress. All of that whether or not somebody has set a priority.
 fn what_passes_through_is_not_touched() {
     let world = World::with(YVES);

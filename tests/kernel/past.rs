@@ -69,7 +69,7 @@ fn all_are_out(world: &World, what: &str) {
     }
 }
 
-/// What was loaded then is as good as new: the next apply keeps what was granted since.
+/// A table that was loaded then is as good as new: the next apply keeps what was granted since.
 fn goes_on(world: &World, what: &str) {
     world.send(CLIENT[0], &good(5).0);
     world.until(what, || world.connect(CLIENT[0], 22) == Door::Open);

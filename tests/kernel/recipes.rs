@@ -1,4 +1,4 @@
-//! What a profile prints for other tools, run as it stands.
+//! The output of a profile for other tools, run as it stands.
 
 use toctoc::lab::SERVER;
 

@@ -165,7 +165,7 @@ fn refill_says_when_nothing_is_applied() {
     assert!(!world.state_directory().exists());
 }
 
-/// What the kernel holds, against what it should: all tokens of these secrets from a window on up to
+/// The tokens that the kernel holds, against those that it should: all tokens of these secrets from a window on up to
 /// the horizon, each with the time that is left of it, but for those that were spent.
 fn holds_what_it_should(world: &World, secrets: &[&str], from: u64, spent: &[Token], what: &str) {
     let now = now();
@@ -333,7 +333,7 @@ fn a_refill_that_cannot_add_loads_all() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
 }
 
-/// What no refill looks for, an apply does away with.
+/// Elements that no refill looks for are removed by an apply.
 #[test]
 fn an_apply_takes_away_what_others_have_loaded() {
     let world = guarded_without_a_wait();

@@ -87,7 +87,7 @@ fn every_kind_of_key_opens() {
     assert!(!world.state_directory().exists());
 }
 
-/// What nobody can try is told, and is no success.
+/// A key that nobody can try is told, and is no success.
 #[test]
 fn what_cannot_be_tried_is_told() {
     let world = World::bare();

@@ -16,7 +16,7 @@ fn two() -> String {
     format!("{YVES}\n# Anna's own\n[key.anna]\nopens = [\"ssh\"]\nsequence = {ANNA:?}\n")
 }
 
-/// What somebody is about to write, and has not applied.
+/// A text that somebody is about to write, and has not applied.
 const HALF: &str = "\n[door.web]\nports = [8443]\n";
 
 fn half_written(world: &World) -> String {
@@ -489,7 +489,7 @@ fn a_refill_goes_by_what_was_applied() {
     assert!(tokens() >= before / 2);
 }
 
-/// What an apply would do is told, and not done.
+/// The effects of an apply are told, and nothing is done.
 fn a_dry_run_says_what_would_change() {
     let world = World::bare();
     fs::write(world.path(), two()).unwrap();

@@ -103,7 +103,7 @@ fn open_finds_room_in_a_full_set() {
     }
 }
 
-/// What is over takes up room until the kernel tidies up. Nobody who is in goes for it.
+/// An expired element takes up room until the kernel tidies up. No guest goes for it.
 #[test]
 fn open_waits_for_room_that_nobody_needs() {
     let world = World::with(&policy());

@@ -62,7 +62,7 @@ impl Sshd {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    /// What a client's configuration needs beside the way in; `patience` in seconds.
+    /// The parts of a client's configuration beside the way in; `patience` in seconds.
     pub fn settings(&self, patience: u32) -> String {
         format!(
             "IdentityFile {}\nUserKnownHostsFile {}\nStrictHostKeyChecking no\n\

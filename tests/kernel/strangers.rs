@@ -1,4 +1,4 @@
-//! What strangers try: sweeps, forged state, floods of state. Each with what must still work beside it.
+//! Attempts of strangers: sweeps, forged state, floods of state. Each with what must still work beside it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -85,7 +85,7 @@ impl Terminal {
         self.printed += &String::from_utf8_lossy(&text).replace('\r', "");
     }
 
-    /// What is on the screen as soon as this holds for it.
+    /// The text on the screen, as soon as this holds for it.
     pub fn until(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         loop {
             let shown = self.parser.screen().contents();

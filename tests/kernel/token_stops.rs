@@ -1,4 +1,4 @@
-//! What ends a table, and what opens after the next start: clean stops, power cuts, rulesets of others.
+//! Ends of a table, and what opens after the next start: clean stops, power cuts, rulesets of others.
 
 use toctoc::client::Door;
 use toctoc::lab::{CLIENT, STRANGER};
@@ -101,7 +101,7 @@ fn a_ruleset_that_was_saved_and_loaded_again_revives_no_token() {
     revives_no_token(false);
 }
 
-/// Who has not refilled in between does not know what was spent: then the windows that clients use are
+/// A host that has not refilled in between does not know what was spent: then the windows that clients use are
 /// barred, as after a power cut.
 fn revives_no_token(refilled: bool) {
     let world = guarded_without_a_wait();

@@ -1,4 +1,4 @@
-//! What the tests of token keys share: alice's policy and her tokens.
+//! The common part of the tests of token keys: alice's policy and her tokens.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

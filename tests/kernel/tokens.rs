@@ -245,7 +245,7 @@ fn tokens_open_in_a_flood_of_datagrams() {
     assert!(sent >= 20_000, "only {sent} datagrams were sent");
 }
 
-/// What was loaded for a lost phone opens nothing from the moment its key is gone, also if a key of the
+/// The tokens that were loaded for a lost phone open nothing from the moment its key is gone, also if a key of the
 /// same name has another secret by then.
 #[test]
 fn a_key_that_is_gone_takes_its_tokens_along() {

@@ -33,7 +33,7 @@ fn a_killed_watchdog_is_missed() {
     assert!(opens(&world, &SEQUENCE));
 }
 
-/// What runs is not known: nothing is begun that could not be ended.
+/// The running policy is not known: nothing is begun that could not be ended.
 fn there_is_no_trial_without_a_way_back() {
     let world = World::with(YVES);
     let before = world.all_rules();
@@ -104,7 +104,7 @@ fn a_trial_without_its_record_ends_when_told() {
     }
 }
 
-/// What runs has to be what would be gone back to.
+/// The rules that run have to be those that a trial would go back to.
 fn there_is_no_trial_where_somebody_changed_the_rules() {
     let world = World::with(YVES);
     match world.is_nftables() {
@@ -149,7 +149,7 @@ fn a_late_confirmation_is_none() {
     assert_eq!(late.status.code(), Some(1), "{}", said(&late));
 }
 
-/// What other hosts of a fleet have ended is asked of nft; where there is none, nobody has.
+/// Ends by other hosts of a fleet are asked of nft. Where there is no nft, there are none.
 fn a_trial_goes_back_without_nft() {
     let world = World::with(YVES);
     world.listen(22);

@@ -123,7 +123,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What stays is what was tried, not what the file says by now.
+/// The policy that stays is the one that was tried, not what the file says by now.
 fn a_file_that_was_changed_on_trial_is_not_said_to_stay() {
     let world = World::with(YVES);
     world.listen(22);
@@ -193,7 +193,7 @@ fn the_end_of_a_session_is_not_that_of_its_trial() {
     assert!(opens(&world, &SEQUENCE));
 }
 
-/// What is noted has the sequences in it.
+/// The notes have the sequences in them.
 fn what_is_noted_is_for_root_alone() {
     use std::os::unix::fs::MetadataExt;
     let world = World::with(YVES);
@@ -238,7 +238,7 @@ fn trials_follow_one_another() {
     assert!(opens(&world, &[7005, 7003, 9002, 7004, 8]));
 }
 
-/// What an administrator closes during a trial stays closed after it.
+/// A grant that an administrator ends during a trial does not come back after it.
 fn closed_grants_do_not_come_back() {
     let world = World::with(&format!("open_for = \"1h\"\n{YVES}"));
     for address in [CLIENT[0], CLIENT[1]] {

@@ -52,7 +52,7 @@ fn a_door_is_closed_at_addresses_of_an_anyip_prefix() {
     }
 }
 
-/// What a VRF and policy routing do with addresses: local in a table of their own.
+/// Addresses under a VRF and policy routing: local in a table of their own.
 fn a_door_is_closed_at_addresses_that_are_local_in_another_table() {
     let world = World::with(YVES);
     world.listen(22);

@@ -1,4 +1,4 @@
-//! What every kernel test needs: two hosts, a policy applied by the real program, listeners behind
+//! The needs of every kernel test: two hosts, a policy applied by the real program, listeners behind
 //! real ports, clients that are real programs.
 //!
 //! Nothing here waits for a fixed time to see something happen: it polls until a deadline. Only
@@ -21,10 +21,10 @@ use toctoc::client::Door;
 use toctoc::firewall::{Exit, run};
 use toctoc::lab::{Host, Lab, SERVER};
 
-/// How long a door that should not open is tried.
+/// The time for which a door that should not open is tried.
 pub const SHUT: Duration = Duration::from_millis(250);
 
-/// How long something that should happen may take on a busy machine.
+/// The time that something that should happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The tour's own policy.

@@ -9,7 +9,7 @@ make --silent install PREFIX=/usr PROGRAM="$PROGRAM"
 systemctl --quiet enable toctoc.service toctoc-refill.timer toctoc-heal.timer 2>/dev/null
 "#;
 
-/// What begins when the network may, in the place of systemd-networkd.service or networking.service, and
+/// A unit that begins when the network may, in the place of systemd-networkd.service or networking.service, and
 /// says what the firewall held by then; and a service that does not wait for toctoc.
 const WITNESS: &str = r#"
 cat >/etc/systemd/system/witness.service <<END
@@ -28,7 +28,7 @@ END
 systemctl --quiet enable witness.service nftables.service
 "#;
 
-/// What Debian's /etc/nftables.conf begins with, and a table of the administrator's own.
+/// The beginning of Debian's /etc/nftables.conf, and a table of the administrator's own.
 const NFTABLES: &str = r#"
 printf 'flush ruleset\ntable inet theirs {\n\tchain input {\n\t\ttype filter hook input priority 0;\n\t}\n}\n' \
     >/etc/nftables.conf

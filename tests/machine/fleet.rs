@@ -23,7 +23,7 @@ END
 systemctl --quiet enable toctoc.service toctoc-fleet.service engine.service
 "#;
 
-/// What another host would say, now.
+/// The words of another host, now.
 const TELL: &str = r#"
 at=$(date +%s%3N)
 redis-cli --no-auth-warning -a correct-horse-battery publish toctoc:fleet \

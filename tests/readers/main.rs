@@ -1,4 +1,4 @@
-//! What is read back from a kernel, and the transactions made of it. Pure: the listings were recorded
+//! Listings that are read back from a kernel, and the transactions made of them. Pure: the listings were recorded
 //! once, by real programs from real kernels, after real knocks.
 //!
 //! `golden/readers/NAME.toml` was applied, then its guests knocked, came and waited, and everything

@@ -5,7 +5,7 @@
 //! UDP. `~` is a pause of 0.6 `within` (in time), `!` one of 1.8 (too late). Everything else follows
 //! at once.
 //!
-//! What must have come of it: `a:ssh` a grant of source a for a door, `a:ssh!` one for a single
+//! The wanted outcome: `a:ssh` a grant of source a for a door, `a:ssh!` one for a single
 //! connection, `a=2` progress of two knocks.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,7 +254,7 @@ pub fn packets(case: usize, trace: &str, within: Duration, v6: bool) -> (Vec<Pac
     (packets, at)
 }
 
-/// What came of a case, in the shorthand of `expected`.
+/// The outcome of a case, in the shorthand of `expected`.
 pub fn outcome(
     policy: &Policy,
     case: usize,

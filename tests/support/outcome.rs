@@ -3,7 +3,7 @@
 use toctoc::model::Outcome;
 use toctoc::trace::run::{Effect, Meaning};
 
-/// What a meaning amounts to in the model's words.
+/// A meaning in the model's words.
 pub fn outcome(meaning: &Meaning) -> Outcome {
     match *meaning {
         Meaning::Trusted(door) | Meaning::Granted { door, .. } => Outcome::Passes(door),

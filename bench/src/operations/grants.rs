@@ -42,7 +42,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     Ok(())
 }
 
-/// How many grants `status --json` tells.
+/// The number of grants that `status --json` tells.
 fn count(told: &str) -> io::Result<usize> {
     let told: serde_json::Value = serde_json::from_str(told)?;
     let doors = told["doors"].as_array().into_iter().flatten();

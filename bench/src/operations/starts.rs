@@ -1,4 +1,4 @@
-//! What it takes to start a client at all: ours, and what others start instead.
+//! The cost of starting a client at all: ours, and what others start instead.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What people use in place of toctoc, each set up as its own documentation recommends.
+//! Programs that people use in place of toctoc, each set up as its own documentation recommends.
 
 mod classic;
 mod fwknop;
@@ -19,11 +19,11 @@ use crate::program::{self, Ended};
 /// One of them, on two hosts of its own. Nothing of it runs any more when this is dropped.
 pub struct Peer {
     pub name: &'static str,
-    /// How it is set up, and why.
+    /// The way in which it is set up, and why.
     pub settings: &'static str,
-    /// What the client's user types to knock.
+    /// The command that the client's user types to knock.
     pub knock: String,
-    /// What ends the grant of the client, and where that is typed.
+    /// The command that ends the grant of the client, and where it is typed.
     close: (Side, String),
     daemons: Vec<Daemon>,
     pub place: Place,

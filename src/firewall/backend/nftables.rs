@@ -215,7 +215,7 @@ impl NftablesSide<'_> {
         Some(held)
     }
 
-    /// What the kernel and a refill fill.
+    /// The sets that the kernel and a refill fill.
     fn filled(
         &self,
         policy: &Policy,

@@ -248,7 +248,7 @@ mod tests {
             keys: vec![(KeyId(key), Duration::from_secs(ago))],
         };
         for (source, door, key, ago, comes_back) in [
-            // While he was in, and before he came.
+            // While the guest was in, and before it came.
             ("192.0.2.7/32", 0x2_0002, 0, 0, false),
             ("192.0.2.7/32", 0x2_0002, 0, 15, false),
             ("192.0.2.7/32", 0x2_0002, 0, 16, true),

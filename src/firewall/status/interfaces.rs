@@ -161,7 +161,7 @@ impl Judge<'_> {
     fn so(&self) -> &'static str {
         match self.drops_all {
             false => "nothing is guarded there",
-            true => "NOBODY gets to a door there, whatever he knocks",
+            true => "NOBODY gets to a door there, whatever is knocked",
         }
     }
 

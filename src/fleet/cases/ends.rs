@@ -143,7 +143,7 @@ fn a_closing_of_a_network_ends_all_in_it() {
     assert_eq!(until(&mut wide, NOW), Some(None));
 }
 
-/// Whoever writes to the engine can make up closings until there is no room for more notes.
+/// Somebody who writes to the engine can make up closings until there is no room for more notes.
 #[test]
 fn a_closing_counts_even_when_there_is_no_room_to_note_it() {
     let mut b = ledger("b", "max_sources = 256\n");

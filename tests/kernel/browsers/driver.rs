@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::world::World;
 
-/// How long a browser may take for anything on a busy machine.
+/// The time that a browser may take for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl Browser {
         self.ask("document.getElementById('go').click()");
     }
 
-    /// What the page says.
+    /// The text of the page.
     pub fn said(&mut self) -> String {
         let said = self.ask("document.getElementById('said').textContent");
         said.as_str().unwrap().to_string()
@@ -218,7 +218,7 @@ impl Browser {
     }
 }
 
-/// What Chromium writes, message after message.
+/// The output of Chromium, message after message.
 fn messages(from: impl Read + Send + 'static) -> Receiver<Value> {
     let (send, receive) = channel();
     thread::spawn(move || {

@@ -99,7 +99,7 @@ impl Site {
         format!("file://{}", path.display())
     }
 
-    /// Whether a click at a page opens the door. Where it does not, the page has knocked for the first time at least.
+    /// Returns whether a click at a page opens the door. Where it does not, the page has knocked for the first time at least.
     fn opens(&self, browser: &mut Browser, url: &str, patience: Duration) -> bool {
         self.world.yes(&["close"]);
         browser.visit(url);

@@ -1,4 +1,4 @@
-//! What the kernel holds beside what the model says, network by network.
+//! The kernel's state beside that of the model, network by network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -40,7 +40,7 @@ pub struct Difference {
 /// The door of a grant, and whether it is for one connection.
 type Granted = (String, bool);
 
-/// What sources that share a network have.
+/// The grants of sources that share a network.
 #[derive(Debug, PartialEq)]
 struct Holds {
     grants: BTreeSet<Granted>,
@@ -151,7 +151,7 @@ struct Expected {
     opened: Vec<(u64, u64)>,
 }
 
-/// What the model says, with deadlines as they are and moved by the margin.
+/// The words of the model, with deadlines as they are and moved by the margin.
 fn expected(case: &Case, packets: &[Sent], seen: [Duration; 2]) -> Expected {
     let policy = &case.policy;
     let shifts = [

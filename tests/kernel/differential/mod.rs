@@ -41,7 +41,7 @@ enum Weather {
     Flood,
 }
 
-/// What all rounds together have shown.
+/// The sum of what all rounds have shown.
 #[derive(Default)]
 struct Tally {
     rounds: usize,

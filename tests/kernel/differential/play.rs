@@ -30,7 +30,7 @@ pub struct Sent {
     pub passed: bool,
 }
 
-/// What was sent when, and what came of it.
+/// The packets that were sent, when, and what came of them.
 pub struct Played {
     pub packets: Vec<Sent>,
     /// When the kernel was looked at: begun and done.
@@ -209,7 +209,7 @@ fn wait_for(start: Instant, beat: usize) {
     thread::sleep(due.saturating_sub(start.elapsed()));
 }
 
-/// What the kernel holds, and when that had been read.
+/// The kernel's state, and when it had been read.
 struct Held {
     at: Instant,
     grants: Vec<Grant>,
@@ -260,7 +260,7 @@ fn midway(case: &Case, progress: &[Progress]) -> BTreeMap<IpAddr, usize> {
     progress.iter().filter_map(knocks).collect()
 }
 
-/// How many frames all processors together had no room for.
+/// The number of frames that all processors together had no room for.
 fn frames_lost() -> u64 {
     let table = std::fs::read_to_string("/proc/net/softnet_stat").unwrap();
     let lost = |line: &str| u64::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap();

@@ -26,7 +26,7 @@ pub struct Step {
     pub to: Knock,
 }
 
-/// What is sent in a round, in the order of time, and the beat in which the kernel is looked at.
+/// The packets of a round, in the order of time, and the beat in which the kernel is looked at.
 #[derive(Clone)]
 pub struct Trace {
     pub steps: Vec<Step>,

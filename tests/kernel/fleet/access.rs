@@ -1,4 +1,4 @@
-//! How hosts reach the engine: as a user of its own, and over TLS.
+//! The hosts' access to the engine: as a user of its own, and over TLS.
 
 use std::path::Path;
 use std::process::Command;

@@ -216,7 +216,7 @@ impl Fleet {
         stop(self.members[place].agent.as_ref().unwrap(), freeze);
     }
 
-    /// What the engine answers to a command.
+    /// The engine's answer to a command.
     pub fn redis(&self, command: &[&str]) -> String {
         let begin = ["redis-cli", "--no-auth-warning", "-a", PASSWORD];
         let all = [&begin[..], command].concat();
@@ -276,7 +276,7 @@ impl Fleet {
         host.inside(|| command.output().unwrap()).unwrap()
     }
 
-    /// What nft shows of a set of our table.
+    /// The listing that nft prints of a set of our table.
     pub fn list(&self, place: usize, set: &str) -> String {
         let mut command = self.command(place, "nft");
         command.args(["list", "set", "inet", "toctoc", set]);

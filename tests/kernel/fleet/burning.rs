@@ -1,4 +1,4 @@
-//! What opens once opens once in the whole fleet.
+//! A key that opens once opens once in the whole fleet.
 
 use std::net::UdpSocket;
 

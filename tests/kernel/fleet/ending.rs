@@ -1,4 +1,4 @@
-//! What an administrator does at one host: it reaches all of them.
+//! Ends by an administrator at one host: they reach all of them.
 
 use toctoc::firewall::run;
 
@@ -202,7 +202,7 @@ fn a_closing_does_not_fail_for_want_of_room_for_notes() {
     }
 }
 
-/// What is carried into sets that an apply makes anew is as old as it was: a closing that came late still ends it, and
+/// A note that is carried into sets that an apply makes anew is as old as it was: a closing that came late still ends it, and
 /// one that is noted still ends what began before it, and not what came after.
 #[test]
 fn sets_that_are_made_anew_change_nothing_of_when_a_grant_began() {
@@ -369,7 +369,7 @@ fn close_without_a_source_ends_what_this_host_does_not_know_of() {
     (0..2).for_each(|place| fleet.until_open(place, FIRST, 22));
 }
 
-/// What cannot be noted ends all the same, and what is granted afterwards counts.
+/// A grant ends also where that cannot be noted, and a grant that is given afterwards counts.
 #[test]
 fn want_of_room_for_notes_of_others_stops_nothing() {
     let fleet = Fleet::of(2);

@@ -1,4 +1,4 @@
-//! What fails, and what holds then.
+//! Faults, and what holds then.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -148,7 +148,7 @@ fn an_agent_that_stood_still_prolongs_nothing() {
     assert!(!fleet.is_open(1, STRANGER, 22));
 }
 
-/// What an engine keeps that was told before its clock was set back.
+/// The messages that an engine keeps from before its clock was set back.
 #[test]
 fn a_grant_of_a_time_to_come_is_refused() {
     let mut fleet = listening(2);
@@ -525,7 +525,7 @@ fn an_apply_gives_the_agent_the_new_policy() {
     assert!(fleet.redis(&["PING"]).contains("PONG"), "{ENGINE}");
 }
 
-/// What answers like an engine and is none is called by its name, with a password of its own or without.
+/// A program that answers like an engine and is none is called by its name, with a password of its own or without.
 #[test]
 fn a_sentinel_and_a_node_of_a_cluster_are_named() {
     let mut fleet = Fleet::bare(1);

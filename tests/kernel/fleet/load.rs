@@ -19,7 +19,7 @@ fn source(number: u64) -> Ipv4Addr {
     Ipv4Addr::from(0x0a00_0000 + number as u32 + 1)
 }
 
-/// Who is in by this set of a host, and for how many seconds.
+/// The guests by this set of a host, and for how many seconds.
 fn held(fleet: &Fleet, place: usize, set: &str) -> BTreeMap<String, u64> {
     let mut command = fleet.command(place, "nft");
     command.args(["-j", "list", "set", "inet", "toctoc", set]);

@@ -1,4 +1,4 @@
-//! What one host grants counts at the others, and nothing else does.
+//! Grants of one host count at the others, and nothing else does.
 
 use super::bottle::{Fleet, until};
 

@@ -1,4 +1,4 @@
-//! What somebody did to our chains, and what is said of it.
+//! Changes of others to our chains, and what is said of them.
 
 use toctoc::ruleset::Family;
 use toctoc::ruleset::iptables::{Saved, compare};
@@ -6,7 +6,7 @@ use toctoc::ruleset::iptables::{Saved, compare};
 use super::super::{recorded, sentences};
 use super::{GUESTS, saved, ssh};
 
-/// What somebody did to our chains (the lines with this text are replaced by these), whether the
+/// A change of others to our chains (the lines with this text are replaced by these), whether the
 /// doors are guarded all the same, and what is said.
 const DAMAGES: &[(&str, &str, &str, bool, &[&str])] = &[
     (

@@ -186,7 +186,7 @@ fn grants_are_resized() {
     );
 }
 
-/// What came in while the apply was under way.
+/// Elements that came while the apply was under way.
 #[test]
 fn leftovers_are_swept() {
     let to = policy("guests.toml");

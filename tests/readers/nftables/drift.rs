@@ -1,4 +1,4 @@
-//! What somebody did to our table, and what is said of it.
+//! Changes of others to our table, and what is said of them.
 
 use serde_json::{Value, json};
 use toctoc::automaton::Automaton;
@@ -11,7 +11,7 @@ use super::{
 
 type Damage = (&'static [&'static str], fn(&mut Vec<Value>));
 
-/// What somebody did to our table, and what is said of it.
+/// Changes of others to our table, and what is said of them.
 const DAMAGES: &[Damage] = &[
     (&[], |_| {}),
     (&["chain shut is missing"], |o| {
@@ -159,7 +159,7 @@ fn damages_are_explained() {
     );
 }
 
-/// What was used up stays when the policy of tokens has gone; a set that the policy has may not be
+/// The notes of used-up keys stay when the policy of tokens has gone; a set that the policy has may not be
 /// missing, and others are nobody's.
 #[test]
 fn what_was_used_up_may_be_left_over() {
