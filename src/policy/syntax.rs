@@ -225,7 +225,10 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
         is_plain(word) && word.starts_with(|c: char| c.is_ascii_digit()) || is_name(word)
     };
     if !words.iter().all(is_port) {
-        return None;
+        return match words.as_slice() {
+            [one] if message.starts_with("string values") => bare_word(one, at),
+            _ => None,
+        };
     }
     match words.as_slice() {
         [] => None,
@@ -251,6 +254,20 @@ fn slip(text: &str, at: &Range<usize>, message: &str) -> Option<Diagnostic> {
             Some(Diagnostic::new(at, commas).help(help))
         }
     }
+}
+
+/// A text without quotes, or a yes or no by another name.
+fn bare_word(word: &str, at: Range<usize>) -> Option<Diagnostic> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-./:@".contains(c);
+    if !word.chars().all(fits) {
+        return None;
+    }
+    let (what, right) = match word.to_ascii_lowercase().as_str() {
+        "yes" | "true" => ("this is written in another way", "true".to_string()),
+        "no" | "false" => ("this is written in another way", "false".to_string()),
+        _ => ("this must be quoted", format!("\"{word}\"")),
+    };
+    Some(Diagnostic::new(at, what).help(format!("write {right}")))
 }
 
 /// The bracket that opens a list which is not closed when the next setting or section begins.
@@ -405,6 +422,10 @@ mod tests {
                 Some("ports = \"    \" # x\nb = 1\n"),
             ),
             ("a = [22 80]\nb = 1\n", Some("a = [\"   \"]\nb = 1\n")),
+            (
+                "a = drop # x\nb = [web, Yes]\n",
+                Some("a = \"  \" # x\nb = [\" \", \" \"]\n"),
+            ),
             ("a = [22]\nb = \n", None),
             ("a = [22]\n", None),
         ] {

@@ -202,7 +202,7 @@ fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
     }
     say("\nHow does the key open?\n  \
          sequence  Knocks at five secret ports. Any tool can knock, such as nmap or nc.\n            \
-         Whoever records the knocks can repeat them.\n  \
+         Anybody who records the knocks can repeat them.\n  \
          token     One secret packet, which opens once. The client needs toctoc and\n            \
          a clock that is right.\n");
     ask("Sequence or token?", Some("sequence"), |text| {
