@@ -7,6 +7,7 @@ mod connect;
 mod help;
 mod knock;
 mod man;
+mod passphrase;
 mod profile;
 mod qr;
 #[cfg(feature = "server")]

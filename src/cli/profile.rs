@@ -12,10 +12,13 @@ use zeroize::Zeroizing;
 
 use super::completions::{profiles, tools};
 use super::knock::{door, knock, no_profile, there_are};
-use super::qr::{code, show_in_terminal};
+use super::passphrase;
+use super::qr::{code, code_of_address, modules, show_in_terminal};
 use super::{Answer, complain, count, now, say};
 use crate::client::Profile;
-use crate::client::page::{Key, Settings, empty_page, fragment, one_of_each_family, page};
+use crate::client::page::{
+    Key, Passphrase, Settings, Written, empty_page, one_of_each_family, write,
+};
 use crate::client::profile::{GAP, Way, is_host, not_too_many, parse_gap};
 use crate::client::recipe::{Tool, recipe, ssh_config};
 use crate::client::store::{self, Found};
@@ -95,6 +98,14 @@ struct Show {
     #[arg(long = "as", value_name = "TOOL", value_parser = form, group = "what",
           add = ArgValueCandidates::new(tools))]
     form: Option<As>,
+    /// With --as html or fragment, or --page: put the key under a passphrase, which is asked for or read from standard
+    /// input.
+    #[arg(long)]
+    passphrase: bool,
+    /// The address of the page without a key (html-empty) on a web host of your own: with --as fragment or --qr, the
+    /// whole link is shown; with --as html or fragment, the page shows its QR code to a second device.
+    #[arg(long, value_name = "URL", value_parser = page_address)]
+    page: Option<String>,
     /// Print the file, with its secret.
     #[arg(long, group = "what")]
     reveal: bool,
@@ -118,6 +129,18 @@ fn new_name(text: &str) -> Result<String, String> {
         true => Ok(text.to_string()),
         false => Err(format!(
             "`{text}` is no name: letters (a-z), digits, `-`, `_` and `.`, the first a letter or digit"
+        )),
+    }
+}
+
+/// The address of a page on a web host.
+pub(super) fn page_address(text: &str) -> Result<String, String> {
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    match is_web && text.bytes().all(fits) {
+        true => Ok(text.to_string()),
+        false => Err(format!(
+            "`{text}` is no address of a page: https://HOST/FILE, without a `#`"
         )),
     }
 }
@@ -293,13 +316,39 @@ fn way_of(way: &Way) -> String {
 
 fn shown(show: &Show) -> Result<String, String> {
     let Found { name, profile } = find(&show.name)?;
-    if let Some(form) = show.form {
-        return match form {
-            As::Tool(tool) => recipe(tool, &name, &profile, now()),
-            As::Page => in_page(&profile, page),
-            As::EmptyPage => Ok(empty_page().to_string()),
-            As::Fragment => in_page(&profile, fragment).map(|text| format!("#{text}\n")),
+    let in_page =
+        matches!(show.form, Some(As::Page | As::Fragment)) || show.qr && show.page.is_some();
+    if !in_page && (show.passphrase || show.page.is_some()) {
+        return Err(
+            "--passphrase and --page are for a page: --as html, --as fragment, or --qr --page URL"
+                .to_string(),
+        );
+    }
+    if in_page {
+        let written = write_for(&profile)?;
+        let passphrase = show.passphrase.then(passphrase::ask).transpose()?;
+        let written = sealed(written, passphrase.as_ref())?;
+        if show.qr
+            && let Some(page) = &show.page
+        {
+            let link = link(page, &written);
+            return Ok(format!(
+                "{}{}\n",
+                show_in_terminal(&code_of_address(&link)?),
+                link.as_str()
+            ));
+        }
+        let written = with_code(written, show.page.as_deref())?;
+        return match (show.form, &show.page) {
+            (Some(As::Page), _) => written.page().map(|page| page.to_string()),
+            (_, Some(page)) => Ok(format!("{}\n", link(page, &written).as_str())),
+            (_, None) => Ok(format!("#{}\n", written.fragment())),
         };
+    }
+    match show.form {
+        Some(As::Tool(tool)) => return recipe(tool, &name, &profile, now()),
+        Some(As::EmptyPage) => return Ok(empty_page().to_string()),
+        Some(As::Page | As::Fragment) | None => {}
     }
     if show.reveal {
         return Ok(profile.text().to_string());
@@ -320,23 +369,43 @@ fn shown(show: &Show) -> Result<String, String> {
     ))
 }
 
-/// A page or the fragment of its address, with the addresses that the host has now.
-fn in_page(
-    profile: &Profile,
-    write: fn(&Settings<'_>) -> Result<Zeroizing<String>, String>,
-) -> Result<String, String> {
+/// The link to a page on a web host. Holds the key.
+pub(super) fn link(page: &str, written: &Written) -> Zeroizing<String> {
+    Zeroizing::new(format!("{page}#{}", written.fragment()))
+}
+
+/// Settings under a passphrase, if there shall be one.
+pub(super) fn sealed(written: Written, passphrase: Option<&Passphrase>) -> Result<Written, String> {
+    Ok(match passphrase {
+        Some(words) => written.seal(words, &passphrase::random()?),
+        None => written,
+    })
+}
+
+/// Settings with the QR code of their own link, if they have one.
+pub(super) fn with_code(written: Written, page: Option<&str>) -> Result<Written, String> {
+    Ok(match page {
+        Some(page) => {
+            let code = code_of_address(&link(page, &written))?;
+            written.with_code(&modules(&code))
+        }
+        None => written,
+    })
+}
+
+/// The settings of a page, with the addresses that the host has now.
+fn write_for(profile: &Profile) -> Result<Written, String> {
     let addresses = addresses_for_page(&profile.host)?;
     let key = match &profile.way {
         Way::Sequence(knocks) => Key::Sequence(knocks),
         Way::Token(secret, port) => Key::Token(secret, *port),
     };
-    let written = write(&Settings {
+    write(&Settings {
         host: &profile.host,
         door: profile.door,
         addresses: &addresses,
         key,
-    });
-    written.map(|text| text.to_string())
+    })
 }
 
 /// The addresses by which a page reaches a host: one of each family, since browsers send no token to a name.

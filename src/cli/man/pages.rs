@@ -126,6 +126,10 @@ const PAGES: &[Page] = &[
                 "A key of tokens, shown as a QR code.",
             ),
             (
+                "toctoc key new phone --host server.example --html phone.html --passphrase",
+                "A key in a web page that knocks, under a passphrase.",
+            ),
+            (
                 "toctoc key new anna --sequence 5 --opens ssh --host server.example",
                 "A key that any tool can use.",
             ),
@@ -243,6 +247,10 @@ const PAGES: &[Page] = &[
             (
                 "toctoc profile show home --as nmap",
                 "Prints what to type without toctoc.",
+            ),
+            (
+                "toctoc profile show home --qr --page https://pages.example/knock.html",
+                "Shows the link to a page on a host of your own, with the key.",
             ),
         ],
     ),

@@ -10,14 +10,15 @@ use qrcode::render::svg;
 
 use super::client_host::{ClientHost, reached_by};
 use super::completions::doors;
-use super::qr::{code, show_in_terminal};
+use super::qr::{code, code_of_address, show_in_terminal};
 use super::{
     Answer, PolicyAlone, PolicyPath, complain, could_not_read, count, host, policy, revoke, say,
     trusted,
 };
-use crate::cli::profile::addresses_for_page;
+use crate::cli::passphrase;
+use crate::cli::profile::{addresses_for_page, link, page_address, sealed, with_code};
 use crate::client::Profile;
-use crate::client::page::{Key, Settings, page};
+use crate::client::page::{Key, Passphrase, Settings, Written, write};
 use crate::client::profile::Way;
 use crate::enrol::{EnrolError, Enrolled, For, Kind, keys, new_key};
 use crate::firewall::Firewall;
@@ -67,11 +68,18 @@ struct New {
     scratch: Option<usize>,
     /// The tool that the owner will knock with: a program, or a web page, which has other ports and tokens.
     #[arg(long = "for", value_name = "WHAT", value_parser = user, default_value = "program",
-          default_value_if("html", ArgPredicate::IsPresent, "browser"))]
+          default_value_ifs([("html", ArgPredicate::IsPresent, "browser"), ("page", ArgPredicate::IsPresent, "browser")]))]
     user: For,
     /// Write a web page that knocks with the key into this file, and no profile.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "qr", "svg"])]
     html: Option<PathBuf>,
+    /// The address of the page without a key on a web host of your own (`profile show NAME --as html-empty`): --qr shows
+    /// the link to it, with the key; the page of --html shows the link to a second device.
+    #[arg(long, value_name = "URL", value_parser = page_address, conflicts_with_all = ["profile", "svg"])]
+    page: Option<String>,
+    /// Put the key in the page, or in the link to it, under a passphrase, which is asked for or read from standard input.
+    #[arg(long, conflicts_with_all = ["profile", "svg"])]
+    passphrase: bool,
     /// The name or address by which the client reaches this host [default: its own name, or the address that your ssh connection came to].
     #[arg(long, value_name = "HOST", value_parser = reached_by)]
     host: Option<String>,
@@ -169,6 +177,20 @@ fn make(new: &New) -> Answer {
         ));
         return Answer::CouldNot;
     }
+    let has_page = new.html.is_some() || new.qr && new.page.is_some();
+    if !has_page && (new.passphrase || new.page.is_some()) {
+        complain(
+            "--passphrase and --page are for a page: --html FILE, or --qr --page URL\nnothing was changed",
+        );
+        return Answer::CouldNot;
+    }
+    let passphrase = match new.passphrase.then(passphrase::ask).transpose() {
+        Ok(passphrase) => passphrase,
+        Err(message) => {
+            complain(&format!("{message}\nnothing was changed"));
+            return Answer::CouldNot;
+        }
+    };
     let client_host = match &new.host {
         Some(host) => Ok(ClientHost::given(host)),
         None => ClientHost::proposed(&new.name),
@@ -182,7 +204,7 @@ fn make(new: &New) -> Answer {
         new.user,
         || {
             let server = client_host.as_ref().map_err(String::clone)?.name.clone();
-            if new.html.is_some() {
+            if has_page {
                 addresses_for_page(&server)?;
             }
             Ok(server)
@@ -215,10 +237,9 @@ fn make(new: &New) -> Answer {
         say(&client_host.map_or(String::new(), |host| host.words()));
         say(&opens_from(&firewall, new, &made));
         say(&on_paper(&made));
-        let written = new
-            .html
-            .as_ref()
-            .map_or(Ok(()), |path| write_page(path, &made));
+        let written = new.html.as_ref().map_or(Ok(()), |path| {
+            write_page(path, new, &made, passphrase.as_ref())
+        });
         return written_or_not(new, written);
     };
     let mut written = Ok(());
@@ -234,7 +255,7 @@ fn make(new: &New) -> Answer {
         }
     }
     if let Some(path) = &new.html {
-        written = write_page(path, &made);
+        written = write_page(path, new, &made, passphrase.as_ref());
     }
     if let Some(path) = &new.svg {
         written = code(profile).and_then(|code| {
@@ -250,7 +271,9 @@ fn make(new: &New) -> Answer {
             ));
         }
     }
-    if new.qr && written.is_ok() {
+    if let (true, Some(page)) = (new.qr && written.is_ok(), &new.page) {
+        written = show_link(page, &made, passphrase.as_ref());
+    } else if new.qr && written.is_ok() {
         written = code(profile).map(|code| {
             say(&show_in_terminal(&code));
             say(&format!(
@@ -282,9 +305,45 @@ fn written_or_not(new: &New, written: Result<(), String>) -> Answer {
     Answer::CouldNot
 }
 
-/// Writes the page of a new key, which only its owner may read.
-fn write_page(path: &Path, made: &Enrolled) -> Result<(), String> {
+/// Shows the link to a page on a web host, with a new key.
+fn show_link(page: &str, made: &Enrolled, passphrase: Option<&Passphrase>) -> Result<(), String> {
     let addresses = addresses_for_page(&made.server)?;
+    let link = link(page, &sealed(written(made, &addresses)?, passphrase)?);
+    say(&show_in_terminal(&code_of_address(&link)?));
+    say(&format!(
+        "{}\n\nit is shown this once; what stands behind the # is the key: the host of the page is not sent it, but whoever \
+         can change the page can read it\n",
+        link.as_str()
+    ));
+    Ok(())
+}
+
+/// Writes the page of a new key, which only its owner may read.
+fn write_page(
+    path: &Path,
+    new: &New,
+    made: &Enrolled,
+    passphrase: Option<&Passphrase>,
+) -> Result<(), String> {
+    let addresses = addresses_for_page(&made.server)?;
+    let written = sealed(written(made, &addresses)?, passphrase)?;
+    let page = with_code(written, new.page.as_deref())?.page()?;
+    write_new(path, page.as_bytes())?;
+    let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let with = match passphrase {
+        Some(_) => "whoever has it and the passphrase has the key",
+        None => "whoever has it has the key",
+    };
+    say(&format!(
+        "the page is {}; it knocks at {}\nremove it here when it is on the device: {with}\n",
+        path.display(),
+        shown.join(" and ")
+    ));
+    Ok(())
+}
+
+/// The settings of a page with a new key.
+fn written(made: &Enrolled, addresses: &[IpAddr]) -> Result<Written, String> {
     let key = match made.profile.as_ref().map(|profile| &profile.way) {
         Some(Way::Sequence(knocks)) => Key::Sequence(knocks),
         Some(Way::Token(secret, port)) => Key::Token(secret, *port),
@@ -293,20 +352,12 @@ fn write_page(path: &Path, made: &Enrolled) -> Result<(), String> {
             Key::Scratch(&made.scratch, id)
         }
     };
-    let page = page(&Settings {
+    write(&Settings {
         host: &made.server,
         door: made.door,
-        addresses: &addresses,
+        addresses,
         key,
-    })?;
-    write_new(path, page.as_bytes())?;
-    let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-    say(&format!(
-        "the page is {}; it knocks at {}\nremove it here when it is on the device: whoever has it has the key\n",
-        path.display(),
-        shown.join(" and ")
-    ));
-    Ok(())
+    })
 }
 
 /// Notes the secret of a new key of tokens: none was spent yet.

@@ -1,14 +1,17 @@
 // The page that knocks. What it sends is described in docs/protocol.md.
 // The settings are in the page, or in the fragment of its address: no server sees that.
-const settings = new URLSearchParams(SETTINGS || location.hash.slice(1)), get = name => settings.get(name) || '';
+// Lines like the next one begin a part: a page has those that it needs. No quotes of a kind are within one another, and no spaces in
+// patterns.
+// part all
+let settings, addresses, sequences, secret, port, scratch;
+const get = name => settings.get(name) || '', blink = /Chrome\//.test(navigator.userAgent);
 const list = (text, by, fits) => text.split(by).filter(part => fits.test(part));
-const addresses = list(get('address'), ',', /^([\d.]+|[\da-f:]*:[\da-f:.]*)$/);
-const sequences = list(get('sequences'), ';', /^\d+(,\d+)*$/).map(knocks => knocks.split(','));
-const secret = (get('token').match(/^[\da-f]{64}$/) ? get('token').match(/../g) : []).map(pair => parseInt(pair, 16));
-const port = +get('port'), scratch = get('id'), blink = /Chrome\//.test(navigator.userAgent);
-const id = name => document.getElementById(name), say = text => id('said').textContent = text;
+const id = name => document.getElementById(name), go = id('go'), say = text => id('said').textContent = text;
 const pause = time => new Promise(done => setTimeout(done, time));
 
+// part token
+const number = (value, length) => [...Array(length)].map((_, i) => Math.floor(value / 256 ** (length - 1 - i)) % 256);
+// part open
 // SHA-256 (FIPS 180-4), since a page from http: has no crypto.subtle.
 const first = [], rounds = [], turn = (x, by) => x >>> by | x << 32 - by;
 for (let n = 2, p; rounds.length < 64; n++) {
@@ -18,7 +21,6 @@ for (let n = 2, p; rounds.length < 64; n++) {
   if (first.length < 8) first.push(part(1 / 2));
   rounds.push(part(1 / 3));
 }
-const number = (value, length) => [...Array(length)].map((_, i) => Math.floor(value / 256 ** (length - 1 - i)) % 256);
 const sha256 = text => {
   const all = [...text, 128], w = [];
   while (all.length % 64 != 56) all.push(0);
@@ -42,17 +44,22 @@ const hmac = (key, text) => {
   const pad = mask => [...Array(64)].map((_, i) => key[i] ^ mask);
   return sha256([...pad(92), ...sha256([...pad(54), ...text])]);
 };
-const token = (key, window, count) => {
+// part subtle
+// A page under a passphrase has it in any case.
+const hmac = async (key, text) => new Uint8Array(await crypto.subtle.sign('HMAC',
+  await crypto.subtle.importKey('raw', new Uint8Array(key), {name: 'HMAC', hash: 'SHA-256'}, false, ['sign']), new Uint8Array(text)));
+// part token
+const token = async (key, window, count) => {
   const label = [...'toctoc letters v1'].map(letter => letter.charCodeAt());
-  return btoa(String.fromCharCode(...hmac(key, [...label, ...number(window, 8), ...number(count, 4)]).slice(0, 12)));
+  return btoa(String.fromCharCode(...(await hmac(key, [...label, ...number(window, 8), ...number(count, 4)])).slice(0, 12)));
 };
 
 // Tokens of this minute, the first one by the quarter of it, and two of the next: each once.
 const used = new Set();
-const next = now => {
-  const window = Math.floor(now / 60), quarter = Math.floor(now % 60 / 15);
-  for (const [later, count] of [[0, quarter], [0, quarter + 1], [0, quarter + 2], [0, quarter + 3], [1, 0], [1, 1]]) {
-    const one = token(secret, window + later, count % 4);
+const next = async now => {
+  const window = Math.floor(now / 60), quarter = now % 60 / 15 | 0;
+  for (let n = 0; n < 6; n++) {
+    const later = n > 3, one = await token(secret, window + later, later ? n - 4 : (quarter + n) % 4);
     if (!used.has(one)) return used.add(one), one;
   }
 };
@@ -69,6 +76,7 @@ const check = async (address, token) => {
   setTimeout(() => one.close(), 5e3);
 };
 
+// part sequence
 // One SYN each: whoever waits for an answer sends more. Chromium keeps the socket of a fetch, not that of a WebSocket.
 const knock = async (to, gap, socket) => {
   if (socket) {
@@ -83,7 +91,6 @@ const knock = async (to, gap, socket) => {
 };
 // How many scratch sequences are used is no secret.
 let turns = 0, clicks = 0;
-try { if (scratch) clicks = +localStorage.getItem('toctoc ' + get('id')) || 0; } catch { }
 const run = async (mine, knocks) => {
   for (const [gap, wait] of [[40, 1400], [100, 1500], [200, 0]]) {
     for (const address of addresses) {
@@ -98,6 +105,7 @@ const run = async (mine, knocks) => {
   }
 };
 
+// part all
 // A browser may be wrong about being offline: Chromium knows no tunnels. In its first seconds it knows no network at
 // all, and sends no token.
 const online = () => navigator.onLine === false
@@ -109,36 +117,80 @@ const knocked = () => {
   outcome();
   ononline = outcome;
   if (!host) return;
-  ssh.href = `ssh://${host.includes(':') ? `[${host}]` : host}${get('door') ? ':' + +get('door') : ''}`;
+  ssh.href = 'ssh://' + (host.includes(':') ? `[${host}]` : host) + (get('door') ? `:${+get('door')}` : '');
   ssh.hidden = false;
 };
-id('title').textContent = 'Knock' + (get('name') ? ' at ' + get('name') : '');
-if (!addresses.length || !(sequences.length || secret.length && port)) say('There is no key in the address of this page.'), id('go').disabled = true;
 const left = () => {
   if (!scratch) return;
   const more = sequences.length - clicks;
   id('left').textContent = more > 0 ? `Each sequence opens once. Unused here: ${more} of ${sequences.length}.` : 'All are used.';
-  id('go').disabled = more <= 0;
+  go.disabled = more <= 0;
 };
-left();
-id('go').onclick = async () => {
+const bytes = name => Uint8Array.from(atob(get(name).replace(/\s/g, '+')), letter => letter.charCodeAt());
+const take = text => {
+  settings = new URLSearchParams(text);
+  addresses = list(get('address'), ',', /^([\d.]+|[\da-f:]*:[\da-f:.]*)$/);
+  sequences = list(get('sequences'), ';', /^\d+(,\d+)*$/).map(knocks => knocks.split(','));
+  secret = (get('token').match(/^[\da-f]{64}$/) ? get('token').match(/../g) : []).map(pair => parseInt(pair, 16));
+  port = +get('port');
+  scratch = get('id');
+  id('title').textContent = 'Knock' + (get('name') ? ' at ' + get('name') : '');
+  id('lock').hidden = !get('sealed');
+  if (!get('sealed') && (!addresses.length || !(sequences.length || secret.length && port))) say('There is no key in the address of this page.'), go.disabled = true;
+  try { if (scratch) clicks = +localStorage['toctoc ' + scratch] || 0; } catch { }
+  left();
+  // part code
+  // The modules of a QR code, row by row, a bit each.
+  const code = bytes('code'), side = Math.sqrt(code.length * 8) | 0;
+  if (!side) return;
+  id('other').innerHTML = `<summary>To another device</summary><svg viewBox="-4 -4.5 ${side + 8} ${side + 8}"><path d="${
+    [...Array(side * side)].map((_, i) => code[i >> 3] << i % 8 & 128 ? 'M' + i % side + ' ' + (i / side | 0) + 'h1' : '').join('')}"/></svg>`;
+  id('other').hidden = false;
+  // part all
+};
+// part seal
+// A passphrase (PBKDF2) hides the settings (AES-GCM): 16 bytes of salt, 12 of nonce, the rest.
+const unseal = async () => {
+  const {subtle} = crypto, sealed = bytes('sealed'), salt = sealed.slice(0, 16), iv = sealed.slice(16, 28);
+  if (!subtle) return say('A passphrase needs this page from https: or from a file.');
+  try {
+    const words = await subtle.importKey('raw', new TextEncoder().encode(id('words').value), 'PBKDF2', false, ['deriveKey']);
+    const key = await subtle.deriveKey({name: 'PBKDF2', hash: 'SHA-256', salt, iterations: 6e5}, words, {name: 'AES-GCM', length: 256}, false, ['decrypt']);
+    take(new TextDecoder().decode(await subtle.decrypt({name: 'AES-GCM', iv}, key, sealed.slice(28))));
+    id('words').value = '';
+    return true;
+  } catch {
+    say('That is not the passphrase.');
+  }
+};
+// part all
+take(SETTINGS || location.hash.slice(1));
+id('words').onkeydown = event => event.key == 'Enter' && go.click();
+go.onclick = async () => {
   ononline = null;
   say('Knocking…');
   try {
+    // part seal
+    if (get('sealed') && !await unseal()) return;
+    // part all
     await online();
-    if (!secret.length) {
+    // part sequence
+    if (sequences.length) {
       const knocks = sequences[scratch ? clicks++ : 0];
-      try { if (scratch) localStorage.setItem('toctoc ' + get('id'), clicks); } catch { }
+      try { if (scratch) localStorage['toctoc ' + scratch] = clicks; } catch { }
       left();
       await run(++turns, knocks);
-    } else {
+    }
+    // part token
+    if (secret.length) {
       for (const address of addresses) {
-        const one = next(Date.now() / 1000);
-        if (!one) return say('All tokens of this minute are used. Try again in a minute.');
+        const one = await next(Date.now() / 1000);
+        if (!one) return say('No token is left. Try again in a minute.');
         await check(address, one);
       }
       knocked();
     }
+    // part all
   } catch (error) {
     say('This browser cannot knock: ' + error.message);
   }

@@ -1,8 +1,10 @@
 //! A web page that knocks: one file that needs nothing else. Pure.
 //!
-//! The page holds the key, or takes it from the fragment of its address. A policy of its own (CSP) lets it send
-//! requests to the host alone; it cannot name an IPv6 address, so with one the policy names the protocols. WebRTC,
-//! which carries tokens, is governed by no such policy.
+//! The page holds the key, or takes it from the fragment of its address; it may be under a passphrase ([`seal`]). A policy
+//! of its own (CSP) lets it send requests to the host alone; it cannot name an IPv6 address, so with one the policy names
+//! the protocols. WebRTC, which carries tokens, is governed by no such policy.
+
+mod seal;
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -13,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::browser::{knocks_at, sends_tokens_to};
 use crate::knock::{Knock, Protocol};
 use crate::single_use::{Form, Secret, base64};
+pub use seal::{Passphrase, Random};
 
 /// The most bytes of a page.
 pub const LARGEST: usize = 8192;
@@ -48,12 +51,55 @@ pub fn one_of_each_family(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Ip
     chosen
 }
 
-/// The page with its key.
+/// The settings of a page as it reads them. Holds the key.
+pub struct Written {
+    text: Zeroizing<String>,
+    /// The places that a page may ask, as its policy names them.
+    connect: String,
+    /// What the page has to do.
+    parts: Vec<Part>,
+    lock: Lock,
+}
+
+/// A part of the script, by its name there. What is in all pages is in none of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Token,
+    /// HMAC without a browser's help.
+    Open,
+    /// HMAC by WebCrypto.
+    Subtle,
+    Sequence,
+    Seal,
+    Code,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Token => "token",
+            Part::Open => "open",
+            Part::Subtle => "subtle",
+            Part::Sequence => "sequence",
+            Part::Seal => "seal",
+            Part::Code => "code",
+        }
+    }
+}
+
+/// The thing that keeps others from the key in a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    Nothing,
+    Passphrase,
+}
+
+/// Writes the settings.
 ///
 /// # Errors
 /// A sentence, when no browser can send that.
-pub fn page(settings: &Settings<'_>) -> Result<Zeroizing<String>, String> {
-    let written = fragment(settings)?;
+pub fn write(settings: &Settings<'_>) -> Result<Written, String> {
+    let text = text_of(settings)?;
     let connect = match settings.key {
         Key::Token(..) => "'none'".to_string(),
         _ if settings.addresses.iter().all(IpAddr::is_ipv4) => {
@@ -63,17 +109,86 @@ pub fn page(settings: &Settings<'_>) -> Result<Zeroizing<String>, String> {
         }
         _ => ANYWHERE.to_string(),
     };
-    let page = assemble(
-        &written,
-        &connect,
-        "Whoever has this file has the key. When the device is lost, ask the administrator to revoke it.",
-    );
-    match page.len() > LARGEST {
-        true => Err(format!(
-            "the page would have {} bytes: it has room for fewer or shorter sequences, up to {LARGEST}",
-            page.len()
-        )),
-        false => Ok(page),
+    let parts = match settings.key {
+        Key::Token(..) => vec![Part::Token, Part::Open],
+        Key::Sequence(_) | Key::Scratch(..) => vec![Part::Sequence],
+    };
+    Ok(Written {
+        text,
+        connect,
+        parts,
+        lock: Lock::Nothing,
+    })
+}
+
+impl Written {
+    /// The same under a passphrase.
+    #[must_use]
+    pub fn seal(self, passphrase: &Passphrase, random: &Random) -> Written {
+        let mut parts = self.parts;
+        for part in &mut parts {
+            if *part == Part::Open {
+                *part = Part::Subtle;
+            }
+        }
+        parts.push(Part::Seal);
+        Written {
+            text: seal::seal(&self.text, passphrase, random),
+            lock: Lock::Passphrase,
+            parts,
+            ..self
+        }
+    }
+
+    /// The same with a QR code for a second device: `modules` are its rows one after the other, dark ones `true`.
+    #[must_use]
+    pub fn with_code(self, modules: &[bool]) -> Written {
+        let bytes = modules.chunks(8).map(|eight| {
+            let bits = eight.iter().enumerate();
+            bits.fold(0, |byte, (at, dark)| byte | u8::from(*dark) << (7 - at))
+        });
+        let mut bytes: Vec<u8> = bytes.collect();
+        // The bytes that a browser reads are whole groups of three; a side more takes far more than two of them.
+        bytes.resize(bytes.len().next_multiple_of(3), 0);
+        let (mut text, mut parts) = (self.text, self.parts);
+        text.push_str("&code=");
+        text.push_str(&base64(&bytes));
+        parts.push(Part::Code);
+        Written {
+            text,
+            parts,
+            ..self
+        }
+    }
+
+    /// The page with its key.
+    ///
+    /// # Errors
+    /// A sentence, when it is too large.
+    pub fn page(&self) -> Result<Zeroizing<String>, String> {
+        let warning = match self.lock {
+            Lock::Nothing => {
+                "Whoever has this file has the key. When the device is lost, ask the administrator to revoke it."
+            }
+            Lock::Passphrase => {
+                "Whoever has this file and its passphrase has the key, and can try out passphrases. When the device is \
+                 lost, ask the administrator to revoke it."
+            }
+        };
+        let page = assemble(&self.text, &self.connect, &self.parts, warning);
+        match page.len() > LARGEST {
+            true => Err(format!(
+                "the page would have {} bytes: it has room for fewer or shorter sequences, or for no QR code, up to \
+                 {LARGEST}",
+                page.len()
+            )),
+            false => Ok(page),
+        }
+    }
+
+    /// The fragment of the address of a page without a key, without the `#`.
+    pub fn fragment(&self) -> &str {
+        &self.text
     }
 }
 
@@ -82,17 +197,21 @@ pub fn empty_page() -> Zeroizing<String> {
     assemble(
         "",
         ANYWHERE,
+        &[
+            Part::Token,
+            Part::Open,
+            Part::Sequence,
+            Part::Seal,
+            Part::Code,
+        ],
         "Whoever has the whole address of this page has the key, and so has whoever serves another page in its place.",
     )
 }
 
 const ANYWHERE: &str = "https: wss:";
 
-/// The settings as the fragment of an address, without the `#`. Holds the key.
-///
-/// # Errors
-/// A sentence, when no browser can send that.
-pub fn fragment(settings: &Settings<'_>) -> Result<Zeroizing<String>, String> {
+/// The settings as a text.
+fn text_of(settings: &Settings<'_>) -> Result<Zeroizing<String>, String> {
     if settings.addresses.is_empty() {
         return Err("the page needs an address of the host".to_string());
     }
@@ -150,8 +269,12 @@ fn ports(knocks: &[Knock]) -> Result<String, String> {
 }
 
 /// `written` has letters, digits and a few signs alone: it is a text of JavaScript as it stands.
-fn assemble(written: &str, connect: &str, warning: &str) -> Zeroizing<String> {
-    let script = small(include_str!("knock.js")).replacen("SETTINGS", &format!("'{written}'"), 1);
+fn assemble(written: &str, connect: &str, parts: &[Part], warning: &str) -> Zeroizing<String> {
+    let script = small(&chosen(include_str!("knock.js"), parts)).replacen(
+        "SETTINGS",
+        &format!("'{written}'"),
+        1,
+    );
     let script = Zeroizing::new(script);
     let style = small(include_str!("style.css"));
     let policy = format!(
@@ -172,11 +295,51 @@ fn assemble(written: &str, connect: &str, warning: &str) -> Zeroizing<String> {
     whole
 }
 
-/// Lines without their indentation, and none that is a comment.
+/// The lines of some parts, and those of all pages.
+fn chosen(script: &str, parts: &[Part]) -> String {
+    let mut now = "all";
+    let lines = script.lines().filter(|line| {
+        if let Some(name) = line.trim_start().strip_prefix("// part ") {
+            now = name;
+        }
+        now == "all" || parts.iter().any(|part| part.name() == now)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Lines without their indentation, none that is a comment, and no spaces but between words and in quotes. Each line
+/// of a style or script ends with a sign that needs no new line, or the new line stays.
 fn small(text: &str) -> String {
     let lines = text.lines().map(str::trim_start);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+    let whole = lines.collect::<Vec<_>>().join("\n");
+    let mut small = String::with_capacity(whole.len());
+    let (mut quote, mut escaped) = (None, false);
+    let mut letters = whole.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if let Some(end) = quote {
+            quote = (escaped || letter != end).then_some(end);
+            escaped = !escaped && letter == '\\';
+            small.push(letter);
+            continue;
+        }
+        if ['\'', '"', '`'].contains(&letter) {
+            quote = Some(letter);
+        }
+        let (before, after) = (small.chars().last(), letters.peek().copied());
+        let is_word = |letter: Option<char>| {
+            letter.is_some_and(|letter| letter.is_alphanumeric() || "_$#.%-)".contains(letter))
+        };
+        let needed = match letter {
+            ' ' => is_word(before) && is_word(after),
+            '\n' => !before.is_some_and(|before| ",;{".contains(before)),
+            _ => true,
+        };
+        if needed {
+            small.push(letter);
+        }
+    }
+    small
 }
 
 /// As a policy names what it allows (CSP level 3).
@@ -216,6 +379,10 @@ mod tests {
         Secret::parse(HEX).unwrap().in_form(form)
     }
 
+    fn page(settings: &Settings<'_>) -> Result<Zeroizing<String>, String> {
+        write(settings)?.page()
+    }
+
     #[test]
     fn a_page_is_small_and_names_what_it_may_ask() {
         let (both, secret, port) = (
@@ -247,6 +414,60 @@ mod tests {
             }
         }
         assert!(!empty_page().contains(HEX));
+        assert!(empty_page().len() <= LARGEST, "{}", empty_page().len());
+    }
+
+    /// With all that a page can have: both families, a long name, a passphrase and a code.
+    #[test]
+    fn a_page_with_everything_is_small_and_shows_no_key() {
+        let (both, secret, port) = (
+            both(),
+            secret(Form::Letters),
+            NonZeroU16::new(20_123).unwrap(),
+        );
+        let settings = Settings {
+            host: "a-rather-long-name-of-a-server.department.example.org",
+            ..settings(&both, Key::Token(&secret, port))
+        };
+        let words = "correct horse battery".to_string();
+        let passphrase = Passphrase::new(Zeroizing::new(words)).unwrap();
+        let random = Random {
+            salt: [1; 16],
+            nonce: [2; 12],
+        };
+        let sealed = write(&settings).unwrap().seal(&passphrase, &random);
+        // The code of a link of 400 characters has 81 modules a side.
+        let sealed = sealed.with_code(&vec![true; 81 * 81]);
+        let page = sealed.page().unwrap();
+        assert!(page.len() <= LARGEST, "{}", page.len());
+        for hidden in [HEX, "department", "192.0.2.1", "Whoever has this file has"] {
+            assert!(!page.contains(hidden), "{hidden}");
+        }
+        assert!(page.contains("Whoever has this file and its passphrase has the key"));
+    }
+
+    #[test]
+    fn spaces_between_words_and_in_quotes_stay() {
+        for (text, wanted) in [
+            (
+                "const a = 1, b = 'x = y';\n  // no\nreturn a;",
+                "const a=1,b='x = y';return a;",
+            ),
+            (
+                "a = `b ? ${c} : d` + \"e, f\"\nb()",
+                "a=`b ? ${c} : d`+\"e, f\"\nb()",
+            ),
+            (
+                "a { margin: 0 auto; x: .2rem solid var(--y); }",
+                "a{margin:0 auto;x:.2rem solid var(--y);}",
+            ),
+            (
+                "x = a - -b; y = 'it\\'s : ok' + c",
+                "x=a - -b;y='it\\'s : ok'+c",
+            ),
+        ] {
+            assert_eq!(small(text), wanted);
+        }
     }
 
     /// The browser takes the hash of what is between the tags.

@@ -168,11 +168,13 @@ impl Browser {
         }
     }
 
-    /// The value of an expression of JavaScript in the page.
+    /// The value of an expression of JavaScript in the page, or what it promises.
     pub fn ask(&mut self, expression: &str) -> Value {
         match self.line {
             Line::Chromium { .. } => {
-                let asked = json!({ "expression": expression, "returnByValue": true });
+                let asked = json!({
+                    "expression": expression, "returnByValue": true, "awaitPromise": true,
+                });
                 self.call("Runtime.evaluate", asked)["result"]["value"].clone()
             }
             Line::Firefox(_) => {

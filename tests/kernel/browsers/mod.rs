@@ -1,20 +1,22 @@
 //! The page that knocks, in real browsers without a window. The kernel's grant is the verdict, not what the page says.
 
+mod dress;
 mod driver;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use toctoc::lab::SERVER;
+use toctoc::lab::{CLIENT, SERVER};
 
 use crate::person::{Person, said};
 use crate::token_world::{OTHER, SECRET, after_a_clean_stop, now};
-use crate::world::{SHUT, World};
+use crate::world::{Running, SHUT, World};
 use driver::{Browser, Kind};
 
 const PORT: &str = "20123";
@@ -51,13 +53,17 @@ fn policy(head: &str, keys: usize) -> String {
 }
 
 fn site(keys: usize) -> Site {
+    site_with("", keys)
+}
+
+fn site_with(head: &str, keys: usize) -> Site {
     let secrets: Vec<String> = (0..keys)
         .map(|number| format!("{number:04x}{}", &SECRET[4..]))
         .collect();
     let files: Vec<String> = (0..keys).map(|n| format!("k{n}.secret")).collect();
     let files = files.iter().map(String::as_str);
     let files: Vec<(&str, &str)> = files.zip(secrets.iter().map(String::as_str)).collect();
-    let (world, _) = after_a_clean_stop(&policy("", keys), &files);
+    let (world, _) = after_a_clean_stop(&policy(head, keys), &files);
     // Firefox sends nothing without one.
     for (version, server) in ["-4", "-6"].into_iter().zip(SERVER) {
         let route = format!("{version} route add default via {server}");
@@ -375,41 +381,72 @@ fn only_what_a_browser_can_send_gets_a_page() {
     }
 }
 
-/// As many clicks as `CLICKS` says, each with a new browser and all in one (`make verify`); a few in one otherwise.
-#[test]
-fn clicks_open_again_and_again() {
+/// As many clicks as `CLICKS` says (`make verify`), on a quiet line and on a bad one, each with a new browser and all in
+/// one; a few in one on a quiet line otherwise. Both families, pages from a file and from a web host, doors that drop and
+/// that reject.
+fn clicks_open_again_and_again(kind: Kind) {
     let clicks = std::env::var("CLICKS")
         .ok()
         .map(|text| text.parse().unwrap());
-    let ways: &[Start] = match clicks {
-        Some(_) => &[Start::Once, Start::EachTime],
-        None => &[Start::Once],
+    let ways: &[(Line, Start)] = match clicks {
+        Some(_) => &[
+            (Line::Quiet, Start::Once),
+            (Line::Quiet, Start::EachTime),
+            (Line::Bad, Start::Once),
+            (Line::Bad, Start::EachTime),
+        ],
+        None => &[(Line::Quiet, Start::Once)],
     };
-    let clicks: usize = clicks.unwrap_or(2);
-    for kind in [Kind::Chromium, Kind::Firefox] {
-        for &start in ways {
-            let site = site(clicks);
-            let person = Person::on(&site.world);
-            let (mut tokens, mut sequences) = (0, 0);
-            let mut browser = Browser::start(&site.world, kind);
-            let sequence = site.page(&person, "sequence", SERVER[0], SEQUENCE);
-            for click in 0..clicks {
-                let name = format!("token{click}");
-                let token = site.page(&person, &name, SERVER[0], &site.secrets[click]);
-                for (page, opened) in [(token, &mut tokens), (sequence.clone(), &mut sequences)] {
-                    if start == Start::EachTime {
-                        drop(browser);
-                        browser = Browser::start(&site.world, kind);
-                    }
-                    *opened += usize::from(site.opens(&mut browser, &page, ALL_TRIES));
+    let clicks: usize = clicks.unwrap_or(4);
+    for &(line, start) in ways {
+        let site = match start {
+            Start::Once => site(clicks),
+            Start::EachTime => site_with("closed = \"reject\"\n", clicks),
+        };
+        let _ends = (line == Line::Bad).then(|| bad_line(&site.world));
+        let person = Person::on(&site.world);
+        let (mut tokens, mut sequences) = (0, 0);
+        let mut browser = Browser::start(&site.world, kind);
+        site.add_profile(&person, "any", SERVER[0], &site.secrets[0]);
+        let empty = person.yes(&["profile", "show", "any", "--as", "html-empty"]);
+        let address = serve(&site.world, empty);
+        for click in 0..clicks {
+            let host = SERVER[click % 2];
+            let keys = [
+                (format!("token{click}"), site.secrets[click].as_str()),
+                (format!("sequence{click}"), SEQUENCE),
+            ];
+            for ((name, key), opened) in keys.iter().zip([&mut tokens, &mut sequences]) {
+                let mut url = site.page(&person, name, host, key);
+                if click % 4 > 1 {
+                    let fragment = person.yes(&["profile", "show", name, "--as", "fragment"]);
+                    url = format!("{address}{}", fragment.trim());
                 }
+                if start == Start::EachTime {
+                    drop(browser);
+                    browser = Browser::start(&site.world, kind);
+                }
+                *opened += usize::from(site.opens(&mut browser, &url, ALL_TRIES));
             }
-            println!(
-                "{kind:?} {start:?}: {tokens} tokens and {sequences} sequences of {clicks} clicks each"
-            );
-            assert_eq!((tokens, sequences), (clicks, clicks), "{kind:?} {start:?}");
+        }
+        println!(
+            "{kind:?}, {line:?} line, {start:?}: {tokens} tokens and {sequences} sequences of {clicks} clicks each"
+        );
+        assert_eq!(tokens, clicks, "{kind:?} {line:?} {start:?}");
+        if line == Line::Quiet {
+            assert_eq!(sequences, clicks, "{kind:?} {start:?}");
         }
     }
+}
+
+#[test]
+fn clicks_open_again_and_again_in_chromium() {
+    clicks_open_again_and_again(Kind::Chromium);
+}
+
+#[test]
+fn clicks_open_again_and_again_in_firefox() {
+    clicks_open_again_and_again(Kind::Firefox);
 }
 
 /// When a browser starts.
@@ -417,4 +454,41 @@ fn clicks_open_again_and_again() {
 enum Start {
     Once,
     EachTime,
+}
+
+/// The line between the hosts. A bad one has a round trip of 150 ms and up to 30 ms more at random each way, and loses 3 of
+/// 100 packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Quiet,
+    Bad,
+}
+
+/// Puts a bad line in the place of the cable.
+fn bad_line(world: &World) -> [Running; 2] {
+    let socket = world.programs().join("line");
+    let ends = [(&world.lab.server, SERVER), (&world.lab.client, CLIENT)];
+    let ends = ends.map(|(host, [v4, v6])| {
+        host.ip("link set eth0 down").unwrap();
+        host.ip("address flush dev eth0").unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", include_str!("line.py")]).arg(&socket);
+        command.args([format!("{v4}/24"), format!("{v6}/64")]);
+        (
+            host,
+            Running(host.inside(|| command.spawn().unwrap()).unwrap()),
+        )
+    });
+    for (version, to) in ["-4", "-6"].into_iter().zip(SERVER) {
+        let client = &world.lab.client;
+        let route = format!("{version} route add default via {to} dev line0");
+        world.until("the line is there", || client.ip(&route).is_ok());
+        let answered = || {
+            world
+                .client(&["ping", "-c", "1", "-W", "1", to])
+                .succeeded()
+        };
+        world.until("the line carries", answered);
+    }
+    ends.map(|(_, end)| end)
 }
