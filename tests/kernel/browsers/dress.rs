@@ -279,8 +279,8 @@ fn what_a_page_sees_of_an_open_door_it_sees_of_a_shut_one() {
     let policy = fs::read_to_string(world.path()).unwrap();
     let empty = "<!doctype html><p id=go><p id=said>";
     let url = site.file("probe", empty);
-    let probe = "window.seen = 'nothing', fetch('https://192.0.2.1:7022', {mode: 'no-cors'}).then(() => seen = 'an \
-                 answer', error => seen = String(error)), 0";
+    let probe = "window.seen = 'nothing', fetch('https://192.0.2.1:7022', {mode: 'no-cors'}).then(() => window.seen = \
+                 'an answer', error => window.seen = String(error)), 0";
     let reject = "table inet beside { chain before { type filter hook prerouting priority -500; \
                   tcp dport 7022 reject with tcp reset\n}\n}";
     let with = |head: &str| world.apply(&format!("{head}{}", policy.replace("[22]", "[22, 7022]")));
