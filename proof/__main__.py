@@ -1,0 +1,72 @@
+"""Proof that what the kernel runs is what the rules say. docs/proof-of-rules.md explains it.
+
+    python -m proof policies FILE...     compares these policies; FILE.nft beside one is its script
+    python -m proof random COUNT         compares so many random policies
+    python -m proof mutants COUNT        compares so many rulesets with one change; each must be found
+    python -m proof meaning COUNT        tries the meaning of the expressions on the kernel, with so many packets
+
+TOCTOC is the program that renders policies; SEED the first random number; JOBS how many at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from bytecode import read  # noqa: E402
+from compare import Report, prove  # noqa: E402
+from policy import Policy  # noqa: E402
+from random_policies import make  # noqa: E402
+
+TOCTOC = os.environ.get("TOCTOC", "target/debug/toctoc")
+SEED = int(os.environ.get("SEED", "1"))
+JOBS = int(os.environ.get("JOBS", "2"))
+
+
+def script_of(path: Path) -> str:
+    """The script of a policy: rendered by the program that is to be proved right."""
+    return subprocess.run([TOCTOC, "render", str(path)], check=True, capture_output=True, text=True).stdout
+
+
+def prove_file(path: Path) -> tuple[Path, Report, float]:
+    begun = time.monotonic()
+    report = prove(read(script_of(path)), Policy.read(path))
+    return path, report, time.monotonic() - begun
+
+
+def prove_all(paths: list[Path]) -> bool:
+    proved, questions, longest, begun = 0, 0, 0.0, time.monotonic()
+    with ProcessPoolExecutor(JOBS) as pool:
+        for path, report, seconds in pool.map(prove_file, paths):
+            proved += report.proved
+            questions += report.questions
+            longest = max(longest, seconds)
+            word = "proved" if report.proved else "DIFFERS"
+            print(f"{path.name}: {word}, {report.questions} questions, {seconds:.1f} s", flush=True)
+            for difference in report.differences:
+                print(difference)
+    seconds = time.monotonic() - begun
+    print(
+        f"{proved} of {len(paths)} policies proved, {questions} questions, {seconds:.0f} s, at most {longest:.1f} s each"
+    )
+    return proved == len(paths)
+
+
+def main(words: list[str]) -> int:
+    match words:
+        case ["policies", *files] if files:
+            return not prove_all([Path(one) for one in files])
+        case ["random", count]:
+            return not prove_all(make(int(count), SEED, Path("target/proof/policies"), TOCTOC))
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

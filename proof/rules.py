@@ -1,0 +1,516 @@
+"""The specification: one step of the rules of section 2 for one packet, written from the contract and the pages.
+
+`Rules.before_routing` and `Rules.at_input` say what becomes of a packet and of the sets; nothing here has seen a ruleset.
+Sets are named and keyed as docs/kernel.md says. A state of the automaton is a number that the caller gives, since the
+pages leave the numbering open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import z3
+
+from meaning import FALSE, TRUE, Store, World, both, either, no, settled
+from packet import (
+    ANYCAST, BROADCAST, CT_ESTABLISHED, CT_RELATED, LOCAL, MULTICAST, TCP, UDP, UNICAST, V4, V6, Bits, Packet, Truth,
+    const, join,
+)
+from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, named
+
+SECOND, HOUR = 1000, 3_600_000
+
+
+def number(value: int) -> Bits:
+    """A number of the type classid, as the bytes of a key or of data."""
+    return const(int.from_bytes(value.to_bytes(4, "little"), "big"), 32)
+
+
+def padded(value: Bits) -> Bits:
+    """A part of a key, to whole words."""
+    return z3.Concat(value, const(0, -value.size() % 32)) if value.size() % 32 else value
+
+
+def key_of(*parts: Bits) -> Bits:
+    return settled(join([padded(part) for part in parts]))
+
+
+def masked(address: Bits, length: int) -> Bits:
+    bits = address.size()
+    return address & const(((1 << length) - 1) << (bits - length), bits)
+
+
+def one_of(value: Bits, options: list[int]) -> Truth:
+    return either(*(settled(value == option) for option in options))
+
+
+@dataclass
+class Step:
+    """What becomes of a packet, besides what its world remembers."""
+
+    dropped: Truth = FALSE
+    # The packet is a knock or was asked for a grant: then its priority may be 0 afterwards.
+    judged: Truth = FALSE
+
+
+@dataclass
+class Rules:
+    policy: Policy
+    automaton: Automaton
+    world: World
+    family: int
+    # The number that the kernel has for each state of the automaton.
+    numbers: dict[State, int]
+    # The kernel's ticks in a second; it rounds times down to them.
+    ticks: int
+
+    # Sets.
+
+    def store(self, name: str) -> Store:
+        return self.world.stores[name]
+
+    @property
+    def version(self) -> int:
+        return 4 if self.family == V4 else 6
+
+    def by_family(self, name: str) -> Store:
+        return self.store(f"{name}{self.version}")
+
+    def by_network(self, name: str) -> Store:
+        length = self.policy.prefixes[self.version]
+        whole = 32 if self.version == 4 else 128
+        return self.store(f"{name}{self.version}" + ("" if length == whole else f"-p{length}"))
+
+    def after(self, milliseconds: int) -> Bits:
+        return self.world.now + milliseconds * self.ticks // 1000 * 1000 // self.ticks
+
+    def network(self, packet: Packet) -> Bits:
+        """As much of the source as a grant covers."""
+        return masked(packet.source, self.policy.prefixes[self.version])
+
+    def site(self, packet: Packet) -> Bits:
+        """As much of the source as counts as one where room is shared."""
+        return packet.source if self.family == V4 else masked(packet.source, 64)
+
+    def group(self, packet: Packet) -> Bits:
+        """The addresses around the source for which a first knock is noted: at most 4,096 groups, and room for each with
+        each first knock. Of IPv6 it is the low bits of the third group."""
+        bits = min(max((self.policy.room // max(len(self.automaton.firsts), 1)).bit_length() - 1, 1), 12)
+        if self.family == V4:
+            return masked(packet.source, bits)
+        return packet.source & const(((1 << bits) - 1) << 80, 128)
+
+    def flow(self, packet: Packet) -> Bits:
+        return key_of(packet.source, packet.destination, packet.protocol, packet.source_port, packet.port)
+
+    def put(self, store: Store, when: Truth, key: Bits, milliseconds: int, data: Bits | None = None) -> Truth:
+        return store.put(when, key, data, self.after(milliseconds), renew=True)
+
+    def within_limit(self, name: str, when: Truth, key: Bits, milliseconds: int, renew: bool = True) -> tuple[Truth, Truth]:
+        """Counts at an element. Returns whether it is there, and whether its limit is used up."""
+        store = self.store(name)
+        worked = store.put(when, key, None, self.after(milliseconds), renew)
+        return worked, store.over(key)
+
+    # Packets.
+
+    def guarded(self, packet: Packet) -> Truth:
+        if self.policy.interfaces is None:
+            return packet.interface != 1
+        return self.comes_by(packet, self.policy.interfaces)
+
+    def comes_by(self, packet: Packet, names: list[str]) -> Truth:
+        return one_of(packet.interface_name, [int.from_bytes(name.encode().ljust(16, b"\0"), "big") for name in names])
+
+    def watched(self, packet: Packet) -> Truth:
+        """With `[firewall]`, headers are looked at wherever a packet comes from."""
+        return packet.interface != 1 if self.policy.firewall else self.guarded(packet)
+
+    def is_protocol(self, packet: Packet, protocol: int) -> Truth:
+        return both(packet.protocol_is_known, settled(packet.protocol == protocol))
+
+    def shows_flags(self, packet: Packet) -> Truth:
+        return both(self.is_protocol(packet, TCP), packet.has_transport(14))
+
+    def starts(self, packet: Packet) -> Truth:
+        """SYN set; ACK, RST and FIN clear."""
+        return both(self.shows_flags(packet), packet.flags & 0x17 == 2)
+
+    def goes_on(self, packet: Packet) -> Truth:
+        return both(self.shows_flags(packet), packet.flags & 0x17 != 2)
+
+    def starts_flow(self, packet: Packet) -> Truth:
+        known = one_of(packet.connection, [CT_ESTABLISHED, CT_RELATED])
+        return both(self.is_protocol(packet, UDP), no(known))
+
+    def is_to(self, packet: Packet, ports: Ports) -> Truth:
+        right = both(z3.UGE(packet.port, ports.first), z3.ULE(packet.port, ports.last))
+        return both(self.is_protocol(packet, ports.protocol), packet.has_transport(4), settled(right))
+
+    def is_knock_at(self, packet: Packet, knock: Knock) -> Truth:
+        return self.is_to(packet, Ports(knock.protocol, knock.port, knock.port))
+
+    def is_from(self, packet: Packet, networks: tuple[Network, ...]) -> Truth:
+        right = [one for one in networks if one.version == self.version]
+        return either(
+            *(masked(packet.source, one.prefixlen) == int(one.network_address) for one in right)
+        )
+
+    def door_ports(self, packet: Packet, door: Door) -> Truth:
+        return either(*(self.is_to(packet, ports) for ports in door.ports))
+
+    def first_fragment(self, packet: Packet) -> Truth:
+        """IPv6: a fragment header that says offset 0, and that more follow."""
+        fields = packet.extension(44, 2, 2)
+        return both(packet.has_of_extension(44, 4), fields & 0xFFF8 == 0, fields & 1 == 1)
+
+    # The hooks.
+
+    def step(self, hook: int, packet: Packet) -> Step:
+        match hook:
+            case 0:
+                return self.before_routing(packet)
+            case 1:
+                return self.at_input(packet, TRUE)
+        firewall = self.policy.firewall
+        return Step(dropped=TRUE if firewall is not None and not firewall.forwards else FALSE)
+
+    def before_routing(self, packet: Packet) -> Step:
+        step = Step()
+        here = both(self.guarded(packet), packet.address_type == LOCAL)
+        step.dropped = self.hides_headers(packet)
+        alive = no(step.dropped)
+        self.connections_begin(packet, both(alive, self.goes_on(packet)))
+        short = both(alive, here, self.hides_flags(packet))
+        token = both(alive, here, self.is_token(packet))
+        self.token(packet, token)
+        step.dropped = either(step.dropped, short, token)
+        new = self.starts(packet)
+        if self.policy.judges_udp:
+            datagram = both(self.starts_flow(packet), no(token))
+            new = either(new, datagram)
+            # To a whole network: no knock, but a service behind a door would hear it.
+            wide = one_of(packet.address_type, [BROADCAST, MULTICAST, ANYCAST])
+            to_all = both(alive, datagram, self.guarded(packet), wide)
+            self.at_door(packet, to_all, step)
+        self.knock(packet, both(alive, new, here), step)
+        return step
+
+    def at_input(self, packet: Packet, alive: Truth) -> Step:
+        step = Step()
+        hidden = both(alive, self.hides_more(packet))
+        step.dropped = hidden
+        alive = both(alive, no(hidden))
+        self.connections_begin(packet, both(alive, self.goes_on(packet)))
+        firewall = self.policy.firewall
+        if firewall is not None:
+            alive = both(alive, no(self.lets_in_anyhow(packet, firewall.ping)))
+        elif self.policy.has_once:
+            alive = both(alive, no(self.goes_on(packet)))
+        guarded = self.guarded(packet)
+        if self.policy.has_once:
+            flow = self.flow(packet)
+            has_flow = both(packet.protocol_is_known, packet.has_transport(4))
+            passed = both(alive, guarded, has_flow, self.by_family("passed").read(flow).there)
+            self.by_family("passed").take(passed, flow)
+            alive = both(alive, no(passed))
+        datagram = self.is_protocol(packet, UDP) if firewall else self.starts_flow(packet)
+        new = either(self.starts(packet), datagram)
+        asked = both(alive, guarded, new)
+        doors = either(*(self.door_ports(packet, door) for door in self.policy.doors.values()))
+        self.at_door(packet, both(asked, doors), step)
+        if firewall is not None:
+            rest = both(alive, no(both(asked, doors)))
+            step.dropped = either(step.dropped, both(rest, no(self.is_allowed(packet))))
+        return step
+
+    # 6. Closed means closed: headers and fragments.
+
+    def hides_headers(self, packet: Packet) -> Truth:
+        """IPv6: headers in front of a fragment header, which the stack would read otherwise once that is removed. Hop-by-hop
+        options right before it are read before. Packets for other hosts go on."""
+        if self.family == V4:
+            return FALSE
+        first = packet.network(6, 1)
+        harmless = both(first == 0, packet.has_of_extension(0, 1), packet.extension(0, 0, 1) == 44)
+        return both(
+            no(one_of(first, [TCP, UDP, 44, 58])), no(harmless), packet.has_extension(44), self.watched(packet),
+            packet.address_type != UNICAST,
+        )
+
+    def hides_more(self, packet: Packet) -> Truth:
+        """The same at the input hook, for addresses of this host that looked like those of others."""
+        if self.family == V4:
+            return FALSE
+        odd = either(packet.has_extension(60), packet.has_extension(43))
+        other = both(self.first_fragment(packet), packet.protocol_is_known, packet.protocol != TCP)
+        torn = both(no(self.goes_on(packet)), no(other), self.first_fragment(packet))
+        return both(
+            one_of(packet.network(6, 1), [0, 43, 44, 60]), packet.address_type == UNICAST, self.watched(packet),
+            either(odd, torn),
+        )
+
+    def hides_flags(self, packet: Packet) -> Truth:
+        """A first fragment of TCP too short to show flags. In IPv6 other headers may hide even that it is TCP."""
+        if self.family == V4:
+            fragment = packet.network(6, 2) & 0x3FFF == 0x2000
+            return both(fragment, self.is_protocol(packet, TCP), no(packet.has_transport(14)))
+        other = both(packet.protocol_is_known, packet.protocol != TCP)
+        return both(self.first_fragment(packet), no(other), no(self.shows_flags(packet)))
+
+    # 1. A grant comes first.
+
+    def at_door(self, packet: Packet, asked: Truth, step: Step) -> None:
+        """A new connection, if it is to a door: it may pass, or it is refused and forgets its progress."""
+        for door in self.policy.doors.values():
+            here = both(asked, self.door_ports(packet, door))
+            if z3.is_false(here):
+                continue
+            step.judged = either(step.judged, here)
+            refused = both(here, no(self.passes(packet, door, here)))
+            self.by_family("progress").take(refused, packet.source)
+            self.world.note(self.world.counted, "shut-out", refused)
+            step.dropped = either(step.dropped, refused)
+            if self.policy.rejects:
+                reset = self.is_protocol(packet, TCP)
+                self.world.note(self.world.rejected, (1, 0), both(refused, reset))
+                self.world.note(self.world.rejected, (2, 1), both(refused, no(reset)))
+
+    def passes(self, packet: Packet, door: Door, here: Truth) -> Truth:
+        grant = key_of(self.network(packet), number(named(door.name)))
+        lasting = either(self.is_from(packet, door.trust), self.by_network("grants").read(grant).there)
+        if door.accepts:
+            lasting = either(lasting, self.by_network("elsewhere").read(grant).there)
+        if not self.policy.has_once:
+            return lasting
+        # A grant for one connection: its first packet may come three times more within ten seconds.
+        flow = self.flow(packet)
+        admitted, passed = self.by_family("admitted"), self.by_family("passed")
+        again = both(here, no(lasting), admitted.read(flow).there)
+        counts = both(again, no(self.is_protocol(packet, UDP)))
+        counted, over = self.within_limit(f"repeats{self.version}", counts, flow, 10 * SECOND, renew=False)
+        repeated = both(again, either(self.is_protocol(packet, UDP), both(counted, no(over))))
+        once = self.by_network("once")
+        owns = both(here, no(lasting), no(again), once.read(grant).there)
+        claimed, taken = self.within_limit(f"claim{self.version}", owns, grant, 10 * SECOND)
+        uses = both(owns, claimed, no(taken))
+        once.take(uses, grant)
+        noted = self.put(admitted, uses, flow, 10 * SECOND)
+        self.by_family("repeats").take(both(uses, noted), flow)
+        self.put(passed, either(repeated, uses), flow, 1 * SECOND)
+        return either(lasting, repeated, uses)
+
+    def connections_begin(self, packet: Packet, goes_on: Truth) -> None:
+        """Any other packet of the flow ends the time in which a first packet may come again."""
+        keys = [key for key in self.policy.keys if key.once]
+        doors = {door.name: door for key in keys for door, _ in key.opens}
+        ports = {one for door in doors.values() for one in door.ports if one.protocol == TCP}
+        for one in sorted(ports):
+            when = both(goes_on, self.is_to(packet, one))
+            for name in ("admitted", "passed"):
+                self.by_family(name).take(when, self.flow(packet))
+
+    # 2 to 5. Knocks.
+
+    def knock(self, packet: Packet, is_new: Truth, step: Step) -> None:
+        ignored = both(is_new, either(*(self.is_knock_at(packet, knock) for knock in self.policy.ignored)))
+        doors = either(*(self.door_ports(packet, door) for door in self.policy.doors.values()))
+        self.at_door(packet, both(is_new, no(ignored)), step)
+        is_new = both(is_new, no(ignored), no(doors))
+        step.judged = either(step.judged, is_new)
+        progress = self.by_family("progress")
+        entry = progress.read(packet.source)
+        midway = both(is_new, entry.there)
+        echo, restarts = FALSE, FALSE
+        stands: dict[State, Truth] = {}
+        opens: dict[int, Truth] = {}
+        at = {state: both(midway, entry.data == number(n)) for state, n in self.numbers.items() if state != ROOT}
+        at[ROOT] = both(is_new, no(entry.there))
+        known = FALSE
+        for knock in self.automaton.knocks:
+            here = self.is_knock_at(packet, knock)
+            if z3.is_false(here):
+                continue
+            known = either(known, here)
+            usual = self.automaton.step(ROOT, knock)
+            others = []
+            for state, stand in at.items():
+                led = self.automaton.step(state, knock)
+                if led == usual:
+                    continue
+                others.append(stand)
+                when = both(here, stand)
+                if led.state is None:
+                    echo = either(echo, when)
+                elif led.opens is not None:
+                    opens[led.opens] = either(opens.get(led.opens, FALSE), when)
+                else:
+                    stands[led.state] = either(stands.get(led.state, FALSE), when)
+            rest = both(is_new, here, no(either(*others)))
+            restarts = either(restarts, rest)
+            if usual.opens is not None:
+                opens[usual.opens] = either(opens.get(usual.opens, FALSE), rest)
+            else:
+                stands[usual.state] = either(stands.get(usual.state, FALSE), rest)
+        nowhere = either(stands.pop(ROOT, FALSE), both(is_new, no(known)))
+        # A knock of a source midway that goes no further than a first knock would, or nowhere.
+        lost = both(midway, either(restarts, no(known)))
+        self.world.note(self.world.counted, "wrong", lost)
+        self.given_first(packet, nowhere, stands)
+        progress.take(both(nowhere, no(either(*stands.values()))), packet.source)
+        for place, when in opens.items():
+            done = self.complete(packet, place, when)
+            _, _, sequence = self.policy.sequences[place]
+            state = State((), sequence[-1])
+            stands[state] = either(stands.get(state, FALSE), done)
+        self.remember(packet, stands)
+
+    def given_first(self, packet: Packet, nowhere: Truth, stands: dict[State, Truth]) -> None:
+        """8. In a flood, a second knock counts as one after the first knock that was noted around the source."""
+        if not self.automaton.notes_firsts:
+            return
+        left = both(nowhere, self.store("flood").read(const(self.family, 8)).there)
+        first = self.by_family("first")
+        for knock in self.automaton.knocks:
+            here = both(left, self.is_knock_at(packet, knock))
+            for before in self.automaton.firsts_before(knock):
+                key = key_of(self.group(packet), number(self.numbers[State((before,), before)]))
+                noted = both(here, first.read(key).there)
+                state = State((before, knock), knock)
+                stands[state] = either(stands.get(state, FALSE), noted)
+                here = both(here, no(noted))
+
+    def remember(self, packet: Packet, stands: dict[State, Truth]) -> None:
+        """4 and 8. Progress lasts for `within`, if the source is not too quick and there is room."""
+        when = either(*stands.values())
+        progress = self.by_family("progress")
+        counted, over = self.within_limit(f"steady{self.version}", when, self.site(packet), 5 * SECOND)
+        quick = both(when, counted, over)
+        firsts = {state: one for state, one in stands.items() if len(state.run) == 1}
+        crowded = both(no(quick), self.world.no_room if self.automaton.notes_firsts else FALSE)
+        no_room = both(crowded, either(*firsts.values()))
+        for state, one in stands.items():
+            kept = both(one, no(quick), no(no_room) if state in firsts else TRUE)
+            progress.take(kept, packet.source)
+            self.put(progress, kept, packet.source, self.policy.within, number(self.numbers[state]))
+        progress.take(either(quick, no_room), packet.source)
+        if self.automaton.notes_firsts:
+            for state, one in firsts.items():
+                key = key_of(self.group(packet), number(self.numbers[state]))
+                self.put(self.by_family("first"), both(one, crowded), key, self.policy.within)
+            self.put(self.store("flood"), no_room, const(self.family, 8), self.policy.within)
+
+    def complete(self, packet: Packet, place: int, when: Truth) -> Truth:
+        """A sequence is complete. Returns whether the source then stands on what is left: its last knock, for its echo."""
+        key, _, sequence = self.policy.sequences[place]
+        opens = when
+        if key.scratch:
+            name = number(named(" ".join(str(knock) for knock in sequence)))
+            opens = both(opens, no(self.store("burnt").read(name).there))
+            burning, over = self.within_limit("burning", opens, name, HOUR, renew=False)
+            opens = both(opens, burning, no(over))
+            opens = both(opens, self.store("burnt").put(opens, name, None, const(0, 64), renew=False))
+        opens = both(opens, self.is_in_time(packet, key))
+        opened = self.open(packet, key, opens)
+        crowded = both(opens, no(opened))
+        self.by_family("progress").take(crowded, packet.source)
+        return both(when, no(crowded))
+
+    def is_in_time(self, packet: Packet, key: Key) -> Truth:
+        return TRUE if key.expires is None else z3.ULT(packet.time, key.expires * 10**9)
+
+    def open(self, packet: Packet, key: Key, when: Truth) -> Truth:
+        """5. Grants each door, if there is room. Returns whether all were granted."""
+        name = number(named(key.name))
+        if self.family == V6:
+            there, over = self.within_limit("crowd", when, key_of(self.site(packet), name), self.policy.longest_grant)
+            when = both(when, no(both(there, over)))
+        for door, time in key.opens:
+            which = number(named(door.name))
+            when = both(when, self.put(self.by_family("opened"), when, key_of(packet.source, which, name), time))
+            grant = key_of(self.network(packet), which)
+            if key.once:
+                self.by_family("claim").take(when, grant)
+            when = both(when, self.put(self.by_network("once" if key.once else "grants"), when, grant, time))
+        told = when
+        if self.policy.log == "kernel":
+            again, over = self.within_limit(f"logged{self.version}", when, key_of(packet.source, name), 10 * SECOND)
+            told = both(when, no(both(again, over)))
+        for door, _ in key.opens:
+            prefix = f"toctoc: opened door={door.name} key={key.name} "
+            if self.policy.log == "kernel":
+                self.world.note(self.world.logged, (prefix, "level 6"), told)
+            for group in self.policy.groups:
+                self.world.note(self.world.logged, (prefix, group), when)
+        self.world.note(self.world.counted, f"opened-{key.name}", when)
+        return when
+
+    # Tokens.
+
+    def is_token(self, packet: Packet) -> Truth:
+        if self.policy.token_port is None or not any(key.token for key in self.policy.keys):
+            return FALSE
+        return self.is_knock_at(packet, Knock(UDP, self.policy.token_port))
+
+    def token(self, packet: Packet, arrived: Truth) -> None:
+        """A token opens once, in one packet."""
+        if z3.is_false(arrived):
+            return
+        places = [(both(packet.has_transport(24)), packet.transport(8, 16))]
+        if any(key.browser for key in self.policy.keys):
+            head = both(
+                packet.transport(8, 2) == 1, packet.transport(12, 4) == 0x2112A442, packet.transport(28, 2) == 6,
+                packet.has_transport(48),
+            )
+            places.insert(0, (head, packet.transport(32, 16)))
+        left = arrived
+        for there, token in places:
+            here = both(left, there)
+            if self.policy.has_fleet:
+                elsewhere = both(here, self.store("spent-elsewhere").read(token).there)
+                left, here = both(left, no(elsewhere)), both(here, no(elsewhere))
+            tokens = self.store("tokens")
+            entry = tokens.read(token)
+            good = both(here, entry.there)
+            spent, over = self.within_limit("spent", good, token, 25 * HOUR, renew=False)
+            opens = both(good, spent, no(over))
+            tokens.take(opens, token)
+            for key in self.policy.keys:
+                if key.token is not None:
+                    own = both(opens, entry.data == number(key.token), self.is_in_time(packet, key))
+                    self.open(packet, key, own)
+            left = both(left, no(opens))
+
+    # [firewall].
+
+    def lets_in_anyhow(self, packet: Packet, ping: bool) -> Truth:
+        kind = packet.transport(0, 1)
+        icmp = both(self.is_protocol(packet, 1), packet.has_transport(1))
+        icmp6 = both(self.is_protocol(packet, 58), packet.has_transport(1))
+        ways = [
+            one_of(packet.connection, [CT_ESTABLISHED, CT_RELATED]),
+            packet.interface == 1,
+            both(self.goes_on(packet), packet.has_socket, packet.socket_is_wildcard == 0),
+        ]
+        if self.family == V4:
+            ways.append(packet.network(6, 2) & 0x1FFF != 0)
+            ways.append(both(icmp, one_of(kind, [3, 11, 12] + ([8] if ping else []))))
+        else:
+            link = masked(packet.source, 10) == 0xFE80 << 112
+            ways.append(both(icmp6, one_of(kind, [1, 2, 3, 4] + ([128] if ping else []))))
+            ways.append(both(icmp6, packet.network(7, 1) == 255, one_of(kind, [133, 134, 135, 136, 137])))
+            ways.append(both(icmp6, link, one_of(kind, [130, 131, 132, 143])))
+            dhcp = both(self.is_protocol(packet, UDP), packet.has_transport(4), packet.source_port == 547)
+            ways.append(both(link, dhcp, packet.port == 546))
+        return either(*ways)
+
+    def is_allowed(self, packet: Packet) -> Truth:
+        ways = []
+        for one in self.policy.firewall.allow:
+            what = either(
+                *(self.is_to(packet, ports) for ports in one.ports),
+                *(self.is_protocol(packet, protocol) for protocol in one.protocols),
+            )
+            where = self.comes_by(packet, list(one.interfaces)) if one.interfaces else TRUE
+            ways.append(both(what, where, self.is_from(packet, one.sources) if one.sources else TRUE))
+        return either(*ways)

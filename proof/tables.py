@@ -1,0 +1,91 @@
+"""What the pages say about the sets themselves: their room, and the limits of their elements.
+
+A limit is written in the least unit of time in which it is eight or more; parts of one are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from meaning import Limit
+from policy import Automaton, Policy, named
+from rules import HOUR, SECOND, number
+
+WEEK = 604_800_000
+UNITS = (1, 60, 3600, 86_400, 604_800)
+
+# docs/kernel.md, "The sets": room for this many, where it is not `max_sources`.
+ROOM = {
+    "closed": 1 << 20, "ended": 1 << 20, "spent": 1 << 16, "spent-elsewhere": 1 << 20, "burnt": 1 << 16, "burning": 1 << 16,
+    "revoked": 1 << 16, "revoked-elsewhere": 1 << 16, "flood": 256,
+}
+
+
+def limit(amount: int, milliseconds: int, burst: int, inverted: bool = True) -> Limit:
+    per_second = Fraction(amount * 1000, milliseconds)
+    unit = next((unit for unit in UNITS if per_second * unit >= 8), UNITS[-1])
+    return Limit(max(int(per_second * unit), 1), unit, burst, inverted)
+
+
+def once_in(milliseconds: int, burst: int) -> Limit:
+    return Limit(1, milliseconds // 1000, burst, False)
+
+
+def limits_of(policy: Policy, automaton: Automaton) -> dict[tuple[str, int], Limit]:
+    """The limits, by set and by the door or key whose elements have it (0 where that makes no difference)."""
+    found = {}
+    share = max(policy.room // 256, 16)
+    steps = min(Fraction(32, SECOND), Fraction(policy.room // 16, policy.within))
+    for version in ("4", "6"):
+        each = Fraction(32, SECOND) if version == "4" else steps
+        found["steady" + version, 0] = limit(each.numerator, each.denominator, 128)
+        found["repeats" + version, 0] = once_in(HOUR, 3)
+        for door in policy.doors.values():
+            found["claim" + version, key_word(door.name)] = once_in(HOUR, 1)
+        for key in policy.keys:
+            found["logged" + version, key_word(key.name)] = limit(1, SECOND, 10)
+    for key in policy.keys:
+        longest = max(time for _, time in key.opens)
+        found["crowd", key_word(key.name)] = limit(share, longest, share)
+        for sequence in key.sequences:
+            found["burning", key_word(" ".join(map(str, sequence)))] = once_in(WEEK, 1)
+    found["spent", 0] = once_in(WEEK, 1)
+    found["rule", 0] = limit(policy.room // 2, policy.within, policy.room // 4)
+    return found
+
+
+def key_word(name: str) -> int:
+    return number(named(name)).as_long()
+
+
+def compare_tables(
+    table: dict[str, Any], policy: Policy, automaton: Automaton, limits: dict[tuple[str, int], set[Limit]]
+) -> list[str]:
+    wanted = limits_of(policy, automaton)
+    found = []
+    for (name, whose), some in sorted(limits.items()):
+        # Where several keys come to one rule it is not said whose element it is: the limit is that of one of them.
+        right = {one for place, one in wanted.items() if place == (name, whose) or (whose == 0 and place[0] == name)}
+        if not some <= right:
+            found.append(f"the limit of {name} {whose:x}: {some}, and not {right}")
+    for name, one in table["sets"].items():
+        if one["flags"] & 0x30:
+            least, most = room_of(name, policy, automaton)
+            if not least <= one["size"] <= most:
+                found.append(f"the room of {name}: {one['size']}, and not {least} to {most}")
+    return found
+
+
+def room_of(name: str, policy: Policy, automaton: Automaton) -> tuple[int, int]:
+    base = re.sub(r"[46](-p\d+)?$", "", name)
+    if base == "first":
+        # All groups with all first knocks, those that have just expired beside them.
+        firsts = len(automaton.firsts)
+        groups = 1 << min(max((policy.room // firsts).bit_length() - 1, 1), 12)
+        return 2 * firsts * groups, 1 << 31
+    if base == "tokens":
+        return 4096, 1 << 31
+    room = ROOM.get(base, policy.room)
+    return room, room
