@@ -160,6 +160,8 @@ class Kernel:
     def table(self) -> dict[str, Any]:
         chains: dict[str, Any] = {}
         for found in map(dict, self.dump(GET_CHAIN)):
+            if text(found[1]) != TABLE:
+                continue
             hook = {kind: number(data) for kind, data in attributes(found.get(4, b"")) if kind < 3}
             priority = struct.unpack(">i", struct.pack(">I", hook.get(2, 0)))[0]
             policy = number(found[5]) if 5 in found else None

@@ -108,7 +108,7 @@ class Case:
         known = [packet.protocol != TCP, packet.protocol != UDP]
         return packet, packet.facts() + [either(no(packet.protocol_is_known), both(*known))]
 
-    def run(self) -> tuple[Report, World]:
+    def run(self, stop: bool = False) -> tuple[Report, World]:
         report, begun = Report(), time.monotonic()
         packet, facts = self.packet()
         priority = z3.BitVec("packet.priority", 32)
@@ -149,19 +149,20 @@ class Case:
             questions.append((f"the limit of {what} asked twice", question))
         for what, question in questions:
             question = settled(question)
+            report.questions += 1
             if z3.is_false(question):
-                report.questions += 1
                 continue
             solver.push()
             solver.add(question)
             answer = solver.check()
-            report.questions += 1
             if answer != z3.unsat:
                 example = [f"the solver says {answer}"]
                 if answer == z3.sat:
                     example = show(solver.model(), self, packet, ours, theirs, alive, step, key_for)
                 report.differences.append(Difference(what, str(self), example))
             solver.pop()
+            if stop and report.differences:
+                break
         report.seconds = time.monotonic() - begun
         return report, ours
 
@@ -237,15 +238,17 @@ def show(model: Any, case: Case, packet: Packet, ours: World, theirs: World, ali
     return lines
 
 
-def prove(table: dict[str, Any], policy: Policy) -> Report:
-    """Compares all cases of one policy."""
+def prove(table: dict[str, Any], policy: Policy, stop: bool = False) -> Report:
+    """Compares all cases of one policy, or stops at the first difference."""
     automaton = Automaton(policy)
     numbers = number_states(table, automaton)
     whole, limits = Report(), {}
     for family in (V4, V6):
         for protocol in (TCP, UDP, None):
             for hook in (PREROUTING, INPUT, FORWARD):
-                report, world = Case(table, policy, automaton, numbers, family, protocol, hook).run()
+                report, world = Case(table, policy, automaton, numbers, family, protocol, hook).run(stop)
+                if stop and report.differences:
+                    return report
                 whole.differences += report.differences
                 whole.questions += report.questions
                 whole.seconds += report.seconds

@@ -333,7 +333,9 @@ class Rule:
             case 1:
                 self.store(e["dreg"], self.packet.network(offset, length))
             case 2:
-                self.must(both(self.packet.protocol_is_known, self.packet.has_transport(offset + length)))
+                fast = length in (1, 2, 4) and offset % length == 0 and offset + length < 256
+                whole = TRUE if fast else no(self.packet.is_later)
+                self.must(both(self.packet.protocol_is_known, whole, self.packet.has_transport(offset + length)))
                 self.store(e["dreg"], self.packet.transport(offset, length))
             case other:
                 raise NoMeaning(f"payload base {other}")

@@ -66,8 +66,14 @@ class Packet:
         return join([self.of(f"transport{i}", 8) for i in range(offset, offset + length)])
 
     def has_transport(self, upto: int) -> Truth:
-        """Whether so many bytes are there behind the IP headers. None are in a later fragment."""
+        """Whether so many bytes can be read where the kernel looks for the header behind the IP headers."""
         return z3.UGE(self.of("transport", 16), upto)
+
+    @property
+    def is_later(self) -> Truth:
+        """A fragment that is not the first: it has no such header. Small loads read what stands there instead (IPv4: the
+        data of the fragment; IPv6: the IP header), since `nft_payload_fast_eval` does not ask."""
+        return self.whether("later fragment")
 
     @property
     def protocol_is_known(self) -> Truth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import subprocess
 from pathlib import Path
@@ -134,8 +135,8 @@ class Writer:
 def make(count: int, seed: int, folder: Path, toctoc: str) -> list[Path]:
     """So many policies that `toctoc check` takes, as files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, digit in (("token.secret", "5"), ("other.secret", "7")):
-        (folder / name).write_text(digit * 64 + "\n")
+    for name in ("token.secret", "other.secret"):
+        (folder / name).write_text(hashlib.sha256(name.encode()).hexdigest() + "\n")
         (folder / name).chmod(0o600)
     chance, made = random.Random(seed), []
     while len(made) < count:
