@@ -173,7 +173,6 @@ class Machine:
 
     def ranked(self) -> dict[str, int]:
         """The chains in an order in which each stands before those that it calls. The kernel refuses circles."""
-        ranks: dict[str, int] = {}
 
         def targets(chain: str) -> set[str]:
             found = set()
@@ -184,16 +183,17 @@ class Machine:
                 found |= {verdict["chain"] for verdict in verdicts if isinstance(verdict, dict) and "chain" in verdict}
             return found
 
-        def visit(chain: str) -> None:
-            if chain not in ranks:
-                ranks[chain] = 0
+        def visit(chain: str, callers: tuple[str, ...]) -> None:
+            if chain in callers:
+                raise NoMeaning(f"a circle of chains: {chain}")
+            if chain not in done:
                 for target in sorted(targets(chain)):
-                    visit(target)
+                    visit(target, callers + (chain,))
                 done.append(chain)
 
         done: list[str] = []
         for chain in self.chains:
-            visit(chain)
+            visit(chain, ())
         return {chain: -place for place, chain in enumerate(done)}
 
     def hook(self, hook: int, packet: Packet, alive: Truth, priority: Bits) -> tuple[Truth, Bits]:

@@ -26,6 +26,13 @@ ROOM = {
     "revoked": 1 << 16, "revoked-elsewhere": 1 << 16, "flood": 256,
 }
 
+# Where a chain begins: hook and priority. TCP and tokens are judged before connection tracking (-200) and translation
+# (-100), UDP between them, headers in front of fragments before these are put together (-400).
+HOOKS = {
+    "fragments": (0, -450), "knocks-tcp": (0, -300), "knocks-token": (0, -300), "knocks-udp": (0, -150),
+    "incoming": (1, 0), "forwarded": (2, 0),
+}
+
 
 def limit(amount: int, milliseconds: int, burst: int, inverted: bool = True) -> Limit:
     per_second = Fraction(amount * 1000, milliseconds)
@@ -71,6 +78,9 @@ def compare_tables(
 ) -> list[str]:
     wanted = limits_of(policy, automaton)
     found = []
+    for name, one in table["chains"].items():
+        if one["hook"] is not None and HOOKS.get(name) != (one["hook"], one["priority"]):
+            found.append(f"the chain {name} is at hook {one['hook']}, priority {one['priority']}, not at {HOOKS.get(name)}")
     for (name, whose), some in sorted(limits.items()):
         # Where several keys come to one rule it is not said whose element it is: the limit is that of one of them.
         right = {one for place, one in wanted.items() if place == (name, whose) or (whose == 0 and place[0] == name)}
