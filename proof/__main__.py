@@ -70,7 +70,7 @@ def try_mutant(work: tuple[Path, str, dict]) -> tuple[str, str]:
     try:
         report = prove(table, Policy.read(path), stop=True)
     except NoMeaning as no_meaning:
-        return place, f"without meaning: {no_meaning}"
+        return place, f"refused: {no_meaning}"
     return place, f"refuted: {report.differences[0].where}, {report.differences[0].what}" if report.differences else "SAME"
 
 
@@ -79,7 +79,7 @@ def try_mutants(paths: list[Path], count: int) -> bool:
     for at, path in enumerate(paths):
         table, share = read(script_of(path)), count // len(paths) + (at < count % len(paths))
         work += [(path, what, changed) for what, changed in mutants(table, share, chance)]
-    found: dict[str, int] = {"refuted": 0, "without meaning": 0, "SAME": 0, "same, explained": 0}
+    found: dict[str, int] = {"refuted": 0, "refused": 0, "SAME": 0, "same, explained": 0}
     with ProcessPoolExecutor(JOBS) as pool:
         for place, said in pool.map(try_mutant, work):
             if said == "SAME" and (reason := reason_for(place)):
@@ -87,7 +87,7 @@ def try_mutants(paths: list[Path], count: int) -> bool:
             found[said.split(":")[0]] += 1
             print(f"{place}: {said}", flush=True)
     print(
-        f"{len(work)} mutants: {found['refuted']} refuted, {found['without meaning']} that no kernel takes, "
+        f"{len(work)} mutants: {found['refuted']} refuted, {found['refused']} refused as without meaning, "
         f"{found['same, explained']} that mean the same, {found['SAME']} unexplained"
     )
     return found["SAME"] == 0

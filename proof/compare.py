@@ -139,6 +139,8 @@ class Case:
             if store.writes or theirs.stores[name].writes:
                 key_for[name] = z3.BitVec(f"{name} key", store.key_bits)
                 questions.append((f"the set {name}", differ(store, theirs.stores[name], key_for[name])))
+                made = (made_at(one, key_for[name]) for one in (store, theirs.stores[name]))
+                questions.append((f"the room taken in {name}", z3.Xor(*made)))
         for what, mine, other in (
             ("counter", ours.counted, theirs.counted), ("log", ours.logged, theirs.logged),
             ("reject", ours.rejected, theirs.rejected),
@@ -190,6 +192,10 @@ def differ(ours: Store, theirs: Store, key: Bits) -> Truth:
     if ours.data_bits:
         same.append(mine.data == other.data)
     return either(z3.Xor(mine.there, other.there), both(mine.there, no(both(*same))))
+
+
+def made_at(store: Store, key: Bits) -> Truth:
+    return either(*(both(when, settled(key == one)) for when, one in store.made))
 
 
 def twice(world: World) -> list[tuple[str, Truth]]:

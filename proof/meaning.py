@@ -17,15 +17,11 @@ from typing import Any, Callable
 
 import z3
 
-from packet import V4, V6, Bits, Packet, Truth, const, join, turned
+from packet import V6, Bits, NoMeaning, Packet, Truth, const, join, turned
 
 TRUE, FALSE = z3.BoolVal(True), z3.BoolVal(False)
 ANONYMOUS, CONSTANT, INTERVAL, MAP, TIMEOUT, EVAL = 1, 2, 4, 8, 16, 32
 PREROUTING, INPUT, FORWARD = 0, 1, 2
-
-
-class NoMeaning(Exception):
-    """An expression that has no meaning here."""
 
 
 def both(*parts: Truth) -> Truth:
@@ -84,6 +80,8 @@ class Store:
     full: Callable[[Bits], Truth]
     over: Callable[[Bits], Truth]
     writes: list[Write] = field(default_factory=list)
+    # Each new element, which takes room until the kernel tidies up, whether it stays or not.
+    made: list[tuple[Truth, Bits]] = field(default_factory=list)
 
     @staticmethod
     def of_any_content(name: str, key_bits: int, data_bits: int) -> Store:
@@ -120,6 +118,7 @@ class Store:
         worked = either(old.there, no(self.full(key)))
         entry = Entry(TRUE, choose(old.there, old.data, data), choose(old.there, kept, end))
         self.write(both(when, worked), key, entry)
+        self.made.append((both(when, worked, no(old.there)), key))
         return worked
 
     def take(self, when: Truth, key: Bits) -> None:

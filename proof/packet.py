@@ -21,6 +21,10 @@ CT_INVALID, CT_ESTABLISHED, CT_RELATED, CT_NEW, CT_UNTRACKED = 1, 2, 4, 8, 64
 HEADER = {V4: 20, V6: 40}
 
 
+class NoMeaning(Exception):
+    """Something that has no meaning here. It is an error, never passed over."""
+
+
 def const(value: int, bits: int) -> Bits:
     return z3.BitVecVal(value, bits)
 
@@ -59,7 +63,7 @@ class Packet:
     def network(self, offset: int, length: int) -> Bits:
         """Bytes of the IP header, which the stack has checked before any hook."""
         if offset + length > HEADER[self.family]:
-            raise ValueError(f"bytes {offset} to {offset + length} are behind the IP header")
+            raise NoMeaning(f"bytes {offset} to {offset + length} are behind the IP header")
         return join([self.of(f"network{i}", 8) for i in range(offset, offset + length)])
 
     def transport(self, offset: int, length: int) -> Bits:
