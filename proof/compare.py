@@ -120,6 +120,7 @@ class Case:
             report.differences.append(Difference("no number for each state of the automaton", str(self)))
             return report, ours
         try:
+            stranger = rules.is_shut_out(packet, self.hook)
             step = rules.step(self.hook, packet)
         except KeyError as missing_set:
             report.differences.append(Difference(f"there is no set {missing_set}", str(self)))
@@ -132,6 +133,7 @@ class Case:
             # TCP throws away what is too short for its header; with IPv6, `hides_more` has asked about fragments.
             solver.add(either(packet.has_transport(14), no(packet.has_transport(4))))
         questions = [("whether the packet is dropped", z3.Xor(no(alive), step.dropped))]
+        questions.append(("a stranger gets through a door", both(stranger, alive)))
         changed = both(alive, no(either(left == priority, both(step.judged, left == 0))))
         questions.append(("the priority that the packet leaves with", changed))
         key_for: dict[str, Bits] = {}

@@ -13,7 +13,7 @@ import z3
 
 from meaning import FALSE, TRUE, Store, World, both, either, no, settled
 from packet import (
-    ANYCAST, BROADCAST, CT_ESTABLISHED, CT_RELATED, LOCAL, MULTICAST, TCP, UDP, UNICAST, V4, V6, Bits, Packet, Truth,
+    ANYCAST, BROADCAST, CT_ESTABLISHED, CT_NEW, CT_RELATED, LOCAL, MULTICAST, TCP, UDP, UNICAST, V4, V6, Bits, Packet, Truth,
     const, join,
 )
 from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, named
@@ -231,6 +231,26 @@ class Rules:
             rest = both(alive, no(both(asked, doors)))
             step.dropped = either(step.dropped, both(rest, no(self.is_allowed(packet))))
         return step
+
+    def is_shut_out(self, packet: Packet, hook: int) -> Truth:
+        """A stranger's new connection to a door, said without any of the above: no grant of any kind, no trust. At
+        prerouting it is to an address of this host, at the input hook to any."""
+        if hook == 2:
+            return FALSE
+        new = either(self.starts(packet), both(self.is_protocol(packet, UDP), packet.connection == CT_NEW))
+        grants = FALSE
+        for door in self.policy.doors.values():
+            grant = key_of(self.network(packet), number(named(door.name)))
+            sets = ["grants", *(["once"] if self.policy.has_once else []), *(["elsewhere"] if door.accepts else [])]
+            held = either(self.is_from(packet, door.trust), *(self.by_network(name).read(grant).there for name in sets))
+            grants = either(grants, both(self.door_ports(packet, door), no(held)))
+        if self.policy.has_once:
+            flow = self.flow(packet)
+            grants = both(grants, *(no(self.by_family(name).read(flow).there) for name in ("admitted", "passed")))
+        here = both(self.guarded(packet), packet.interface != 1, packet.connection == CT_NEW)
+        # IPv4 comes whole to the input hook.
+        first = no(packet.is_later) if self.family == V6 else both(no(packet.is_later), packet.network(6, 2) & 0x1FFF == 0)
+        return both(new, first, here, grants, packet.address_type == LOCAL if hook == 0 else TRUE)
 
     # 6. Closed means closed: headers and fragments.
 
