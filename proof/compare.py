@@ -151,9 +151,17 @@ class Case:
                 questions.append((f"{what} {one}", z3.Xor(mine.get(one, FALSE), other.get(one, FALSE))))
         for what, question in twice(ours):
             questions.append((f"the limit of {what} asked twice", question))
+        if solver.check() != z3.sat:
+            report.differences.append(Difference("nothing meets the assumptions", str(self)))
+        questions = [(what, settled(question)) for what, question in questions]
+        report.questions = len(questions)
+        # All at once, and one by one only where there is something to show.
+        solver.push()
+        solver.add(either(*(question for _, question in questions)))
+        if solver.check() == z3.unsat:
+            questions = []
+        solver.pop()
         for what, question in questions:
-            question = settled(question)
-            report.questions += 1
             if z3.is_false(question):
                 continue
             solver.push()

@@ -71,6 +71,7 @@ MATCHES = [
     "ip saddr . meta priority @s4", "ip6 saddr . meta priority @s6", "ip saddr . meta priority != @s4", "ip saddr @full4",
     "@th,64,16 1 @th,96,32 0x2112a442", "@th,64,128 @token", "@th,64,128 != @token", "meta priority @none", "meta time >= 1000000",
     "ip6 hoplimit 255", "icmpv6 type { 1, 2, 128 }", "icmp type 8", "meta nfproto @protocols", "limit rate 1/week burst 1 packets",
+    "th dport != 20-30", "tcp dport != { 20-30, 443 }", "ct state invalid", "ct state != { established, related }", "socket wildcard 0",
 ]
 CHANGES = [
     "meta priority set 0:1", "meta priority set 0:0", "meta priority set 5693:153e", "meta priority set ip saddr map @m4",
@@ -90,8 +91,8 @@ VMAPS = ["meta l4proto . th dport vmap { tcp . 22 : VERDICT, udp . 53 : VERDICT 
 class Sender:
     """Random packets, as bytes behind the Ethernet header."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
+    def __init__(self, chance: random.Random, fragments: bool) -> None:
+        self.chance, self.fragments = chance, fragments
 
     def packet(self) -> tuple[bytes, str]:
         version = self.chance.choice([4, 6])
@@ -101,13 +102,13 @@ class Sender:
         ends = socket.inet_pton(family, source) + socket.inet_pton(family, target)
         if version == 4:
             options = self.chance.choice([b"", b"", b"\1\1\1\1"])
-            fragment = self.chance.choice([0, 0, 0, 0x2000, 0x2001, 0x4000])
+            fragment = self.chance.choice([0, 0, 0, 0x2000, 0x2001, 0x4000]) if self.fragments else 0
             size = 20 + len(options) + len(payload)
             head = struct.pack("!BBHHHBBH", 0x45 + len(options) // 4, 0, size, 7, fragment, 64, protocol, 0) + ends + options
             return head[:10] + checksum(head) + head[12:] + payload, target
         following = protocol
         for _ in range(self.chance.choice([0, 0, 1, 2, 3])):
-            kind = self.chance.choice([43, 44, 44, 60, 60])
+            kind = self.chance.choice([43, 44, 44, 60, 60] if self.fragments else [43, 60])
             if kind == 44:
                 more = struct.pack("!BBHI", following, 0, self.chance.choice([0, 1, 8, 9]), 77)
             elif kind == 43:
@@ -142,8 +143,15 @@ def checksum(data: bytes) -> bytes:
 
 
 def random_rules(chance: random.Random) -> str:
-    """Four chains; each calls only those behind it."""
-    limits = 1
+    """Four chains; each calls only those behind it. No packet asks a limit twice: of that the meaning says nothing."""
+    limits: set[str] = set()
+
+    def once(part: str) -> bool:
+        if "limit" not in part:
+            return True
+        limit = part.split()[1]
+        return not (limit in limits or limits.add(limit))
+
     lines = [SETS, "\tset protocols { type nf_proto; elements = { ipv6 }; }"]
 
     def verdict(chain: int) -> str:
@@ -156,8 +164,8 @@ def random_rules(chance: random.Random) -> str:
             lines.append("\t\ttype filter hook prerouting priority raw; policy accept;")
         for _ in range(chance.randint(2, 6)):
             parts = [chance.choice(MATCHES) for _ in range(chance.choice([0, 1, 1, 2]))]
-            parts = [one for one in parts if not one.startswith("limit") or (limits := limits - 1) >= 0]
             parts += [chance.choice(CHANGES) for _ in range(chance.choice([0, 1, 1, 2]))]
+            parts = [one for one in parts if once(one)]
             if chance.random() < 0.15:
                 parts.append(chance.choice(VMAPS).replace("VERDICT", verdict(chain), 1).replace("VERDICT", verdict(chain), 1))
             elif chance.random() < 0.6 or not parts:
@@ -284,7 +292,7 @@ def try_packet(bench: Bench, table: dict[str, Any], data: bytes, target: str, us
     packet = fields(data)
     packet.given |= {
         "interface": const(bench.interface, 32), "interface name": const(int.from_bytes(b"v0".ljust(16, b"\0"), "big"), 128),
-        "address type": const(TYPES[target], 32), "time": const(time.time_ns(), 64), "connection": const(CT_INVALID, 32),
+        "address type": const(TYPES[target], 32), "time": const(time.time_ns(), 64), "connection": const(CT_INVALID, 32), "socket": FALSE,
     }
     world = world_of(table, held, used)
     alive, left = Machine(table, world).hook(0, packet, TRUE, z3.simplify(turned32(priority)))
@@ -328,9 +336,11 @@ def main(count: int, seed: int) -> int:
             continue
         rulesets += 1
         table = bench.kernel.table()
-        names |= {one["name"] for chain in table["chains"].values() for rule in chain["rules"] for one in rule}
+        used_here = {one["name"] for chain in table["chains"].values() for rule in chain["rules"] for one in rule}
+        names |= used_here
         used: set[tuple[str, str]] = set()
-        sender = Sender(chance)
+        # With these the kernel puts fragments together, and single ones come no further.
+        sender = Sender(chance, fragments=not used_here & {"ct", "socket"})
         for _ in range(8):
             data, target = sender.packet()
             if refused := nft(random_contents(chance)):

@@ -68,7 +68,7 @@ class Writer:
         return names
 
     def keys(self, doors: list[str], tokens: bool) -> None:
-        count = self.chance.choice([0, 1, 1, 2, 3, 4, 6])
+        count = self.chance.choice([0, 1, 1, 1, 2, 2, 3, 5])
         names = self.chance.sample(["yves", "alice", "guest", "paper", "phone", "k1", "k2", "k3"], count)
         for name in names:
             opened = self.chance.sample(doors, self.chance.randint(1, len(doors)))
