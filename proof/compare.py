@@ -97,13 +97,13 @@ class Case:
 
     def packet(self) -> tuple[Packet, list[Truth]]:
         packet = Packet("packet", self.family)
+        if self.protocol is not None:
+            packet.given["protocol"] = const(self.protocol, 8)
+            packet.given["protocol known"] = TRUE
         if self.family == V4:
             # The walk over the headers of IPv4 is one byte.
             packet.given["network9"] = packet.protocol
         if self.protocol is not None:
-            packet.given["protocol"] = const(self.protocol, 8)
-            packet.given["protocol known"] = TRUE
-            packet.given["network9"] = const(self.protocol, 8)
             return packet, packet.facts()
         known = [packet.protocol != TCP, packet.protocol != UDP]
         return packet, packet.facts() + [either(no(packet.protocol_is_known), both(*known))]
