@@ -183,7 +183,7 @@ class Case:
         proof: what they write is what the rules write). Tokens: only commands write them, with numbers of secrets."""
         found = []
         if "tokens" in world.stores:
-            for offset in (8, 32):
+            for offset in (8, 24, 32):
                 entry = world.stores["tokens"].before(packet.transport(offset, 16))
                 half = z3.Extract(15, 0, entry.data)
                 found.append(both(half != 0, half != 0xFFFF))

@@ -62,6 +62,7 @@ class Key:
     scratch: bool
     token: int | None  # the number that stands for the secret
     browser: bool
+    ping: bool
     once: bool
     expires: int | None  # in seconds since 1970: it opens before that
 
@@ -157,6 +158,7 @@ class Policy:
                     "scratch" in key,
                     token,
                     browser,
+                    key.get("ping", False),
                     key.get("once", False),
                     end_of(key.get("expires")),
                 )

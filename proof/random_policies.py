@@ -78,6 +78,8 @@ class Writer:
                 self.lines.append('token = "token.secret"' if self.often(0.5) else 'token = "other.secret"')
                 if self.often(0.4):
                     self.lines.append("browser = true")
+                elif self.often(0.4):
+                    self.lines.append("ping = true")
             elif kind < 0.45:
                 self.lines.append(f"scratch = {listed([self.sequence() for _ in range(self.chance.randint(1, 3))])}")
             else:

@@ -191,7 +191,11 @@ class Rules:
         self.connections_begin(packet, both(alive, self.goes_on(packet)))
         short = both(alive, here, self.hides_flags(packet))
         token = both(alive, here, self.is_token(packet))
-        self.token(packet, token)
+        self.tokens_in(packet, token, self.places(packet))
+        # An echo request with a token or without goes on.
+        echo = both(alive, here, self.may_have_token(packet))
+        self.tokens_in(packet, echo, [(self.whole(packet, 40), packet.transport(24, 16))])
+        step.judged = either(step.judged, echo)
         step.dropped = either(step.dropped, short, token)
         new = self.starts(packet)
         if self.policy.judges_udp:
@@ -480,18 +484,31 @@ class Rules:
             return FALSE
         return self.is_knock_at(packet, Knock(UDP, self.policy.token_port))
 
-    def token(self, packet: Packet, arrived: Truth) -> None:
-        """A token opens once, in one packet."""
-        if z3.is_false(arrived):
-            return
-        whole = no(packet.is_later)
-        places = [(both(packet.has_transport(24), whole), packet.transport(8, 16))]
+    def may_have_token(self, packet: Packet) -> Truth:
+        """An echo request, where a key has `ping`."""
+        if not any(key.ping for key in self.policy.keys):
+            return FALSE
+        protocol, kind = (1, 8) if self.family == V4 else (58, 128)
+        return both(self.is_protocol(packet, protocol), self.shows(packet, 1), packet.transport(0, 1) == kind)
+
+    def whole(self, packet: Packet, upto: int) -> Truth:
+        return both(packet.has_transport(upto), no(packet.is_later))
+
+    def places(self, packet: Packet) -> list[tuple[Truth, Bits]]:
+        """Where a token can stand in a datagram: at its beginning, and with `browser` as the name in a STUN check."""
+        places = [(self.whole(packet, 24), packet.transport(8, 16))]
         if any(key.browser for key in self.policy.keys):
             head = both(
                 packet.transport(8, 2) == 1, packet.transport(12, 4) == 0x2112A442, packet.transport(28, 2) == 6,
-                packet.has_transport(48), whole,
+                self.whole(packet, 48),
             )
             places.insert(0, (head, packet.transport(32, 16)))
+        return places
+
+    def tokens_in(self, packet: Packet, arrived: Truth, places: list[tuple[Truth, Bits]]) -> None:
+        """A token opens once, in one packet."""
+        if z3.is_false(arrived):
+            return
         left = arrived
         for there, token in places:
             here = both(left, there)
