@@ -233,10 +233,10 @@ def show(model: Any, case: Case, packet: Packet, ours: World, theirs: World, ali
         mine, other = ours.stores[name].read(key), theirs.stores[name].read(key)
         if not z3.is_true(value(settled(differ(ours.stores[name], theirs.stores[name], key)))):
             continue
-        said = [
-            f"{at} {'has it, data ' + str(value(one.data)) + ', until ' + str(value(one.end)) if z3.is_true(value(one.there)) else 'has it not'}"
-            for at, one in (("before", before), ("the kernel", mine), ("the rules", other))
-        ]
+        said = []
+        for at, one in (("before", before), ("the kernel", mine), ("the rules", other)):
+            there = z3.is_true(value(one.there))
+            said.append(f"{at} has it, data {value(one.data)}, until {value(one.end)}" if there else f"{at} has it not")
         lines.append(f"set {name}, key {value(key).as_long():x}: " + "; ".join(said))
     progress = ours.stores.get("progress4" if case.family == V4 else "progress6")
     if progress is not None:
@@ -248,7 +248,8 @@ def show(model: Any, case: Case, packet: Packet, ours: World, theirs: World, ali
             port = value(packet.port).as_long()
             knock = Knock(value(packet.protocol).as_long(), port)
             trace = [*state.run, knock] if state.run else [knock]
-            lines.append("for `toctoc explain`: " + " ".join(f"192.0.2.1 {one}" for one in trace))
+            lines.append("for `toctoc explain`:")
+            lines += [f"{at / 10} 192.0.2.1 {one}" for at, one in enumerate(trace, 1)]
     lines.append(f"dropped: the kernel {value(no(alive))}, the rules {value(step.dropped)}")
     lines.append(f"now {value(ours.now)}, no room for first knocks: {value(ours.no_room)}")
     return lines

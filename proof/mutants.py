@@ -144,6 +144,11 @@ def mutants(table: Table, count: int, chance: random.Random) -> Iterator[tuple[s
 
 # Why a changed ruleset is the same, where the solver finds it so. The last reasons are for what only costs time.
 REASONS = [
+    (r"^(door-without-key|browser|ping)\.toml: (arrived|remember|tooquick|leave|judge|set steady|set progress)",
+     "no key has a sequence: nothing comes there"),
+    (r"without immediate|verdict .* becomes \{'verdict': '(return|continue)'\}", "the chain ends there anyway, or the next rule "
+     "says the same"),
+    (r"knocks-tcp rule \d+: cmp", "the next rule judges the packet as well: the look at the priority saves time"),
     (r"(begun|admit|pass|again|shut|crowded|tooquick|told|opens-.*|first-knock|second-knock|remember|judge|door-.*|incoming) "
      r"rule \d+ comes after the next", "no packet matches both rules, or their order makes no difference"),
     (r"knocks-tcp rule \d+ comes after the next", "no packet matches both rules"),
