@@ -148,6 +148,7 @@ REASONS = [
      "no key has a sequence: nothing comes there"),
     (r"without immediate|verdict .* becomes \{'verdict': '(return|continue)'\}", "the chain ends there anyway, or the next rule "
      "says the same"),
+    (r"ranges-and-firewall\.toml: set __set", "no single UDP port is a door: the look-up in `ports` finds none"),
     (r"knocks-tcp rule \d+: cmp", "the next rule judges the packet as well: the look at the priority saves time"),
     (r"(begun|admit|pass|again|shut|crowded|tooquick|told|opens-.*|first-knock|second-knock|remember|judge|door-.*|incoming) "
      r"rule \d+ comes after the next", "no packet matches both rules, or their order makes no difference"),
