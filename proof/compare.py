@@ -24,6 +24,13 @@ from tables import compare_tables
 ECHO = 0xFFFF0000
 
 
+def tracks(table: dict[str, Any]) -> bool:
+    """Whether a rule asks for connection tracking. The kernel then puts fragments together at priority -400; only the
+    chain before it sees them, and that reads nothing behind the IP headers."""
+    rules = (rule for chain in table["chains"].values() for rule in chain["rules"])
+    return any(one["name"] == "ct" for rule in rules for one in rule)
+
+
 @dataclass
 class Difference:
     """Something that the rules and the ruleset disagree about."""
@@ -97,6 +104,8 @@ class Case:
 
     def packet(self) -> tuple[Packet, list[Truth]]:
         packet = Packet("packet", self.family)
+        if tracks(self.table) or (self.family == V4 and self.hook == 1):
+            packet.given["later fragment"] = z3.BoolVal(False)
         if self.protocol is not None:
             packet.given["protocol"] = const(self.protocol, 8)
             packet.given["protocol known"] = TRUE

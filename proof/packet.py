@@ -155,4 +155,17 @@ class Packet:
     def facts(self) -> list[Truth]:
         """What is true of every packet at a hook: all that the proof takes for granted of packets."""
         states = (CT_INVALID, CT_ESTABLISHED, CT_RELATED, CT_NEW, CT_UNTRACKED)
-        return [z3.Or([self.connection == state for state in states])]
+        # A header of TCP that ends right behind the flags (IPv4: a first fragment, which the stack cuts to 8 bytes) begins
+        # nothing as it is. What the stack puts together is asked again at the input hook.
+        odd = z3.And(self.protocol == TCP, self.has_transport(14), z3.Not(self.has_transport(16)))
+        return [
+            z3.Or([self.connection == state for state in states]),
+            self.is_later == self.says_later(),
+            z3.Not(odd),
+        ]
+
+    def says_later(self) -> Truth:
+        """Whether the IP headers say that it is a later fragment."""
+        if self.family == V4:
+            return self.network(6, 2) & 0x1FFF != 0
+        return z3.And(self.has_of_extension(44, 4), self.extension(44, 2, 2) & 0xFFF8 != 0)

@@ -20,10 +20,6 @@ from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, St
 
 SECOND, HOUR = 1000, 3_600_000
 
-# A known difference (docs/proof-of-rules.md, finding 1): where nothing puts fragments together, a later fragment is read as
-# if its data were a header. False asks for what the contract says.
-LATER_FRAGMENTS_COUNT = True
-
 
 def number(value: int) -> Bits:
     """A number of the type classid, as the bytes of a key or of data."""
@@ -134,15 +130,16 @@ class Rules:
         return both(packet.protocol_is_known, settled(packet.protocol == protocol))
 
     def shows(self, packet: Packet, upto: int) -> Truth:
-        """Whether so many bytes of the header behind the IP headers are there."""
-        return both(packet.has_transport(upto), TRUE if LATER_FRAGMENTS_COUNT else no(packet.is_later))
+        """Whether so many bytes of the header behind the IP headers are there. A later fragment has none."""
+        return both(packet.has_transport(upto), no(packet.is_later))
 
     def shows_flags(self, packet: Packet) -> Truth:
         return both(self.is_protocol(packet, TCP), self.shows(packet, 14))
 
     def starts(self, packet: Packet) -> Truth:
         """SYN set; ACK, RST and FIN clear."""
-        return both(self.shows_flags(packet), packet.flags & 0x17 == 2)
+        # Three bytes from the flags on: see `shows`.
+        return both(self.shows_flags(packet), self.shows(packet, 16), packet.flags & 0x17 == 2)
 
     def goes_on(self, packet: Packet) -> Truth:
         return both(self.shows_flags(packet), packet.flags & 0x17 != 2)
@@ -222,7 +219,7 @@ class Rules:
         guarded = self.guarded(packet)
         if self.policy.has_once:
             flow = self.flow(packet)
-            has_flow = both(packet.protocol_is_known, packet.has_transport(4))
+            has_flow = both(packet.protocol_is_known, self.shows(packet, 4))
             passed = both(alive, guarded, has_flow, self.by_family("passed").read(flow).there)
             self.by_family("passed").take(passed, flow)
             alive = both(alive, no(passed))
@@ -286,9 +283,9 @@ class Rules:
         """A first fragment of TCP too short to show flags. In IPv6 other headers may hide even that it is TCP."""
         if self.family == V4:
             fragment = packet.network(6, 2) & 0x3FFF == 0x2000
-            return both(fragment, self.is_protocol(packet, TCP), no(packet.has_transport(14)))
+            return both(fragment, self.is_protocol(packet, TCP), no(self.starts(packet)), no(self.goes_on(packet)))
         other = both(packet.protocol_is_known, packet.protocol != TCP)
-        return both(self.first_fragment(packet), no(other), no(self.shows_flags(packet)))
+        return both(self.first_fragment(packet), no(other), no(self.starts(packet)), no(self.goes_on(packet)))
 
     # 1. A grant comes first.
 
@@ -338,7 +335,7 @@ class Rules:
         doors = {door.name: door for key in keys for door, _ in key.opens}
         ports = {one for door in doors.values() for one in door.ports if one.protocol == TCP}
         for one in sorted(ports):
-            when = both(goes_on, self.is_to(packet, one))
+            when = both(goes_on, self.shows(packet, 16), self.is_to(packet, one))
             for name in ("admitted", "passed"):
                 self.by_family(name).take(when, self.flow(packet))
 
@@ -482,14 +479,14 @@ class Rules:
     def is_token(self, packet: Packet) -> Truth:
         if self.policy.token_port is None or not any(key.token for key in self.policy.keys):
             return FALSE
-        return self.is_knock_at(packet, Knock(UDP, self.policy.token_port))
+        return both(self.is_knock_at(packet, Knock(UDP, self.policy.token_port)), self.shows(packet, 5))
 
     def may_have_token(self, packet: Packet) -> Truth:
         """An echo request, where a key has `ping`."""
         if not any(key.ping for key in self.policy.keys):
             return FALSE
         protocol, kind = (1, 8) if self.family == V4 else (58, 128)
-        return both(self.is_protocol(packet, protocol), self.shows(packet, 1), packet.transport(0, 1) == kind)
+        return both(self.is_protocol(packet, protocol), self.shows(packet, 3), packet.transport(0, 1) == kind)
 
     def whole(self, packet: Packet, upto: int) -> Truth:
         return both(packet.has_transport(upto), no(packet.is_later))

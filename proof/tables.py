@@ -16,10 +16,6 @@ from rules import HOUR, SECOND, number
 WEEK = 604_800_000
 UNITS = (1, 60, 3600, 86_400, 604_800)
 
-# A known difference (docs/proof-of-rules.md, finding 2): the share of an IPv6 network is reckoned with whole seconds of
-# `within`. False asks for what the page says.
-ROUNDS_WITHIN = True
-
 # docs/kernel.md, "The sets": room for this many, where it is not `max_sources`.
 ROOM = {
     "closed": 1 << 20, "ended": 1 << 20, "spent": 1 << 16, "spent-elsewhere": 1 << 20, "burnt": 1 << 16, "burning": 1 << 16,
@@ -49,8 +45,6 @@ def limits_of(policy: Policy, automaton: Automaton) -> dict[tuple[str, int], Lim
     found = {}
     share = max(policy.room // 256, 16)
     steps = min(Fraction(32, SECOND), Fraction(policy.room // 16, policy.within))
-    if ROUNDS_WITHIN and policy.room // 16 >= 32 * max(policy.within // SECOND, 1):
-        steps = Fraction(32, SECOND)
     for version in ("4", "6"):
         each = Fraction(32, SECOND) if version == "4" else steps
         found["steady" + version, 0] = limit(each.numerator, each.denominator, 128)

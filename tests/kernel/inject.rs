@@ -98,10 +98,23 @@ impl Injector {
 
     /// The same to any IPv6 address; one of a link has its interface as scope.
     pub fn ip6(&self, source: IpAddr, to: SocketAddrV6, protocol: u8, payload: &[u8]) {
+        self.ip6_labelled(source, to, 0, protocol, payload);
+    }
+
+    /// The same with a flow label, of which these are the last 16 bits.
+    pub fn ip6_labelled(
+        &self,
+        source: IpAddr,
+        to: SocketAddrV6,
+        label: u16,
+        protocol: u8,
+        payload: &[u8],
+    ) {
         let IpAddr::V6(source) = source else {
             unreachable!("one family");
         };
-        let mut packet = vec![0x60, 0, 0, 0];
+        let mut packet = vec![0x60, 0];
+        packet.extend(label.to_be_bytes());
         packet.extend((payload.len() as u16).to_be_bytes());
         packet.extend([protocol, 64]);
         packet.extend(source.octets());

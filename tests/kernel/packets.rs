@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 
 use toctoc::client::Door;
-use toctoc::lab::CLIENT;
+use toctoc::lab::{CLIENT, SERVER};
 
 use crate::doors::count_syns_to;
-use crate::inject::{ACK, FIN, RST, SYN, tcp_header};
+use crate::inject::{ACK, FIN, Injector, RST, SYN, tcp_header};
+use crate::token_world::SECRET;
 use crate::world::{PATIENCE, SEQUENCE, World, YVES};
 
 /// Only a packet with SYN set and ACK, RST, FIN clear is a knock or a connection: all 256 combinations of
@@ -58,6 +59,70 @@ fn only_a_syn_knocks() {
         }
     });
     assert_eq!(world.counted("seen"), 2 * 16);
+}
+
+/// Where nothing puts fragments together before the firewall, it sees later ones by themselves. Their data is no header,
+/// whatever it looks like, and in IPv6 neither are flow label and address, where nf_tables finds ports and flags then.
+fn a_later_fragment_is_no_packet_of_its_own() {
+    const TOKEN_PORT: u16 = 40_123;
+    let world = World::bare();
+    match world.is_nftables() {
+        true => {
+            world.private_file("alice.secret", SECRET);
+            let token = "[key.alice]\nopens = [\"ssh\"]\ntoken = \"alice.secret\"\n";
+            world.apply(&format!("token_port = {TOKEN_PORT}\n{YVES}{token}"));
+        }
+        false => {
+            world.apply(YVES);
+        }
+    }
+    world.nft(
+        "table inet beside { counter tcp4 { }\n counter tcp6 { }\n counter udp4 { }\n counter udp6 { }\n chain c { \
+         type filter hook prerouting priority -200\n \
+         meta nfproto ipv4 meta l4proto tcp counter name tcp4\n meta nfproto ipv6 meta l4proto tcp counter name tcp6\n \
+         meta nfproto ipv4 meta l4proto udp counter name udp4\n meta nfproto ipv6 meta l4proto udp counter name udp6\n}\n}",
+    );
+    let counted = || ["tcp4", "tcp6", "udp4", "udp6"].map(|name| world.counted(name));
+    // The sixth byte of the second one is that of a SYN.
+    let sources: [IpAddr; 2] = ["10.2.0.7", "fd00:0:2::7"].map(|a| a.parse().unwrap());
+    let servers: [IpAddr; 2] = SERVER.map(|a| a.parse().unwrap());
+    let later = |injector: &Injector, protocol: u8, port: u16, data: &[&[u8]; 2]| {
+        let ([IpAddr::V4(source), source6], [IpAddr::V4(to), IpAddr::V6(to6)]) = (sources, servers)
+        else {
+            unreachable!("two families");
+        };
+        injector.fragment(source, to, protocol, 0x2010, data[0]);
+        let header = [protocol, 0, 0x01, 0x01, 0, 0, 0, 77];
+        let to6 = SocketAddrV6::new(to6, 0, 0, 0);
+        let payload = [&header[..], data[1]].concat();
+        injector.ip6_labelled(source6, to6, port, 44, &payload);
+    };
+    world.inject(|injector| {
+        for port in SEQUENCE.into_iter().chain([22]) {
+            let header = |n: usize| tcp_header(sources[n], servers[n], 7, port, SYN);
+            later(injector, 6, port, &[&header(0), &header(1)]);
+        }
+        let port = TOKEN_PORT.to_be_bytes();
+        let data = [&[0, 7, port[0], port[1]][..], &[0; 36]].concat();
+        later(injector, 17, TOKEN_PORT, &[&data, &data]);
+    });
+    // All of them have gone on, also those for the port of the door.
+    assert_eq!(counted(), [6, 6, 1, 1]);
+    let status = world.status();
+    assert_eq!(status["progress"], serde_json::json!([]), "{status}");
+    assert!(world.nobody_is_in());
+    // The twin: packets with the same headers are judged.
+    world.inject(|injector| {
+        for source in sources {
+            for port in SEQUENCE {
+                injector.tcp(source, 7, port, SYN);
+            }
+            injector.datagram(source, 7, TOKEN_PORT, &[0; 36]);
+        }
+    });
+    assert_eq!(world.holders("ssh").len(), 2);
+    let tokens = u64::from(!world.is_nftables());
+    assert_eq!(counted(), [11, 11, 1 + tokens, 1 + tokens]);
 }
 
 /// The client's eth0, as IPv6 wants it for addresses of a link.
@@ -316,6 +381,7 @@ fn a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through() {
 
 on_every_firewall!(
     only_a_syn_knocks,
+    a_later_fragment_is_no_packet_of_its_own,
     packets_to_others_are_no_knocks,
     what_passes_through_is_not_touched,
     a_syn_behind_ipv6_headers_is_a_syn,

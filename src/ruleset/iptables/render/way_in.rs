@@ -9,6 +9,10 @@ use crate::ruleset::iptables::hook::Hook;
 use crate::ruleset::iptables::names::{self, CHAIN, chain};
 use crate::ruleset::iptables::script::Table;
 
+/// True of each TCP packet but a later fragment. (`-p tcp --syn` is made of nftables' own expressions by iptables-nft, and these
+/// read the data of a fragment as a header.)
+const NO_LATER_FRAGMENT: &str = "-m multiport --dports 0:65535";
+
 impl Plan<'_> {
     pub(super) fn way_in(&self, table: &mut Table, protocol: Protocol) {
         let hook = Hook::Prerouting;
@@ -50,14 +54,17 @@ impl Plan<'_> {
     fn way_in_tcp(&self, table: &mut Table) {
         table.note(
             "First packets of TCP connections to this host, before connection tracking and translation. \
-             All other TCP returns right away.",
+             All other TCP returns right away. Where iptables is a face of nftables, later fragments are taken \
+             for SYNs when their data look so; multiport passes over them.",
         );
         table.rule(CHAIN, "-p tcp ! --syn -j RETURN");
         let ports = chain("ports");
         for interface in self.guarded() {
             table.rule(
                 CHAIN,
-                format!("{interface} -p tcp --syn -m addrtype --dst-type LOCAL -g {ports}"),
+                format!(
+                    "{interface} -p tcp --syn {NO_LATER_FRAGMENT} -m addrtype --dst-type LOCAL -g {ports}"
+                ),
             );
         }
         table.rule(CHAIN, "-p tcp --syn -j RETURN");

@@ -15,8 +15,19 @@ use crate::ruleset::nftables::{RANGES, SHUT_OUT, SetId, WRONG, classid, door_cha
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
+/// The same, and that this is no later fragment, whose data the kernel may take for a header: it reads fields of 1, 2 or 4
+/// bytes without asking (`nft_payload_fast_eval`), and asks for others. These are three, flags and window. In IPv6 it would
+/// read the flow label as a port, and a part of the address as flags.
+pub(super) const SYN_IN_A_HEADER: &str = "meta l4proto tcp @th,104,24 & 0x170000 == 0x020000";
+
+/// True of all that is no later fragment, for the same reason: any three bytes.
+pub(super) const IN_A_HEADER: &str = "@th,0,24 & 0x000001 <= 0x000001";
+
 /// The match for packets that start no connection, TCP.
 pub(super) const NO_SYN: &str = "tcp flags & (fin | syn | rst | ack) != syn";
+
+/// The same of a header, for the same reason.
+pub(super) const NO_SYN_IN_A_HEADER: &str = "@th,104,24 & 0x170000 != 0x020000";
 
 /// The number of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`). Others may get its name, and even
 /// its type.
@@ -49,9 +60,12 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     .base(Base::Raw);
     once::begun_at(&mut chain, policy);
     chain.rule(format!("{NO_SYN} accept"));
-    chain.rule(format!("{SYN} {arriving} meta priority 0:0 goto glance"));
+    chain.note("The rest is SYNs and later fragments. Three bytes from the flags on are read of a header alone.");
+    chain.rule(format!(
+        "{SYN_IN_A_HEADER} {arriving} meta priority 0:0 goto glance"
+    ));
     chain.note("Forwarded packets keep their priority.");
-    chain.rule(format!("{SYN} {here} goto judge"));
+    chain.rule(format!("{SYN_IN_A_HEADER} {here} goto judge"));
     chain.note(
         "A first fragment too short to hold the flags would be put together behind our back.",
     );

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::chains::{NO_SYN, SYN, guarded};
+use super::chains::{NO_SYN, SYN_IN_A_HEADER, guarded};
 use super::{headers, once, ranges};
 use crate::knock::{PortRange, Protocol};
 use crate::policy::Policy;
@@ -35,13 +35,19 @@ pub(super) fn incoming(policy: &Policy) -> Chain {
     let door = format!("meta l4proto . th dport vmap @{Ports}");
     if few {
         for port in ports {
-            chain.rule(format!("tcp dport {port} {SYN} {arriving} {door}"));
+            chain.rule(format!(
+                "tcp dport {port} {SYN_IN_A_HEADER} {arriving} {door}"
+            ));
         }
     } else {
-        chain.rule(format!("tcp dport @{Heard} {arriving} {door}"));
+        chain.rule(format!(
+            "tcp dport @{Heard} {SYN_IN_A_HEADER} {arriving} {door}"
+        ));
     }
     for ports in ranges::matches(policy.guarded(), Some(Protocol::Tcp)) {
-        chain.rule(format!("{ports} {SYN} {arriving} jump {RANGES}"));
+        chain.rule(format!(
+            "{ports} {SYN_IN_A_HEADER} {arriving} jump {RANGES}"
+        ));
     }
     let new = "meta l4proto udp ct state != { established, related }";
     if policy

@@ -32,7 +32,8 @@ pub(super) fn steps(policy: &Policy, family: Family) -> Limit {
         Family::V4 => rate(32, quick),
         Family::V6 => {
             let share = u64::from(policy.max_sources) / 16;
-            match share < 32 * policy.within.as_secs().max(1) {
+            let thousandths = 32 * policy.within.max(quick).as_millis();
+            match u128::from(share) * 1000 < thousandths {
                 true => rate(share, policy.within),
                 false => rate(32, quick),
             }
@@ -101,6 +102,20 @@ fn rate(number: u64, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A sixteenth of 640 is 40 steps in 1.5 s, and so 26 in a second.
+    #[test]
+    fn the_share_of_a_network_is_kept_for_any_time() {
+        let of = |within: &str| {
+            let text =
+                format!("within = \"{within}\"\nmax_sources = 640\n[door.ssh]\nports = [22]\n");
+            steps(&crate::policy::read("p", &text).unwrap(), Family::V6).rate
+        };
+        assert_eq!(of("1500ms"), "26/second");
+        assert_eq!(of("1s"), "32/second");
+        assert_eq!(of("1250ms"), "32/second");
+        assert_eq!(of("1251ms"), "31/second");
+    }
 
     #[test]
     fn rates_are_whole_numbers_of_some_size() {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::chains::{NO_SYN, guarded};
+use super::chains::{IN_A_HEADER, NO_SYN, NO_SYN_IN_A_HEADER, guarded};
 use super::{ranges, source};
 use crate::knock::{PortRange, Protocol};
 use crate::policy::Policy;
@@ -105,10 +105,12 @@ pub(super) fn begun_at(chain: &mut Chain, policy: &Policy) {
         .collect();
     if !single.is_empty() {
         let ports = single.join(", ");
-        chain.rule(format!("{NO_SYN} tcp dport {{ {ports} }} jump begun"));
+        chain.rule(format!(
+            "{NO_SYN} tcp dport {{ {ports} }} {NO_SYN_IN_A_HEADER} jump begun"
+        ));
     }
     for ports in ranges::matches(ports, None) {
-        chain.rule(format!("{NO_SYN} {ports} jump begun"));
+        chain.rule(format!("{NO_SYN} {ports} {NO_SYN_IN_A_HEADER} jump begun"));
     }
 }
 
@@ -119,7 +121,7 @@ pub(super) fn passed_before(chain: &mut Chain, policy: &Policy) {
         for family in Family::BOTH {
             let (flow, passed) = (flow(family), SetId::Passed.of_family(family));
             chain.rule(format!(
-                "{arriving} {flow} @{passed} delete @{passed} {{ {flow} }} accept"
+                "{arriving} {IN_A_HEADER} {flow} @{passed} delete @{passed} {{ {flow} }} accept"
             ));
         }
     }

@@ -19,6 +19,12 @@ const TOKEN_IN_CHECK: &str = "@th,256,128";
 /// The same in an echo request. `ping` begins with 16 bytes of time, and then repeats its pattern.
 const TOKEN_IN_ECHO: &str = "@th,192,128";
 
+/// The match for echo requests, of each family: the type, read as three bytes, and so never of a later fragment.
+const ECHOES: [&str; 2] = [
+    "ip protocol icmp @th,0,24 & 0xff0000 == 0x080000",
+    "meta nfproto ipv6 meta l4proto ipv6-icmp @th,0,24 & 0xff0000 == 0x800000",
+];
+
 /// The time for which the kernel remembers a spent token: longer than any is loaded ahead.
 const SPENT_FOR: &str = "25h";
 
@@ -29,12 +35,14 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
         &["Datagrams to the port for tokens. None goes on, so that nothing answers."],
     )
     .base(Base::Raw);
+    chain.note("Not a later fragment: three bytes from the port on are read of a header alone.");
     chain.rule(format!(
-        "meta l4proto udp th dport {port} {here} fib daddr type local goto judge-token"
+        "meta l4proto udp th dport {port} @th,16,24 & 0xffff00 == 0x{port:04x}00 {here} \
+         fib daddr type local goto judge-token"
     ));
     if policy.has_pings() {
         chain.note("An echo request may carry a token. It goes on, and is answered as always.");
-        for echo in ["icmp type echo-request", "icmpv6 type echo-request"] {
+        for echo in ECHOES {
             chain.rule(format!(
                 "{echo} {here} fib daddr type local goto judge-echo"
             ));
