@@ -114,6 +114,7 @@ fn tokens_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Re
             what: "token that opens, whole way".to_string(),
             who: one.name.to_string(),
             at: one.keys as u64,
+            of: "keys",
             unit: "ns",
             spread: Spread::of(&samples),
         });
@@ -166,6 +167,7 @@ pub fn take_turns(
                     what,
                     who: one.name.to_string(),
                     at: one.keys as u64,
+                    of: "keys",
                     unit: "ns",
                     spread: Spread::of(samples),
                 });

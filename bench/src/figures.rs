@@ -17,8 +17,10 @@ pub struct Figure {
     pub what: String,
     /// Of whom.
     pub who: String,
-    /// With how many keys or grants; 0 where that does not matter.
+    /// With how many; 0 where that does not matter.
     pub at: u64,
+    /// Of what: keys, grants.
+    pub of: &'static str,
     pub unit: &'static str,
     pub spread: Spread,
 }
@@ -30,6 +32,7 @@ pub struct Row {
     pub what: String,
     pub who: String,
     pub at: u64,
+    pub of: String,
     pub unit: String,
     pub median: f64,
     pub least: f64,
@@ -53,6 +56,7 @@ impl Figures {
             what: figure.what,
             who: figure.who,
             at: figure.at,
+            of: figure.of.to_string(),
             unit: figure.unit.to_string(),
             median: round(figure.spread.median),
             least: round(figure.spread.least),
@@ -73,11 +77,11 @@ pub fn text(rows: &[Row]) -> String {
         let at = if row.at == 0 {
             String::new()
         } else {
-            row.at.to_string()
+            format!("{} {}", row.at, row.of)
         };
         let _ = writeln!(
             text,
-            "{:<11} {:<52} {:<32} {at:>6} {:>12.1} {:>12.1} {:>12.1} {} ({})",
+            "{:<11} {:<52} {:<32} {at:>20} {:>12.1} {:>12.1} {:>12.1} {} ({})",
             row.section, row.what, row.who, row.median, row.least, row.most, row.unit, row.runs
         );
     }

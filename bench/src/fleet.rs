@@ -61,6 +61,7 @@ fn rows(told: &Value, path: &mut Vec<String>, figures: &mut Figures) {
         what,
         who: load,
         at: hosts,
+        of: "hosts".to_string(),
         unit,
         median,
         least,

@@ -196,6 +196,7 @@ fn add(
             what: format!("{flood}: {what}"),
             who: contestant.way.name.to_string(),
             at: 0,
+            of: "",
             unit,
             spread: Spread::of(samples),
         });

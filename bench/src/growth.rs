@@ -76,6 +76,7 @@ pub fn on_paper(rows: &[Row]) -> Vec<Row> {
             what: what.to_string(),
             who: "toctoc, nftables".to_string(),
             at: 0,
+            of: String::new(),
             unit: unit.to_string(),
             median: value,
             least: value,

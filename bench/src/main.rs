@@ -14,6 +14,7 @@ mod frames;
 mod granted;
 mod growth;
 mod listener;
+mod networks;
 mod opening;
 mod operations;
 mod peers;
@@ -24,6 +25,7 @@ mod program;
 mod random;
 mod ranking;
 mod report;
+mod road;
 mod sender;
 mod state;
 mod statistics;
@@ -42,11 +44,12 @@ use figures::{Figures, Row};
 type Measure = fn(&mut Figures) -> io::Result<()>;
 
 /// In the order in which they are run and shown.
-const SECTIONS: [(&str, Measure); 7] = [
+const SECTIONS: [(&str, Measure); 8] = [
     ("opening", opening::measure),
     ("cost", cost::measure),
     ("variants", variants::measure),
     ("flood", flood::measure),
+    ("networks", networks::measure),
     ("state", state::measure),
     ("operations", operations::measure),
     ("fleet", fleet::measure),

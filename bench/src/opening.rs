@@ -59,6 +59,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
             what: "start to connection".to_string(),
             who: way.name.to_string(),
             at: 0,
+            of: "",
             unit: "ms",
             spread: Spread::of(samples),
         });
@@ -78,6 +79,7 @@ fn resident(figures: &mut Figures, peers: &[Peer]) -> io::Result<()> {
             },
             who: peer.name.to_string(),
             at: 0,
+            of: "",
             unit: "MiB",
             spread: Spread::of(&[held]),
         });
@@ -99,7 +101,7 @@ fn once(way: &Way, run: usize) -> io::Result<f64> {
 
 /// The classic script is knocked at with both of its loops and with `knock` as another client, and `nc` connects; a daemon's door opens some
 /// time after its client has ended, and who connects too early loses a second, so we try all the time.
-fn their_ways<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Vec<Way<'a>> {
+pub fn their_ways<'a>(peer: &'a Peer, door: &'a Listener, sequence: &Sequence) -> Vec<Way<'a>> {
     let way = |name: &'static str, line: String, connects: bool| Way {
         name,
         place: &peer.place,

@@ -40,6 +40,7 @@ struct Row {
     what: &'static str,
     who: &'static str,
     at: usize,
+    of: &'static str,
     unit: &'static str,
 }
 
@@ -65,6 +66,7 @@ impl Samples {
                 what: row.what.to_string(),
                 who: row.who.to_string(),
                 at: row.at as u64,
+                of: row.of,
                 unit: row.unit,
                 spread: Spread::of(&values),
             });

@@ -81,6 +81,7 @@ mod tests {
             what: "a SYN".to_string(),
             who: who.to_string(),
             at: 1,
+            of: "keys".to_string(),
             unit: "ns".to_string(),
             median,
             least: median,

@@ -20,14 +20,15 @@ pub fn write(
     let mut text = fs::read_to_string(page)?;
     text = between(&text, "machine", machine)?;
     for (section, table) in [
-        ("opening", listed(rows, "opening", ["who", "of"])),
+        ("opening", listed(rows, "opening", ["who", "with"])),
         ("cost", cost(rows, "cost") + &against_itself(rows)),
         ("variants", cost(rows, "variants")),
         ("flood", flood(rows)),
-        ("state", listed(rows, "state", ["who", "of"])),
-        ("operations", listed(rows, "operations", ["who", "of"])),
-        ("fleet", listed(rows, "fleet", ["load", "hosts"])),
-        ("growth", listed(rows, "growth", ["who", "of"])),
+        ("networks", networks(rows)),
+        ("state", listed(rows, "state", ["who", "with"])),
+        ("operations", listed(rows, "operations", ["who", "with"])),
+        ("fleet", listed(rows, "fleet", ["load", "with"])),
+        ("growth", listed(rows, "growth", ["who", "with"])),
     ] {
         if rows.iter().any(|row| row.section == section) {
             text = between(&text, section, &table)?;
@@ -90,7 +91,7 @@ fn listed(rows: &[Row], section: &str, [who, of]: [&str; 2]) -> String {
         let of = if row.at == 0 {
             String::new()
         } else {
-            grouped(row.at as f64)
+            amount(row.at, &row.of)
         };
         let (median, least, most) = (number(row.median), number(row.least), number(row.most));
         let _ = writeln!(
@@ -138,7 +139,10 @@ fn cost(rows: &[Row], section: &str) -> String {
                 everybody.push(&row.who);
             }
         }
-        let heads: String = sizes.iter().map(|at| format!(" {} |", keys(*at))).collect();
+        let heads: String = sizes
+            .iter()
+            .map(|at| format!(" {} |", amount(*at, "keys")))
+            .collect();
         let _ = writeln!(
             text,
             "**{kind}**\n\n| ns a packet |{heads}\n|---|{}",
@@ -194,9 +198,10 @@ fn against_itself(rows: &[Row]) -> String {
     )
 }
 
-fn keys(count: u64) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} key{plural}", grouped(count as f64))
+/// "1 key", "10,000 keys"
+fn amount(count: u64, of: &str) -> String {
+    let one = of.strip_suffix('s').filter(|_| count == 1);
+    format!("{} {}", grouped(count as f64), one.unwrap_or(of))
 }
 
 /// For each way in and flood, who got in.
@@ -232,6 +237,37 @@ fn flood(rows: &[Row]) -> String {
                 say(more)
             },
             say(find(flood, "processor of the daemons")),
+        );
+    }
+    table
+}
+
+/// For each network, who got in.
+fn networks(rows: &[Row]) -> String {
+    let own: Vec<&Row> = rows.iter().filter(|r| r.section == "networks").collect();
+    let mut table = String::from(
+        "| network | who | in within 2 s, of 100 | within 5 s | median, ms | slowest, ms |\n\
+         |---|---|---:|---:|---:|---:|\n",
+    );
+    for row in own
+        .iter()
+        .filter(|row| row.what.ends_with(": in within 2 s"))
+    {
+        let network = row.what.trim_end_matches(": in within 2 s");
+        let find = |what: &str| {
+            let what = format!("{network}: {what}");
+            let mut same = own.iter();
+            same.find(|other| other.who == row.who && other.what == what)
+        };
+        let took = find("start to connection");
+        let _ = writeln!(
+            table,
+            "| {network} | {} | {} | {} | {} | {} |",
+            row.who,
+            row.median,
+            find("in within 5 s").map_or(String::new(), |row| row.median.to_string()),
+            took.map_or(String::new(), |row| number(row.median)),
+            took.map_or(String::new(), |row| number(row.most)),
         );
     }
     table

@@ -33,6 +33,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
             what: what.to_string(),
             who: who.to_string(),
             at: 0,
+            of: "",
             unit,
             spread: Spread::of(samples),
         });

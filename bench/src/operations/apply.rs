@@ -31,6 +31,9 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
             for &keys in sizes {
                 if keys < 1_000 || run < FEW {
                     apply(&mut samples, &place, (who, keys), backend)?;
+                    if who == NFTABLES {
+                        by_nft(&mut samples, &place, keys)?;
+                    }
                 }
             }
         }
@@ -53,6 +56,7 @@ fn apply(
         what,
         who,
         at,
+        of: "keys",
         unit,
     };
     let file = argument(&place.write("policy.toml", &policy(backend, &sequences(at)))?);
@@ -65,6 +69,7 @@ fn apply(
             row("first apply, memory of the largest program", "MiB"),
             largest,
         );
+        status(samples, place, &file)?;
     }
     samples.time(row("apply again", "ms"), place, &words[1..])?;
     // `toctoc remove` first reads all that it takes away, which takes as long as applying it.
@@ -85,11 +90,57 @@ fn read_only(samples: &mut Samples, place: &Place) -> io::Result<()> {
                 what,
                 who,
                 at,
+                of: "keys",
                 unit,
             },
             place,
             &[what, &file],
         )?;
     }
+    Ok(())
+}
+
+/// Where all is as it was applied, and where a rule was added.
+fn status(samples: &mut Samples, place: &Place, file: &str) -> io::Result<()> {
+    let row = |what, unit| Row {
+        what,
+        who: NFTABLES,
+        at: MOST,
+        of: "keys",
+        unit,
+    };
+    let words = ["toctoc", "status", file];
+    samples.time(row("status", "ms"), place, &words[1..])?;
+    let rule = ["nft", "add", "rule", "inet", "toctoc", "shut", "counter"];
+    place.on_server(&rule)?;
+    // It ends with an error: the rules differ.
+    let line = format!("toctoc status {file} >/dev/null; true");
+    let told = place.measure(&place.lab.server, &["sh", "-c", &line])?;
+    let took = told.wall.as_secs_f64() * 1_000.0;
+    samples.add(row("status, a rule was added", "ms"), took);
+    Ok(())
+}
+
+/// The same script as a first apply loads, by nft alone.
+fn by_nft(samples: &mut Samples, place: &Place, keys: usize) -> io::Result<()> {
+    let file = argument(&place.write("policy.toml", &policy("", &sequences(keys)))?);
+    let script = place.on_server(&["toctoc", "render", &file])?;
+    let script = argument(&place.write("script.nft", &script)?);
+    let loaded = place.measure(&place.lab.server, &["nft", "-f", &script])?;
+    let row = |what, unit| Row {
+        what,
+        who: "nft -f, the same script",
+        at: keys,
+        of: "keys",
+        unit,
+    };
+    let took = loaded.wall.as_secs_f64() * 1_000.0;
+    samples.add(row("first apply", "ms"), took);
+    if keys == MOST {
+        let largest = loaded.peak as f64 / f64::from(1 << 20);
+        let what = "first apply, memory of the largest program";
+        samples.add(row(what, "MiB"), largest);
+    }
+    place.on_server(&["nft", "flush", "ruleset"])?;
     Ok(())
 }

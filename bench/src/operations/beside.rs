@@ -32,6 +32,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
                     what,
                     who: "toctoc, nftables",
                     at,
+                    of: "networks of others",
                     unit: "ms",
                 };
                 samples.time(row, &place, words)?;

@@ -31,6 +31,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
                 what: "start and end of a program",
                 who,
                 at: 0,
+                of: "",
                 unit: "ms",
             };
             let ended = place.measure(&place.lab.client, words)?;

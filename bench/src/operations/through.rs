@@ -53,12 +53,13 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
         for (what, cpu, who, line) in &lines {
             let ended = place.measure(&place.lab.client, &["sh", "-c", line])?;
             for (what, took) in [(what, ended.wall), (cpu, ended.cpu)] {
-                let (at, unit) = (0, "ms");
+                let (at, of, unit) = (0, "", "ms");
                 samples.add(
                     Row {
                         what,
                         who,
                         at,
+                        of,
                         unit,
                     },
                     took.as_secs_f64() * 1_000.0,
