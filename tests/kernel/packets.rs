@@ -125,6 +125,32 @@ fn a_later_fragment_is_no_packet_of_its_own() {
     assert_eq!(counted(), [11, 11, 1 + tokens, 1 + tokens]);
 }
 
+/// The stack cuts a first fragment of IPv4 to a multiple of eight bytes (`ip_frag_queue`). What it showed behind that is
+/// then another fragment's to say: a packet that seemed to go on can be a SYN. The second question stops it.
+fn a_fragment_that_the_stack_cuts_hides_no_syn() {
+    let world = World::with(YVES);
+    world.listen(22);
+    world.nft(
+        "table inet beside { counter answers { }\n chain c { type filter hook output priority 0\n \
+         tcp sport 22 tcp flags & (syn | ack) == syn | ack counter name answers\n}\n}",
+    );
+    let (source, server) = (Ipv4Addr::new(192, 0, 2, 9), Ipv4Addr::new(192, 0, 2, 1));
+    let send = |from: u16| {
+        world.inject(|injector| {
+            let syn = tcp_header(source.into(), server.into(), from, 22, SYN);
+            let shown = [&syn[..13], &[ACK, 0]].concat();
+            injector.fragment(source, server, 6, 0x2000, &shown);
+            injector.fragment(source, server, 6, 0x0001, &syn[8..]);
+        });
+    };
+    send(7001);
+    assert_eq!(world.counted("answers"), 0);
+    // The twin: without us, the listener answers.
+    world.yes(&["remove"]);
+    send(7002);
+    world.until("it is answered", || world.counted("answers") > 0);
+}
+
 /// The client's eth0, as IPv6 wants it for addresses of a link.
 pub fn link(world: &World) -> u32 {
     let index = world
@@ -382,6 +408,7 @@ fn a_syn_behind_ipv6_headers_in_fragments_does_not_slip_through() {
 on_every_firewall!(
     only_a_syn_knocks,
     a_later_fragment_is_no_packet_of_its_own,
+    a_fragment_that_the_stack_cuts_hides_no_syn,
     packets_to_others_are_no_knocks,
     what_passes_through_is_not_touched,
     a_syn_behind_ipv6_headers_is_a_syn,
