@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use toctoc::client::Door;
-use toctoc::lab::CLIENT;
+use toctoc::lab::{CLIENT, STRANGER};
 
 use crate::lifecycle::{ANNA, TWO};
 use crate::world::{Kind, SEQUENCE, World, YVES, on};
@@ -72,6 +72,43 @@ fn every_name_in_json_is_documented() {
     let rates = ["1", "1000", "1000000"];
     found.retain(|name| !documented.contains(name.as_str()) && !rates.contains(&name.as_str()));
     assert!(found.is_empty(), "not in docs/json.md: {found:?}");
+}
+
+/// An element that stands for everybody lets strangers in, whatever the rules say. `status` says so; an apply takes it away.
+#[test]
+fn a_list_with_everybody_on_it_is_named_and_cleared() {
+    let world = crate::cost::with_all();
+    world.listen(22);
+    let everybody = "element inet toctoc";
+    for (list, element) in [
+        ("grants4", "* timeout 1h"),
+        ("grants4", "*"),
+        ("grants6-p64", "* timeout 1h"),
+        ("elsewhere4", "* timeout 1h"),
+        ("opened4", "* timeout 1h"),
+        ("progress4", "* timeout 1h : 0:4"),
+        ("progress6", "* : 0:4"),
+        ("tokens", "* timeout 1h : 0:1"),
+    ] {
+        assert_eq!(world.status()["matches_policy"], true, "{list}");
+        world.nft(&format!("add {everybody} {list} {{ {element} }}"));
+        if list == "grants4" {
+            assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+        }
+        for _ in 0..2 {
+            let said = world.toctoc(&["status"]);
+            let text = String::from_utf8(said.stdout).unwrap();
+            assert_eq!(world.status()["matches_policy"], false, "{list}: {text}");
+            if list != "tokens" {
+                assert!(text.contains("MAY BE OPEN"), "{list}: {text}");
+                assert!(text.contains("strangers may enter"), "{list}: {text}");
+                assert!(!text.contains("closed to all"), "{list}: {text}");
+            }
+            world.forget_what_was_compared();
+        }
+        world.yes(&["apply"]);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
+    }
 }
 
 #[test]

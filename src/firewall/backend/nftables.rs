@@ -93,6 +93,7 @@ impl<'f> Side<'f> for NftablesSide<'f> {
             held.rules_differ = true;
             held.glance.guarded = Some(whole(policy, |ports| listing.guards(ports)));
         }
+        held.rules_differ |= lets_all_in(&listing);
         held.drifts.extend(strange(policy, &listing));
         held.drifts.extend(strange_tokens(policy, &listing, now));
         self.tell_a_copy(&mut held);
@@ -162,22 +163,27 @@ impl<'f> Side<'f> for NftablesSide<'f> {
     }
 }
 
+/// Returns whether a list has an element for everybody. The doors may then be open, whatever the rules say.
+fn lets_all_in(listing: &Listing) -> bool {
+    listing.open_to_all().next().is_some()
+}
+
 /// Returns whether single-use keys were stopped: chains were emptied for that, and are no drift of the doors.
 fn is_stopped(journal: Option<&Journal>) -> bool {
     journal.is_some_and(|journal| journal.clean)
 }
 
 impl NftablesSide<'_> {
-    /// The table again whose rules are known to be the policy's: what the kernel and a refill fill. `None` when the
-    /// kernel does not say.
+    /// The table where its rules were already seen to be the policy's: only the sets that change by themselves are read.
+    /// `None` when the kernel does not say.
     fn unchanged(&self, policy: &Policy, journal: Option<&Journal>, now: i64) -> Option<Held> {
         let (_, mut held) = self.filled(policy, journal, now)?;
         self.tell_a_copy(&mut held);
         Some(held)
     }
 
-    /// The table again that was the policy's and is not any more: what the kernel and a refill fill, and what the marks show
-    /// to differ. `None` when the kernel does not say, or there is nothing that can be named.
+    /// The table where its rules were the policy's and are not any more: the sets that change by themselves are read, and
+    /// the marks show what differs. `None` when the kernel does not say, or there is nothing that can be named.
     fn changed(
         &self,
         policy: &Policy,
@@ -232,13 +238,13 @@ impl NftablesSide<'_> {
             tokens: Some(seen.tokens),
             burnt: burnt(&listing),
             glance: listing.glance(),
-            ..Held::default()
+            rules_differ: lets_all_in(&listing),
         };
         held.drifts.extend(seen.drifts);
         Some((listing, held))
     }
 
-    /// Grants of the past count again.
+    /// Adds a line if the table was loaded from a saved ruleset, whose grants count again.
     fn tell_a_copy(&self, held: &mut Held) {
         if self.0.nft.sealed() == Sealed::Copy {
             let what = "was loaded from a saved ruleset: what that granted is of the past";

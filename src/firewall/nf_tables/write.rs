@@ -94,6 +94,10 @@ fn timed(element: &Element) -> Vec<u8> {
 }
 
 fn key(parts: &[Part]) -> Vec<u8> {
+    if parts == [Part::Everything] {
+        let flags = element::CATCHALL as u32;
+        return attribute(element::FLAGS, &flags.to_be_bytes());
+    }
     let bytes: Vec<u8> = parts.iter().copied().flat_map(part).collect();
     nested(element::KEY, &attribute(element::VALUE, &bytes))
 }
@@ -106,6 +110,8 @@ fn part(part: Part) -> Vec<u8> {
         Part::Class(class) => class.to_ne_bytes().to_vec(),
         Part::Port(port) => [port.to_be_bytes(), [0, 0]].concat(),
         Part::Token(token) => token.0.to_vec(),
+        // A part of a key alone: no such key is ever made.
+        Part::Everything => Vec::new(),
     }
 }
 

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::elements::{Part, grant_element, grant_set, opened_element, opened_set};
-use super::listed_set::{ListedSet, key_of};
+use super::listed_set::{ListedSet, is_endless, is_for_all, key_of};
 use super::listing::{ListedChain, Listing};
 use super::script::Script;
-use super::{is_by_source, is_compared, is_left};
+use super::{SetId, is_by_source, is_compared, is_left};
 use crate::held::{Drift, Fault, Rights, Subject};
 use crate::knock::display_source;
 use crate::policy::Policy;
@@ -96,12 +96,20 @@ pub fn compare_outline(script: &Script, actual: &Listing) -> Vec<Drift> {
 /// and grants of doors or by keys that it does not have.
 pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
     let mut drifts = Vec::new();
-    for (set, element) in endless(actual) {
+    for (set, element) in endless(actual).filter(|(_, element)| !is_for_all(element)) {
         let drift = Drift::new(
             format!("set {set}"),
             format!("has {}, which never ends", readable(element)),
         );
         drifts.push(drift.about(Subject::Said(endless_meaning(policy, set, element))));
+    }
+    for name in actual.open_to_all() {
+        let drift = Drift::new(
+            format!("list {name}"),
+            "has *, which stands for everybody (`toctoc apply` takes it away)",
+        );
+        let meaning = format!("everybody is on the list {name}: strangers may enter");
+        drifts.push(drift.about(Subject::Said(meaning)));
     }
     let rights = Rights::of(policy);
     for grant in actual.grants() {
@@ -165,19 +173,35 @@ fn endless_meaning(policy: &Policy, set: &str, element: &Value) -> String {
     }
 }
 
-/// The elements of kept sets that never end: set and element. What is of no type of ours is left out: in a set
+impl Listing {
+    /// The sets that packets or commands fill, and that have an element for everybody. Those for tokens are told of by
+    /// [`strange_tokens`](super::strange_tokens).
+    pub fn open_to_all(&self) -> impl Iterator<Item = &str> {
+        let sets = self.sets.iter();
+        let sets = sets.filter(|(name, _)| !is_compared(name) && *name != SetId::Tokens.name());
+        let open = sets.filter(|(_, set)| set.elements.iter().any(is_for_all));
+        open.map(|(name, _)| name.as_str())
+    }
+}
+
+/// The elements of kept sets that never end, or stand for everybody: set and element. What is of no type of ours is left out: in a set
 /// of a type that somebody else has chosen an element could be anything.
 pub(super) fn for_ever(listing: &Listing) -> Vec<(String, Vec<Part>)> {
-    let elements = endless(listing);
+    let elements = kept(listing).filter(|(_, one)| is_endless(one) || is_for_all(one));
     elements
         .filter_map(|(set, element)| Some((set.clone(), key_of(element)?)))
         .collect()
 }
 
 fn endless(listing: &Listing) -> impl Iterator<Item = (&String, &Value)> {
+    kept(listing).filter(|(_, element)| is_endless(element))
+}
+
+/// The elements of the sets by source that an apply keeps.
+fn kept(listing: &Listing) -> impl Iterator<Item = (&String, &Value)> {
     let kept = listing.sets.iter();
     let kept = kept.filter(|(name, _)| is_by_source(name));
-    kept.flat_map(|(name, set)| set.lasting_for_ever().map(move |element| (name, element)))
+    kept.flat_map(|(name, set)| set.elements.iter().map(move |element| (name, element)))
 }
 
 /// Walks two collections side by side; what is in one alone is a difference.

@@ -22,6 +22,8 @@ pub enum Part {
     Class(u32),
     Port(u16),
     Token(Token),
+    /// Every key that no other element has (`*`). None of ours is so.
+    Everything,
 }
 
 /// An element: what it is found by, how long it lasts, and what a map holds for it.
@@ -62,6 +64,7 @@ impl fmt::Display for Part {
             Part::Class(value) => f.write_str(&classid(*value)),
             Part::Port(port) => write!(f, "{port}"),
             Part::Token(token) => write!(f, "0x{}", token.hex()),
+            Part::Everything => f.write_str("*"),
         }
     }
 }

@@ -47,11 +47,6 @@ impl ListedSet {
         self.declaration.keys().all(|field| fields.contains(field))
     }
 
-    /// The elements without any time. None of ours is so.
-    pub fn lasting_for_ever(&self) -> impl Iterator<Item = &Value> {
-        self.elements.iter().filter(|element| is_endless(element))
-    }
-
     /// Returns whether this is a set or map of `types` (`inet_proto . inet_service : verdict`) with nothing else said
     /// of it but, if `timeout`, that flag.
     pub fn is_plain(&self, types: &str, timeout: bool) -> bool {
@@ -85,6 +80,13 @@ pub(super) fn is_endless(element: &Value) -> bool {
     inner.get("timeout").is_none() && inner.get("expires").is_none()
 }
 
+/// Returns whether an element of a set or map stands for every key that has none of its own.
+pub(super) fn is_for_all(element: &Value) -> bool {
+    let key = element.get(0).unwrap_or(element);
+    let key = key.get("elem").map_or(key, |elem| &elem["val"]);
+    key == "*"
+}
+
 /// The parts of a set's element and its remaining time. An element is a bare value, or wrapped:
 /// `{"elem": {"val": value, "timeout": 60, "expires": 41}}`; a value is one part or
 /// `{"concat": [parts]}`.
@@ -104,6 +106,9 @@ pub(super) fn element_parts(element: &Value) -> Option<(Vec<&Value>, Duration)> 
 
 /// The parts of an element, if all of them are of types that our sets of grants have.
 pub(super) fn key_of(element: &Value) -> Option<Vec<Part>> {
+    if is_for_all(element) {
+        return Some(vec![Part::Everything]);
+    }
     let text = |text: &str| {
         let address = text.parse().ok().map(Part::Address);
         address.or_else(|| parse_classid(text).map(Part::Class))

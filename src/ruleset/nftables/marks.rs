@@ -11,7 +11,7 @@ use super::listed_set::ListedSet;
 use super::listing::{ListedChain, Listing};
 use super::{Script, Set, SetId, is_compared};
 
-/// The first bytes of a digest. Equal marks may be chance: whether all is well, the whole fingerprint tells.
+/// The first bytes of a digest. Equal marks may be chance; only the whole fingerprint says that all is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Mark(pub u64);
@@ -82,8 +82,8 @@ impl Script {
         elements.map(|(element, _)| Value::String(element.clone()))
     }
 
-    /// The chains that ask for doors, with all that nft needs to take them: sets without elements, and other chains
-    /// without rules.
+    /// A script of which only the chains in [`ASKING`] keep their rules. Sets are emptied, and the chains that these rules call
+    /// are declared empty, so that nft accepts it.
     pub fn asking(&self) -> Script {
         let asks = |name: &str| ASKING.contains(&name);
         let rules = self.chains.iter().filter(|chain| asks(&chain.name));

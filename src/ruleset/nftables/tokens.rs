@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::elements::{Element, Lasting, Part};
+use super::listed_set::is_for_all;
 use super::listing::Listing;
 use super::transaction::Transaction;
 use super::{SetId, parse_classid};
@@ -77,7 +78,16 @@ pub fn strange_tokens(policy: &Policy, listing: &Listing, now: i64) -> Vec<Drift
         "tokens that no key of this policy has",
     );
     let endless = some(endless, "token that never ends", "tokens that never end");
-    others.into_iter().chain(endless).collect()
+    let elements = listing
+        .set(SetId::Tokens)
+        .into_iter()
+        .flat_map(|set| &set.elements);
+    let for_all = some(
+        elements.filter(|element| is_for_all(element)).count(),
+        "element for every token that nobody has",
+        "elements for every token that nobody has",
+    );
+    others.into_iter().chain(endless).chain(for_all).collect()
 }
 
 /// The tokens that the kernel knows to be spent, and the life of the table. `None` when there is no

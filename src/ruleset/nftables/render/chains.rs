@@ -15,18 +15,18 @@ use crate::ruleset::nftables::{RANGES, SHUT_OUT, SetId, WRONG, classid, door_cha
 /// Matches a TCP packet that starts a connection: SYN set; ACK, RST and FIN clear.
 pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
-/// The same, and that this is no later fragment, whose data the kernel may take for a header: it reads fields of 1, 2 or 4
-/// bytes without asking (`nft_payload_fast_eval`), and asks for others. These are three, flags and window. In IPv6 it would
-/// read the flow label as a port, and a part of the address as flags.
+/// [`SYN`], but never true of a later fragment. The kernel reads fields of 1, 2 or 4 bytes without asking whether there is a
+/// header (`nft_payload_fast_eval`): of a later fragment it takes the data for one, and in IPv6 the flow label for a port and a part of the
+/// address for flags. A field of three bytes, here flags and window, it reads only where there is a header.
 pub(super) const SYN_IN_A_HEADER: &str = "meta l4proto tcp @th,104,24 & 0x170000 == 0x020000";
 
-/// True of all that is no later fragment, for the same reason: any three bytes.
+/// True of all but a later fragment: any three bytes, see [`SYN_IN_A_HEADER`].
 pub(super) const IN_A_HEADER: &str = "@th,0,24 & 0x000001 <= 0x000001";
 
 /// The match for packets that start no connection, TCP.
 pub(super) const NO_SYN: &str = "tcp flags & (fin | syn | rst | ack) != syn";
 
-/// The same of a header, for the same reason.
+/// [`NO_SYN`], but never true of a later fragment: see [`SYN_IN_A_HEADER`].
 pub(super) const NO_SYN_IN_A_HEADER: &str = "@th,104,24 & 0x170000 != 0x020000";
 
 /// The number of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`). Others may get its name, and even

@@ -1,5 +1,5 @@
-//! Tokens, judged where they arrive, before connection tracking. A datagram is always dropped; an echo request always
-//! goes on.
+//! Tokens, judged where they arrive, before connection tracking. Datagrams to the token port end here; echo requests, if
+//! a key has `ping`, go on.
 
 use std::num::NonZeroU16;
 
