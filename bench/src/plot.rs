@@ -92,7 +92,8 @@ fn cost(docs: &Path, rows: &[Row]) -> io::Result<()> {
 }
 
 fn apply(docs: &Path, rows: &[Row]) -> io::Result<()> {
-    let own = |row: &&Row| row.section == "operations" && row.what == "apply again" && row.at > 0;
+    let own =
+        |row: &&Row| row.section == "operations" && row.what == "apply again" && row.of == "keys";
     let rows: Vec<&Row> = rows.iter().filter(own).collect();
     lines(
         &docs.join("figures-apply.svg"),

@@ -77,6 +77,27 @@ fn of_two_openings_within_a_second_the_later_one_counts() {
     }
 }
 
+/// A file that is not the one that runs does not have the key: the one that runs is named, and keeps it.
+fn the_file_that_runs_is_named_to_whoever_revokes_in_another() {
+    let world = World::with(&two());
+    world.listen(22);
+    let other = world.programs().join("other.toml");
+    for text in [None, Some(YVES)] {
+        if let Some(text) = text {
+            fs::write(&other, text).unwrap();
+        }
+        let output = world.toctoc(&["key", "revoke", "anna", other.to_str().unwrap()]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let next = format!("toctoc key revoke anna {}", world.path().display());
+        assert!(text.contains(&next), "{text}");
+        assert!(!text.contains("in what runs, and"), "{text}");
+    }
+    assert!(opens(&world, &ANNA));
+    yes(&world, &["revoke", "anna"]);
+    assert!(!opens(&world, &ANNA));
+}
+
 fn a_revoked_key_takes_nothing_else_along() {
     let world = World::with(&two());
     world.listen(22);
@@ -433,6 +454,7 @@ fn nobody_revokes_his_own_way_back() {
 on_every_firewall!(
     a_revoked_key_takes_nothing_else_along,
     of_two_openings_within_a_second_the_later_one_counts,
+    the_file_that_runs_is_named_to_whoever_revokes_in_another,
     a_key_goes_although_the_file_has_mistakes,
     a_key_goes_although_the_file_is_gone,
     a_revocation_without_the_file_confirms_no_trial,

@@ -86,6 +86,14 @@ fn done(arguments: &Arguments) -> Result<Answer, Answer> {
     let is_out = matches!(revoked.in_force, InForce::Without(..));
     let is_in_file = matches!(removal.file, PolicyFile::With { .. });
     if !is_in_file && !revoked.was_there {
+        if let InForce::OtherFile(running) = &revoked.in_force {
+            let (shown, running) = (path.path.display(), running.display());
+            complain(&format!(
+                "no key `{name}` is in {shown}, and what runs is another file's: nothing was changed\n\
+                 next: `toctoc key revoke {name} {running}`"
+            ));
+            return Err(Answer::CouldNot);
+        }
         return Err(nowhere(path, name, &removal));
     }
     let mut answer = about_the_file(path, name, &removal);
