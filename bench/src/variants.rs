@@ -21,7 +21,8 @@ struct Variant {
     changes: &'static [Change],
 }
 
-const GLANCE: &str =
+const GLANCE: &str = "\t\tmeta l4proto tcp @th,104,24 & 0x170000 == 0x020000 iif != 1 meta priority 0:0 goto glance\n";
+const FAST_LOAD: &str =
     "\t\ttcp flags & (fin | syn | rst | ack) == syn iif != 1 meta priority 0:0 goto glance\n";
 const HEARD: &str = "\t\tth dport @heard jump near\n";
 const NO_PROGRESS: &str =
@@ -38,7 +39,7 @@ const AGAIN: Change = (
     "\tchain incoming {\n",
 );
 
-const VARIANTS: [Variant; 10] = [
+const VARIANTS: [Variant; 11] = [
     Variant {
         name: "as it is",
         changes: &[],
@@ -47,6 +48,11 @@ const VARIANTS: [Variant; 10] = [
     Variant {
         name: "no glance: all is judged",
         changes: &[(GLANCE, "")],
+    },
+    // Later fragments are taken for SYNs where their data looks so. This one is not the same ruleset.
+    Variant {
+        name: "flags by a fast load (does less)",
+        changes: &[(GLANCE, FAST_LOAD)],
     },
     // The port is asked for after the source.
     Variant {
