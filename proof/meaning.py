@@ -140,7 +140,7 @@ class World:
 
     stores: dict[str, Store]
     now: Bits
-    # Whether the limit that stands in a rule by itself is used up.
+    # True if the limit that stands in a rule by itself is used up.
     no_room: Truth
     counted: dict[str, Truth] = field(default_factory=dict)
     logged: dict[tuple[str, str], Truth] = field(default_factory=dict)

@@ -119,7 +119,7 @@ class Packet:
     def has_of_extension(self, kind: int, upto: int) -> Truth:
         return z3.And(self.has_extension(kind), z3.UGE(self.of(f"extension{kind}.size", 16), upto))
 
-    # What the kernel knows besides.
+    # Facts that the kernel knows besides.
 
     @property
     def interface(self) -> Bits:

@@ -81,7 +81,7 @@ fn tokens_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Re
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(io::Error::other)?;
-    // What is loaded begins in a while: nobody knows what was spent before.
+    // Tokens that are loaded begin in a while: nobody knows what was spent before.
     let windows = (now.as_secs() / 60 + 5)..(now.as_secs() / 60 + 55);
     for one in contestants.iter().filter(|one| one.keys == 100) {
         let mut frames = Vec::new();
@@ -251,7 +251,7 @@ fn once(place: &Place, frames: &[Frame]) -> io::Result<f64> {
     place.lab.client.inside(|| {
         stay_on(0);
         let sender = Sender::new()?;
-        // What the caches hold is part of the figure; what they hold of somebody else is not.
+        // The own content of the caches is part of the figure; that of somebody else is not.
         sender.measure(frames, 512, Duration::from_millis(5))?;
         let sent = sender.measure(frames, u64::from(SOURCES), Duration::from_millis(12))?;
         Ok(sent.ns_per_packet())

@@ -90,7 +90,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
         }
     }
     for contestant in &contestants {
-        // What answers strangers get goes back to where they came from.
+        // Answers to strangers go back to where they came from.
         let place = contestant.way.place;
         let back = ["ip", "route", "replace", "10.0.0.0/8", "via", CLIENT[0]];
         place.on_server(&back)?;

@@ -1,4 +1,4 @@
-//! Who gets in over networks that lose packets, delay them, or let them overtake one another.
+//! The way in over networks that lose packets, delay them, or let them overtake one another.
 
 use std::io;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::road::Road;
 use crate::statistics::Spread;
 use crate::ways::{Ours, Way, our_ways, ours};
 
-/// How often each client is started.
+/// The starts of each client.
 const RUNS: usize = 100;
 
 /// A client that is not in by then has failed.

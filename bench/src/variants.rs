@@ -81,7 +81,7 @@ const VARIANTS: [Variant; 11] = [
             "\t\ttype classid . inet_proto . inet_service : classid\n\t\tsize 131072\n",
         )],
     },
-    // What a policy for IPv4 alone could leave out. This one is not the same ruleset.
+    // A policy for IPv4 alone could leave this out. This one is not the same ruleset.
     Variant {
         name: "IPv4 alone (does less)",
         changes: &[(NO_PROGRESS, "\t\tmeta priority 0:0 accept\n")],

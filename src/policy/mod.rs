@@ -124,7 +124,7 @@ pub fn read_with_file(path: &str, text: &str, host: &Host) -> Result<(Policy, fi
     if let Some(policy) = check::check(&file, host, &mut diagnostics) {
         return Ok((policy, file));
     }
-    // What stands in the place of a wrong value is wrong in no other way.
+    // The value in the place of a wrong one is wrong in no other way.
     let is_follow_up = |found: &Diagnostic| {
         file.mended
             .iter()

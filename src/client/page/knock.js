@@ -89,7 +89,7 @@ const knock = async (to, gap, socket) => {
   await pause(gap);
   stop.abort();
 };
-// How many scratch sequences are used is no secret.
+// The number of used scratch sequences is no secret.
 let turns = 0, clicks = 0;
 const run = async (mine, knocks) => {
   for (const [gap, wait] of [[40, 1400], [100, 1500], [200, 0]]) {

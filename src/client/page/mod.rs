@@ -56,7 +56,7 @@ pub struct Written {
     text: Zeroizing<String>,
     /// The places that a page may ask, as its policy names them.
     connect: String,
-    /// What the page has to do.
+    /// The tasks of the page.
     parts: Vec<Part>,
     lock: Lock,
 }

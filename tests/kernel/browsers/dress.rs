@@ -1,4 +1,4 @@
-//! What a page may have besides: a passphrase, and a QR code for a second device. And what it cannot know.
+//! A page with a passphrase, or with a QR code for a second device; and the things that no page can know.
 
 use std::fs;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::world::{SHUT, World};
 const WORDS: &str = "correct horse battery";
 const HOSTED: &str = "https://pages.example/knock.html";
 
-/// What `profile show` prints, with a passphrase on its standard input.
+/// The output of `profile show`, with a passphrase on its standard input.
 fn sealed(person: &Person, words: &[&str]) -> String {
     let arguments = [&["profile", "show"], words, &["--passphrase"]].concat();
     let output = person.toctoc_reading(&arguments, format!("{WORDS}\n").as_bytes());
