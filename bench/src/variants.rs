@@ -21,13 +21,15 @@ struct Variant {
     changes: &'static [Change],
 }
 
-const GLANCE: &str = "\t\tmeta l4proto tcp @th,104,24 & 0x170000 == 0x020000 iif != 1 meta priority 0:0 goto glance\n";
-const FAST_LOAD: &str =
-    "\t\ttcp flags & (fin | syn | rst | ack) == syn iif != 1 meta priority 0:0 goto glance\n";
-const HEARD: &str = "\t\tth dport @heard jump near\n";
+const GLANCE: &str =
+    "\t\ttcp flags & (fin | syn | rst | ack) == syn iif != 1 meta priority 0:0 jump glance\n";
+const SLOW_LOAD: &str = "\t\tmeta l4proto tcp @th,104,24 & 0x170000 == 0x020000 iif != 1 meta priority 0:0 jump glance\n";
+const IN_A_HEADER: &str = " @th,104,24 & 0x170000 == 0x020000";
+const HEARD: &str = "\t\tth dport @heard @th,104,24 & 0x170000 == 0x020000 jump near\n";
 const NO_PROGRESS: &str =
     "\t\tmeta priority set ip6 saddr map @progress6\n\t\tmeta priority 0:0 accept\n";
-const JUDGE_LOCAL: &str = "\t\tmeta priority set 0:0 fib daddr type local goto judge\n";
+const JUDGE_LOCAL: &str =
+    "\t\tmeta priority set 0:0 @th,104,24 & 0x170000 == 0x020000 fib daddr type local goto judge\n";
 
 /// The hooks of what is beside the knocks, and the same chains without a hook.
 const HEADERS: Change = (
@@ -39,7 +41,7 @@ const AGAIN: Change = (
     "\tchain incoming {\n",
 );
 
-const VARIANTS: [Variant; 11] = [
+const VARIANTS: [Variant; 12] = [
     Variant {
         name: "as it is",
         changes: &[],
@@ -49,10 +51,15 @@ const VARIANTS: [Variant; 11] = [
         name: "no glance: all is judged",
         changes: &[(GLANCE, "")],
     },
+    // Whether there is a header is asked of every SYN, not only where it matters.
+    Variant {
+        name: "flags by a slow load",
+        changes: &[(GLANCE, SLOW_LOAD)],
+    },
     // Later fragments are taken for SYNs where their data looks so. This one is not the same ruleset.
     Variant {
-        name: "flags by a fast load (does less)",
-        changes: &[(GLANCE, FAST_LOAD)],
+        name: "flags by fast loads alone (does less)",
+        changes: &[(IN_A_HEADER, "")],
     },
     // The port is asked for after the source.
     Variant {
@@ -90,8 +97,14 @@ const VARIANTS: [Variant; 11] = [
     Variant {
         name: "without fib (does less)",
         changes: &[
-            (HEARD, "\t\tth dport @heard goto judge\n"),
-            (JUDGE_LOCAL, "\t\tmeta priority set 0:0 goto judge\n"),
+            (
+                HEARD,
+                "\t\tth dport @heard @th,104,24 & 0x170000 == 0x020000 goto judge\n",
+            ),
+            (
+                JUDGE_LOCAL,
+                "\t\tmeta priority set 0:0 @th,104,24 & 0x170000 == 0x020000 goto judge\n",
+            ),
         ],
     },
     // A chain that no hook calls. These are not the same ruleset.

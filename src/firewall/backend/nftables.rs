@@ -238,7 +238,7 @@ impl NftablesSide<'_> {
             tokens: Some(seen.tokens),
             burnt: burnt(&listing),
             glance: listing.glance(),
-            rules_differ: lets_all_in(&listing),
+            rules_differ: lets_all_in(&listing) || seen.let_all_in,
         };
         held.drifts.extend(seen.drifts);
         Some((listing, held))

@@ -26,6 +26,8 @@ pub(super) struct TokensSeen {
     pub tokens: HashMap<u32, TokenCount>,
     /// Those that cannot come from a refill.
     pub drifts: Vec<Drift>,
+    /// One of them stands for every token that there is.
+    pub let_all_in: bool,
 }
 
 /// Reads them. `None` when the kernel does not say.
@@ -38,13 +40,14 @@ pub(super) fn seen(policy: &Policy, journal: Option<&Journal>, now: i64) -> Opti
     {
         return Some(TokensSeen {
             tokens,
-            drifts: Vec::new(),
+            ..TokensSeen::default()
         });
     }
     let listing = nf_tables::set(SetId::Tokens.name()).ok()??;
     Some(TokensSeen {
         tokens: listed(&listing),
         drifts: strange_tokens(policy, &listing, now),
+        let_all_in: listing.open_to_all().next().is_some(),
     })
 }
 

@@ -103,7 +103,11 @@ pub fn strange(policy: &Policy, actual: &Listing) -> Vec<Drift> {
         );
         drifts.push(drift.about(Subject::Said(endless_meaning(policy, set, element))));
     }
-    for name in actual.open_to_all() {
+    // That of tokens is told of by [`strange_tokens`](super::strange_tokens).
+    for name in actual
+        .open_to_all()
+        .filter(|name| *name != SetId::Tokens.name())
+    {
         let drift = Drift::new(
             format!("list {name}"),
             "has *, which stands for everybody (`toctoc apply` takes it away)",
@@ -174,11 +178,10 @@ fn endless_meaning(policy: &Policy, set: &str, element: &Value) -> String {
 }
 
 impl Listing {
-    /// The sets that packets or commands fill, and that have an element for everybody. Those for tokens are told of by
-    /// [`strange_tokens`](super::strange_tokens).
+    /// The sets that packets or commands fill, and that have an element for everybody.
     pub fn open_to_all(&self) -> impl Iterator<Item = &str> {
         let sets = self.sets.iter();
-        let sets = sets.filter(|(name, _)| !is_compared(name) && *name != SetId::Tokens.name());
+        let sets = sets.filter(|(name, _)| !is_compared(name));
         let open = sets.filter(|(_, set)| set.elements.iter().any(is_for_all));
         open.map(|(name, _)| name.as_str())
     }

@@ -56,7 +56,8 @@ impl Listing {
             && self.holds("judge")
             && (!ports.is_several() || self.calls_ranges("judge"))
             && (ports.protocol() == Protocol::Udp
-                || self.hears(ports).is_none_or(|h| h && self.holds("glance")))
+                || !self.holds("glance")
+                || self.hears(ports).unwrap_or(true))
     }
 
     /// Returns whether a chain asks for doors with ranges.
@@ -81,17 +82,24 @@ impl Listing {
             true => format!("\"{RANGES}\""),
             false => format!("\"@{}\"", SetId::Ports),
         };
-        let is_range = ports.is_several();
         let asks = rules.iter().any(|rule| {
             let text = rule.to_string();
-            let of_all = text.contains(&all);
-            // All ranges of UDP have one rule.
-            let is_other = is_range && ports.protocol() == Protocol::Tcp && !covers(rule, ports);
-            text.contains(&protocol) && !is_other && (of_all || text.contains(&names_door))
+            let is_own = match (ports.protocol(), ports.only()) {
+                (Protocol::Udp, _) => true,
+                (Protocol::Tcp, None) => covers(rule, ports),
+                // Few doors have a rule for each port; many are found in the set.
+                (Protocol::Tcp, Some(port)) => {
+                    let heard = self.hears(ports).unwrap_or(true);
+                    asked_port(rule).is_none_or(|asked| {
+                        *asked == port.port.get() || *asked == format!("@{}", SetId::Heard) && heard
+                    })
+                }
+            };
+            text.contains(&protocol)
+                && is_own
+                && (text.contains(&all) || text.contains(&names_door))
         });
-        let is_heard =
-            is_range || ports.protocol() == Protocol::Udp || self.hears(ports).unwrap_or(true);
-        self.is_hooked("incoming") && asks && is_heard
+        self.is_hooked("incoming") && asks
     }
 
     /// Returns whether ports are among those that mean something from anybody. `None` in a table of an earlier release, which has
@@ -105,6 +113,16 @@ impl Listing {
         let heard = self.set(SetId::Heard)?;
         Some(heard.elements.contains(&number))
     }
+}
+
+/// The port of TCP, or the set of ports, that a rule is for. `None` where it names none.
+fn asked_port(rule: &Value) -> Option<&Value> {
+    let mut statements = rule[0].as_array()?.iter();
+    statements.find_map(|statement| {
+        let payload = &statement["match"]["left"]["payload"];
+        let is_port = payload["protocol"] == "tcp" && payload["field"] == "dport";
+        is_port.then_some(&statement["match"]["right"])
+    })
 }
 
 /// Returns whether a rule is for a range.

@@ -18,7 +18,8 @@ pub(super) const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 /// [`SYN`], but never true of a later fragment. The kernel reads fields of 1, 2 or 4 bytes without asking whether there is a
 /// header (`nft_payload_fast_eval`): of a later fragment it takes the data for one, and in IPv6 the flow label for a port and a part of the
 /// address for flags. A field of three bytes, here flags and window, it reads only where there is a header.
-pub(super) const SYN_IN_A_HEADER: &str = "meta l4proto tcp @th,104,24 & 0x170000 == 0x020000";
+/// Behind a match that says that it is TCP.
+pub(super) const SYN_IN_A_HEADER: &str = "@th,104,24 & 0x170000 == 0x020000";
 
 /// True of all but a later fragment: any three bytes, see [`SYN_IN_A_HEADER`].
 pub(super) const IN_A_HEADER: &str = "@th,0,24 & 0x000001 <= 0x000001";
@@ -60,12 +61,12 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     .base(Base::Raw);
     once::begun_at(&mut chain, policy);
     chain.rule(format!("{NO_SYN} accept"));
-    chain.note("The rest is SYNs and later fragments. Three bytes from the flags on are read of a header alone.");
+    chain.note("The rest is SYNs and later fragments, of which some look like SYNs.");
+    chain.rule(format!("{SYN} {arriving} meta priority 0:0 jump glance"));
+    chain.note("Forwarded packets keep their priority. Three bytes from the flags on are read of a header alone.");
     chain.rule(format!(
-        "{SYN_IN_A_HEADER} {arriving} meta priority 0:0 goto glance"
+        "meta l4proto tcp {SYN_IN_A_HEADER} {here} goto judge"
     ));
-    chain.note("Forwarded packets keep their priority.");
-    chain.rule(format!("{SYN_IN_A_HEADER} {here} goto judge"));
     chain.note(
         "A first fragment too short to hold the flags would be put together behind our back.",
     );
@@ -102,7 +103,8 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
 }
 
 /// The fast exit. Most new connections come from a source without progress, and go to a port where nothing begins:
-/// they skip `fib`, which costs as much as three look-ups.
+/// they skip `fib`, which costs as much as three look-ups, and the slow load of [`SYN_IN_A_HEADER`]. Later fragments that
+/// look like SYNs come here too, but no further.
 pub(super) fn glance(policy: &Policy) -> Chain {
     let mut chain = Chain::new(
         "glance",
@@ -110,16 +112,22 @@ pub(super) fn glance(policy: &Policy) -> Chain {
             "Fast exit: the source has no progress, and the port is neither a door nor a first or second knock.",
         ],
     );
+    let here = "fib daddr type local";
     chain.rule(match first_knocks::are_noted(policy) {
-        true => format!("th dport @{Heard} jump {}", first_knocks::NEAR),
-        false => format!("th dport @{Heard} fib daddr type local goto judge"),
+        true => format!(
+            "th dport @{Heard} {SYN_IN_A_HEADER} jump {}",
+            first_knocks::NEAR
+        ),
+        false => format!("th dport @{Heard} {SYN_IN_A_HEADER} {here} goto judge"),
     });
     for ports in ranges::matches(policy.guarded(), Some(Protocol::Tcp)) {
-        chain.rule(format!("{ports} fib daddr type local goto judge"));
+        chain.rule(format!("{ports} {SYN_IN_A_HEADER} {here} goto judge"));
     }
     recall(&mut chain);
     chain.rule("meta priority 0:0 accept");
-    chain.rule("meta priority set 0:0 fib daddr type local goto judge");
+    chain.rule(format!(
+        "meta priority set 0:0 {SYN_IN_A_HEADER} {here} goto judge"
+    ));
     chain
 }
 
@@ -153,9 +161,7 @@ pub(super) fn judge(policy: &Policy) -> Chain {
     forget(&mut chain);
     chain.rule(format!("counter name \"{WRONG}\" meta priority set 0:0"));
     chain.rule(step());
-    if first_knocks::are_noted(policy) {
-        chain.rule(nowhere);
-    }
+    chain.rule(nowhere);
     chain
 }
 
