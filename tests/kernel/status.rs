@@ -114,6 +114,20 @@ fn a_list_with_everybody_on_it_is_named_and_cleared() {
     }
 }
 
+/// Whoever is closed out is out: also where an element for everybody would still let him in.
+#[test]
+fn a_closing_ends_what_stands_for_everybody() {
+    let world = World::with(TWO);
+    world.listen(22);
+    for closing in [&["close"][..], &["close", "ssh"], &["close", STRANGER[0]]] {
+        world.nft("add element inet toctoc grants4 { * timeout 1h }");
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Open);
+        world.yes(closing);
+        assert_eq!(world.connect(STRANGER[0], 22), Door::Silent, "{closing:?}");
+        assert_eq!(world.status()["matches_policy"], true);
+    }
+}
+
 /// Whatever one part of the rules is lost: where `status` says that a door is open to everyone, a stranger gets in, and
 /// where one gets in, it says so.
 #[test]

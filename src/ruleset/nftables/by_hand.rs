@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::change::Transition;
+use super::compare::for_ever;
 use super::elements::{Part, SHORTEST, place_key};
 use super::listing::Listing;
 use super::transaction::Transaction;
@@ -15,13 +16,19 @@ use crate::held::{Departure, EndsElsewhere, Guest, granted_network};
 use crate::policy::Name;
 use crate::ruleset::Family;
 
-/// The transaction that ends grants: of one door or all, of one source or all. In a fleet it leaves notes for the other
-/// hosts.
+/// The transaction that ends grants: of one door or all, of one source or all. An element for everybody is nobody's grant and
+/// goes in any case: with it nothing would be closed. In a fleet it leaves notes for the other hosts.
 pub fn close(running: &Listing, door: Option<&Name>, source: Option<IpNet>) -> Transition {
     let guests = running.guests();
     let departure = guests.close(door, source);
     let mut change = end(running, &departure);
     change.kept = guests.grants.len() - departure.grants.len();
+    for (set, key) in for_ever(running) {
+        if key == [Part::Everything] {
+            change.transaction.remove(&set, key);
+            change.removed += 1;
+        }
+    }
     // Behind the rest: to be deleted an opening is added, and whoever hears of that hears of the closing later.
     change.noted = note_closed(
         &mut change.transaction,
