@@ -9,7 +9,7 @@ use crate::listener::Listener;
 use crate::opening::their_ways;
 use crate::peers;
 use crate::policies::{DOOR, Sequence, sequences};
-use crate::road::Road;
+use crate::road::{Built, Road};
 use crate::statistics::Spread;
 use crate::ways::{Ours, Way, our_ways, ours};
 
@@ -17,9 +17,10 @@ use crate::ways::{Ours, Way, our_ways, ours};
 const RUNS: usize = 100;
 
 /// A client that is not in by then has failed.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(2);
 
-const SOON: Duration = Duration::from_secs(2);
+/// Attempts to close a door: the road becomes a good one a moment after it was told.
+const CLOSINGS: usize = 5;
 
 const GOOD: Road = Road {
     name: "a good cable",
@@ -93,8 +94,8 @@ fn over(road: Road, sequence: &Sequence) -> io::Result<Vec<(String, Samples)>> {
         let own = scope.spawn(move || {
             let place = ours(sequence, &OURS, RUNS, "")?;
             let door = Listener::at(&place.lab.server, DOOR)?;
-            let _built = road.build(&place.lab)?;
-            all(&our_ways(&OURS, &place, &door))
+            let built = road.build(&place.lab)?;
+            all(&built, &our_ways(&OURS, &place, &door))
         });
         let others: Vec<_> = installs
             .map(|(_, install)| {
@@ -103,10 +104,10 @@ fn over(road: Road, sequence: &Sequence) -> io::Result<Vec<(String, Samples)>> {
                         return Ok(Vec::new());
                     };
                     let door = Listener::at(&peer.place.lab.server, DOOR)?;
-                    let _built = road.build(&peer.place.lab)?;
+                    let built = road.build(&peer.place.lab)?;
                     let mut ways = their_ways(&peer, &door, sequence);
                     ways.retain(|way| THEIRS.contains(&way.name));
-                    all(&ways)
+                    all(&built, &ways)
                 })
             })
             .collect();
@@ -122,11 +123,11 @@ fn over(road: Road, sequence: &Sequence) -> io::Result<Vec<(String, Samples)>> {
     })
 }
 
-/// Each way as often as it takes.
-fn all(ways: &[Way<'_>]) -> io::Result<Vec<(String, Samples)>> {
+/// Each way as often as it takes. Closing is no part of it: some peers close from the client's side.
+fn all(road: &Built, ways: &[Way<'_>]) -> io::Result<Vec<(String, Samples)>> {
     let samples = ways.iter().map(|way| {
         let runs = (1..=RUNS).map(|run| {
-            (way.close)()?;
+            road.while_good(|| closed(way))?;
             let took = way.enter(run, LIMIT)?;
             Ok(took.ok().map(|took| took.as_secs_f64() * 1_000.0))
         });
@@ -135,11 +136,15 @@ fn all(ways: &[Way<'_>]) -> io::Result<Vec<(String, Samples)>> {
     samples.collect()
 }
 
+fn closed(way: &Way<'_>) -> io::Result<()> {
+    let mut attempts = (0..CLOSINGS).map(|_| (way.close)());
+    attempts
+        .find(Result::is_ok)
+        .unwrap_or_else(|| (way.close)())
+}
+
 fn tell(figures: &mut Figures, road: Road, who: &str, samples: &Samples) {
     let came: Vec<f64> = samples.iter().copied().flatten().collect();
-    let soon = came
-        .iter()
-        .filter(|ms| **ms <= SOON.as_secs_f64() * 1_000.0);
     let mut add = |what: &str, unit, values: &[f64]| {
         figures.add(Figure {
             section: "networks",
@@ -151,8 +156,7 @@ fn tell(figures: &mut Figures, road: Road, who: &str, samples: &Samples) {
             spread: Spread::of(values),
         });
     };
-    add("in within 2 s", "of 100", &[soon.count() as f64]);
-    add("in within 5 s", "of 100", &[came.len() as f64]);
+    add("in within 2 s", "of 100", &[came.len() as f64]);
     if !came.is_empty() {
         add("start to connection", "ms", &came);
     }

@@ -246,8 +246,8 @@ fn flood(rows: &[Row]) -> String {
 fn networks(rows: &[Row]) -> String {
     let own: Vec<&Row> = rows.iter().filter(|r| r.section == "networks").collect();
     let mut table = String::from(
-        "| network | who | in within 2 s, of 100 | within 5 s | median, ms | slowest, ms |\n\
-         |---|---|---:|---:|---:|---:|\n",
+        "| network | who | in within 2 s, of 100 | median, ms | slowest, ms |\n\
+         |---|---|---:|---:|---:|\n",
     );
     for row in own
         .iter()
@@ -262,10 +262,9 @@ fn networks(rows: &[Row]) -> String {
         let took = find("start to connection");
         let _ = writeln!(
             table,
-            "| {network} | {} | {} | {} | {} | {} |",
+            "| {network} | {} | {} | {} | {} |",
             row.who,
             row.median,
-            find("in within 5 s").map_or(String::new(), |row| row.median.to_string()),
             took.map_or(String::new(), |row| number(row.median)),
             took.map_or(String::new(), |row| number(row.most)),
         );

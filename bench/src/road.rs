@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use toctoc::lab::{CLIENT, Host, Lab, SERVER, STRANGER};
 
 /// The properties of a road, the same in both directions.
@@ -22,6 +23,23 @@ pub struct Road {
 pub struct Built {
     carrier: Child,
     _between: Host,
+}
+
+impl Built {
+    /// Does something while the road is a good one.
+    ///
+    /// # Errors
+    /// When the carrier is gone; what `act` returns.
+    pub fn while_good<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let tell = |signal| {
+            let carrier = Pid::from_child(&self.carrier);
+            rustix::process::kill_process(carrier, signal)
+        };
+        tell(Signal::USR1)?;
+        let acted = act();
+        tell(Signal::USR2)?;
+        acted
+    }
 }
 
 impl Drop for Built {

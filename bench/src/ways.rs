@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use toctoc::lab::SERVER;
 
 use crate::listener::Listener;
@@ -59,13 +59,22 @@ impl Way<'_> {
     }
 }
 
-/// Tries again every other moment: a connection that did not come in time or was refused is tried anew.
+/// Tries again every other moment, and later less often. No try is given up: over a long road its answer comes late.
 fn connect(door: &Listener, limit: Duration) {
-    let (start, moment) = (Instant::now(), Duration::from_millis(1));
+    const MOMENT: Duration = Duration::from_millis(1);
+    const QUICK: usize = 50;
+    const LATER: Duration = Duration::from_millis(20);
+    let start = Instant::now();
+    let mut tries = Vec::new();
     while door.taken(Duration::ZERO).is_none() && start.elapsed() < limit {
-        if TcpStream::connect_timeout(&door.address, moment).is_err() {
-            std::thread::sleep(moment);
-        }
+        let domain = Domain::for_address(door.address);
+        let Ok(socket) = Socket::new(domain, Type::STREAM, None) else {
+            return;
+        };
+        let _ = socket.set_nonblocking(true);
+        let _ = socket.connect(&door.address.into());
+        std::thread::sleep(if tries.len() < QUICK { MOMENT } else { LATER });
+        tries.push(socket);
     }
 }
 
