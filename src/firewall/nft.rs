@@ -107,6 +107,9 @@ impl Nft {
     /// # Errors
     /// As for [`list`](Nft::list).
     pub fn list_for_change(&self, script: &Script) -> Result<(Option<Listing>, Extent), Failure> {
+        if let Ok(None) = nf_tables::table_number() {
+            return Ok((None, Extent::Whole));
+        }
         let (fewest, quick) = match self.is_large(script) {
             true => (1, 4 * QUICK),
             false => (LARGE, QUICK),
@@ -250,6 +253,9 @@ impl Nft {
     /// reads the whole table for each part of it.
     fn outline(&self, fewest: usize, quick: Duration) -> Result<Option<Listing>, Failure> {
         let start = Instant::now();
+        if nf_tables::count_chains().is_ok_and(|count| count < fewest) {
+            return Ok(None);
+        }
         let mut outline = Listing::default();
         for (words, enough) in [
             (["list", "chains", "inet"], fewest),

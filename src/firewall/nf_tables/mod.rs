@@ -202,6 +202,18 @@ fn number_by(socket: &Socket) -> io::Result<Option<u64>> {
     }
 }
 
+/// The number of chains in our table.
+///
+/// # Errors
+/// When the kernel does not say, or it changed too often meanwhile.
+pub fn count_chains() -> io::Result<usize> {
+    again(|socket| {
+        let mut count = 0;
+        socket.list_at_once(&all_of(GET_CHAINS), |_| count += 1)?;
+        Ok(count)
+    })
+}
+
 fn table_number_in(message: Message<'_>) -> Option<u64> {
     let told = (message.kind == NEW_TABLE).then_some(message.attributes())?;
     find_number(told, table::HANDLE)
