@@ -4,12 +4,12 @@
 #              fuzzing, mutants, coverage (root, hours; STEPS="fuzz coverage" for some of it)
 # make bench   the figures of docs/figures.md, beside other people's programs (root, half an hour;
 #              SECTIONS="opening cost" for some of it)
-# make install puts the program into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
+# make install puts the programs into $(PREFIX)/bin, the systemd units below $(PREFIX)/lib, and what there is
 #              to read into $(PREFIX)/share/doc/toctoc
-# make deb     a package for Debian and its kin, below target/debian
+# make deb     packages for Debian and its kin, below target/debian: toctoc, and toctoc-fleet for several hosts
 # make picture docs/demo.svg, from a run of the demo
 # make site    the documents as a web site with search: target/site
-# make static  a program that needs no libraries: target/static/toctoc
+# make static  programs that need no libraries: target/static/toctoc and toctoc-fleet
 # The first two install what they need when root, and say what is missing when not.
 
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
@@ -43,26 +43,34 @@ WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 # Kernel tests mostly wait.
 THREADS = 6
 
-# All the others.
-SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers
+# All the others, also those of the fleet.
+SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers --test hosts --test program
 
 PREFIX = /usr/local
 
-# Which program is installed, and where zsh looks for completions.
+# Which program is installed (that of the fleet stands beside it), and where zsh looks for completions.
 PROGRAM = target/release/toctoc
 ZSH = share/zsh/site-functions
 
-.PHONY: all install deb static picture site demo test verify bench packages demo-packages deb-packages site-packages bench-packages lint
+.PHONY: all install install-base install-fleet deb static picture site demo test verify bench packages demo-packages deb-packages site-packages bench-packages lint
 
 all:
-	cargo build --release
+	cargo build --release --workspace
 
 COMPLETIONS = share/bash-completion/completions $(ZSH) share/fish/vendor_completions.d
 
-UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-heal.service toctoc-heal.timer \
-        toctoc-fleet.service
+UNITS = toctoc.service toctoc-refill.service toctoc-refill.timer toctoc-heal.service toctoc-heal.timer
 
-install:
+# Units with the programs where they are installed.
+install-units = install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+	for unit in $(1); do \
+	    sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/usr/share/,$(PREFIX)/share/,' packaging/$$unit \
+	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
+	done
+
+install: install-base install-fleet
+
+install-base:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg docs/protocol.json
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs/recipes docs/recipes/*.md
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
@@ -71,14 +79,17 @@ install:
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toctoc
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
 	$(PROGRAM) man --into $(DESTDIR)$(PREFIX)/share/man
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/toctoc-fleet.1
 	$(PROGRAM) completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/toctoc
 	$(PROGRAM) completions zsh >$(DESTDIR)$(PREFIX)/$(ZSH)/_toctoc
 	$(PROGRAM) completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/toctoc.fish
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in $(UNITS); do \
-	    sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/usr/share/,$(PREFIX)/share/,' packaging/$$unit \
-	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
-	done
+	$(call install-units,$(UNITS))
+
+install-fleet:
+	install -D -m 755 $(dir $(PROGRAM))toctoc-fleet $(DESTDIR)$(PREFIX)/bin/toctoc-fleet
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	$(PROGRAM) man fleet >$(DESTDIR)$(PREFIX)/share/man/man1/toctoc-fleet.1
+	$(call install-units,toctoc-fleet.service)
 
 deb: deb-packages all
 	scripts/deb target/debian
@@ -88,16 +99,17 @@ deb: deb-packages all
 TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 
 static:
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(TARGET) --target-dir target/static
-	ln -sf $(TARGET)/release/toctoc target/static/toctoc
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --workspace --target $(TARGET) \
+	    --target-dir target/static
+	ln -sf $(TARGET)/release/toctoc $(TARGET)/release/toctoc-fleet target/static
 
 demo: demo-packages all
 	target/release/toctoc demo
 
 test: packages
 	@$(if $(ROOT),,echo "not root, so left out (sudo make test runs them): $(NEED_ROOT)")
-	cargo test --quiet --doc
-	RUST_TEST_THREADS=$(THREADS) $(INSIDE) cargo test --quiet --lib --bins $(SUITES) $(WITHOUT)
+	cargo test --quiet --workspace --doc
+	RUST_TEST_THREADS=$(THREADS) $(INSIDE) cargo test --quiet --workspace --lib --bins $(SUITES) $(WITHOUT)
 	RUST_TEST_THREADS=$(THREADS) $(INSIDE) scripts/kernel-tests $(addprefix --skip ,$(if $(ROOT),,$(NEED_ROOT)))
 
 verify: packages
@@ -120,10 +132,10 @@ $(MDBOOK)/bin/mdbook:
 	cargo install --root $(MDBOOK) --version 0.5.4 --locked --no-default-features --features search mdbook
 
 lint:
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo clippy --quiet --manifest-path bench/Cargo.toml --target-dir target --all-targets -- --deny warnings
-	cargo clippy --quiet --all-targets -- --deny warnings
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --no-default-features --features client -- --deny warnings
 
 demo-packages:

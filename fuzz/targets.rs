@@ -1,5 +1,5 @@
 //! What each reader promises for any input at all, beyond not to panic. The fuzzer calls these by way of
-//! `fuzz_targets/`; `tests/corpora.rs` runs the kept inputs through them.
+//! `fuzz_targets/`; `tests/corpora.rs` runs the kept inputs through them. `fleet.rs` has the promise of the fleet.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -9,9 +9,6 @@ use std::time::Duration;
 use toctoc::automaton::Automaton;
 use toctoc::client::Profile;
 use toctoc::firewall::nf_tables;
-use toctoc::fleet::ledger::Ledger;
-use toctoc::fleet::message::{LONGEST, Message, PREFIX};
-use toctoc::fleet::rules::Rules;
 use toctoc::import::import;
 use toctoc::policy::{Backend, Host, Policy, read, read_for};
 use toctoc::ruleset::Family;
@@ -35,7 +32,7 @@ pub struct Target {
 }
 
 /// All of them, for the corpora.
-pub const ALL: [Target; 10] = [
+pub const ALL: [Target; 9] = [
     target(
         "policy",
         policy,
@@ -49,7 +46,6 @@ pub const ALL: [Target; 10] = [
     target("explain", explain_input, &[]),
     target("state_file", state_file, &[]),
     target("profile", profile, &[]),
-    target("fleet_message", fleet_message, &[]),
 ];
 
 const fn target(name: &'static str, holds: fn(&[u8]), more: &'static [&'static str]) -> Target {
@@ -444,37 +440,3 @@ expires = 1980-01-31
     let automaton = Automaton::build(policy.sequences());
     (policy, automaton)
 });
-
-/// What another host says is refused, or it is written and read as it was; and whatever it says, nobody is let
-/// in at another door than is accepted, nor for longer than the policy gives.
-pub fn fleet_message(data: &[u8]) {
-    static FLEET: LazyLock<Policy> = LazyLock::new(|| {
-        let text = "[fleet]\nurl = \"redis://h\"\nname = \"me\"\nshare = [\"ssh\", \"web\"]\n\
-                    accept = [\"ssh\"]\n[door.ssh]\nports = [22]\n[door.web]\nports = [443]\n\
-                    [key.yves]\nopens = [\"ssh\"]\nsequence = [4431, 2387, 920]\n";
-        read("p", text).unwrap_or_else(|report| panic!("{report}"))
-    });
-    let Ok(message) = Message::parse(data) else {
-        return;
-    };
-    let text = message.text();
-    assert!(text.len() <= LONGEST);
-    assert_eq!(Message::parse(text.as_bytes()).as_ref(), Ok(&message));
-    let key = message.key();
-    let plain = |c: char| c.is_ascii_alphanumeric() || ":._-/".contains(c);
-    assert!(key.starts_with(PREFIX) && key.chars().all(plain), "{key}");
-    let Some(rules) = Rules::of(&FLEET) else {
-        panic!("it has a fleet");
-    };
-    let mut ledger = Ledger::new(rules, 7);
-    let now = 5_000_000;
-    let _ = ledger.hear(&message, (3, 5), now, 1_783_350_030);
-    for ((door, _), end) in ledger.take_work(now).elsewhere {
-        assert_eq!(door.as_str(), "ssh");
-        assert!(end.is_none_or(|end| end <= now + 60_000));
-    }
-    assert!(
-        ledger.to_tell.is_empty(),
-        "what others say is not said again"
-    );
-}

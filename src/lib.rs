@@ -50,7 +50,7 @@ pub mod firewall;
 #[cfg(feature = "server")]
 pub mod first;
 #[cfg(feature = "server")]
-pub mod fleet;
+pub mod fleet_report;
 #[cfg(feature = "server")]
 pub mod lab;
 #[cfg(feature = "server")]

@@ -123,28 +123,6 @@ fn a_policy_that_others_can_read_is_warned_of() {
     assert!(!check(0o644).contains("can be read"));
 }
 
-/// The hosts of a fleet sign with it: nobody else reads it, no output shows it, and none is ever lost.
-#[test]
-fn a_new_secret_is_a_file_of_its_own() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("fleet.secret");
-    let shown = path.display().to_string();
-    let made = toctoc(&["fleet", "--new-secret", &shown]);
-    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
-    let secret = fs::read_to_string(&path).unwrap();
-    assert!(toctoc::single_use::Secret::parse(&secret).is_ok());
-    assert!(!text(&made.stdout).contains(secret.trim()));
-    let mode = path.metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let again = toctoc(&["fleet", "--new-secret", &shown]);
-    assert_eq!(again.status.code(), Some(2));
-    assert!(text(&again.stderr).contains("File exists"));
-    assert_eq!(fs::read_to_string(&path).unwrap(), secret);
-    let other = directory.path().join("other");
-    toctoc(&["fleet", "--new-secret", &other.display().to_string()]);
-    assert_ne!(fs::read_to_string(&other).unwrap(), secret);
-}
-
 /// Somebody with the key's secret, or the engine's password, could sign for the hosts.
 #[test]
 fn the_secret_of_a_fleet_is_nothing_else() {
@@ -533,11 +511,39 @@ fn a_name_that_is_taken_is_told_before_its_profile() {
     }
 }
 
-/// A policy without a fleet has no part in one: no, and not "could not".
+/// The program of the fleet is a package of its own: `toctoc fleet` becomes it, and says so where it is not.
 #[test]
-fn a_policy_without_a_fleet_has_no_part_in_one() {
-    let output = toctoc(&["fleet", EXAMPLE]);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("has no [fleet]"), "{said}");
+fn the_fleet_is_another_program() {
+    // A link: while another test starts a program, a copy may count as being written.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = directory.path().join("toctoc");
+    fs::hard_link(env!("CARGO_BIN_EXE_toctoc"), &program).unwrap();
+    let fleet = |arguments: &[&str]| {
+        let output = Command::new(&program)
+            .arg("fleet")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code(), said)
+    };
+    let (code, said) = fleet(&["some.toml"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("install the package toctoc-fleet"), "{said}");
+    // Help is here in any case, and so is what no program takes.
+    assert!(fleet(&["--help"]).1.contains("--new-secret"));
+    assert!(fleet(&["--bogus"]).1.contains("unexpected argument"));
+    let other = directory.path().join("toctoc-fleet");
+    fs::write(&other, "").unwrap();
+    let (code, said) = fleet(&["some.toml"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("toctoc-fleet cannot be started"), "{said}");
+    fs::remove_file(&other).unwrap();
+    std::os::unix::fs::symlink("/bin/echo", &other).unwrap();
+    let (code, said) = fleet(&["a policy.toml", "--new-secret", "x"]);
+    assert_eq!((code, &*said), (Some(0), "a policy.toml --new-secret x\n"));
+    assert_eq!(fleet(&[]), (Some(0), "\n".to_string()));
+    fs::remove_file(&other).unwrap();
+    std::os::unix::fs::symlink("/bin/false", &other).unwrap();
+    assert_eq!(fleet(&[]), (Some(1), String::new()));
 }

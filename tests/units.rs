@@ -6,6 +6,9 @@ use std::path::Path;
 use toctoc::firewall::{Exit, run};
 use toctoc::lab::Lab;
 
+#[path = "support/fleet_program.rs"]
+mod fleet_program;
+
 const UNITS: [&str; 6] = [
     "toctoc.service",
     "toctoc-refill.service",
@@ -21,8 +24,10 @@ fn unit(name: &str) -> String {
 
 /// The units with the program of this build.
 fn installed() -> tempfile::TempDir {
+    fleet_program::fleet_program();
     let directory = tempfile::tempdir().unwrap();
     for name in UNITS {
+        // `toctoc-fleet` stands beside it.
         let text = unit(name).replace("/usr/bin/toctoc", env!("CARGO_BIN_EXE_toctoc"));
         fs::write(directory.path().join(name), text).unwrap();
     }

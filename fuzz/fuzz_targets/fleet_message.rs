@@ -1,7 +1,6 @@
 #![no_main]
 
-#[path = "../targets.rs"]
-#[allow(dead_code)]
-mod targets;
+#[path = "../fleet.rs"]
+mod fleet;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::fleet_message(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fleet::fleet_message(data));

@@ -13,6 +13,10 @@ mod qr;
 #[cfg(feature = "server")]
 mod server;
 
+// What the program of the fleet has in common with this one.
+#[cfg(feature = "server")]
+pub use server::{POLICY, fleet, policy_at};
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -107,7 +111,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Prints to standard output. When nobody reads it any more, that is no error and changes no answer.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = heard(text);
 }
 
@@ -130,7 +134,7 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 /// Prints an error.
-fn complain(message: &str) {
+pub fn complain(message: &str) {
     // It may repeat what somebody else wrote.
     let harmless = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
     let message: String = without_numbers(message).chars().map(harmless).collect();

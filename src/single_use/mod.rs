@@ -16,7 +16,7 @@ pub use journal::Journal;
 pub use secret::{Secret, SecretError};
 pub(crate) use token::base64;
 #[cfg(feature = "server")]
-pub(crate) use token::mac;
+pub use token::mac;
 pub use token::{Form, GRACE, Token, WINDOW, Window, token};
 
 /// The tokens that each window has: so many openings a minute.

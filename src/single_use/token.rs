@@ -110,7 +110,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 }
 
 /// HMAC-SHA-256 over all parts, one after the other. The first says what it is for.
-pub(crate) fn mac(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
+pub fn mac(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
     // A key of any length is taken.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.bytes()) else {
         unreachable!("HMAC takes keys of any length")

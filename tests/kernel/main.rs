@@ -7,6 +7,8 @@
 mod cases;
 #[path = "../support/document.rs"]
 mod document;
+#[path = "../support/fleet_program.rs"]
+mod fleet_program;
 
 /// Makes each function a test on each firewall there is: nftables, iptables on top of nftables, and
 /// the old iptables.

@@ -4,6 +4,8 @@
 
 mod boot;
 mod fleet;
+#[path = "../support/fleet_program.rs"]
+mod fleet_program;
 mod package;
 
 use std::fs;
@@ -62,6 +64,8 @@ impl Machine {
     /// One that starts after a script was run on it, in the directory of the sources. `$PROGRAM` is the
     /// program of this build there, `$POLICY` a policy with a door and a key.
     fn start(setup: &str) -> Machine {
+        // `make install` installs it too.
+        fleet_program::fleet_program();
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let unshare = Command::new("unshare")
             .args(["--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"])

@@ -5,42 +5,43 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use super::Machine;
+use super::fleet_program::fleet_program;
 
-/// The package with the program of this build.
-fn package() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
+/// The packages with the programs of this build: toctoc, toctoc-fleet.
+fn packages() -> &'static [PathBuf; 2] {
+    static MADE: OnceLock<[PathBuf; 2]> = OnceLock::new();
     MADE.get_or_init(|| {
+        fleet_program();
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
         let mut make = Command::new("scripts/deb");
         make.arg(&directory)
             .env("PROGRAM", env!("CARGO_BIN_EXE_toctoc"))
             .env("VERSION", "1.0.0");
         done(&mut make);
-        let path = done(
-            Command::new("find")
-                .arg(&directory)
-                .arg("-name")
-                .arg("toctoc_1.0.0_*.deb"),
-        );
-        PathBuf::from(path.trim())
+        ["toctoc", "toctoc-fleet"].map(|name| {
+            let mut find = Command::new("find");
+            find.arg(&directory)
+                .args(["-name", &format!("{name}_1.0.0_*.deb")]);
+            PathBuf::from(done(&mut find).trim())
+        })
     })
 }
 
-/// The same as a later version, beside it.
-fn later(version: &str) -> PathBuf {
-    let path = package().with_file_name(format!("toctoc-{version}.deb"));
-    let script = "set -e; tree=$(mktemp -d); trap 'rm -rf $tree' EXIT
-                  dpkg-deb --raw-extract $0 $tree/package
-                  sed -i \"s/^Version: .*/Version: $2/\" $tree/package/DEBIAN/control
-                  dpkg-deb --root-owner-group -Znone --build $tree/package $1";
-    let mut repack = Command::new("sh");
-    repack
-        .args(["-c", script])
-        .arg(package())
-        .arg(&path)
-        .arg(version);
-    done(&mut repack);
-    path
+/// The same as a later version, beside them: both, as `dpkg` takes them.
+fn later(version: &str) -> String {
+    let paths = packages().iter().map(|package| {
+        let name = package.file_stem().unwrap().display().to_string();
+        let path = package.with_file_name(format!("later-{version}-{name}.deb"));
+        let script = "set -e; tree=$(mktemp -d); trap 'rm -rf $tree' EXIT
+                      dpkg-deb --raw-extract $0 $tree/package
+                      sed -i \"s/^Version: .*/Version: $2/; s/toctoc (= [^)]*)/toctoc (= $2)/\" $tree/package/DEBIAN/control
+                      dpkg-deb --root-owner-group -Znone --build $tree/package $1";
+        let mut repack = Command::new("sh");
+        repack.args(["-c", script]).arg(package).arg(&path).arg(version);
+        done(&mut repack);
+        path.display().to_string()
+    });
+    paths.collect::<Vec<_>>().join(" ")
 }
 
 fn done(command: &mut Command) -> String {
@@ -53,18 +54,18 @@ fn done(command: &mut Command) -> String {
 
 /// The policy of Debian, as far as a program can judge it.
 #[test]
-fn lintian_finds_nothing_in_the_package() {
+fn lintian_finds_nothing_in_the_packages() {
     let mut lintian = Command::new("lintian");
     lintian
         .args(["--allow-root", "--fail-on", "error,warning"])
-        .arg(package());
+        .args(packages());
     assert_eq!(done(&mut lintian), "");
 }
 
 /// From the first installation to the last trace.
 #[test]
 fn a_package_comes_stays_and_goes() {
-    let path = package().display();
+    let [path, fleet] = packages().each_ref().map(|package| package.display());
     // The machine's files are those that were there when it started.
     let later = ["1.1.0", "1.2.0"].map(later);
     let machine = Machine::start("");
@@ -85,8 +86,12 @@ fn a_package_comes_stays_and_goes() {
     assert_eq!(is("toctoc.service"), "enabled inactive ");
     assert_eq!(is("toctoc-refill.timer"), "enabled inactive ");
     assert_eq!(is("toctoc-heal.timer"), "enabled inactive ");
-    // The fleet is only for those who ask for it.
+    // The fleet is only for those who ask for it: another package, and a unit that nobody else enables.
+    let said = machine.does("! toctoc fleet 2>&1");
+    assert!(said.contains("install the package toctoc-fleet"), "{said}");
+    dpkg(&format!("--install {fleet}"));
     assert_eq!(is("toctoc-fleet.service"), "disabled inactive ");
+    machine.does("gzip --test /usr/share/man/man1/toctoc-fleet.1.gz && toctoc-fleet --version");
     assert_eq!(
         machine.does("stat -c %a /etc/toctoc; ls -A /etc/toctoc"),
         "700\n"
@@ -110,7 +115,7 @@ fn a_package_comes_stays_and_goes() {
 
     // A later version: nobody touches the firewall, and what runs goes on.
     machine.does("nft monitor >/run/changes 2>&1 & echo $! >/run/monitor");
-    let said = dpkg(&format!("--install {}", later[0].display()));
+    let said = dpkg(&format!("--install {}", later[0]));
     machine.does("kill $(cat /run/monitor)");
     assert_eq!(machine.does("cat /run/changes"), "");
     assert!(!said.contains("toctoc:"), "{said}");
@@ -127,7 +132,7 @@ fn a_package_comes_stays_and_goes() {
          systemctl --quiet enable toctoc-fleet.service
          sed -i s/4431/5531/ /etc/toctoc/policy.toml",
     );
-    let said = dpkg(&format!("--install {}", later[1].display()));
+    let said = dpkg(&format!("--install {}", later[1]));
     assert!(said.contains("the firewall was not touched"), "{said}");
     assert!(machine.knows("4431") && !machine.knows("5531"));
     assert_eq!(is("toctoc-refill.timer"), "disabled active ");
@@ -136,7 +141,7 @@ fn a_package_comes_stays_and_goes() {
     machine.does("systemctl --quiet disable toctoc-fleet.service");
 
     // It goes: the doors are open, and that is said. What was written and what was used up stays.
-    let said = dpkg("--remove toctoc");
+    let said = dpkg("--remove toctoc-fleet toctoc");
     assert!(said.contains("No door is guarded any more"), "{said}");
     assert_eq!(rules(), "");
     machine.does("ls /etc/toctoc/policy.toml /etc/toctoc/phone.secret /var/lib/toctoc/state.json");
@@ -144,7 +149,7 @@ fn a_package_comes_stays_and_goes() {
     machine.is_well();
 
     // It comes again, and still does nothing by itself.
-    let said = dpkg(&format!("--install {path}"));
+    let said = dpkg(&format!("--install {path} {fleet}"));
     assert!(said.contains("the firewall was not touched"), "{said}");
     assert_eq!(rules(), "");
     assert_eq!(is("toctoc-refill.timer"), "disabled inactive ");
@@ -152,14 +157,14 @@ fn a_package_comes_stays_and_goes() {
     assert!(machine.knows("5531"));
 
     // The last trace: all but what people have written.
-    let said = dpkg("--purge toctoc");
+    let said = dpkg("--purge toctoc-fleet toctoc");
     assert!(said.contains("still in /etc/toctoc"), "{said}");
     assert_eq!(rules(), "");
     let traces = "find /etc /usr /var /run/systemd /run/toctoc -iname '*toctoc*' -not -path '*/info/*' 2>/dev/null; true";
     assert_eq!(machine.does(traces), "/etc/toctoc\n");
     machine.does("rm -r /etc/toctoc");
-    dpkg(&format!("--install {path}"));
-    dpkg("--purge toctoc");
+    dpkg(&format!("--install {path} {fleet}"));
+    dpkg("--purge toctoc-fleet toctoc");
     assert_eq!(machine.does(traces), "");
     machine.is_well();
 }

@@ -177,7 +177,8 @@ const PAGES: &[Page] = &[
     ),
     page(
         "fleet",
-        "It runs until it is stopped, where the policy has `[fleet]`. `toctoc-fleet.service` starts it.",
+        "It runs until it is stopped, where the policy has `[fleet]`. It is a program of its own, `toctoc-fleet`, in a package \
+         of that name. `toctoc-fleet.service` starts it.",
         &[(
             "toctoc fleet --new-secret fleet.secret",
             "Makes what the hosts sign with.",

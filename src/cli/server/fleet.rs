@@ -1,110 +1,55 @@
-//! `toctoc fleet`: the one process that may run, where it is asked for.
+//! `toctoc fleet`: starts the program of the fleet, which a package of its own has, with all that it knows of Redis and
+//! TLS.
 
+use std::env;
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use clap::Args;
 
-use super::{Answer, POLICY, PolicyAlone, PolicyPath, complain, policy, say};
-use crate::enrol::write_new_secret;
-use crate::firewall::events::wait_for_apply;
-use crate::fleet::agent::{self, Ended};
-use crate::fleet::engine::Address;
-use crate::fleet::rules::Rules;
-use crate::policy::Fleet;
-use crate::policy::load::{beside, handed_policy};
+use super::{Answer, PolicyAlone, complain};
 
-/// The pause after a policy was applied: an apply has its own looks at the end.
-const SETTLING: Duration = Duration::from_millis(200);
+/// The name of the program, and of its package.
+const PROGRAM: &str = "toctoc-fleet";
 
-/// The wait for a policy of use, before systemd starts us with what it is then.
-const ANOTHER_LOOK: Duration = Duration::from_secs(60);
-
+/// The arguments of that program: help, manual and completions are from here.
 #[derive(Args)]
-pub(in crate::cli) struct Arguments {
+pub struct Arguments {
     #[command(flatten)]
     policy: PolicyAlone,
     /// Write a new secret for the hosts to sign with into this file, and end.
     #[arg(long, value_name = "FILE")]
-    new_secret: Option<PathBuf>,
+    pub new_secret: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Answer {
-    if let Some(file) = &arguments.new_secret {
-        return make(file);
+impl Arguments {
+    /// The policy file.
+    pub fn policy(&self) -> &Path {
+        &self.policy.path
     }
-    let path = arguments.policy.as_written();
-    let handed = handed_policy().filter(|_| path.path == Path::new(POLICY));
-    let path = &PolicyPath {
-        path: handed.clone().unwrap_or(path.path),
-        backend: None,
-    };
-    loop {
-        let policy = match policy(path) {
-            Ok(policy) => policy,
-            Err(answer) => return give_up(answer, handed.is_some()),
-        };
-        let (Some(fleet), Some(rules)) = (&policy.fleet, Rules::of(&policy)) else {
-            complain(&format!(
-                "{} has no [fleet]: this host has its doors for itself",
-                path.path.display()
-            ));
-            return give_up(Answer::No, handed.is_some());
-        };
-        match serve(path, fleet, rules) {
-            Ok(Ended::Applied) if handed.is_some() => {
-                // systemd starts us anew, with copies of what the policy is now.
-                complain("a policy was applied: starting anew");
-                return Answer::Yes;
-            }
-            Ok(Ended::Applied) => thread::sleep(SETTLING),
-            Ok(Ended::Failed(why)) | Err(why) => {
-                complain(&why);
-                return Answer::CouldNot;
-            }
+}
+
+/// Becomes the other program, which stands beside this one. Returns if it is not there.
+pub(super) fn run() -> Answer {
+    let own = match env::current_exe() {
+        Ok(own) => own,
+        Err(error) => {
+            complain(&format!("the place of this program is not known: {error}"));
+            return Answer::CouldNot;
         }
-    }
-}
-
-fn make(file: &Path) -> Answer {
-    if let Err(why) = write_new_secret(file) {
-        complain(&why);
-        return Answer::CouldNot;
-    }
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    say(&format!(
-        "wrote {}: copy it to all hosts of the fleet, beside the policy, with `secret = {name:?}` in its [fleet]\n",
-        file.display()
-    ));
-    Answer::Yes
-}
-
-/// Ends, since the policy is of no use. systemd would start us again at once and for ever, so we wait for an apply,
-/// after which there may be another policy; somebody may mend it without one too.
-fn give_up(answer: Answer, handed: bool) -> Answer {
-    if handed {
-        complain("waiting for `toctoc apply`, or a minute");
-        wait_for_apply(ANOTHER_LOOK);
-    }
-    answer
-}
-
-fn serve(path: &PolicyPath, fleet: &Fleet, rules: Rules) -> Result<Ended, String> {
-    let authority = match &fleet.authority {
-        Some(name) => {
-            let file = beside(&path.path, name);
-            let read = std::fs::read(&file);
-            Some(read.map_err(|error| format!("{} cannot be read: {error}", file.display()))?)
-        }
-        None => None,
     };
-    let address = Address {
-        engine: fleet.engine.clone(),
-        password: fleet.password.clone(),
-        authority,
-    };
-    let number = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
-    let mut say = |what: &str| complain(what);
-    Ok(agent::run(rules, fleet.group, &address, number, &mut say))
+    let program = own.with_file_name(PROGRAM);
+    // After `toctoc fleet`. They are as they should be: they were read.
+    let error = Command::new(&program).args(env::args_os().skip(2)).exec();
+    let program = program.display();
+    complain(&match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "there is no {program}: the program of the fleet is a package of its own\nnext: install the package \
+             {PROGRAM} (from the sources: `cargo install --path fleet`)"
+        ),
+        _ => format!("{program} cannot be started: {error}"),
+    });
+    Answer::CouldNot
 }

@@ -8,7 +8,7 @@ mod demo;
 mod draw;
 mod duration;
 mod explain;
-mod fleet;
+pub mod fleet;
 mod heal;
 mod import;
 mod init;
@@ -27,7 +27,7 @@ mod watch;
 use clap::Subcommand;
 
 use super::{Answer, complain, completions, count, heard, now, print, qr, say};
-pub(super) use policy_path::POLICY;
+pub use policy_path::{POLICY, policy_at};
 use policy_path::{
     PolicyAlone, PolicyPath, applied_policy, backend, could_not_read, host, policy,
     policy_and_origin, report, reported, trusted, warn_of_readers,
@@ -99,7 +99,7 @@ pub(super) fn run(command: &Command) -> Answer {
         Command::Status(arguments) => status::run(arguments),
         Command::Watch(arguments) => watch::run(arguments),
         Command::Log(arguments) => log::run(arguments),
-        Command::Fleet(arguments) => fleet::run(arguments),
+        Command::Fleet(_) => fleet::run(),
         Command::Open(arguments) => by_hand::open(arguments),
         Command::Close(arguments) => by_hand::close(arguments),
         Command::Remove(arguments) => remove::run(arguments),

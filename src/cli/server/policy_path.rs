@@ -15,7 +15,7 @@ use crate::policy::writers::others_can_change;
 use crate::policy::{Backend, Host, Policy};
 
 /// Where a policy is unless another is named.
-pub(in crate::cli) const POLICY: &str = "/etc/toctoc/policy.toml";
+pub const POLICY: &str = "/etc/toctoc/policy.toml";
 
 #[derive(Args)]
 pub(in crate::cli) struct PolicyPath {
@@ -29,10 +29,10 @@ pub(in crate::cli) struct PolicyPath {
 
 /// The policy file, for what does not depend on a backend.
 #[derive(Args)]
-pub(in crate::cli) struct PolicyAlone {
+pub struct PolicyAlone {
     /// The policy file.
     #[arg(value_name = "POLICY", default_value = POLICY)]
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl PolicyAlone {
@@ -52,6 +52,17 @@ pub(super) fn backend(text: &str) -> Result<Backend, String> {
 /// Reads the policy, or says on standard error why not.
 pub(super) fn policy(path: &PolicyPath) -> Result<Policy, Answer> {
     load(&path.path, &host(path, None)).map_err(could_not_read)
+}
+
+/// Reads the policy of this file as it is written, or says on standard error why not.
+///
+/// # Errors
+/// The answer of a command that needs it.
+pub fn policy_at(path: &Path) -> Result<Policy, Answer> {
+    policy(&PolicyPath {
+        path: path.to_path_buf(),
+        backend: None,
+    })
 }
 
 /// Says no to a policy that somebody else could change, before it is put in force or changed.

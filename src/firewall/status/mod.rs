@@ -10,7 +10,7 @@ pub use observe::{glance, observe};
 pub use other::table_missing;
 
 use super::noted::Noted;
-use crate::fleet::report::Report;
+use crate::fleet_report::Report;
 use serde::{Deserialize, Serialize};
 
 /// The state of the firewall in the words of the policy. `--json` prints it as it stands.

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use toctoc::firewall::run;
 use toctoc::lab::Host;
 
+use crate::fleet_program::fleet_program;
 use crate::world::{PATIENCE, SHUT, alone};
 
 pub const ENGINE: &str = "192.0.2.10";
@@ -298,6 +299,7 @@ impl Fleet {
             .append(true)
             .open(self.members[place].directory.join("agent.log"))
             .unwrap();
+        fleet_program();
         let mut command = self.command(place, env!("CARGO_BIN_EXE_toctoc"));
         command
             .arg("fleet")

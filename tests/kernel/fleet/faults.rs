@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::bottle::{DOORS, ENGINE, Fleet, PASSWORD, until, until_or, until_within};
+use crate::fleet_program::fleet_program;
 
 /// The one source that most tests are about, and one that comes when something has happened.
 const FIRST: &str = "192.0.2.101";
@@ -270,9 +271,8 @@ fn a_unit_without_a_fleet_waits_for_a_policy_that_has_one() {
     let handed = fleet.file(0, "toctoc_policy.toml", lonely);
     let log = fleet.file(0, "agent.log", "");
     let said = File::create(&log).unwrap();
-    let mut command = fleet.command(0, env!("CARGO_BIN_EXE_toctoc"));
+    let mut command = fleet.command(0, fleet_program().to_str().unwrap());
     command
-        .arg("fleet")
         .env("CREDENTIALS_DIRECTORY", handed.parent().unwrap())
         .stderr(said);
     let host = &fleet.members[0].host;

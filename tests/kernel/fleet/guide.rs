@@ -16,6 +16,7 @@ use toctoc::lab::Host;
 
 use super::bottle::Fleet;
 use crate::document::{blocks, sessions};
+use crate::fleet_program::fleet_program;
 use crate::world::PATIENCE;
 
 /// A host with a home, and an `/etc/toctoc`, of its own.
@@ -83,6 +84,7 @@ impl Drop for Place<'_> {
 
 #[test]
 fn the_guide_to_the_fleet_is_true() {
+    fleet_program();
     let fleet = Fleet::bare(3);
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &'static str, host| {

@@ -1,7 +1,6 @@
 //! Hosts that sign what they tell: nobody else speaks for them, whoever writes to the engine.
 
-use toctoc::fleet::signature::signed;
-use toctoc::single_use::Secret;
+use toctoc::single_use::{Secret, mac};
 
 use super::bottle::{DOORS, Fleet, until};
 
@@ -11,6 +10,13 @@ const STRANGER: &str = "192.0.2.109";
 
 const OURS: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const THEIRS: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e20";
+
+/// A text as a host signs it that has this secret.
+fn signed(secret: &Secret, text: &str) -> String {
+    let mac = mac(secret, &[b"toctoc fleet v1", text.as_bytes()]);
+    let digits = mac[..16].iter().map(|byte| format!("{byte:02x}"));
+    format!("{} {text}", digits.collect::<String>())
+}
 
 fn signing(fleet: &Fleet, place: usize) -> String {
     format!("{}secret = \"fleet.secret\"\n", fleet.policy(place, DOORS))
@@ -52,9 +58,9 @@ fn what_is_not_signed_by_a_host_counts_for_nothing() {
     let forged = [
         of(STRANGER),
         format!("{mac} {}", of(STRANGER)),
-        signed(Some(&theirs), of(STRANGER)),
+        signed(&theirs, &of(STRANGER)),
         closing(FIRST),
-        signed(Some(&theirs), closing(FIRST)),
+        signed(&theirs, &closing(FIRST)),
     ];
     for (number, text) in forged.iter().enumerate() {
         fleet.redis(&["PUBLISH", "toctoc:fleet", text]);
@@ -70,12 +76,12 @@ fn what_is_not_signed_by_a_host_counts_for_nothing() {
         refused.as_u64().is_some_and(|refused| refused >= 5)
     });
     // The same by a host counts, and has arrived after all that was forged.
-    let real = signed(Some(&ours), of(LATER));
+    let real = signed(&ours, &of(LATER));
     fleet.redis(&["PUBLISH", "toctoc:fleet", &real]);
     fleet.until_open(1, LATER, 22);
     assert!(!fleet.is_in(1, STRANGER) && !fleet.is_in(0, STRANGER));
     assert!(fleet.is_in(1, FIRST) && fleet.is_in(0, FIRST));
-    let ended = signed(Some(&ours), closing(FIRST));
+    let ended = signed(&ours, &closing(FIRST));
     fleet.redis(&["PUBLISH", "toctoc:fleet", &ended]);
     fleet.until_shut(1, FIRST, 22);
     // The secret is nowhere to be seen.

@@ -17,7 +17,7 @@ use crate::firewall::others::about_this_host;
 use crate::firewall::record::{Moment, Record};
 use crate::firewall::status::{FleetStatus, Status, observe};
 use crate::firewall::unit::is_enabled;
-use crate::fleet::report::Report;
+use crate::fleet_report::Report;
 use crate::policy::load::{LoadError, load_text, read_text};
 use crate::policy::writers::others_can_change;
 use crate::policy::{Backend, Policy};

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::cases::{SECONDS, ledger, name};
-use super::clock::{Clock, Moment};
-use super::ledger::{By, Ledger};
-use super::message::{Message, News, OFFSET};
-use super::take::take;
-use crate::policy::Name;
+use super::{SECONDS, ledger, name};
+use toctoc::policy::Name;
+use toctoc_fleet::clock::{Clock, Moment};
+use toctoc_fleet::ledger::{By, Ledger};
+use toctoc_fleet::message::{Message, News, OFFSET};
+use toctoc_fleet::take::take;
 
 /// A step in the small world, by the host of this number.
 #[derive(Debug, Clone)]

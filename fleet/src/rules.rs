@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::message::DAY;
-use crate::knock::GrantPrefix;
-use crate::policy::{DoorId, KeyId, KeyKind, Name, Policy};
-use crate::single_use::Secret;
+use crate::message::DAY;
+use toctoc::knock::GrantPrefix;
+use toctoc::policy::{DoorId, KeyId, KeyKind, Name, Policy};
+use toctoc::single_use::Secret;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl Rules {
     /// Those of a policy; `None` when it has no `[fleet]`.
     pub fn of(policy: &Policy) -> Option<Rules> {
         let fleet = policy.fleet.as_ref()?;
-        let named = |doors: &[crate::policy::DoorIndex]| {
+        let named = |doors: &[toctoc::policy::DoorIndex]| {
             let doors = doors.iter().map(|&door| policy.door(door).name.clone());
             doors.collect::<BTreeSet<Name>>()
         };

@@ -8,16 +8,17 @@ use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use toctoc::fleet_report::Report;
 
-use super::clock::{Clock, Moment};
-use super::engine::{Address, Ask, Link, asleep, now};
-use super::kernel::{Kernel, There};
-use super::ledger::{Item, Ledger};
-use super::report::Report;
-use super::rules::Rules;
+use crate::clock::{Clock, Moment};
+use crate::engine::{Address, Ask, Link, asleep, now};
+use crate::kernel::{Kernel, There};
+use crate::ledger::{Item, Ledger};
+use crate::report::report;
+use crate::rules::Rules;
 
 /// The time between an agent's looks at itself, and at the engine's clock, in milliseconds.
-pub(super) const BEAT: i64 = 2000;
+pub(crate) const BEAT: i64 = 2000;
 
 /// The longest wait, in milliseconds. An opening may have been told at any time in it, since the agent may
 /// have stood still, and is reckoned from its beginning.
@@ -31,7 +32,7 @@ const REST: i64 = 2;
 const LONGEST_REST: i64 = 100;
 
 /// The time that this host's words may take to come back to it, in milliseconds.
-pub(super) const PATIENCE: i64 = 10_000;
+pub(crate) const PATIENCE: i64 = 10_000;
 
 /// The pause after the kernel has refused something, in milliseconds.
 const PAUSE: i64 = 1000;
@@ -63,7 +64,7 @@ pub enum Ended {
 pub type Say<'s> = &'s mut dyn FnMut(&str);
 
 /// The state of the connection that asks.
-pub(super) enum Teller {
+pub(crate) enum Teller {
     Down,
     Idle,
     Reading,
@@ -71,25 +72,25 @@ pub(super) enum Teller {
     Telling(Vec<Item>),
 }
 
-pub(super) struct Agent<'s> {
-    pub(super) say: Say<'s>,
-    pub(super) ledger: Ledger,
-    pub(super) kernel: Kernel,
-    pub(super) link: Link,
-    pub(super) clock: Clock,
-    pub(super) listening: bool,
-    pub(super) teller: Teller,
+pub(crate) struct Agent<'s> {
+    pub(crate) say: Say<'s>,
+    pub(crate) ledger: Ledger,
+    pub(crate) kernel: Kernel,
+    pub(crate) link: Link,
+    pub(crate) clock: Clock,
+    pub(crate) listening: bool,
+    pub(crate) teller: Teller,
     /// It is to be read what is kept, since nobody has listened for some time.
-    pub(super) unread: bool,
+    pub(crate) unread: bool,
     /// The items that the engine would not keep; they are told again at each beat.
-    pub(super) unkept: BTreeSet<Item>,
+    pub(crate) unkept: BTreeSet<Item>,
     /// The number of these at the last beat.
     still_unkept: usize,
     /// Where it is written down what there is, and when that was done last.
     report: Option<File>,
     reported: Moment,
     /// `true` if it is to be said at once that this host is there.
-    pub(super) unsaid: bool,
+    pub(crate) unsaid: bool,
     /// More was heard than is taken in at once.
     more: bool,
     /// The policy in the kernel, as far as it was read. Only while it is this one anything is told or done.
@@ -99,24 +100,24 @@ pub(super) struct Agent<'s> {
     /// For how long this machine has been asleep since its start.
     asleep: i64,
     /// All is told again then.
-    pub(super) tell_all_at: Option<Moment>,
+    pub(crate) tell_all_at: Option<Moment>,
     /// The engine's clock is to be looked at, even if there is nothing to tell.
     unlooked: bool,
     /// The engine does not keep the offset of the fleet's clock, and when it was told that last.
-    pub(super) is_untold: bool,
+    pub(crate) is_untold: bool,
     offset_told: Moment,
     /// Something was said by a clock that this host has not seen yet, and when all was read again because of that.
-    pub(super) to_come: bool,
+    pub(crate) to_come: bool,
     read_again: Moment,
     /// The first time this host said something, or wanted to, that it has not heard itself yet.
-    pub(super) unheard: Option<Moment>,
-    pub(super) lag: Option<i64>,
-    pub(super) why: Option<String>,
-    pub(super) why_unkept: Option<String>,
+    pub(crate) unheard: Option<Moment>,
+    pub(crate) lag: Option<i64>,
+    pub(crate) why: Option<String>,
+    pub(crate) why_unkept: Option<String>,
     /// Why, how often since that was told last, and when that was.
-    pub(super) refused: BTreeMap<String, (u64, Moment)>,
-    pub(super) all_refused: u64,
-    pub(super) last_refused: Option<(String, Moment)>,
+    pub(crate) refused: BTreeMap<String, (u64, Moment)>,
+    pub(crate) all_refused: u64,
+    pub(crate) last_refused: Option<(String, Moment)>,
     next_beat: Moment,
     /// When it is to be said again that this host is there.
     next_here: Moment,
@@ -124,7 +125,7 @@ pub(super) struct Agent<'s> {
     complained: Moment,
     /// The kernel is left alone until then.
     pause_until: Moment,
-    pub(super) engine: String,
+    pub(crate) engine: String,
 }
 
 /// Runs until something ends it. `run` is a random number.
@@ -185,7 +186,7 @@ pub fn run(rules: Rules, group: u16, address: &Address, run: u64, say: Say<'_>) 
     }
 }
 
-pub(super) fn seconds() -> i64 {
+pub(crate) fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -383,7 +384,7 @@ impl Agent<'_> {
 
     /// Returns whether what this host said does not come back to it. An engine that hangs breaks the connection; one that
     /// sends its answers a byte at a time, or keeps words back, does not.
-    pub(super) fn is_unheard(&self, now: Moment) -> bool {
+    pub(crate) fn is_unheard(&self, now: Moment) -> bool {
         self.unheard
             .is_some_and(|said| now.saturating_sub(said) > PATIENCE)
     }
@@ -430,7 +431,7 @@ impl Agent<'_> {
     }
 
     /// Writes down what `toctoc status` shows.
-    pub(super) fn report(&mut self) {
+    pub(crate) fn report(&mut self) {
         self.reported = now();
         let connected =
             self.listening && !matches!(self.teller, Teller::Down) && !self.is_unheard(now());
@@ -447,7 +448,7 @@ impl Agent<'_> {
                 .map(|(_, at)| self.reported.saturating_sub(*at).max(0) as f64 / 1000.0),
             unkept: self.still_unkept.max(self.unkept.len()),
             waits: self.there.and_then(There::words).map(str::to_string),
-            ..Report::of(&self.ledger)
+            ..report(&self.ledger, self.reported)
         };
         // Whoever asks for it sees that there is none.
         self.report = report.write().ok();

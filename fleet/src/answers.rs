@@ -1,12 +1,12 @@
 //! The agent's answers to what comes from the engine.
 
-use super::agent::{Agent, BEAT, PATIENCE, Teller, seconds};
-use super::clock::Moment;
-use super::engine::{Heard, Look, now};
-use super::ledger::Refusal;
-use super::message::{Message, News};
-use super::signature::verified;
-use super::take::{Taken, take};
+use crate::agent::{Agent, BEAT, PATIENCE, Teller, seconds};
+use crate::clock::Moment;
+use crate::engine::{Heard, Look, now};
+use crate::ledger::Refusal;
+use crate::message::{Message, News};
+use crate::signature::verified;
+use crate::take::{Taken, take};
 
 /// The time until every host has noticed that the engine's clock was set, and takes what is said for new again, in
 /// milliseconds.
@@ -16,7 +16,7 @@ const SETTLING: i64 = PATIENCE + 2 * BEAT;
 const SLIGHT: i64 = 250;
 
 impl Agent<'_> {
-    pub(super) fn hear(&mut self, heard: Heard) {
+    pub(crate) fn hear(&mut self, heard: Heard) {
         match heard {
             Heard::Listening => {
                 self.listening = true;
@@ -119,7 +119,7 @@ impl Agent<'_> {
         self.unheard = None;
     }
 
-    pub(super) fn broke(&mut self, why: String) {
+    pub(crate) fn broke(&mut self, why: String) {
         if self.why.as_ref() != Some(&why) {
             (self.say)(&format!(
                 "{}: {why}; this host goes on by itself",

@@ -1,12 +1,12 @@
 //! Items of the ledger, told as messages. Pure.
 
-use super::clock::{Clock, Moment};
-use super::ledger::{Item, Ledger};
-use super::message::{DAY, Message, News};
-use super::signature::signed;
+use crate::clock::{Clock, Moment};
+use crate::ledger::{Item, Ledger};
+use crate::message::{DAY, Message, News};
+use crate::signature::signed;
 
 /// In milliseconds.
-pub(super) const HOUR: i64 = 3_600_000;
+pub(crate) const HOUR: i64 = 3_600_000;
 
 /// In milliseconds: no host is silent for longer.
 const LONGEST_BEAT: i64 = 60_000;

@@ -1,4 +1,5 @@
-//! The report of `toctoc fleet` for `toctoc status`: a small file in `/run`, one for each network namespace.
+//! The report of `toctoc fleet` for `toctoc status`: a small file in `/run`, one for each network namespace. All that
+//! this program knows of the other one.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -6,15 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-
-use super::clock::Moment;
-use super::engine::now;
-use super::ledger::Ledger;
-use crate::knock::display_source;
-
-/// So many grants are told of; the kernel knows all.
-const MOST_GRANTS: usize = 2000;
 
 /// More than a report has.
 const LARGEST: u64 = 4 << 20;
@@ -48,8 +42,8 @@ pub struct Report {
     pub waits: Option<String>,
     /// The grants of other hosts, at most some thousands.
     pub grants: Vec<Elsewhere>,
-    /// When this was written, by the clock of this host since its start.
-    pub at: Moment,
+    /// When this was written, by [`milliseconds`] of this host's clock since its start.
+    pub at: i64,
 }
 
 /// Another host.
@@ -73,30 +67,6 @@ pub struct Elsewhere {
 }
 
 impl Report {
-    /// The report of a ledger on others.
-    pub fn of(ledger: &Ledger) -> Report {
-        let now = now();
-        let hosts = ledger.hosts.iter().map(|(name, seen)| HostReport {
-            name: name.to_string(),
-            seen: now.saturating_sub(seen.at).max(0) as f64 / 1000.0,
-            lag: seen.lag,
-        });
-        let grants = ledger.elsewhere(now).take(MOST_GRANTS);
-        let grants = grants.map(|((door, source), host, given)| Elsewhere {
-            door: door.to_string(),
-            source: display_source(source),
-            host: host.map(ToString::to_string),
-            key: given.key.as_ref().map(ToString::to_string),
-        });
-        Report {
-            name: ledger.rules.me.to_string(),
-            hosts: hosts.collect(),
-            grants: grants.collect(),
-            at: now,
-            ..Report::default()
-        }
-    }
-
     /// Writes it. Readers find the old one or the new one, and know by the lock whether its writer is still there:
     /// whoever writes keeps the file.
     ///
@@ -138,7 +108,10 @@ impl Report {
         let mut text = String::new();
         file.take(LARGEST).read_to_string(&mut text).ok()?;
         let report: Report = serde_json::from_str(&text).ok()?;
-        let age = now().saturating_sub(report.at).max(0) as f64 / 1000.0;
+        let age = milliseconds(ClockId::Boottime)
+            .saturating_sub(report.at)
+            .max(0) as f64
+            / 1000.0;
         Some(Told {
             runs: is_held && age < STILL,
             age,
@@ -155,6 +128,12 @@ pub struct Told {
     pub age: f64,
     /// `true` if it is still there.
     pub runs: bool,
+}
+
+/// A clock of this host, in milliseconds.
+pub fn milliseconds(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
 /// The file of a report, and whether its writer is still there.

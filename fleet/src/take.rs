@@ -1,8 +1,8 @@
 //! A word of the fleet, taken in: when it was said by this host's clock, and what follows. Pure.
 
-use super::clock::{Clock, Moment};
-use super::ledger::{Ledger, Refusal};
-use super::message::{Message, News};
+use crate::clock::{Clock, Moment};
+use crate::ledger::{Ledger, Refusal};
+use crate::message::{Message, News};
 
 /// The meaning of a word for the host that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

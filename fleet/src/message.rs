@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::clock::LARGEST;
-use crate::policy::{KeyId, Name};
+use crate::clock::LARGEST;
+use toctoc::policy::{KeyId, Name};
 
 /// The version of the form, and the only one that is read.
 const VERSION: u32 = 1;
@@ -41,7 +41,7 @@ pub struct Message {
     v: u32,
     /// The host that says it.
     pub from: Name,
-    /// Milliseconds since 1970, by the [clock](super::clock) of the fleet.
+    /// Milliseconds since 1970, by the [clock](crate::clock) of the fleet.
     pub at: i64,
     pub news: News,
 }
@@ -70,7 +70,7 @@ pub enum News {
     Revoked { key: KeyId, age: i64 },
     /// A token of a key has opened: its window, and its number in there.
     Spent { key: Name, window: u64, number: u32 },
-    /// A scratch sequence, by its [id](crate::policy::scratch_id), has opened.
+    /// A scratch sequence, by its [id](toctoc::policy::scratch_id), has opened.
     Burnt { id: u32 },
     /// The time that the hosts add to the engine's clock, since it was set back: 0 or more.
     Offset { by: i64 },

@@ -2,9 +2,9 @@
 
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 
-use super::engine::{Look, now};
-use super::message::{CHANNEL, LONGEST, OFFSET, PREFIX};
-use super::tell::Telling;
+use crate::engine::{Look, now};
+use crate::message::{CHANNEL, LONGEST, OFFSET, PREFIX};
+use crate::tell::Telling;
 
 const NONSENSE: &str = "it answers what no engine would";
 
@@ -29,7 +29,7 @@ const LONGEST_READ: i64 = 120_000;
 const LONGEST_EXCHANGE: i64 = 30_000;
 
 /// Asks for the time there, and the offset that is kept.
-pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
+pub(crate) fn look(connection: &mut Connection) -> Result<Look, String> {
     let asked = now();
     let mut bytes = cmd("TIME").get_packed_command();
     beginning(OFFSET.as_bytes()).write_packed_command(&mut bytes);
@@ -56,7 +56,7 @@ pub(super) fn look(connection: &mut Connection) -> Result<Look, String> {
 
 /// Why a command failed. What makes no sense otherwise may come from a Sentinel: it answers to some commands of an
 /// engine, and not to others. Each user may ask that.
-pub(super) fn why(connection: &mut Connection, error: String) -> String {
+pub(crate) fn why(connection: &mut Connection, error: String) -> String {
     if error != NONSENSE {
         return error;
     }
@@ -83,7 +83,7 @@ fn mode(told: &Value) -> Option<String> {
 }
 
 /// Tells all of it at once. Returns what the engine did not keep, and why.
-pub(super) fn publish(
+pub(crate) fn publish(
     connection: &mut Connection,
     tellings: &[Telling],
 ) -> Result<(Vec<usize>, Option<String>), String> {
@@ -134,7 +134,7 @@ pub(super) fn publish(
 }
 
 /// Reads all that is kept, page after page; `tell` says whether anybody is still there, which is returned.
-pub(super) fn read(
+pub(crate) fn read(
     connection: &mut Connection,
     mut tell: impl FnMut(Vec<Vec<u8>>, bool, bool) -> bool,
 ) -> Result<bool, String> {
@@ -219,7 +219,7 @@ fn answers(connection: &mut Connection, bytes: &[u8], count: usize) -> Result<Ve
 }
 
 /// Why it did not work. Nothing that was sent is repeated.
-pub(super) fn words(error: &RedisError) -> String {
+pub(crate) fn words(error: &RedisError) -> String {
     let told = match error.code() {
         Some("WRONGPASS") => {
             "it refuses the password (when its file is right, start `toctoc fleet` anew)"

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::clock::Moment;
-use super::ledger::{
+use crate::clock::Moment;
+use crate::ledger::{
     By, Ended, Given, Item, Ledger, Place, Refusal, Seen, SpentToken, networks_around,
 };
-use super::message::{Message, News};
-use super::rules::Not;
-use crate::policy::{KeyId, Name};
-use crate::single_use::{TOKENS_PER_WINDOW, Window};
+use crate::message::{Message, News};
+use crate::rules::Not;
+use toctoc::policy::{KeyId, Name};
+use toctoc::single_use::{TOKENS_PER_WINDOW, Window};
 
 /// More hosts than any fleet has.
 const MOST_HOSTS: usize = 4096;
@@ -26,7 +26,7 @@ const AHEAD: u64 = 24 * 60 + 5;
 const BEHIND: u64 = 5;
 
 /// Longer than a word is under way, in milliseconds: two beginnings that are nearer may be the same.
-pub(super) const SAME: i64 = 1000;
+pub(crate) const SAME: i64 = 1000;
 
 impl Ledger {
     /// Takes in a message that was said between `least` and `most` milliseconds before `now`. `seconds` is the
@@ -206,14 +206,14 @@ impl Ledger {
     }
 
     /// The place of an end, and whether that is one grant: part of what is one here ends all of it.
-    pub(super) fn place_of_an_end(&self, door: &Name, source: IpNet) -> (Place, bool) {
+    pub(crate) fn place_of_an_end(&self, door: &Name, source: IpNet) -> (Place, bool) {
         let whole = self.rules.prefix.around(source.addr());
         let is_one = source.prefix_len() >= whole.prefix_len();
         ((door.clone(), if is_one { whole } else { source }), is_one)
     }
 
     /// Ends what was granted to a source before a moment, unless that is known.
-    pub(super) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> Noted {
+    pub(crate) fn end(&mut self, door: &Name, source: IpNet, ended: Ended) -> Noted {
         let (place, is_one) = self.place_of_an_end(door, source);
         let before = self.closed.get(&place).map(|known| known.at);
         let noted = note(&mut self.closed, place.clone(), ended, self.rules.most);
@@ -239,7 +239,7 @@ impl Ledger {
     }
 
     /// Ends what a key opened before a moment, unless that is known.
-    pub(super) fn revoke(&mut self, key: KeyId, ended: Ended) -> Noted {
+    pub(crate) fn revoke(&mut self, key: KeyId, ended: Ended) -> Noted {
         let before = self.revoked.get(&key).map(|known| known.at);
         let noted = note(&mut self.revoked, key, ended, self.rules.most);
         if noted == Noted::New && ended.is_news_of_others(before) {
@@ -255,7 +255,7 @@ impl Ledger {
     }
 
     /// Ends what was revoked since this was done last: once for all of it, since each grant has to be looked at.
-    pub(super) fn end_revoked(&mut self) {
+    pub(crate) fn end_revoked(&mut self) {
         let revoking = std::mem::take(&mut self.revoking);
         if revoking.is_empty() {
             return;
@@ -345,7 +345,7 @@ impl Ended {
 
 /// The result of noting that something has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(crate) enum Noted {
     New,
     /// There is no room for it. What is there ends; of what is told late, nobody will know that it has.
     NoRoom,
@@ -363,7 +363,7 @@ impl Noted {
 }
 
 /// Notes that something ended. There is room for `most` notes of what others say, and for all of this host.
-pub(super) fn note<T: Ord>(
+pub(crate) fn note<T: Ord>(
     known: &mut BTreeMap<T, Ended>,
     what: T,
     ended: Ended,

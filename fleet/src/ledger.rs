@@ -14,13 +14,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::clock::Moment;
-use super::hear::{Noted, SAME, note};
-use super::message::DAY;
-use super::rules::Rules;
-use super::tell::HOUR;
-use crate::policy::{KeyId, Name};
-use crate::single_use::Window;
+use crate::clock::Moment;
+use crate::hear::{Noted, SAME, note};
+use crate::message::DAY;
+use crate::rules::Rules;
+use crate::tell::HOUR;
+use toctoc::policy::{KeyId, Name};
+use toctoc::single_use::Window;
 
 /// A door, and the source as grants of this host have it.
 pub type Place = (Name, IpNet);
@@ -152,21 +152,21 @@ pub struct Ledger {
     pub rules: Rules,
     /// Tells this start of the agent from others.
     pub run: u64,
-    pub(super) own: BTreeMap<Place, Given>,
+    pub own: BTreeMap<Place, Given>,
     /// By the host that gave it; `None` was in the kernel when this agent began.
-    pub(super) others: BTreeMap<Place, BTreeMap<Option<Name>, Given>>,
+    pub(crate) others: BTreeMap<Place, BTreeMap<Option<Name>, Given>>,
     /// Places that administrators ended; sources are at most as long as grants of this host are.
-    pub(super) closed: BTreeMap<Place, Ended>,
-    pub(super) revoked: BTreeMap<KeyId, Ended>,
+    pub closed: BTreeMap<Place, Ended>,
+    pub(crate) revoked: BTreeMap<KeyId, Ended>,
     /// Keys whose grants are still to be ended.
-    pub(super) revoking: BTreeMap<KeyId, Ended>,
-    pub(super) spent: BTreeSet<SpentToken>,
-    pub(super) burnt: BTreeSet<u32>,
+    pub(crate) revoking: BTreeMap<KeyId, Ended>,
+    pub(crate) spent: BTreeSet<SpentToken>,
+    pub(crate) burnt: BTreeSet<u32>,
     pub hosts: BTreeMap<Name, Seen>,
     pub to_tell: BTreeSet<Item>,
     pub work: Work,
     /// Where other hosts' grants have changed.
-    pub(super) changed: BTreeSet<Place>,
+    pub(crate) changed: BTreeSet<Place>,
 }
 
 impl Ledger {
@@ -188,7 +188,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn place(&self, door: &Name, source: IpAddr) -> Place {
+    /// The place of a source at a door: the network that grants are for.
+    pub fn place(&self, door: &Name, source: IpAddr) -> Place {
         (door.clone(), self.rules.prefix.around(source))
     }
 
@@ -390,7 +391,7 @@ impl Ledger {
     }
 
     /// Until when other hosts' grants count.
-    pub(super) fn latest(&self, place: &Place) -> Option<Moment> {
+    pub(crate) fn latest(&self, place: &Place) -> Option<Moment> {
         self.others
             .get(place)?
             .values()
@@ -424,7 +425,7 @@ impl Ledger {
 }
 
 /// A network and every one around it.
-pub(super) fn networks_around(network: IpNet) -> impl Iterator<Item = IpNet> {
+pub(crate) fn networks_around(network: IpNet) -> impl Iterator<Item = IpNet> {
     let lengths = 0..=network.prefix_len();
     lengths.filter_map(move |length| Some(IpNet::new(network.addr(), length).ok()?.trunc()))
 }

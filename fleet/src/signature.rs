@@ -11,8 +11,8 @@
 
 use subtle::ConstantTimeEq;
 
-use super::message::{LONGEST, Odd};
-use crate::single_use::{Secret, mac};
+use crate::message::{LONGEST, Odd};
+use toctoc::single_use::{Secret, mac};
 
 /// Hexadecimal digits of the MAC.
 const DIGITS: usize = 32;

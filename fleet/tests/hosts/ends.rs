@@ -1,7 +1,7 @@
 //! Cases of what is ended, here and elsewhere, and what is not.
 
 use super::*;
-use crate::policy::KeyId;
+use toctoc::policy::KeyId;
 
 /// After lost events the agent reads the kernel anew, which may not have been told of a closing yet.
 #[test]

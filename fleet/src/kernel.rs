@@ -7,20 +7,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::clock::Moment;
-use super::engine::now;
-use super::ledger::{Ledger, SpentToken, Work};
-use super::rules::Rules;
-use crate::firewall::events::{Change, Events, Note};
-use crate::firewall::{Failure, Nft};
-use crate::held::{EndsElsewhere, Guest};
-use crate::log::Group;
-use crate::policy::{DoorId, KeyId, Name};
-use crate::ruleset::log_prefix;
-use crate::ruleset::nftables::{
+use crate::clock::Moment;
+use crate::engine::now;
+use crate::ledger::{Ledger, SpentToken, Work};
+use crate::rules::Rules;
+use toctoc::firewall::events::{Change, Events, Note};
+use toctoc::firewall::{Failure, Nft};
+use toctoc::held::{EndsElsewhere, Guest};
+use toctoc::log::Group;
+use toctoc::policy::{DoorId, KeyId, Name};
+use toctoc::ruleset::log_prefix;
+use toctoc::ruleset::nftables::{
     SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere, spent_and_life,
 };
-use crate::single_use::{self, TOKENS_PER_WINDOW, Token, Window};
+use toctoc::single_use::{self, TOKENS_PER_WINDOW, Token, Window};
 
 /// Room for what is told while nobody listens: some ten thousand openings.
 const ROOM: usize = 16 << 20;

@@ -17,13 +17,14 @@ use redis::io::tcp::TcpSettings;
 use redis::{
     Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisError, TlsCertificates, Value, cmd,
 };
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+use toctoc::fleet_report::milliseconds;
 
-use super::ask::{self, publish, read, words};
-use super::clock::Moment;
-use super::message::{CHANNEL, LONGEST};
-use super::tell::Telling;
-use crate::policy::{Engine, Password};
+use crate::ask::{self, publish, read, words};
+use crate::clock::Moment;
+use crate::message::{CHANNEL, LONGEST};
+use crate::tell::Telling;
+use toctoc::policy::{Engine, Password};
 
 /// Where and how to reach it.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ pub enum Ask {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For so many times as long as this host takes to say again that it is there
-/// ([`beat`](super::ledger::Ledger::beat)) nobody says anything, not even this host: the connection is broken.
+/// ([`beat`](crate::ledger::Ledger::beat)) nobody says anything, not even this host: the connection is broken.
 const SILENCE: u32 = 4;
 
 /// The longest time for the engine to let go of a listener.
@@ -103,11 +104,6 @@ pub fn now() -> Moment {
 /// For how many milliseconds this host has been asleep since its start.
 pub fn asleep() -> i64 {
     milliseconds(ClockId::Boottime) - milliseconds(ClockId::Monotonic)
-}
-
-fn milliseconds(clock: ClockId) -> i64 {
-    let now = clock_gettime(clock);
-    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
 /// Where what is heard is put: a queue, and a byte that wakes whoever polls.

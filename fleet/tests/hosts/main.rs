@@ -1,17 +1,19 @@
-//! Cases of what hosts make of what they hear: here of sources let in, in `ends` of what is ended.
+//! Cases of what hosts make of what they hear: here of sources let in, in `ends` of what is ended. `small_world` plays many of
+//! them at random.
 
 mod ends;
+mod small_world;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::clock::{Clock, Moment};
-use super::ledger::{Item, Ledger, Refusal, SpentToken};
-use super::message::{DAY, Message, News};
-use super::rules::Rules;
-use crate::policy::{Host, Name, Secrets, read_for};
-use crate::single_use::{Secret, Window};
+use toctoc::policy::{Host, Name, Secrets, read_for};
+use toctoc::single_use::{Secret, Window};
+use toctoc_fleet::clock::{Clock, Moment};
+use toctoc_fleet::ledger::{Item, Ledger, Refusal, SpentToken};
+use toctoc_fleet::message::{DAY, Message, News};
+use toctoc_fleet::rules::Rules;
 
 const POLICY: &str = r#"
 token_port = 40123
@@ -49,13 +51,13 @@ opens = ["ssh"]
 scratch = [[2387, 920, 18357], [7101, 640, 5223]]
 "#;
 
-pub(super) const SECONDS: i64 = 1_783_350_030;
+const SECONDS: i64 = 1_783_350_030;
 
-pub(super) fn name(text: &str) -> Name {
+fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-pub(super) fn ledger(me: &str, more: &str) -> Ledger {
+fn ledger(me: &str, more: &str) -> Ledger {
     let secret = |_: &str| Secret::parse(&"0123456789abcdef".repeat(4)).map_err(|e| e.to_string());
     let host = Host {
         secrets: Secrets(Some(&secret)),
