@@ -44,7 +44,7 @@ WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 THREADS = 6
 
 # All the others, also those of the fleet.
-SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers --test hosts --test program
+SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers --test hosts --test member --test program
 
 PREFIX = /usr/local
 

@@ -2,8 +2,9 @@
 
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 
-use crate::engine::{Look, now};
+use crate::exchange::Look;
 use crate::message::{CHANNEL, LONGEST, OFFSET, PREFIX};
+use crate::own_clock::now;
 use crate::tell::Telling;
 
 const NONSENSE: &str = "it answers what no engine would";

@@ -17,13 +17,10 @@ use redis::io::tcp::TcpSettings;
 use redis::{
     Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisError, TlsCertificates, Value, cmd,
 };
-use rustix::time::ClockId;
-use toctoc::fleet_report::milliseconds;
 
 use crate::ask::{self, publish, read, words};
-use crate::clock::Moment;
+use crate::exchange::{Ask, Heard};
 use crate::message::{CHANNEL, LONGEST};
-use crate::tell::Telling;
 use toctoc::policy::{Engine, Password};
 
 /// Where and how to reach it.
@@ -33,51 +30,6 @@ pub struct Address {
     pub password: Option<Password>,
     /// The certificate (PEM) that the engine's comes from; `None` for those that this host trusts.
     pub authority: Option<Vec<u8>>,
-}
-
-/// A message from the engine.
-#[derive(Debug)]
-pub enum Heard {
-    /// Somebody listens to what is published, from now on.
-    Listening,
-    /// The engine can be told something, and is the one of this look at its clock.
-    Ready(Look),
-    /// The connection that listens (or the one that asks) is broken: why.
-    Deaf(String),
-    Mute(String),
-    /// Something was published.
-    Message(Vec<u8>),
-    /// Some of what is kept. The last part says so, and whether it is the last because it took too long.
-    Kept {
-        texts: Vec<Vec<u8>>,
-        last: bool,
-        cut: bool,
-    },
-    /// All was told. Those (by their places) were published, and the engine would not keep them:
-    /// why.
-    Told {
-        look: Look,
-        refused: Vec<usize>,
-        why: Option<String>,
-    },
-}
-
-/// A look at the engine's clock: what it said (in milliseconds since 1970), and this host's before and after; and the
-/// word that it keeps of the fleet's offset, empty if none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
-    pub asked: Moment,
-    pub told: i64,
-    pub heard: Moment,
-    pub offset: Vec<u8>,
-}
-
-/// A question to it.
-#[derive(Debug)]
-pub enum Ask {
-    Tell(Vec<Telling>),
-    /// All that is kept.
-    Read,
 }
 
 /// The longest time for an answer.
@@ -95,16 +47,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// So much may wait to be heard. Then the engine waits too.
 const WAITING: usize = 4096;
-
-/// This host's clock in milliseconds since its start, with the time that it was asleep.
-pub fn now() -> Moment {
-    milliseconds(ClockId::Boottime)
-}
-
-/// For how many milliseconds this host has been asleep since its start.
-pub fn asleep() -> i64 {
-    milliseconds(ClockId::Boottime) - milliseconds(ClockId::Monotonic)
-}
 
 /// Where what is heard is put: a queue, and a byte that wakes whoever polls.
 #[derive(Clone)]

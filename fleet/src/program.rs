@@ -13,8 +13,9 @@ use toctoc::firewall::events::wait_for_apply;
 use toctoc::policy::Fleet;
 use toctoc::policy::load::{beside, handed_policy};
 
-use crate::agent::{self, Ended};
+use crate::agent;
 use crate::engine::Address;
+use crate::member::End;
 use crate::rules::Rules;
 
 /// The pause after a policy was applied: an apply has its own looks at the end.
@@ -56,13 +57,13 @@ fn run(arguments: &Arguments) -> Answer {
             return give_up(Answer::No, handed.is_some());
         };
         match serve(path, fleet, rules) {
-            Ok(Ended::Applied) if handed.is_some() => {
+            Ok(End::Applied) if handed.is_some() => {
                 // systemd starts us anew, with copies of what the policy is now.
                 complain("a policy was applied: starting anew");
                 return Answer::Yes;
             }
-            Ok(Ended::Applied) => thread::sleep(SETTLING),
-            Ok(Ended::Failed(why)) | Err(why) => {
+            Ok(End::Applied) => thread::sleep(SETTLING),
+            Ok(End::Failed(why)) | Err(why) => {
                 complain(&why);
                 return Answer::CouldNot;
             }
@@ -93,7 +94,7 @@ fn give_up(answer: Answer, handed: bool) -> Answer {
     answer
 }
 
-fn serve(path: &Path, fleet: &Fleet, rules: Rules) -> Result<Ended, String> {
+fn serve(path: &Path, fleet: &Fleet, rules: Rules) -> Result<End, String> {
     let authority = match &fleet.authority {
         Some(name) => {
             let file = beside(path, name);
