@@ -9,30 +9,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+pub use crate::protocol::Protocol;
 use crate::services::Service;
-
-/// The two protocols a knock or a door can use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-}
-
-impl Protocol {
-    /// The name used by the policy file and by nft.
-    pub fn name(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A port of one protocol: what a packet is addressed to, what a sequence is made of, what a door
 /// guards. Written `443` or `443/tcp` for TCP, `53/udp` for UDP; port 1 to 65535. The name of a

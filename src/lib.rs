@@ -20,6 +20,8 @@
 pub mod automaton;
 pub mod browser;
 #[cfg(feature = "server")]
+pub mod chain_name;
+#[cfg(feature = "server")]
 pub mod held;
 #[cfg(feature = "server")]
 pub mod import;
@@ -28,6 +30,7 @@ pub mod knock;
 pub mod picture;
 #[cfg(feature = "server")]
 pub mod policy;
+pub mod protocol;
 #[cfg(feature = "server")]
 pub mod ruleset;
 pub mod services;

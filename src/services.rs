@@ -3,7 +3,7 @@
 //! `/etc/services` is not read: it differs between machines, and a policy that is checked on one must mean the same on
 //! another. What is not in this table is written as a number.
 
-use crate::knock::Protocol;
+use crate::protocol::Protocol;
 
 /// A service that has a port of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

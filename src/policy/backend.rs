@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::diagnostic::Diagnostic;
 use super::file::{File, Spanned};
 use super::{Backend, Closed, Host, Name, Policy, show};
-use crate::ruleset::iptables::names;
+use crate::chain_name::chains_of;
 
 const NFTABLES_SOURCES: u32 = 65_536;
 
@@ -182,7 +182,7 @@ fn same_chains(file: &File) -> Vec<Diagnostic> {
     for names in [doors, keys] {
         let mut seen: HashMap<String, &Spanned<Name>> = HashMap::new();
         for name in names {
-            let chains = names::chains_of(&name.value);
+            let chains = chains_of(name.value.as_str());
             let other = chains.iter().find_map(|chain| seen.get(chain).copied());
             if let Some(other) = other {
                 found.push(

@@ -22,6 +22,7 @@
 use std::fmt;
 
 use crate::automaton::Place;
+pub use crate::chain_name::{CHAIN, chain};
 use crate::knock::{Knock, Protocol};
 use crate::policy::{KeyId, Name, Policy};
 use crate::ruleset::Family;
@@ -222,25 +223,9 @@ pub fn is_our_list(name: &str) -> bool {
     root.len() < name.len() && parse_root(root).is_some()
 }
 
-/// The chain that everything begins with, and the beginning of every other chain's name.
-pub const CHAIN: &str = "toctoc";
-
 /// Returns whether a chain is one of ours.
 pub fn is_ours(chain: &str) -> bool {
     chain == CHAIN || chain.starts_with("toctoc-")
-}
-
-/// A chain's name has room for 28 bytes; what is longer ends in a hash of the whole.
-pub fn chain(what: &str) -> String {
-    const LONGEST: usize = 28;
-    let name = format!("{CHAIN}-{what}");
-    if name.len() <= LONGEST {
-        return name;
-    }
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    format!("{}~{hash:08x}", &name[..LONGEST - 9])
 }
 
 /// The chain that ends grants which the policy itself does not give, when a knock gives a new one.
@@ -264,25 +249,6 @@ pub fn spot_chain(spot: &Spot) -> String {
         Some(group) => chain(&format!("{group}-{}", spot.own)),
         None => chain(&format!("knock-{}-{}", spot.group, spot.own)),
     }
-}
-
-/// All chains that are called by this name, of a door or a key.
-pub fn chains_of(name: &Name) -> Vec<String> {
-    let kinds = [
-        "door",
-        "inner-door",
-        "renew",
-        "over-2592000s",
-        "opens",
-        "gives",
-        "forget",
-        "knock",
-    ];
-    let chains = kinds.iter().map(|kind| match *kind {
-        "knock" => chain(&format!("knock-{name}-31")),
-        kind => chain(&format!("{kind}-{name}")),
-    });
-    chains.collect()
 }
 
 /// The table in which packets of a protocol are judged.
