@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Each room, and those that it may use.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -214,4 +215,44 @@ fn uses_are_found_in_every_form() {
     let text = "use crate::knock::Knock;\nuse crate::{policy::{Name, Door}, held};\n// crate::cli\nlet x = crate::log::Group::new();";
     let found: Vec<String> = uses(text).into_iter().collect();
     assert_eq!(found, ["held", "knock", "log", "policy"]);
+}
+
+/// The crates below a package of this workspace, it among them.
+fn crates(arguments: &[&str]) -> BTreeSet<String> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["--format", "{p}"])
+        .args(arguments);
+    let output = tree.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names = text.lines().map(|line| {
+        let mut words = line.split(' ');
+        format!("{} {}", words.next().unwrap(), words.next().unwrap())
+    });
+    names.collect()
+}
+
+/// Only the program of the fleet has Redis and TLS; and what is below a program does not grow unseen.
+#[test]
+fn programs_contain_what_they_need() {
+    let client = ["--no-default-features", "--features", "client"];
+    let client = [&["--package", "toctoc"][..], &client].concat();
+    let base = ["--package", "toctoc"];
+    let fleet = ["--package", "toctoc-fleet"];
+    for (arguments, engine, most) in [
+        (&client[..], false, 76),
+        (&base[..], false, 120),
+        (&fleet[..], true, 145),
+    ] {
+        let crates = crates(arguments);
+        for name in ["redis", "rustls", "ring"] {
+            let has = crates
+                .iter()
+                .any(|found| found.split(' ').next() == Some(name));
+            assert_eq!(has, engine, "{arguments:?}: {name}");
+        }
+        assert!(crates.len() <= most, "{arguments:?}: {}", crates.len());
+    }
 }

@@ -1,7 +1,8 @@
 //! Events at the doors, from looking again and again, and from what the kernel tells. Pure; `now` is
-//! passed in.
+//! passed in. Only `terminal` is not: the screen is drawn on it.
 
 pub mod screen;
+pub mod terminal;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;

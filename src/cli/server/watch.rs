@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
-use ratatui::crossterm::event::{Event as Input, KeyCode, KeyModifiers, poll, read};
 use serde_json::json;
 
 use super::duration::between;
@@ -20,7 +19,8 @@ use crate::firewall::status::{Status, glance};
 use crate::log::{Ear, Heard, Writers};
 use crate::policy::load::{load_text, read_text};
 use crate::policy::{Log, Policy};
-use crate::watch::screen::{View, draw};
+use crate::watch::screen::View;
+use crate::watch::terminal::Screen;
 use crate::watch::{Event, Tracker};
 
 #[derive(Args)]
@@ -303,7 +303,7 @@ impl Watch<'_> {
         let mut events: Vec<(String, Event)> = Vec::new();
         // Before the screen is taken: what goes wrong at once can be read.
         let mut seen = self.look()?;
-        let mut terminal = ratatui::try_init().map_err(could_not)?;
+        let mut screen = Screen::take().map_err(could_not)?;
         let path = self.arguments.policy.path.display().to_string();
         let ended = loop {
             let began = Instant::now();
@@ -319,10 +319,10 @@ impl Watch<'_> {
                 events: &events,
                 notes: &self.notes,
             };
-            if let Err(error) = terminal.draw(|frame| draw(frame, &view)) {
+            if let Err(error) = screen.show(&view) {
                 break Err(error);
             }
-            match quits(self.arguments.every.saturating_sub(began.elapsed())) {
+            match screen.quits(self.arguments.every.saturating_sub(began.elapsed())) {
                 Ok(true) => break Ok(()),
                 Ok(false) => {}
                 Err(error) => break Err(error),
@@ -336,13 +336,10 @@ impl Watch<'_> {
                     let old = self.notes.len().saturating_sub(NOTES);
                     self.notes.drain(..old);
                 }
-                Err(answer) => {
-                    ratatui::restore();
-                    return Err(answer);
-                }
+                Err(answer) => return Err(answer),
             }
         };
-        ratatui::restore();
+        drop(screen);
         ended.map(|()| Answer::Yes).map_err(could_not)
     }
 }
@@ -378,21 +375,6 @@ fn provable(log: Log, notes: &mut Vec<String>) -> Option<Log> {
         (Log::Kernel, Writers::NotOwn) => None,
         (log, _) => Some(log),
     }
-}
-
-/// Waits for a key, and says whether it is one that ends it. A change of the window's size ends the wait.
-fn quits(patience: Duration) -> io::Result<bool> {
-    if !poll(patience)? {
-        return Ok(false);
-    }
-    Ok(match read()? {
-        Input::Key(key) => {
-            let control = key.modifiers.contains(KeyModifiers::CONTROL);
-            matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
-                || (control && key.code == KeyCode::Char('c'))
-        }
-        _ => false,
-    })
 }
 
 fn start(program: &Path, event: &Event) -> io::Result<Child> {
