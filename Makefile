@@ -137,6 +137,8 @@ lint:
 	cargo clippy --quiet --manifest-path bench/Cargo.toml --target-dir target --all-targets -- --deny warnings
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --no-default-features --features client -- --deny warnings
+	@if command -v cargo-deny >/dev/null; then cargo-deny --offline --workspace check bans licenses sources; \
+	    else echo "left out: deny.toml, since cargo-deny is not installed (cargo install cargo-deny)"; fi
 
 demo-packages:
 	@scripts/need "nft ip unshare" "nftables iproute2 util-linux"
