@@ -107,6 +107,99 @@ fn what_is_no_form_is_refused() {
     }
 }
 
+/// Two stages at INPUT, and the door behind them.
+const STAGES: &str = "iptables -A INPUT -p tcp --dport 7001 -m recent --set --name S1\n\
+                      iptables -A INPUT -p tcp --dport 7002 -m recent --rcheck --name S1 -m recent --set --name S2\n\
+                      iptables -A INPUT -p tcp --dport 22 -m recent --rcheck --name S2 -j ACCEPT\n";
+
+/// A command may name a rule by its number: the rule goes, or another one comes in its place.
+#[test]
+fn rules_are_replaced_and_deleted_by_their_numbers() {
+    let sequence = |more: &str| {
+        let policy = import(&format!("{STAGES}{more}\n")).ok()?;
+        let line = policy.lines().find(|line| line.starts_with("sequence"))?;
+        Some(line.split_once('=').unwrap().1.trim().to_string())
+    };
+    assert_eq!(sequence("").unwrap(), "[7001, 7002]");
+    let first = "iptables -R INPUT 1 -p tcp --dport 7009 -m recent --set --name S1";
+    assert_eq!(sequence(first).unwrap(), "[7009, 7002]");
+    assert_eq!(
+        sequence(&first.replace("-R", "--replace")).unwrap(),
+        "[7009, 7002]"
+    );
+    // One that is not there, and none: iptables refuses both.
+    for nothing in ["INPUT 9 ", "INPUT 0 ", "INPUT "] {
+        assert_eq!(
+            sequence(&first.replace("INPUT 1 ", nothing)).unwrap(),
+            "[7001, 7002]"
+        );
+    }
+    // The door, the second stage, the first: what is left opens nothing.
+    for number in [3, 2, 1] {
+        for delete in ["-D INPUT", "--delete INPUT", "-w -D INPUT"] {
+            assert_eq!(sequence(&format!("iptables {delete} {number}")), None);
+        }
+    }
+    assert_eq!(sequence("iptables -D INPUT 4").unwrap(), "[7001, 7002]");
+    assert_eq!(
+        sequence("iptables -t nat -D INPUT 1").unwrap(),
+        "[7001, 7002]"
+    );
+}
+
+/// What stands behind `||` may not run: it takes no rule away. What stands alone, or behind `;`, does.
+#[test]
+fn a_command_behind_or_takes_nothing_away() {
+    let opens = |more: &str| import(&format!("{STAGES}{more}\n")).is_ok();
+    for kept in [
+        "test -x /sbin/iptables || iptables -F",
+        "service x start || iptables -F",
+        "service x start || { iptables -F; exit 1; }",
+        "a || b || iptables -F",
+        "a ||\niptables -F",
+        "a || iptables -D INPUT 1",
+        "[ -e /run/x ] && iptables -F",
+    ] {
+        assert!(opens(kept), "{kept}");
+    }
+    for gone in [
+        "iptables -F",
+        "a || b; iptables -F",
+        "a || b\niptables -F",
+        "a | iptables -F",
+        "a & iptables -F",
+        "a; iptables -D INPUT 1",
+    ] {
+        assert!(!opens(gone), "{gone}");
+    }
+    // A rule behind `||` is one that the script adds.
+    let (first, rest) = STAGES.split_once('\n').unwrap();
+    let checked = format!("{} || {first}\n{rest}", first.replace("-A", "-C"));
+    assert!(import(&checked).is_ok());
+}
+
+/// A policy is told from knockd's configuration, which has sections too.
+#[test]
+fn a_policy_is_not_imported_once_more() {
+    for path in [
+        "examples/everything.toml",
+        "tests/golden/scripts/one-key.toml",
+    ] {
+        let said = import(&fs::read_to_string(path).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("is a policy of toctoc already"),
+            "{path}: {said}"
+        );
+    }
+    for name in ["door", "door.ssh", "key.yves"] {
+        let command = "/sbin/iptables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT";
+        let knockd = format!("[{name}]\nsequence = 7000,8000,9000\ncommand = {command}\n");
+        assert!(import(&knockd).is_ok(), "{name}");
+    }
+}
+
 /// A digit in the name of a variable is no port, and an array that no rule uses is no sequence.
 #[test]
 fn the_rules_say_what_is_knocked_and_opened() {

@@ -61,6 +61,16 @@ impl Chains {
                 let place = place.min(chain.rules.len());
                 chain.rules.insert(place, rule);
             }
+            Operation::Replace(place) => {
+                if let Some(old) = chain.rules.get_mut(place) {
+                    *old = rule;
+                }
+            }
+            Operation::RemoveAt(place) => {
+                if place < chain.rules.len() {
+                    chain.rules.remove(place);
+                }
+            }
             Operation::Remove => {
                 let same = |other: &Rule| {
                     let operation = other.operation;

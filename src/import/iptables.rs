@@ -154,16 +154,18 @@ impl Reader<'_> {
         match name {
             "table" => self.rule.table = self.value(joined),
             "append" => self.operation(Operation::Append, joined),
-            "insert" | "replace" => {
+            "insert" => {
                 self.operation(Operation::Insert(0), joined);
-                self.place();
+                self.place(Operation::Insert);
+            }
+            // Without a number, iptables refuses it.
+            "replace" => {
+                self.operation(Operation::Other, joined);
+                self.place(Operation::Replace);
             }
             "delete" => {
                 self.operation(Operation::Remove, joined);
-                self.place();
-                if name == "delete" {
-                    self.rule.operation = Operation::Remove;
-                }
+                self.place(Operation::RemoveAt);
             }
             "protocol" | "proto" => {
                 let value = self.value(joined);
@@ -296,14 +298,15 @@ impl Reader<'_> {
     }
 
     /// The number of a rule after its chain.
-    fn place(&mut self) {
+    fn place(&mut self, operation: fn(usize) -> Operation) {
         let number = self
             .words
             .get(self.at)
             .and_then(|word| word.parse::<usize>().ok());
         if let Some(number) = number {
             self.at += 1;
-            self.rule.operation = Operation::Insert(number.saturating_sub(1));
+            // They count from 1, and there is no rule 0.
+            self.rule.operation = number.checked_sub(1).map_or(Operation::Other, operation);
         }
     }
 

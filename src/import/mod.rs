@@ -84,6 +84,11 @@ impl Form {
 /// # Errors
 /// The reasons why nothing of it can be turned into a policy.
 pub fn import(text: &str) -> Result<String, ImportError> {
+    if is_policy(text) {
+        return Err(ImportError(
+            "this is a policy of toctoc already: `toctoc check` reads it".to_string(),
+        ));
+    }
     match recognise(text) {
         Some(form) => import_as(text, form),
         None => Err(ImportError(
@@ -113,6 +118,17 @@ pub fn import_as(text: &str, form: Form) -> Result<String, ImportError> {
         return Ok(write::write(&draft));
     }
     Err(refusal(&draft))
+}
+
+/// Returns whether a text is a policy already: it has sections of doors or keys, and their settings.
+fn is_policy(text: &str) -> bool {
+    let lines = || text.lines().map(str::trim_start);
+    let section = |line: &str| line.starts_with("[door.") || line.starts_with("[key.");
+    let setting = |line: &str| {
+        let name = line.split_once('=').map(|(name, _)| name.trim_end());
+        matches!(name, Some("ports" | "opens"))
+    };
+    lines().any(section) && lines().any(setting)
 }
 
 /// The form of a text, by what stands in it.

@@ -13,7 +13,11 @@ pub(super) enum Operation {
     Append,
     /// At the place, from 0.
     Insert(usize),
+    /// In the place of another, from 0.
+    Replace(usize),
     Remove,
+    /// Removes the rule at the place, from 0, whatever it is.
+    RemoveAt(usize),
     /// Removes all rules of a chain, or of all chains where none is named.
     Flush,
     /// Neither adds nor removes a rule that matters: `-N`, `-P`, `-C`.
@@ -125,7 +129,10 @@ pub(super) enum Knocker<'t> {
 impl Rule {
     /// Returns whether the command adds it.
     pub fn adds(&self) -> bool {
-        matches!(self.operation, Operation::Append | Operation::Insert(_))
+        matches!(
+            self.operation,
+            Operation::Append | Operation::Insert(_) | Operation::Replace(_)
+        )
     }
 
     /// The ports that the rule names, with their protocols.
@@ -225,8 +232,8 @@ impl Rule {
                     "takes a rule away that refuses packets, which lets no source in by itself";
                 return Judgement::Not(all.to_string());
             }
-            Operation::Remove => return Judgement::Closes,
-            Operation::Append | Operation::Insert(_) => {}
+            Operation::Remove | Operation::RemoveAt(_) => return Judgement::Closes,
+            Operation::Append | Operation::Insert(_) | Operation::Replace(_) => {}
         }
         match self.opening(knocker) {
             Ok((ports, remarks)) => Judgement::Opens { ports, remarks },

@@ -48,8 +48,10 @@ pub(super) struct Input {
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
     Word(String),
-    /// `;`, a line's end, `||`, `|`, `&`
+    /// `;`, a line's end, `|`, `&`
     End,
+    /// `||`
+    Or,
     /// `&&`
     And,
     /// `;;` and its like
@@ -114,7 +116,7 @@ impl Parser {
     }
 
     fn skip_ends(&mut self) {
-        while matches!(self.peek(), Some(Token::End | Token::And)) {
+        while matches!(self.peek(), Some(Token::End | Token::And | Token::Or)) {
             self.at += 1;
         }
     }
@@ -140,12 +142,30 @@ impl Parser {
             let before = self.at;
             let statement = self.statement();
             statements.extend(statement.map(|first| self.guarded(first)));
+            self.alternatives(&mut statements);
             if self.at == before {
                 self.at += 1;
             }
         }
         self.depth -= 1;
         statements
+    }
+
+    /// The statements behind each `||`: whether they run is not known.
+    fn alternatives(&mut self, statements: &mut Vec<Statement>) {
+        while self.peek() == Some(&Token::Or) {
+            self.skip_ends();
+            let before = self.at;
+            let ends = |word: &str| ENDS.contains(&word);
+            if self.peek().is_none() || self.word().is_some_and(ends) {
+                return;
+            }
+            let other = self.statement();
+            statements.extend(other.map(|other| Statement::Group(vec![other])));
+            if self.at == before {
+                return;
+            }
+        }
     }
 
     /// A test and what stands behind its `&&`: `[ $n -gt 1 ] && command`.
@@ -218,7 +238,7 @@ impl Parser {
     fn function(&mut self, name: String) -> Statement {
         while matches!(
             self.peek(),
-            Some(Token::Open | Token::Close | Token::End | Token::And)
+            Some(Token::Open | Token::Close | Token::End | Token::And | Token::Or)
         ) {
             self.at += 1;
         }
@@ -287,7 +307,7 @@ impl Parser {
         self.take("in");
         let mut all = Vec::new();
         loop {
-            while matches!(self.peek(), Some(Token::End | Token::Branch)) {
+            while matches!(self.peek(), Some(Token::End | Token::Or | Token::Branch)) {
                 self.at += 1;
             }
             if self.peek().is_none() || self.take("esac") {
@@ -413,6 +433,11 @@ impl Reader {
                 self.next();
                 self.next();
                 self.push(Token::And);
+            }
+            '|' if self.peek(1) == Some('|') => {
+                self.next();
+                self.next();
+                self.push(Token::Or);
             }
             '&' | '|' => {
                 self.next();
