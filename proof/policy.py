@@ -52,6 +52,8 @@ class Door:
     ports: tuple[Ports, ...]
     trust: tuple[Network, ...]
     accepts: bool
+    extend: int | None  # the milliseconds that a connection adds to a grant
+    at_most: int | None  # those after the opening in which it may
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ def token_number(secret: bytes, browser: bool) -> int:
     return number ^ 0x55550000 if number >> 16 in (0, 0xFFFF) else number
 
 
+def longest(door: Door, open_for: int) -> int:
+    """How long a grant may last."""
+    return open_for if door.at_most is None else door.at_most
+
+
 def end_of(value: Any) -> int | None:
     if value is None:
         return None
@@ -143,7 +150,9 @@ class Policy:
         accepted = text.get("fleet", {}).get("accept", [])
         for name, door in text.get("door", {}).items():
             trust = tuple(ipaddress.ip_network(one) for one in door.get("trust", []))
-            self.doors[name] = Door(name, tuple(ports(one) for one in door["ports"]), trust, name in accepted)
+            extend, at_most = (milliseconds(door[one]) if one in door else None for one in ("extend", "at_most"))
+            where = tuple(ports(one) for one in door["ports"])
+            self.doors[name] = Door(name, where, trust, name in accepted, extend, at_most)
         for name, key in text.get("key", {}).items():
             lists = [key["sequence"]] if "sequence" in key else key.get("scratch", [])
             browser = key.get("browser", False)
@@ -218,7 +227,7 @@ class Policy:
 
     @property
     def longest_grant(self) -> int:
-        return max((time for key in self.keys for _, time in key.opens), default=0)
+        return max((longest(door, time) for key in self.keys for door, time in key.opens), default=0)
 
     @property
     def firewall(self) -> HostFirewall | None:

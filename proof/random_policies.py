@@ -65,6 +65,9 @@ class Writer:
                 self.lines.append(f"trust = {self.networks()}")
             if self.often(0.3):
                 self.lines.append(f"open_for = {quoted(self.chance.choice(['20s', '90s', '6h', '12d']))}")
+            if self.often(0.2):
+                some = self.chance.choice([("10m", "8h"), ("90s", "13d"), ("1500ms", "91s")])
+                self.lines += [f"extend = {quoted(some[0])}", f"at_most = {quoted(some[1])}"]
         return names
 
     def keys(self, doors: list[str], tokens: bool) -> None:

@@ -16,7 +16,7 @@ from packet import (
     ANYCAST, BROADCAST, CT_ESTABLISHED, CT_NEW, CT_RELATED, LOCAL, MULTICAST, TCP, UDP, UNICAST, V4, V6, Bits, Packet, Truth,
     const, join,
 )
-from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, named
+from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, longest, named
 
 SECOND, HOUR = 1000, 3_600_000
 
@@ -244,6 +244,8 @@ class Rules:
             grant = key_of(self.network(packet), number(named(door.name)))
             sets = ["grants", *(["once"] if self.policy.has_once else []), *(["elsewhere"] if door.accepts else [])]
             held = either(self.is_from(packet, door.trust), *(self.by_network(name).read(grant).there for name in sets))
+            if door.extend is not None:
+                held = either(held, both(*(self.by_network(name).read(grant).there for name in ("stay", "use"))))
             grants = either(grants, both(self.door_ports(packet, door), no(held)))
         if self.policy.has_once:
             flow = self.flow(packet)
@@ -307,7 +309,17 @@ class Rules:
 
     def passes(self, packet: Packet, door: Door, here: Truth) -> Truth:
         grant = key_of(self.network(packet), number(named(door.name)))
-        lasting = either(self.is_from(packet, door.trust), self.by_network("grants").read(grant).there)
+        trusted = self.is_from(packet, door.trust)
+        given = self.by_network("grants").read(grant).there
+        lasting = either(trusted, given)
+        if door.extend is not None:
+            # Each connection that is let in extends the grant, while its opening is noted; and it is let in then, too,
+            # when only an earlier connection is.
+            use, noted = self.by_network("use"), self.by_network("stay").read(grant).there
+            asks = both(here, no(trusted), noted)
+            stays = both(asks, no(given), use.read(grant).there)
+            self.put(use, both(asks, given), grant, door.extend)
+            lasting = either(lasting, both(stays, self.put(use, stays, grant, door.extend)))
         if door.accepts:
             lasting = either(lasting, self.by_network("elsewhere").read(grant).there)
         if not self.policy.has_once:
@@ -456,8 +468,13 @@ class Rules:
             when = both(when, no(both(there, over)))
         for door, time in key.opens:
             which = number(named(door.name))
-            when = both(when, self.put(self.by_family("opened"), when, key_of(packet.source, which, name), time))
+            noted = longest(door, time)
+            when = both(when, self.put(self.by_family("opened"), when, key_of(packet.source, which, name), noted))
             grant = key_of(self.network(packet), which)
+            if door.at_most is not None:
+                # What connections have added to an earlier grant is over.
+                when = both(when, self.put(self.by_network("stay"), when, grant, door.at_most))
+                self.by_network("use").take(when, grant)
             if key.once:
                 self.by_family("claim").take(when, grant)
             when = both(when, self.put(self.by_network("once" if key.once else "grants"), when, grant, time))

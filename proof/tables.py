@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from meaning import Limit
-from policy import Automaton, Policy, named
+from policy import Automaton, Policy, longest, named
 from rules import HOUR, SECOND, number
 
 WEEK = 604_800_000
@@ -54,8 +54,8 @@ def limits_of(policy: Policy, automaton: Automaton) -> dict[tuple[str, int], Lim
         for key in policy.keys:
             found["logged" + version, key_word(key.name)] = limit(1, SECOND, 10)
     for key in policy.keys:
-        longest = max(time for _, time in key.opens)
-        found["crowd", key_word(key.name)] = limit(share, longest, share)
+        lasting = max(longest(door, time) for door, time in key.opens)
+        found["crowd", key_word(key.name)] = limit(share, lasting, share)
         for sequence in key.sequences:
             found["burning", key_word(" ".join(map(str, sequence)))] = once_in(WEEK, 1)
     found["spent", 0] = once_in(WEEK, 1)

@@ -6,6 +6,8 @@
 //! 1. A grant comes first. 2. Echoes do not count. 3. The last knocks decide. 4. Time.
 //! 5. Opening. 6. Closed means closed. 7. Nothing else changes.
 //!
+//! Where a door says so, a grant stays while it is used: each connection extends it, up to a time after the opening.
+//!
 //! 8. A full room: while there is no room for more sources with one knock, a source counts as having made each first knock
 //!    that others have made, of sequences of three or more whose second knock begins none; two knocks and more are
 //!    remembered as ever.
@@ -40,6 +42,8 @@ pub struct Model<'p> {
     visitors: BTreeMap<IpAddr, Visitor>,
     /// Each grant and the time it ends.
     grants: BTreeMap<Holding, Duration>,
+    /// The latest end of each grant that stays while it is used.
+    latest: BTreeMap<Holding, Duration>,
     opened: Vec<u64>,
     /// Scratch sequences that have opened.
     burnt: BTreeSet<SequenceIndex>,
@@ -75,6 +79,7 @@ impl<'p> Model<'p> {
             began,
             visitors: BTreeMap::new(),
             grants: BTreeMap::new(),
+            latest: BTreeMap::new(),
             opened: vec![0; policy.keys.len()],
             burnt: BTreeSet::new(),
             room,
@@ -119,15 +124,29 @@ impl<'p> Model<'p> {
             once,
         };
         let (lasting, once) = (holding(false), holding(true));
-        let holds = |holding| self.grants.get(holding).is_some_and(|&end| at < end);
-        if holds(&lasting) {
+        let holds = |grants: &BTreeMap<Holding, Duration>, holding| {
+            grants.get(holding).is_some_and(|&end| at < end)
+        };
+        if holds(&self.grants, &lasting) {
+            self.extend(at, lasting);
             return true;
         }
-        if holds(&once) {
+        if holds(&self.grants, &once) {
             self.grants.remove(&once);
             return true;
         }
         false
+    }
+
+    /// A grant that stays while it is used ends so long after its last connection, and at its latest end at the latest.
+    fn extend(&mut self, at: Duration, holding: Holding) {
+        let extension = self.policy.door(holding.door).extension;
+        let (Some(extension), Some(&latest)) = (extension, self.latest.get(&holding)) else {
+            return;
+        };
+        let extended = latest.min(at + extension.extend);
+        let end = self.grants.entry(holding).or_default();
+        *end = extended.max(*end);
     }
 
     fn knock(&mut self, at: Duration, source: IpAddr, knock: Knock) -> Option<KeyIndex> {
@@ -198,6 +217,9 @@ impl<'p> Model<'p> {
                 once: key.once,
             };
             self.grants.insert(holding, at + opening.open_for);
+            if let Some(extension) = self.policy.door(opening.door).extension {
+                self.latest.insert(holding, at + extension.at_most);
+            }
         }
         self.opened[index.0] += 1;
         Some(index)

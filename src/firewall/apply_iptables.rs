@@ -387,6 +387,7 @@ mod tests {
             opened_by: Some(opened),
             expires_in,
             is_endless: false,
+            stay: None,
         }
     }
 

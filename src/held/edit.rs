@@ -106,6 +106,7 @@ impl Guests {
                 opened_by: Some(*opened),
                 expires_in: opened.expires_in,
                 is_endless: false,
+                stay: None,
             })
         });
         let departure = Departure {
@@ -182,6 +183,7 @@ mod tests {
             opened_by,
             expires_in: Duration::from_secs(50),
             is_endless: false,
+            stay: None,
         }
     }
 

@@ -9,7 +9,7 @@ mod words;
 pub use edit::{Departure, around};
 pub use rights::Rights;
 pub use room::{Spared, first_to_end};
-pub use words::{Drift, Fault, Grant, Guest, Opened, Progress, Subject, granted_network};
+pub use words::{Drift, Fault, Grant, Guest, Opened, Progress, Stay, Subject, granted_network};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

@@ -67,6 +67,7 @@ mod tests {
             expires_in: Duration::from_secs(seconds),
             // In these tests an hour is for ever.
             is_endless: seconds == 3600,
+            stay: None,
         }
     }
 

@@ -21,6 +21,27 @@ pub struct Grant {
     pub expires_in: Duration,
     /// The kernel never ends it. None of ours is so: somebody else has put it there.
     pub is_endless: bool,
+    /// `None` where no connection extends it.
+    pub stay: Option<Stay>,
+}
+
+/// The parts of a grant that stays while it is used. Its end is the latest that they give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stay {
+    /// The time left of the grant as it was given; `None` when that is over.
+    pub given: Option<Duration>,
+    /// The time left since its last connection; `None` when there was none of late.
+    pub used: Option<Duration>,
+    /// The time left in which connections may extend it.
+    pub at_most: Duration,
+}
+
+impl Stay {
+    /// The time left of the grant.
+    pub fn left(&self) -> Duration {
+        let used = self.used.map(|used| used.min(self.at_most));
+        self.given.max(used).unwrap_or_default()
+    }
 }
 
 impl Grant {

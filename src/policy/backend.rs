@@ -95,6 +95,18 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
                  {WAY_OUT}"
             ))
     }));
+    let extend = file.doors.iter().filter_map(|door| door.extend.as_ref());
+    found.extend(extend.take(1).map(|extend| {
+        Diagnostic::new(
+            extend.at.clone(),
+            "the iptables backend does not extend grants",
+        )
+        .label("not with iptables")
+        .help(format!(
+            "its lists do not say when a source has opened, only when it came last: write a longer `open_for`, \
+             {WAY_OUT}"
+        ))
+    }));
     let room = file.max_sources.as_ref().zip(host.ip_list_tot);
     if let Some((written, room)) = room.filter(|(written, room)| written.value > *room) {
         found.push(

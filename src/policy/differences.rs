@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::{Door, Interfaces, Key, KeyKind, Policy, show};
+use super::{Door, Extension, Interfaces, Key, KeyKind, Policy, show};
 use crate::knock::{PortRange, display_source};
 
 /// One line for each difference: `+` comes, `-` goes, `~` changes.
@@ -70,6 +70,16 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
     if old.trust != new.trust {
         let (old, new) = (list(&trust(old)), list(&trust(new)));
         lines.push(format!("~ door {name} trusts {new} (was {old})"));
+    }
+    let extension = |door: &Door| match door.extension {
+        None => "does not extend grants".to_string(),
+        Some(Extension { extend, at_most }) => {
+            format!("extends grants by {} up to {}", show(extend), show(at_most))
+        }
+    };
+    if old.extension != new.extension {
+        let (old, new) = (extension(old), extension(new));
+        lines.push(format!("~ door {name} {new} (before: {old})"));
     }
     lines
 }

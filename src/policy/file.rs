@@ -104,6 +104,8 @@ pub struct DoorEntry {
     pub name: Spanned<Name>,
     pub ports: Entry<Vec<Spanned<PortRange>>>,
     pub open_for: Option<Spanned<Duration>>,
+    pub extend: Option<Spanned<Duration>>,
+    pub at_most: Option<Spanned<Duration>>,
     pub trust: Vec<IpNet>,
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
 }
@@ -280,6 +282,8 @@ impl Reader {
             name,
             ports: section.entry(self, "ports", Reader::ranges),
             open_for: section.take(self, "open_for", Reader::open_for),
+            extend: section.take(self, "extend", Reader::extend),
+            at_most: section.take(self, "at_most", Reader::at_most),
             trust: section
                 .take(self, "trust", Reader::networks)
                 .map(|list| list.value)

@@ -226,6 +226,19 @@ pub const PARTS: &[Part] = &[
             ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(
+                "extend",
+                "a time, 1s to 30d",
+                "",
+                "A grant stays while it is used: each new connection that it lets in extends it to so long from then. \
+                 It needs `at_most`, and no key with `once` opens the door (nftables only). Left out, a grant ends in its time.",
+            ),
+            setting(
+                "at_most",
+                "a time, 1s to 30d",
+                "",
+                "The time after the opening at which a grant ends that `extend` has kept. After that the source knocks again.",
+            ),
+            setting(
                 "trust",
                 "a list of networks",
                 "none",

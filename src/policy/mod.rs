@@ -174,6 +174,17 @@ pub struct Door {
     pub trust: Vec<IpNet>,
     /// The time that a grant lasts where no key says otherwise.
     pub open_for: Duration,
+    /// `None` when a grant ends in its time, however much it is used.
+    pub extension: Option<Extension>,
+}
+
+/// A grant that stays while it is used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extension {
+    /// The time that it lasts from each new connection.
+    pub extend: Duration,
+    /// The time after the opening at which it ends at the latest. No less than `extend`, and more than any `open_for`.
+    pub at_most: Duration,
 }
 
 /// The key of one person or device for some doors.
@@ -402,6 +413,17 @@ impl Policy {
     /// Returns whether some key has what opens once: then it matters what was spent before.
     pub fn is_single_use(&self) -> bool {
         self.has_scratch() || self.has_tokens()
+    }
+
+    /// Returns whether some door extends its grants.
+    pub fn has_extensions(&self) -> bool {
+        self.doors.iter().any(|door| door.extension.is_some())
+    }
+
+    /// The longest time that a grant may last which an opening gives.
+    pub fn longest(&self, opening: &Opening) -> Duration {
+        let extension = self.door(opening.door).extension;
+        extension.map_or(opening.open_for, |extension| extension.at_most)
     }
 
     /// Returns whether some key has `once`.

@@ -58,8 +58,17 @@ impl Words<'_> {
             Meaning::NotJudged => "no knock: the policy has no UDP port".to_string(),
             Meaning::Ignored => "no knock: an ignored port".to_string(),
             Meaning::Trusted(door) => format!("passes: {} trusts this source", self.door(*door)),
-            Meaning::Granted { door, left, once } => {
-                let used = if *once { ", which is used up now" } else { "" };
+            Meaning::Granted {
+                door,
+                left,
+                once,
+                extended,
+            } => {
+                let used = match (once, extended) {
+                    (true, _) => ", which is used up now".to_string(),
+                    (false, Some(left)) => format!(", now for {}", seconds(*left)),
+                    (false, None) => String::new(),
+                };
                 format!(
                     "passes: holds a grant for {} ({} left){used}",
                     self.door(*door),
@@ -134,7 +143,14 @@ impl Words<'_> {
             .iter()
             .map(|o| {
                 let lasting = crate::policy::show(o.open_for);
-                format!("{} for {lasting}", self.door(o.door))
+                let stays = match self.policy.door(o.door).extension {
+                    Some(extension) => {
+                        let at_most = crate::policy::show(extension.at_most);
+                        format!(", or while it is used up to {at_most}")
+                    }
+                    None => String::new(),
+                };
+                format!("{} for {lasting}{stays}", self.door(o.door))
             })
             .collect();
         let once = if key.once { ", for one connection" } else { "" };

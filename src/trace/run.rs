@@ -23,6 +23,8 @@ pub enum Meaning {
         door: DoorIndex,
         left: Duration,
         once: bool,
+        /// The time that is left of it from now on, where the connection has extended it.
+        extended: Option<Duration>,
     },
     Echo,
     /// A knock that counts (or leads nowhere).
@@ -64,6 +66,8 @@ pub struct Run<'p> {
     began: i64,
     visitors: BTreeMap<IpAddr, (State, Duration)>,
     grants: BTreeMap<Holding, (Duration, KeyIndex)>,
+    /// The end that no connection extends, of each grant that stays while it is used.
+    latest: BTreeMap<Holding, Duration>,
     opened: Vec<u64>,
     burnt: BTreeSet<SequenceIndex>,
 }
@@ -77,6 +81,7 @@ impl<'p> Run<'p> {
             began,
             visitors: BTreeMap::new(),
             grants: BTreeMap::new(),
+            latest: BTreeMap::new(),
             opened: vec![0; policy.keys.len()],
             burnt: BTreeSet::new(),
         }
@@ -129,10 +134,27 @@ impl<'p> Run<'p> {
                     self.grants.remove(&holding);
                 }
                 let left = end - at;
-                return Some(Meaning::Granted { door, left, once });
+                let extended = self.extend(at, holding, end).map(|end| end - at);
+                return Some(Meaning::Granted {
+                    door,
+                    left,
+                    once,
+                    extended,
+                });
             }
         }
         None
+    }
+
+    /// The new end of a grant, if a connection extends it.
+    fn extend(&mut self, at: Duration, holding: Holding, end: Duration) -> Option<Duration> {
+        let by = self.policy.door(holding.door).extension?.extend;
+        let later = (at + by).min(*self.latest.get(&holding)?);
+        let grant = self.grants.get_mut(&holding)?;
+        (later > end).then(|| {
+            grant.0 = later;
+            later
+        })
     }
 
     fn holding(&self, source: IpAddr, door: DoorIndex, once: bool) -> Holding {
@@ -184,6 +206,9 @@ impl<'p> Run<'p> {
         for opening in &key.opens {
             let holding = self.holding(source, opening.door, key.once);
             self.grants.insert(holding, (at + opening.open_for, index));
+            if let Some(extension) = self.policy.door(opening.door).extension {
+                self.latest.insert(holding, at + extension.at_most);
+            }
         }
         self.opened[index.0] += 1;
         Effect::Opens(index)

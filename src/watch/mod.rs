@@ -91,8 +91,8 @@ struct Seen {
 struct Standing {
     key: Option<String>,
     since: Instant,
-    /// The time that it had left when it was seen last, in seconds.
-    expires_in: f64,
+    /// The time that it had left when it was seen last, in seconds; where connections extend it, that time.
+    ends_in: f64,
 }
 
 /// The counts since the rules are there.
@@ -165,9 +165,11 @@ impl Tracker {
             let key = key.or_else(|| before.and_then(|held| held.key.clone()));
             // A grant ends at another time than before only when it is given again: later, or sooner if it was
             // a longer one.
+            // One that stays while it is used ends at many times, and its latest end is that of its opening.
+            let ends_in = grant.extended_for.unwrap_or(grant.expires_in);
             let again = before.is_some_and(|held| {
                 let passed = now.saturating_duration_since(held.since).as_secs_f64();
-                (grant.expires_in - (held.expires_in - passed)).abs() > LAG.as_secs_f64()
+                (ends_in - (held.ends_in - passed)).abs() > LAG.as_secs_f64()
             });
             let is_new = before.is_none() || again;
             if is_new && told.is_none() && self.begun {
@@ -184,7 +186,7 @@ impl Tracker {
             let held = Standing {
                 key,
                 since: now,
-                expires_in: grant.expires_in,
+                ends_in,
             };
             self.held.insert(at, held);
         }
@@ -307,6 +309,7 @@ mod tests {
                 elsewhere: false,
                 host: None,
                 expires_in: *expires_in,
+                extended_for: None,
             });
             let door = DoorStatus {
                 name: "ssh".to_string(),

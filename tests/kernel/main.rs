@@ -92,6 +92,7 @@ mod ssh;
 mod sshd;
 mod stand_in;
 mod status;
+mod staying;
 mod strangers;
 mod terminal;
 mod token_clients;

@@ -40,6 +40,16 @@ fn inside(part: &[Knock], whole: &[Knock]) -> bool {
     whole.windows(part.len()).any(|window| window == part)
 }
 
+/// Longer or shorter than grants, at random: nothing here depends on what the checker wants of both.
+fn extension() -> impl Strategy<Value = Option<Extension>> {
+    let seconds = Duration::from_secs;
+    let times = (1u64..30, 1u64..60);
+    prop::option::of(times.prop_map(move |(extend, at_most)| Extension {
+        extend: seconds(extend),
+        at_most: seconds(extend + at_most),
+    }))
+}
+
 pub fn policy() -> impl Strategy<Value = Policy> {
     let key = (
         any::<[bool; 2]>(),
@@ -48,8 +58,8 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         any::<bool>(),
     );
     let keys = prop::collection::vec(key, 5);
-    (sequences(), keys, any::<[bool; 4]>()).prop_map(
-        |(sequences, keys, [by_prefix, ignores, udp_door, has_range])| {
+    (sequences(), keys, any::<[bool; 4]>(), extension()).prop_map(
+        |(sequences, keys, [by_prefix, ignores, udp_door, has_range], extension)| {
             let name = |text: String| Name::new(&text).unwrap();
             let second = if udp_door {
                 Knock::new(Protocol::Udp, 23).unwrap()
@@ -65,12 +75,14 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                     },
                     trust: vec!["10.0.0.9/32".parse().unwrap()],
                     open_for: Duration::from_secs(60),
+                    extension,
                 },
                 Door {
                     name: name("second".into()),
                     ports: vec![second.into()],
                     trust: Vec::new(),
                     open_for: Duration::from_secs(60),
+                    extension: None,
                 },
             ];
             let keys = sequences.into_iter().zip(keys).enumerate();

@@ -90,6 +90,7 @@ impl EndedGrant {
             }),
             expires_in,
             is_endless: false,
+            stay: None,
         };
         (!expires_in.is_zero()).then_some(grant)
     }
@@ -228,6 +229,7 @@ mod tests {
             }),
             expires_in: seconds(50),
             is_endless: false,
+            stay: None,
         };
         let mut trial = Trial::new(1, None, seconds(600));
         trial.note_ended(&[grant], &then, &[]);

@@ -8,12 +8,13 @@ use super::{
     DoorStatus, GrantStatus, KeyStatus, ProgressStatus, ScratchStatus, Status, TokenStatus,
 };
 use crate::automaton::{Automaton, Place, State};
-use crate::held::{Drift, Glance, Grant, Held, Presence, Progress, TokenCount};
+use crate::held::{Drift, Glance, Grant, Guests, Held, Presence, Progress, TokenCount};
 use crate::knock::display_source;
 use crate::policy::{HostFirewall, Key, KeyKind, Name, Policy};
 use crate::ruleset::meanings;
 use crate::single_use::Journal;
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The findings beyond a glance.
@@ -120,7 +121,7 @@ pub(super) fn status(
     let (grants, elsewhere) = (&seen.guests.grants, &seen.guests.elsewhere);
     let counts = &seen.counts;
     let waiting = wait.map(|wait| wait.to_string());
-    let crowded = no_room(policy, grants);
+    let crowded = no_room(policy, &seen.guests);
     let granted = |name: &Name| {
         let own = grants.iter().filter(|grant| grant.door == name.door_id());
         let others = elsewhere
@@ -227,13 +228,21 @@ pub(super) fn status(
 }
 
 /// Says so where nobody new gets in, for want of room.
-fn no_room(policy: &Policy, grants: &[Grant]) -> Option<String> {
+fn no_room(policy: &Policy, guests: &Guests) -> Option<String> {
     let most = policy.max_sources;
     let is_full = |is_v4: bool| {
-        let of_family = grants
+        let of_family = |address: IpAddr| address.is_ipv4() == is_v4;
+        let grants = guests.grants.iter();
+        let grants = grants
+            .filter(|grant| of_family(grant.source.addr()))
+            .count();
+        // Where grants stay while they are used, each opening is noted for longer than its grant may last.
+        let noted = guests
+            .opened
             .iter()
-            .filter(|grant| grant.source.addr().is_ipv4() == is_v4);
-        of_family.count() >= most as usize
+            .filter(|opened| of_family(opened.source));
+        let noted = noted.filter(|_| policy.has_extensions()).count();
+        grants.max(noted) >= most as usize
     };
     let is_full = policy.backend.refuses_when_full() && (is_full(true) || is_full(false));
     is_full.then(|| {
@@ -262,6 +271,7 @@ fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
         elsewhere: false,
         host: None,
         expires_in: grant.expires_in.as_secs_f64(),
+        extended_for: grant.stay.map(|stay| stay.at_most.as_secs_f64()),
     }
 }
 
@@ -279,7 +289,7 @@ fn nameless(entries: &[Progress]) -> Vec<ProgressStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::held::{Guests, Tally};
+    use crate::held::Tally;
 
     const POLICY: &str = "[door.ssh]\nports = [22]\n[door.web]\nports = [443]\n\
                           [key.yves]\nopens = ['ssh']\nsequence = [4431, 2387, 920]\n";
@@ -298,6 +308,7 @@ mod tests {
             opened_by: None,
             expires_in,
             is_endless: false,
+            stay: None,
         };
         let glance = Glance {
             rules: Presence::Guard,

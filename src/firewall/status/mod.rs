@@ -113,6 +113,9 @@ pub struct GrantStatus {
     pub host: Option<String>,
     /// Seconds, to the second below.
     pub expires_in: f64,
+    /// Where the door extends its grants, the seconds in which connections may do so; `null` elsewhere.
+    #[serde(default)]
+    pub extended_for: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,8 +10,8 @@ use crate::knock::{GrantPrefix, Knock, PortRange};
 use crate::policy::backend;
 use crate::policy::file::{AllowanceEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic};
 use crate::policy::{
-    Allowance, Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key,
-    KeyKind, Log, Opening, Policy, Portless,
+    Allowance, Backend, Closed, Door, DoorIndex, Extension, Fleet, Host, HostFirewall, Interfaces,
+    Key, KeyKind, Log, Opening, Policy, Portless,
 };
 use crate::single_use::Secret;
 
@@ -43,6 +43,13 @@ pub(super) fn policy(
                     .as_ref()
                     .or(file.open_for.as_ref())
                     .map_or(DEFAULT_OPEN_FOR, |s| s.value),
+                extension: match (&door.extend, &door.at_most) {
+                    (Some(extend), Some(at_most)) => Some(Extension {
+                        extend: extend.value,
+                        at_most: at_most.value,
+                    }),
+                    _ => None,
+                },
             })
         })
         .collect::<Option<_>>()?;

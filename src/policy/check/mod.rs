@@ -2,6 +2,7 @@
 //!
 //! Everything that any later step could stumble over is refused here, with the place in the file.
 
+mod extend;
 mod fleet;
 mod keys;
 mod meaning;
@@ -32,6 +33,9 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     for key in &file.keys {
         checker.opens(key);
         checker.means(key, &guarded, &ignored);
+    }
+    for door in &file.doors {
+        checker.extension(door);
     }
     checker.sequences_apart();
     checker.token_port(&guarded, &ignored);

@@ -142,6 +142,16 @@ impl Reader {
         self.duration(value, MIN_OPEN, MAX_OPEN, "60s")
     }
 
+    /// The time that a connection adds to a grant.
+    pub fn extend(&mut self, value: &Value<'_>) -> Option<Duration> {
+        self.duration(value, MIN_OPEN, MAX_OPEN, "10m")
+    }
+
+    /// The longest time of a grant that is extended.
+    pub fn at_most(&mut self, value: &Value<'_>) -> Option<Duration> {
+        self.duration(value, MIN_OPEN, MAX_OPEN, "8h")
+    }
+
     pub fn door_names(&mut self, value: &Value<'_>) -> Option<Vec<Spanned<String>>> {
         self.doors(value, "opens = [\"ssh\"]")
     }

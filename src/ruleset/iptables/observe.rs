@@ -242,6 +242,7 @@ fn grant(held: &Membership) -> Grant {
         opened_by: Some(opened),
         expires_in: *left,
         is_endless: false,
+        stay: None,
     }
 }
 

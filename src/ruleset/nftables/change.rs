@@ -16,8 +16,8 @@ use super::listing::Listing;
 use super::script::{Script, Set};
 use super::transaction::{Command, Transaction};
 use super::{AtApply, SetId, admits, is_left};
-use crate::held::{Departure, Grant, Guest, Guests, Opened, Rights, around};
-use crate::policy::Policy;
+use crate::held::{Departure, Grant, Guest, Guests, Opened, Rights, Stay, around};
+use crate::policy::{DoorId, Policy};
 use crate::ruleset::Family;
 
 /// A transaction, and what it means for those who hold grants.
@@ -112,7 +112,17 @@ pub fn transaction(
     let (once, live): (Vec<Grant>, Vec<Grant>) = live
         .into_iter()
         .partition(|grant| grant.once && !unchanged.contains(&grant_set(grant)));
-    let carried = carried(script, running, &guests.opened, &live, &rights, &unchanged);
+    let stays = Stays::of(policy);
+    let mut carried = carried(
+        script,
+        running,
+        &guests.opened,
+        &live,
+        &rights,
+        &stays,
+        &unchanged,
+    );
+    carried.extend(stays.end(&mut transaction, running, &live, &unchanged));
     let mut script = script.clone();
     for set in &mut script.sets {
         for item in carried.iter().filter(|item| item.set == set.name) {
@@ -243,21 +253,21 @@ fn remove_old(
     for (name, set) in &running.sets {
         let new = script.sets.iter().find(|new| new.name == *name);
         let kind = set.word();
-        match new.map(|new| stays(new, set)) {
-            Some(Stays::Filled) => {
+        match new.map(|new| fate(new, set)) {
+            Some(Fate::Filled) => {
                 if running.is_copy && admits(name) {
                     transaction.flush(kind, name);
                 }
                 unchanged.insert(name.clone());
             }
-            Some(Stays::Empty) => {
+            Some(Fate::Empty) => {
                 transaction.flush(kind, name);
             }
             // A key may come back, and what it has used up stays used up.
             None if is_left(name, has_fleet) => {
                 unchanged.insert(name.clone());
             }
-            Some(Stays::Not) | None => {
+            Some(Fate::Not) | None => {
                 let set = name.clone();
                 transaction.push(Command::DeleteSet { kind, set });
             }
@@ -281,18 +291,18 @@ fn remove_old(
 }
 
 /// The fate of a set of the old table.
-enum Stays {
+enum Fate {
     Filled,
     Empty,
     Not,
 }
 
-fn stays(new: &Set, old: &ListedSet) -> Stays {
+fn fate(new: &Set, old: &ListedSet) -> Fate {
     let row = new.id.row();
     match row.at_apply {
-        AtApply::Refilled if old.is_plain(&new.types, new.is_hashed()) => Stays::Empty,
-        _ if row.is_kept() && old.is_declared(&new.types, new.size) => Stays::Filled,
-        _ => Stays::Not,
+        AtApply::Refilled if old.is_plain(&new.types, new.is_hashed()) => Fate::Empty,
+        _ if row.is_kept() && old.is_declared(&new.types, new.size) => Fate::Filled,
+        _ => Fate::Not,
     }
 }
 
@@ -303,6 +313,7 @@ fn carried(
     opened: &[Opened],
     live: &[Grant],
     rights: &Rights,
+    stays: &Stays,
     unchanged: &HashSet<String>,
 ) -> Vec<Carried> {
     let mut carried = Vec::new();
@@ -335,7 +346,27 @@ fn carried(
                 for grant in live.iter().filter(of_this_set) {
                     for source in holders.resized(grant, prefix) {
                         let key = place_key(source.addr(), grant.door);
-                        add(key, grant.expires_in, Duration::ZERO);
+                        if let Some(left) = stays.given(grant) {
+                            add(key, left, Duration::ZERO);
+                        }
+                    }
+                }
+            }
+            SetId::Stay | SetId::Use => {
+                let of_family = |grant: &&Grant| Family::of(grant.source.addr()) == family;
+                for grant in live.iter().filter(of_family) {
+                    let Some(stay) = stays.of_grant(grant) else {
+                        continue;
+                    };
+                    let left = match id {
+                        SetId::Stay => Some(stay.at_most),
+                        _ => stay.used,
+                    };
+                    let Some(left) = left else {
+                        continue;
+                    };
+                    for source in holders.resized(grant, prefix) {
+                        add(place_key(source.addr(), grant.door), left, Duration::ZERO);
                     }
                 }
             }
@@ -374,6 +405,62 @@ fn carried(
         }));
     }
     carried
+}
+
+/// The doors of the new policy that extend their grants.
+struct Stays(HashSet<DoorId>);
+
+impl Stays {
+    fn of(policy: &Policy) -> Stays {
+        let doors = policy.doors.iter().filter(|door| door.extension.is_some());
+        Stays(doors.map(|door| door.name.door_id()).collect())
+    }
+
+    /// The parts of a grant that goes on staying while it is used.
+    fn of_grant(&self, grant: &Grant) -> Option<Stay> {
+        grant.stay.filter(|_| self.0.contains(&grant.door))
+    }
+
+    /// The time left of a grant besides what its last connection gives.
+    fn given(&self, grant: &Grant) -> Option<Duration> {
+        let stay = self.of_grant(grant);
+        stay.map_or(Some(grant.expires_in), |stay| stay.given)
+    }
+
+    /// Ends what connections extend where the new policy says nothing of that. Returns the grants that live by their
+    /// last connection alone: each keeps what is left of it, in the set of those with a time of their own.
+    fn end(
+        &self,
+        transaction: &mut Transaction,
+        running: &Listing,
+        live: &[Grant],
+        unchanged: &HashSet<String>,
+    ) -> Vec<Carried> {
+        let over = |door: &DoorId| !self.0.contains(door);
+        for id in [SetId::Stay, SetId::Use] {
+            for (set, key) in running.places(id) {
+                let is_over = matches!(key[1], Part::Class(door) if over(&DoorId(door)));
+                if unchanged.contains(&set) && is_over {
+                    transaction.remove(&set, key);
+                }
+            }
+        }
+        let mut carried = Vec::new();
+        for grant in live.iter().filter(|grant| over(&grant.door)) {
+            let longer = |stay: Stay| Some(stay.left()) > stay.given;
+            let set = grant_set(grant);
+            if grant.stay.is_some_and(longer) && unchanged.contains(&set) {
+                transaction.remove(&set, grant_key(grant));
+                carried.push(Carried {
+                    set,
+                    key: grant_key(grant),
+                    expires_in: grant.expires_in,
+                    given_for: Duration::ZERO,
+                });
+            }
+        }
+        carried
+    }
 }
 
 /// The sources that opened each of some grants. There may be tens of thousands.

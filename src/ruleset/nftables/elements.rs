@@ -106,6 +106,11 @@ pub(super) fn grant_set(grant: &Grant) -> String {
     )
 }
 
+/// The sets of a grant that stays while it is used: its opening, and its last connection.
+pub(super) fn stay_sets(grant: &Grant) -> [String; 2] {
+    [SetId::Stay, SetId::Use].map(|set| set_in(set, grant))
+}
+
 /// The set of a grant of another host.
 pub(super) fn elsewhere_set(grant: &Grant) -> String {
     set_in(SetId::Elsewhere, grant)

@@ -4,7 +4,7 @@
 //! only what is needed is looked at, in every form it has been seen in (0.9.8 to 1.1.3). What cannot
 //! be read is skipped, never guessed: an element we do not understand is not a grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,12 +13,13 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::by_hand::everybody;
+use super::elements::{Part, place_key};
 use super::listed_set::{
     ListedSet, address_of, ago, classid_of, element_parts, exactly_left, is_endless, opened_of,
     timeout_of,
 };
 use super::{SetId, TABLE, admits, is_by_source};
-use crate::held::{EndsElsewhere, Grant, Guest, Opened, Progress};
+use crate::held::{EndsElsewhere, Grant, Guest, Opened, Progress, Stay};
 use crate::policy::{DoorId, KeyId, Name};
 use crate::ruleset::Family;
 
@@ -40,6 +41,8 @@ pub struct Listing {
 struct Timed {
     guest: Guest,
     left: Duration,
+    /// What is left, as exactly as it is told.
+    exactly: Duration,
     all: Duration,
 }
 
@@ -272,6 +275,18 @@ impl Listing {
                 .or_default()
                 .push(entry);
         }
+        let opened_by = |Guest { source, door }: Guest, single: bool, ends: Duration| {
+            let candidates = match single {
+                true => by_source.get(&(source.addr(), door)),
+                false => by_door.get(&door),
+            };
+            let candidates = candidates.into_iter().flatten();
+            candidates
+                .filter(|(entry, _)| source.contains(&entry.source))
+                .min_by_key(|(_, its)| its.abs_diff(ends))
+                .map(|(entry, _)| *entry)
+        };
+        let mut stays = self.stays();
         let mut grants = Vec::new();
         for (name, set) in &self.sets {
             let Some((id @ (SetId::Grants | SetId::Once), family, prefix)) = SetId::by_family(name)
@@ -291,33 +306,70 @@ impl Listing {
                 let Ok(source) = IpNet::new(address, prefix) else {
                     continue;
                 };
-                let door = DoorId(door);
-                let single = prefix == family.longest_prefix();
-                let candidates = if single {
-                    by_source.get(&(address, door))
-                } else {
-                    by_door.get(&door)
+                let guest = Guest {
+                    source,
+                    door: DoorId(door),
                 };
+                let once = id == SetId::Once;
+                let stay = stays.remove(&guest).filter(|_| !once);
                 // The opening of a grant is the one that ends at the same moment.
-                let left = exactly_left(element);
-                let opened_by = candidates
-                    .into_iter()
-                    .flatten()
-                    .filter(|(entry, _)| source.contains(&entry.source))
-                    .min_by_key(|(_, its)| its.abs_diff(left))
-                    .map(|(entry, _)| *entry);
+                let ends = stay.map_or(exactly_left(element), |(_, ends)| ends);
                 grants.push(Grant {
                     source,
-                    door,
-                    once: id == SetId::Once,
-                    opened_by,
+                    door: guest.door,
+                    once,
+                    opened_by: opened_by(guest, prefix == family.longest_prefix(), ends),
                     expires_in,
                     is_endless: is_endless(element),
+                    stay: stay.map(|(stay, _)| Stay {
+                        given: Some(expires_in),
+                        ..stay
+                    }),
                 });
+            }
+        }
+        // Their own time is over.
+        let used = stays
+            .into_iter()
+            .filter(|(_, (stay, _))| stay.used.is_some());
+        grants.extend(used.map(|(guest, (stay, ends))| Grant {
+            source: guest.source,
+            door: guest.door,
+            once: false,
+            opened_by: opened_by(
+                guest,
+                guest.source.prefix_len() == guest.source.max_prefix_len(),
+                ends,
+            ),
+            expires_in: Duration::ZERO,
+            is_endless: false,
+            stay: Some(stay),
+        }));
+        for grant in &mut grants {
+            if let Some(stay) = grant.stay {
+                grant.expires_in = stay.left();
             }
         }
         grants.sort_by_key(|grant| (grant.source, grant.door, grant.once));
         grants
+    }
+
+    /// The openings of doors that extend their grants, live grant or not: what connections have added, and the time left
+    /// as exactly as it is told.
+    pub(super) fn stays(&self) -> HashMap<Guest, (Stay, Duration)> {
+        let used = self
+            .timed(SetId::Use)
+            .map(|timed| (timed.guest, timed.left));
+        let used: HashMap<Guest, Duration> = used.collect();
+        let stays = self.timed(SetId::Stay).map(|timed| {
+            let stay = Stay {
+                given: None,
+                used: used.get(&timed.guest).copied(),
+                at_most: timed.left,
+            };
+            (timed.guest, (stay, timed.exactly))
+        });
+        stays.collect()
     }
 
     /// The live grants that other hosts of the fleet gave. Who opened them, the kernel does not know.
@@ -329,17 +381,22 @@ impl Listing {
     /// The same, each with how long it has been there at least.
     pub fn elsewhere_and_since(&self) -> Vec<(Grant, Duration)> {
         self.timed(SetId::Elsewhere)
-            .map(|Timed { guest, left, all }| {
-                let grant = Grant {
-                    source: guest.source,
-                    door: guest.door,
-                    once: false,
-                    opened_by: None,
-                    expires_in: left,
-                    is_endless: all.is_zero() && left.is_zero(),
-                };
-                (grant, ago(all, left))
-            })
+            .map(
+                |Timed {
+                     guest, left, all, ..
+                 }| {
+                    let grant = Grant {
+                        source: guest.source,
+                        door: guest.door,
+                        once: false,
+                        opened_by: None,
+                        expires_in: left,
+                        is_endless: all.is_zero() && left.is_zero(),
+                        stay: None,
+                    };
+                    (grant, ago(all, left))
+                },
+            )
             .collect()
     }
 
@@ -401,6 +458,16 @@ impl Listing {
         }
     }
 
+    /// The same, as elements: the name of the set, and what each is found by.
+    pub(super) fn places(&self, id: SetId) -> Vec<(String, Vec<Part>)> {
+        let place = |timed: Timed| {
+            let Guest { source, door } = timed.guest;
+            let set = id.of_network(Family::of(source.addr()), source.prefix_len());
+            (set, place_key(source.addr(), door))
+        };
+        self.timed(id).map(place).collect()
+    }
+
     /// The elements of a set of source and door.
     fn timed(&self, id: SetId) -> impl Iterator<Item = Timed> {
         self.sets_of(id).flat_map(|(set, _, prefix)| {
@@ -414,6 +481,7 @@ impl Listing {
                 Some(Timed {
                     guest: Guest { source, door },
                     left,
+                    exactly: exactly_left(element),
                     all: timeout_of(element),
                 })
             })

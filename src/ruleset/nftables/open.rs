@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::SetId;
-use super::elements::{Part, grant_key, grant_set, opened_key, opened_set};
+use super::elements::{Part, grant_key, grant_set, opened_key, opened_set, stay_sets};
 use super::listed_set::key_of;
 use super::listing::Listing;
 use super::transaction::Transaction;
@@ -69,12 +69,19 @@ pub fn open(
         opened_by: Some(opened),
         expires_in: open_for,
         is_endless: false,
+        stay: None,
     };
     let mut transaction = Transaction::default();
     let spared = Spared { network, caller };
     let ended = make_room(&mut transaction, running, &grant, &opened, &spared, room);
     transaction.put(&opened_set(&opened), opened_key(&opened), open_for);
     transaction.put(&grant_set(&grant), grant_key(&grant), open_for);
+    // It lasts as long as the administrator says: no connection extends it.
+    for set in stay_sets(&grant) {
+        if running.sets.contains_key(&set) {
+            transaction.remove(&set, grant_key(&grant));
+        }
+    }
     Ok(Admission {
         transaction,
         network,
@@ -123,7 +130,21 @@ fn make_room(
         }
     }
     for grant in &ended {
-        transaction.delete(&grant_set(grant), vec![grant_key(grant)]);
+        let parts = grant.stay.map(|stay| {
+            let [opening, last] = stay_sets(grant);
+            let given = (grant_set(grant), stay.given.is_some());
+            [given, (opening, true), (last, stay.used.is_some())]
+        });
+        let parts: Vec<String> = match parts {
+            None => vec![grant_set(grant)],
+            Some(parts) => {
+                let there = parts.into_iter().filter(|(_, is_there)| *is_there);
+                there.map(|(set, _)| set).collect()
+            }
+        };
+        for set in parts {
+            transaction.delete(&set, vec![grant_key(grant)]);
+        }
     }
     let gone = here.iter().filter(|o| ended.iter().any(|g| holds(g, o)));
     transaction.delete(&records, gone.map(opened_key).collect());

@@ -20,6 +20,8 @@ pub enum SetId {
     Opened,
     Grants,
     Once,
+    Stay,
+    Use,
     Admitted,
     Elsewhere,
     Closed,
@@ -143,7 +145,7 @@ pub enum Time {
     Each,
     /// `within`.
     Within,
-    /// The longest `open_for`.
+    /// The longest time of a grant.
     LongestGrant,
     Always(Duration),
 }
@@ -158,6 +160,8 @@ pub enum Need {
     KernelLog,
     /// With grants for one connection.
     Once,
+    /// With doors that extend their grants.
+    Extension,
     Fleet,
     Tokens,
     /// With tokens and a fleet.
@@ -193,7 +197,7 @@ const FLOW: &str = "ADDRESS . ADDRESS . inet_proto . inet_service . inet_service
 
 /// All sets and maps of ours, in the order of a script.
 #[rustfmt::skip]
-pub static SETS: [Row; 30] = [
+pub static SETS: [Row; 32] = [
     Row { id: SetId::Opened, name: "opened", form: Families, types: "ADDRESS . classid . classid",
         filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Always,
         about: "Openings: source . door . key, for as long as the grant was given." },
@@ -203,6 +207,12 @@ pub static SETS: [Row; 30] = [
     Row { id: SetId::Once, name: "once", form: Networks, types: "ADDRESS . classid",
         filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Need::Once,
         about: "Grants that are used up by their first connection." },
+    Row { id: SetId::Stay, name: "stay", form: Networks, types: "ADDRESS . classid",
+        filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Need::Extension,
+        about: "Openings of doors that extend their grants: a grant may stay while an element is here, and no longer." },
+    Row { id: SetId::Use, name: "use", form: Networks, types: "ADDRESS . classid",
+        filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Need::Extension,
+        about: "The last connection of each grant, for as long as it extends the grant." },
     Row { id: SetId::Admitted, name: "admitted", form: Families, types: FLOW,
         filler: Packets, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Need::Once,
         about: "The connection that used up a grant: until it begins, its first packet may come again." },
@@ -399,6 +409,7 @@ impl Row {
             Need::Keys => !policy.keys.is_empty(),
             Need::KernelLog => policy.log == Log::Kernel && !policy.keys.is_empty(),
             Need::Once => policy.has_once(),
+            Need::Extension => policy.has_extensions(),
             Need::Fleet => policy.fleet.is_some(),
             Need::Tokens => has_tokens(),
             Need::FleetTokens => policy.fleet.is_some() && has_tokens(),

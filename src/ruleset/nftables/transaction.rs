@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::TABLE;
 use super::elements::{
-    Element, Part, elsewhere_set, grant_key, in_set, key_text, opened_key, opened_set,
+    Element, Part, elsewhere_set, grant_key, in_set, key_text, opened_key, opened_set, stay_sets,
 };
 use super::script::{Script, Set};
 use crate::held::Departure;
@@ -116,6 +116,12 @@ impl Transaction {
         let opened = departure.opened.iter();
         let opened = opened.map(|opened| (opened_set(opened), opened_key(opened)));
         let unlisted = departure.unlisted.iter().map(in_set);
+        let lasting = departure.grants.iter().chain(&departure.unlisted);
+        let stays = lasting.filter(|grant| !grant.once).flat_map(|grant| {
+            let key = grant_key(grant);
+            stay_sets(grant).map(|set| (set, key.clone()))
+        });
+        let grants = grants.chain(stays);
         let all = grants.chain(elsewhere).chain(opened).chain(unlisted);
         for (set, key) in all.filter(|(set, _)| sets.contains(set)) {
             self.remove(&set, key);

@@ -170,6 +170,14 @@ fn expected(case: &Case, packets: &[Sent], seen: [Duration; 2]) -> Expected {
             for opening in shifted.keys.iter_mut().flat_map(|key| &mut key.opens) {
                 opening.open_for = lasting(opening.open_for);
             }
+            for extension in shifted
+                .doors
+                .iter_mut()
+                .flat_map(|door| &mut door.extension)
+            {
+                extension.extend = lasting(extension.extend);
+                extension.at_most = lasting(extension.at_most);
+            }
             let mut model = Model::with_room(&shifted, now, case.room.clone());
             let outcomes = packets.iter().map(|sent| model.packet(sent.packet));
             let refused = |outcome| matches!(outcome, Outcome::Refused(_));

@@ -79,6 +79,9 @@ fn given(policy: &Policy) -> BTreeSet<Knock> {
 /// `within` and the times of grants stand as far from all pauses as they can, see `BEAT`.
 pub const TIMES: [&str; 3] = ["2s", "6s", "60s"];
 
+/// The longest times of grants that stay while they are used.
+const LATEST: [&str; 2] = ["3200ms", "6s"];
+
 /// Sources that the first door trusts.
 const TRUSTED: &str = r#"["10.8.0.16/28", "fd00:0:0:1::8:10/124"]"#;
 
@@ -103,7 +106,14 @@ fn text(dice: &mut Dice, kind: Kind) -> String {
         if index == 0 && dice.one_in(2) {
             let _ = writeln!(text, "trust = {TRUSTED}");
         }
-        if dice.one_in(3) {
+        if kind == Kind::Nftables && dice.one_in(3) {
+            let at_most = dice.pick(&LATEST);
+            let _ = writeln!(
+                text,
+                "open_for = \"{0}\"\nextend = \"{0}\"\nat_most = \"{at_most}\"",
+                TIMES[0]
+            );
+        } else if dice.one_in(3) {
             let _ = writeln!(text, "open_for = \"{}\"", dice.pick(&TIMES));
         }
     }

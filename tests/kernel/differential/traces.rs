@@ -115,6 +115,7 @@ fn piece(dice: &mut Dice, case: &Case, last: Option<Knock>) -> Vec<Knock> {
         }
         11 => last.into_iter().collect(),
         12 | 13 => vec![door(dice, case)],
+        14 if case.policy.has_extensions() => (0..3).map(|_| door(dice, case)).collect(),
         _ => vec![any(dice, case)],
     }
 }

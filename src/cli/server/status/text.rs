@@ -242,8 +242,11 @@ fn holder(grant: &GrantStatus) -> String {
     } else {
         ""
     };
+    let used = grant.extended_for.map_or(String::new(), |left| {
+        format!(", at most {} while it is used", seconds(left))
+    });
     format!(
-        "{:<39} {} left{by}{at}{once}",
+        "{:<39} {} left{used}{by}{at}{once}",
         grant.source,
         seconds(grant.expires_in)
     )

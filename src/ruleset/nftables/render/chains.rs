@@ -1,5 +1,6 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
+use super::extend;
 use super::first_knocks::{self, FirstKnocks};
 use super::limits;
 use super::once;
@@ -254,8 +255,10 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     for family in Family::BOTH {
         let source = source(policy.grant, family);
         let grants = SetId::Grants.of_network(family, family.prefix_of(policy.grant));
+        extend::of_grant(&mut chain, policy, door, family);
         chain.rule(format!("{source} . meta priority @{grants} goto leave"));
     }
+    extend::of_use(&mut chain, policy, door);
     let index = policy
         .door_indices()
         .find(|&i| policy.door(i).name == door.name);

@@ -2,6 +2,7 @@
 //! each key.
 
 use super::chains::forget;
+use super::extend;
 use super::limits;
 use super::source;
 use super::tokens;
@@ -250,6 +251,8 @@ fn grant(
             .map(|opening| {
                 let door = classid(policy.door(opening.door).name.id());
                 let lasting = time(opening.open_for);
+                let recorded = time(policy.longest(opening));
+                let stay = extend::opening(policy, opening, family);
                 // A new grant may be claimed anew.
                 let unclaimed = match once {
                     true => format!(
@@ -259,8 +262,8 @@ fn grant(
                     false => String::new(),
                 };
                 format!(
-                    "update @{opened} {{ {saddr} . {door} . meta priority timeout {lasting} }} \
-                     {unclaimed}update @{grants} {{ {source} . {door} timeout {lasting} }}"
+                    "update @{opened} {{ {saddr} . {door} . meta priority timeout {recorded} }} \
+                     {unclaimed}{stay}update @{grants} {{ {source} . {door} timeout {lasting} }}"
                 )
             })
             .collect();

@@ -69,7 +69,7 @@ pub(super) fn no_more_than_a_share(
     opens: &[Opening],
     otherwise: &str,
 ) {
-    let Some(lasting) = opens.iter().map(|opening| opening.open_for).max() else {
+    let Some(lasting) = opens.iter().map(|opening| policy.longest(opening)).max() else {
         return;
     };
     let share = (policy.max_sources / 256).max(16);

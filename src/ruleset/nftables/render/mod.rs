@@ -1,6 +1,7 @@
 //! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
 
 mod chains;
+mod extend;
 mod first_knocks;
 mod headers;
 mod host;

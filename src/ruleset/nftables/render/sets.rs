@@ -55,7 +55,7 @@ fn room_for(horizon: Duration, keys: usize) -> u32 {
 fn timeout(row: &Row, policy: &Policy) -> Option<Duration> {
     let longest = || {
         let openings = policy.keys.iter().flat_map(|key| &key.opens);
-        openings.map(|opening| opening.open_for).max()
+        openings.map(|opening| policy.longest(opening)).max()
     };
     match row.time {
         Time::Endless | Time::Each => None,
