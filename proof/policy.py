@@ -54,6 +54,7 @@ class Door:
     accepts: bool
     extend: int | None  # the milliseconds that a connection adds to a grant
     at_most: int | None  # those after the opening in which it may
+    everything: bool  # a grant is for every port
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,9 @@ class Policy:
         for name, door in text.get("door", {}).items():
             trust = tuple(ipaddress.ip_network(one) for one in door.get("trust", []))
             extend, at_most = (milliseconds(door[one]) if one in door else None for one in ("extend", "at_most"))
-            where = tuple(ports(one) for one in door["ports"])
-            self.doors[name] = Door(name, where, trust, name in accepted, extend, at_most)
+            everything = door["ports"] == "all"
+            where = () if everything else tuple(ports(one) for one in door["ports"])
+            self.doors[name] = Door(name, where, trust, name in accepted, extend, at_most, everything)
         for name, key in text.get("key", {}).items():
             lists = [key["sequence"]] if "sequence" in key else key.get("scratch", [])
             browser = key.get("browser", False)
@@ -224,6 +226,11 @@ class Policy:
     @property
     def has_once(self) -> bool:
         return any(key.once for key in self.keys)
+
+    @property
+    def everything(self) -> Door | None:
+        """The door whose grants are for every port."""
+        return next((door for door in self.doors.values() if door.everything), None)
 
     @property
     def longest_grant(self) -> int:

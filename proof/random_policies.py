@@ -133,6 +133,13 @@ class Writer:
         if self.often(0.15):
             shared = f"share = {listed([quoted(doors[0])])}\naccept = {listed([quoted(doors[-1])])}"
             self.lines[start:start] = ["", "[fleet]", 'url = "redis://192.0.2.10"', 'name = "alpha"', shared]
+        if any(line == "[firewall]" for line in self.lines) and self.often(0.4):
+            doors = ["host", *doors]
+            self.lines += ["", "[door.host]", 'ports = "all"']
+            if self.often(0.3):
+                self.lines.append(f"trust = {self.networks()}")
+            if self.often(0.3):
+                self.lines += ['extend = "10m"', 'at_most = "29d"']
         self.keys(doors, tokens)
         return "\n".join(self.lines) + "\n"
 

@@ -229,8 +229,15 @@ class Rules:
         doors = either(*(self.door_ports(packet, door) for door in self.policy.doors.values()))
         self.at_door(packet, both(asked, doors), step)
         if firewall is not None:
-            rest = both(alive, no(both(asked, doors)))
-            step.dropped = either(step.dropped, both(rest, no(self.is_allowed(packet))))
+            rest = both(alive, no(both(asked, doors)), no(self.is_allowed(packet)))
+            everything = self.policy.everything
+            if everything is not None:
+                # What is no door and is not allowed, for those who may come to every port.
+                may = both(rest, guarded)
+                passes = both(may, self.passes_by(packet, everything, may))
+                step.judged = either(step.judged, passes)
+                rest = both(rest, no(passes))
+            step.dropped = either(step.dropped, rest)
         return step
 
     def is_shut_out(self, packet: Packet, hook: int) -> Truth:
@@ -239,7 +246,7 @@ class Rules:
         if hook == 2:
             return FALSE
         new = either(self.starts(packet), both(self.is_protocol(packet, UDP), packet.connection == CT_NEW))
-        grants = FALSE
+        grants, all_of_it = FALSE, FALSE
         for door in self.policy.doors.values():
             grant = key_of(self.network(packet), number(named(door.name)))
             sets = ["grants", *(["once"] if self.policy.has_once else []), *(["elsewhere"] if door.accepts else [])]
@@ -247,9 +254,12 @@ class Rules:
             if door.extend is not None:
                 held = either(held, both(*(self.by_network(name).read(grant).there for name in ("stay", "use"))))
             grants = either(grants, both(self.door_ports(packet, door), no(held)))
+            if door.everything:
+                all_of_it = held
         if self.policy.has_once:
             flow = self.flow(packet)
             grants = both(grants, *(no(self.by_family(name).read(flow).there) for name in ("admitted", "passed")))
+        grants = both(grants, no(all_of_it))
         here = both(self.guarded(packet), packet.interface != 1, packet.connection == CT_NEW)
         # IPv4 comes whole to the input hook.
         first = no(packet.is_later) if self.family == V6 else both(no(packet.is_later), packet.network(6, 2) & 0x1FFF == 0)
@@ -308,6 +318,14 @@ class Rules:
                 self.world.note(self.world.rejected, (2, 1), both(refused, no(reset)))
 
     def passes(self, packet: Packet, door: Door, here: Truth) -> Truth:
+        """A grant for everything is for each door, and is asked first."""
+        everything = self.policy.everything
+        if everything is None or everything == door:
+            return self.passes_by(packet, door, here)
+        first = self.passes_by(packet, everything, here)
+        return either(first, self.passes_by(packet, door, both(here, no(first))))
+
+    def passes_by(self, packet: Packet, door: Door, here: Truth) -> Truth:
         grant = key_of(self.network(packet), number(named(door.name)))
         trusted = self.is_from(packet, door.trust)
         given = self.by_network("grants").read(grant).there
@@ -322,7 +340,7 @@ class Rules:
             lasting = either(lasting, both(stays, self.put(use, stays, grant, door.extend)))
         if door.accepts:
             lasting = either(lasting, self.by_network("elsewhere").read(grant).there)
-        if not self.policy.has_once:
+        if door.everything or not self.policy.has_once:
             return lasting
         # A grant for one connection: its first packet may come three times more within ten seconds.
         flow = self.flow(packet)

@@ -159,8 +159,9 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             reasons.push((format!("the list {list}"), reason));
             continue;
         }
-        let (opens, remarks) = match &door.opens {
-            Judgement::Opens { ports, remarks } => (ports, remarks),
+        let (opens, everything, remarks) = match &door.opens {
+            Judgement::Opens { ports, remarks } => (ports.as_slice(), false, remarks),
+            Judgement::Everything { remarks } => (&[][..], true, remarks),
             Judgement::Not(reason) => {
                 reasons.push((format!("the list {list}"), reason.clone()));
                 continue;
@@ -190,7 +191,8 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             draft.widen(way.pause);
             draft.add(DraftKey {
                 called: called.to_lowercase(),
-                opens: opens.clone(),
+                everything,
+                opens: opens.to_vec(),
                 way: DraftWay::Sequence(way.knocks),
                 open_for,
                 remarks: said,

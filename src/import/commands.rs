@@ -9,6 +9,8 @@ use crate::knock::PortRange;
 #[derive(Debug, Default)]
 pub(super) struct Opening {
     pub ports: Vec<PortRange>,
+    /// It opens every port.
+    pub everything: bool,
     /// All that has no counterpart, beside the ports.
     pub remarks: Vec<String>,
     /// Why the commands that name no port open no door.
@@ -52,7 +54,8 @@ pub(super) fn read(text: &str, knocker: &[&str]) -> Opening {
             None if is_silent(command) => {}
             None => opening.others.push(command.words.join(" ")),
         }
-        if opening.closings > before && !opening.ports.is_empty() {
+        let opens = opening.everything || !opening.ports.is_empty();
+        if opening.closings > before && opens {
             opening.open_for = opening.open_for.or(slept);
         }
     }
@@ -71,6 +74,13 @@ fn judge(opening: &mut Opening, rule: Result<Rule, String>, knocker: &[&str]) {
                     opening.ports.push(port);
                 }
             }
+            for remark in remarks {
+                opening.remark(remark);
+            }
+            opening.open_for = opening.open_for.or(rule.seconds);
+        }
+        Judgement::Everything { remarks } => {
+            opening.everything = true;
             for remark in remarks {
                 opening.remark(remark);
             }

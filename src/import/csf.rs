@@ -76,6 +76,7 @@ fn key(entry: &str) -> Result<(DraftKey, Option<u64>), String> {
     let sequence: Result<Vec<Knock>, String> = knocks.iter().map(knock).collect();
     let key = DraftKey {
         called: format!("csf-{port}"),
+        everything: false,
         opens,
         way: DraftWay::Sequence(sequence?),
         open_for: seconds,

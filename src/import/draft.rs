@@ -34,6 +34,8 @@ pub(super) struct DraftKey {
     /// As it is called in the other file.
     pub called: String,
     pub opens: Vec<PortRange>,
+    /// It opens every port, whatever else it opens.
+    pub everything: bool,
     pub way: DraftWay,
     /// Seconds.
     pub open_for: Option<u64>,
@@ -81,7 +83,7 @@ impl Draft {
         for range in around {
             let reason =
                 format!("opens {range}, which its own knocks are of: name the door you mean");
-            if key.opens.is_empty() {
+            if key.opens.is_empty() && !key.everything {
                 // The first remark says where the key comes from.
                 let from = key.remarks.into_iter().next().unwrap_or(key.called);
                 return self.leave_out(from, reason);
@@ -109,6 +111,7 @@ impl Draft {
         } else {
             known.open_for = known.open_for.or(key.open_for);
         }
+        known.everything |= key.everything;
         for range in key.opens {
             if !known.opens.contains(&range) {
                 known.opens.push(range);
@@ -120,6 +123,11 @@ impl Draft {
             .filter(|remark| !known.remarks.contains(remark))
             .collect();
         known.remarks.extend(new);
+    }
+
+    /// Returns whether some key opens every port.
+    pub fn opens_everything(&self) -> bool {
+        self.keys().any(|key| key.everything)
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &DraftKey> {

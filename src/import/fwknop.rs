@@ -130,6 +130,7 @@ fn key(stanza: &Stanza, called: &str) -> Result<DraftKey, String> {
     }
     Ok(DraftKey {
         called: called.to_string(),
+        everything: false,
         opens,
         way: DraftWay::New,
         open_for: None,

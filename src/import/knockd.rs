@@ -188,12 +188,13 @@ fn key(section: &Section) -> Result<DraftKey, String> {
             continue;
         };
         let stop = commands::read(command, &KNOCKER);
-        if !(stop.ports.is_empty() && stop.reasons.is_empty() && stop.others.is_empty()) {
+        if !(!stop.everything && stop.ports.is_empty() && stop.reasons.is_empty() && stop.others.is_empty()) {
             remarks.push(format!("no counterpart: {name} = {command}"));
         }
     }
     Ok(DraftKey {
         called: section.name.clone(),
+        everything: opening.everything,
         opens: opening.ports,
         way: DraftWay::Sequence(sequence),
         open_for,
@@ -218,7 +219,7 @@ fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, Stri
             let six = commands::read(six, &KNOCKER);
             if command.is_none() {
                 remarks.push("knockd opened for IPv6 alone; here for IPv4 too".to_string());
-            } else if six.ports != opening.ports {
+            } else if (six.everything, &six.ports) != (opening.everything, &opening.ports) {
                 remarks
                     .push("knockd opened other ports for IPv6; here both are opened".to_string());
             }
@@ -227,10 +228,11 @@ fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, Stri
             add_new(&mut opening.reasons, six.reasons);
             add_new(&mut opening.others, six.others);
             opening.closings += six.closings;
+            opening.everything |= six.everything;
         }
         None => {}
     }
-    if !opening.ports.is_empty() {
+    if opening.everything || !opening.ports.is_empty() {
         return Ok(opening);
     }
     if opening.closings > 0 && opening.reasons.is_empty() && opening.others.is_empty() {

@@ -73,6 +73,7 @@ pub(super) fn read(text: &str) -> Draft {
         }
         draft.add(DraftKey {
             called: format!("user-{user}"),
+            everything: false,
             opens,
             way: DraftWay::New,
             open_for: None,

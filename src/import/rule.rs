@@ -109,6 +109,8 @@ pub(super) enum Judgement {
         ports: Vec<PortRange>,
         remarks: Vec<String>,
     },
+    /// It lets the source in at every port.
+    Everything { remarks: Vec<String> },
     /// It takes a rule away that let a source in.
     Closes,
     /// It is nothing of this kind: the reason.
@@ -146,7 +148,7 @@ impl Rule {
             Match::Any => {
                 return Err(match self.protocol {
                     Match::Is(ref name) if !is_all(name) => format!(
-                        "opens all ports of {}: name the door you mean",
+                        "opens all ports of {}: name the door you mean, or write `ports = \"all\"`",
                         name.to_lowercase()
                     ),
                     _ => "opens all ports: name the door you mean".to_string(),
@@ -169,7 +171,7 @@ impl Rule {
         let ranges = ports.ranges(&protocols)?;
         if let Some(all) = ranges.iter().find(|range| is_all_ports(**range)) {
             return Err(format!(
-                "opens all ports of {}: name the door you mean",
+                "opens all ports of {}: name the door you mean, or write `ports = \"all\"`",
                 all.protocol()
             ));
         }
@@ -237,8 +239,28 @@ impl Rule {
         }
         match self.opening(knocker) {
             Ok((ports, remarks)) => Judgement::Opens { ports, remarks },
-            Err(reason) => Judgement::Not(reason),
+            Err(reason) => match self.opens_everything(knocker) {
+                Some(remarks) => Judgement::Everything { remarks },
+                None => Judgement::Not(reason),
+            },
         }
+    }
+
+    /// Returns what there is to say of a rule that names neither ports nor a protocol, and lets the source in otherwise.
+    fn opens_everything(&self, knocker: Knocker<'_>) -> Option<Vec<String>> {
+        let any_protocol = match &self.protocol {
+            Match::Any => true,
+            Match::Is(name) => is_all(name),
+            Match::Not(_) => false,
+        };
+        let one_port = Rule {
+            ports: Match::Is(PortList::of("1")),
+            protocol: Match::Is("tcp".to_string()),
+            ..self.clone()
+        };
+        let (_, mut remarks) = one_port.opening(knocker).ok()?;
+        remarks.push("opens all ports: name the door you mean, if it is one".to_string());
+        (any_protocol && self.ports == Match::Any).then_some(remarks)
     }
 
     fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<PortRange>, Vec<String>), String> {

@@ -18,6 +18,9 @@ struct DraftDoor {
     open_for: Option<u64>,
 }
 
+/// The door of every port.
+const EVERYTHING: &str = "everything";
+
 /// The text of the policy.
 pub(super) fn write(draft: &Draft) -> String {
     let mut text = String::new();
@@ -55,6 +58,21 @@ fn all(draft: &Draft, text: &mut String) -> fmt::Result {
             .map(|n| format!("\"{n}\""))
             .collect();
         writeln!(text, "interfaces = [{}]", names.join(", "))?;
+    }
+    if draft.opens_everything() {
+        writeln!(text)?;
+        comment(
+            text,
+            "A rule opens every port. toctoc can open what it has closed itself: `[firewall]` drops all that comes in and is",
+        )?;
+        comment(
+            text,
+            "not listed. Write what everyone reaches into `allow` before you apply this (`toctoc apply --confirm 5m`).",
+        )?;
+        writeln!(
+            text,
+            "[firewall]\ndefault = \"drop\"\nallow = []\n\n[door.{EVERYTHING}]\nports = \"all\""
+        )?;
     }
     let doors = doors(draft);
     for door in &doors {
@@ -108,7 +126,9 @@ fn write_key(
     let opened = doors
         .iter()
         .filter(|door| key.opens.iter().any(|range| range.overlaps(door.ports)));
-    let opened: Vec<&str> = opened.map(|door| door.name.as_str()).collect();
+    let opened = opened.map(|door| door.name.as_str());
+    let everything = key.everything.then_some(EVERYTHING);
+    let opened: Vec<&str> = everything.into_iter().chain(opened).collect();
     match &key.way {
         DraftWay::New => {
             let opens: Vec<String> = opened

@@ -95,6 +95,17 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
                  {WAY_OUT}"
             ))
     }));
+    let everything = file.doors.iter().find(|door| door.everything);
+    found.extend(everything.map(|door| {
+        Diagnostic::new(
+            door.name.at.clone(),
+            "the iptables backend has no door of every port",
+        )
+        .label("not with iptables")
+        .help(format!(
+            "its chains ask the lists of a door by the door's ports: name the ports that are meant, {WAY_OUT}"
+        ))
+    }));
     let extend = file.doors.iter().filter_map(|door| door.extend.as_ref());
     found.extend(extend.take(1).map(|extend| {
         Diagnostic::new(

@@ -57,6 +57,9 @@ pub fn differences(before: Option<&Policy>, after: &Policy) -> Vec<String> {
 fn of_door(old: &Door, new: &Door) -> Vec<String> {
     let mut lines = Vec::new();
     let name = &new.name;
+    if old.reach != new.reach {
+        lines.push(format!("~ door {name} is {} (was {})", ports(new), ports(old)));
+    }
     for ports in without(&new.ports, &old.ports) {
         lines.push(format!("+ {} {ports} of door {name}", word(ports)));
     }
@@ -235,8 +238,7 @@ fn opens(policy: &Policy, key: &Key) -> String {
 }
 
 fn ports(door: &Door) -> String {
-    let ports: Vec<String> = door.ports.iter().map(|port| port.to_string()).collect();
-    ports.join(" ")
+    door.words().join(" ")
 }
 
 fn list(words: &[String]) -> String {

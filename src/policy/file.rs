@@ -103,6 +103,8 @@ pub struct FleetEntry {
 pub struct DoorEntry {
     pub name: Spanned<Name>,
     pub ports: Entry<Vec<Spanned<PortRange>>>,
+    /// `true` for `ports = "all"`, which names none.
+    pub everything: bool,
     pub open_for: Option<Spanned<Duration>>,
     pub extend: Option<Spanned<Duration>>,
     pub at_most: Option<Spanned<Duration>>,
@@ -278,9 +280,17 @@ impl Reader {
 
     fn door(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> DoorEntry {
         let mut section = Section::new(table, "a door");
+        let mut everything = false;
         let door = DoorEntry {
             name,
-            ports: section.entry(self, "ports", Reader::ranges),
+            ports: section.entry(self, "ports", |r, v| {
+                everything = v.get_ref().as_str() == Some("all");
+                match everything {
+                    true => Some(Vec::new()),
+                    false => r.ranges(v),
+                }
+            }),
+            everything: false,
             open_for: section.take(self, "open_for", Reader::open_for),
             extend: section.take(self, "extend", Reader::extend),
             at_most: section.take(self, "at_most", Reader::at_most),
@@ -291,7 +301,7 @@ impl Reader {
             silence: section.take(self, "silence", Reader::warnings),
         };
         section.finish(self);
-        door
+        DoorEntry { everything, ..door }
     }
 
     fn key(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> KeyEntry {

@@ -43,6 +43,10 @@ pub const RULES: &[Rule] = &[
         "Somebody who sends a million packets per second would find it within a month.",
     ),
     rule(
+        "everything-weak",
+        "The sequence guards every port of this host, also those that nobody thinks of.",
+    ),
+    rule(
         "sequence-patterned",
         "Ports in order are what is tried first.",
     ),
@@ -123,6 +127,8 @@ const SCANNED_FIRST: usize = 20;
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 const LONG_OPEN: Duration = Duration::from_secs(3600);
 const SOON: i64 = 14 * 86_400;
+/// Four ports that nobody tries first have 63 bits.
+const STRONG: Strength = Strength(60.0);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// All warnings that are not silenced, in the order of the file.
@@ -254,6 +260,15 @@ impl Linter<'_> {
                 };
                 self.warn("key-expires-soon", own, Diagnostic::new(at, text));
             }
+        }
+        let strength = Strength::of_key(key, self.policy);
+        let everything = self.policy.everything();
+        let opens_all = key.opens.iter().any(|opening| everything == Some(opening.door));
+        if opens_all && strength < STRONG {
+            let text = format!("key `{}` opens every port, and has {strength}", key.name);
+            let warning = Diagnostic::new(entry.name.at.clone(), text)
+                .help("Take five ports or more, or a token: `toctoc key new NAME`.");
+            self.warn("everything-weak", own, warning);
         }
         for (number, (written, _)) in (1..).zip(entry.sequences()) {
             let knocks: Vec<Knock> = written.value.iter().map(|knock| knock.value).collect();

@@ -219,10 +219,12 @@ pub const PARTS: &[Part] = &[
         settings: &[
             setting(
                 "ports",
-                "a list of ports and ranges",
+                "a list of ports and ranges, or \"all\"",
                 "",
                 "The ports of the door. A range is written \"8000-8010\" or \"60000-61000/udp\"; it stays a range in \
-                 the kernel. No port belongs to two doors. A service may stand for its port: \"ssh\"; see SERVICES.",
+                 the kernel. No port belongs to two doors. A service may stand for its port: \"ssh\"; see SERVICES. \
+                 \"all\" is every port: who holds a grant for this door comes to everything that [firewall] drops, and to \
+                 each other door (nftables only). It needs [firewall]; sequences go by its ports as before.",
             ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(

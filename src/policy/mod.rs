@@ -168,7 +168,8 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Door {
     pub name: Name,
-    /// Never empty; no port belongs to two doors.
+    pub reach: Reach,
+    /// No port belongs to two doors. Empty for the door of everything, and for no other.
     pub ports: Vec<PortRange>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
@@ -176,6 +177,15 @@ pub struct Door {
     pub open_for: Duration,
     /// `None` when a grant ends in its time, however much it is used.
     pub extension: Option<Extension>,
+}
+
+/// The connections that a grant for a door lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those to its ports.
+    Ports,
+    /// All that `[firewall]` drops, and those to each door. There is `[firewall]` then, and one door of this kind at most.
+    Everything,
 }
 
 /// A grant that stays while it is used.
@@ -415,6 +425,17 @@ impl Policy {
         self.has_scratch() || self.has_tokens()
     }
 
+    /// The door of everything, if there is one.
+    pub fn everything(&self) -> Option<DoorIndex> {
+        let mut doors = self.door_indices();
+        doors.find(|&index| self.door(index).reach == Reach::Everything)
+    }
+
+    /// The doors whose grants let a source in at a door, in the order in which the kernel asks them.
+    pub fn asked_for(&self, door: DoorIndex) -> impl Iterator<Item = DoorIndex> + use<> {
+        self.everything().into_iter().chain([door])
+    }
+
     /// Returns whether some door extends its grants.
     pub fn has_extensions(&self) -> bool {
         self.doors.iter().any(|door| door.extension.is_some())
@@ -433,6 +454,14 @@ impl Policy {
 }
 
 impl Door {
+    /// The ports in words: "22/tcp", "8000-8010/tcp", "all".
+    pub fn words(&self) -> Vec<String> {
+        match self.reach {
+            Reach::Ports => self.ports.iter().map(PortRange::to_string).collect(),
+            Reach::Everything => vec!["all".to_string()],
+        }
+    }
+
     /// Returns whether this port is one of the door's.
     pub fn guards(&self, port: Knock) -> bool {
         self.ports.iter().any(|ports| ports.contains(port))

@@ -32,13 +32,21 @@ impl Policy {
         let Some(door) = self.door_at(port) else {
             let firewall = self.firewall.as_ref();
             let dropped = firewall.is_some_and(|firewall| !firewall.admits(from, port));
-            return dropped.then_some(Shut::Dropped);
+            let everything = self.everything();
+            let opens = everything.is_some_and(|door| self.lets_in(from, door, now, used_up));
+            return (dropped && !opens).then_some(Shut::Dropped);
         };
-        let trusted = self.door(door).trust.iter().any(|net| net.contains(&from));
+        let mut asked = self.asked_for(door);
+        let opens = asked.any(|door| self.lets_in(from, door, now, used_up));
+        (!opens).then_some(Shut::NoKey(door))
+    }
+
+    /// Returns whether a door trusts a source, or some key opens it.
+    fn lets_in(&self, from: IpAddr, door: DoorIndex, now: i64, used_up: &BTreeSet<u32>) -> bool {
         let keys = self.keys.iter().filter(|key| !key.expired(now));
         let mut keys = keys.filter(|key| key.scratch_left(used_up) != Some(0));
-        let opens = keys.any(|key| key.opens.iter().any(|opening| opening.door == door));
-        (!trusted && !opens).then_some(Shut::NoKey(door))
+        self.door(door).trust.iter().any(|net| net.contains(&from))
+            || keys.any(|key| key.opens.iter().any(|opening| opening.door == door))
     }
 }
 
@@ -48,6 +56,8 @@ mod tests {
     use crate::knock::Protocol;
 
     const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+
+    const ALL: &str = "[firewall]\ndefault = \"drop\"\n[door.host]\nports = \"all\"\n";
 
     fn shuts_out(policy: &str, from: IpAddr) -> Option<Shut> {
         let policy = super::super::read("policy", policy).unwrap();
@@ -93,6 +103,16 @@ mod tests {
                 format!("{web}[firewall]\ndefault = \"drop\"\nallow = [22]\n"),
                 None,
             ),
+            (
+                format!("{ALL}{}", key.replace("DOOR", "host")),
+                None,
+            ),
+            (
+                format!("{ssh}{ALL}{}", key.replace("DOOR", "host")),
+                None,
+            ),
+            (ALL.to_string(), Some(Shut::Dropped)),
+            (format!("{ssh}{ALL}"), no_key),
         ] {
             assert_eq!(shuts_out(&policy, FROM), shut, "{policy}");
         }

@@ -97,10 +97,10 @@ impl<'p> Run<'p> {
             return Meaning::Ignored;
         }
         let door = self.policy.door_at(to);
-        if let Some(door) = door
-            && let Some(admitted) = self.admit(at, source, door)
-        {
-            return admitted;
+        for asked in door.iter().flat_map(|&door| self.policy.asked_for(door)) {
+            if let Some(admitted) = self.admit(at, source, asked) {
+                return admitted;
+            }
         }
         let before = self.before(at, source);
         let state = match before {

@@ -52,6 +52,7 @@ mod datagrams;
 mod differential;
 mod doors;
 mod enrol;
+mod every_port;
 mod fall_back;
 mod faults;
 mod fingerprints;

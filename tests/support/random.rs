@@ -58,8 +58,8 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         any::<bool>(),
     );
     let keys = prop::collection::vec(key, 5);
-    (sequences(), keys, any::<[bool; 4]>(), extension()).prop_map(
-        |(sequences, keys, [by_prefix, ignores, udp_door, has_range], extension)| {
+    (sequences(), keys, any::<[bool; 5]>(), extension()).prop_map(
+        |(sequences, keys, [by_prefix, ignores, udp_door, has_range, everything], extension)| {
             let name = |text: String| Name::new(&text).unwrap();
             let second = if udp_door {
                 Knock::new(Protocol::Udp, 23).unwrap()
@@ -69,6 +69,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             let doors = vec![
                 Door {
                     name: name("first".into()),
+                    reach: Reach::Ports,
                     ports: match has_range {
                         true => vec![PortRange::new(Protocol::Tcp, 20, 22).unwrap()],
                         false => vec![tcp(22).into()],
@@ -79,7 +80,14 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 },
                 Door {
                     name: name("second".into()),
-                    ports: vec![second.into()],
+                    reach: match everything {
+                        true => Reach::Everything,
+                        false => Reach::Ports,
+                    },
+                    ports: match everything {
+                        true => Vec::new(),
+                        false => vec![second.into()],
+                    },
                     trust: Vec::new(),
                     open_for: Duration::from_secs(60),
                     extension: None,

@@ -146,7 +146,7 @@ pub(super) fn status(
     let known = policy.doors.iter().enumerate();
     let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
-        ports: door.ports.iter().map(|port| port.to_string()).collect(),
+        ports: door.words(),
         in_policy: true,
         guarded_by: own(index).or_else(|| by_the_other(index)),
         trust: door.trust.iter().map(display_source).collect(),

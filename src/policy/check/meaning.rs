@@ -11,7 +11,7 @@ use crate::policy::backend;
 use crate::policy::file::{AllowanceEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic};
 use crate::policy::{
     Allowance, Backend, Closed, Door, DoorIndex, Extension, Fleet, Host, HostFirewall, Interfaces,
-    Key, KeyKind, Log, Opening, Policy, Portless,
+    Key, KeyKind, Log, Opening, Policy, Portless, Reach,
 };
 use crate::single_use::Secret;
 
@@ -35,6 +35,10 @@ pub(super) fn policy(
         .map(|door| {
             Some(Door {
                 name: door.name.value.clone(),
+                reach: match door.everything {
+                    true => Reach::Everything,
+                    false => Reach::Ports,
+                },
                 ports: values(&door.ports)?,
                 // Overlapping networks become one; nft would refuse them side by side.
                 trust: IpNet::aggregate(&door.trust),

@@ -2,6 +2,7 @@
 //!
 //! Everything that any later step could stumble over is refused here, with the place in the file.
 
+mod everything;
 mod extend;
 mod fleet;
 mod keys;
@@ -37,6 +38,7 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     for door in &file.doors {
         checker.extension(door);
     }
+    checker.everything();
     checker.sequences_apart();
     checker.token_port(&guarded, &ignored);
     let secrets = checker.secrets(host);

@@ -28,7 +28,13 @@ impl Checker<'_> {
                     .help("write for example:  [door.ssh]  and below it  ports = [22]"),
             );
         }
-        for DoorEntry { name, ports, .. } in &self.file.doors {
+        for DoorEntry {
+            name,
+            ports,
+            everything,
+            ..
+        } in &self.file.doors
+        {
             let ports = match ports {
                 Entry::Wrong => continue,
                 Entry::Missing => {
@@ -43,6 +49,9 @@ impl Checker<'_> {
                 }
                 Entry::Written(ports) => ports,
             };
+            if *everything {
+                continue;
+            }
             if ports.value.is_empty() && !self.already_wrong(&ports.at) {
                 self.error(
                     Diagnostic::new(ports.at.clone(), "a door has at least one port")

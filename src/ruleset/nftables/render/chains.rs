@@ -7,7 +7,7 @@ use super::once;
 use super::ranges;
 use super::{per_source, source};
 use crate::knock::Protocol;
-use crate::policy::{Closed, Door, Interfaces, Policy, show};
+use crate::policy::{Closed, Door, Interfaces, Policy, Reach, show};
 use crate::ruleset::Family;
 use crate::ruleset::nftables::SetId::{Arrivals, Heard, Ports, Steps};
 use crate::ruleset::nftables::script::{Base, Chain};
@@ -235,9 +235,20 @@ pub(super) fn leave() -> Chain {
 }
 
 pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
-    let ports: Vec<String> = door.ports.iter().map(|p| p.to_string()).collect();
-    let about = format!("Door {}: {}.", door.name, ports.join(", "));
+    let about = match door.reach {
+        Reach::Ports => format!("Door {}: {}.", door.name, door.words().join(", ")),
+        Reach::Everything => format!(
+            "Door {}: every port. A packet without such a grant returns.",
+            door.name
+        ),
+    };
     let mut chain = Chain::new(door_chain(&door.name), &[&about]);
+    if let Some(everything) = policy.everything()
+        && door.reach == Reach::Ports
+    {
+        let name = door_chain(&policy.door(everything).name);
+        chain.rule(format!("jump {name}"));
+    }
     for family in Family::BOTH {
         let trusted: Vec<String> = door
             .trust
@@ -270,6 +281,9 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
             let elsewhere = SetId::Elsewhere.of_network(family, prefix);
             chain.rule(format!("{source} . meta priority @{elsewhere} goto leave"));
         }
+    }
+    if door.reach == Reach::Everything {
+        return chain;
     }
     if policy.has_once() {
         once::grants(&mut chain, policy);

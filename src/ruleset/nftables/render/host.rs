@@ -75,6 +75,11 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
             }
         }
     }
+    if let Some(door) = policy.everything() {
+        chain.note("The rest, for those who may come to every port.");
+        let name = door_chain(&policy.door(door).name);
+        chain.rule(format!("{here} jump {name}"));
+    }
     chain.rule("drop");
     chain
 }
