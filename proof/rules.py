@@ -318,12 +318,13 @@ class Rules:
                 self.world.note(self.world.rejected, (2, 1), both(refused, no(reset)))
 
     def passes(self, packet: Packet, door: Door, here: Truth) -> Truth:
-        """A grant for everything is for each door, and is asked first."""
+        """A grant for everything is for each door. It is asked before those for the door, and behind whom that trusts."""
         everything = self.policy.everything
         if everything is None or everything == door:
             return self.passes_by(packet, door, here)
-        first = self.passes_by(packet, everything, here)
-        return either(first, self.passes_by(packet, door, both(here, no(first))))
+        trusted = self.is_from(packet, door.trust)
+        first = self.passes_by(packet, everything, both(here, no(trusted)))
+        return either(trusted, first, self.passes_by(packet, door, both(here, no(first))))
 
     def passes_by(self, packet: Packet, door: Door, here: Truth) -> Truth:
         grant = key_of(self.network(packet), number(named(door.name)))

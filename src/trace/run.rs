@@ -97,6 +97,9 @@ impl<'p> Run<'p> {
             return Meaning::Ignored;
         }
         let door = self.policy.door_at(to);
+        if let Some(door) = door.filter(|&door| self.trusts(source, door)) {
+            return Meaning::Trusted(door);
+        }
         for asked in door.iter().flat_map(|&door| self.policy.asked_for(door)) {
             if let Some(admitted) = self.admit(at, source, asked) {
                 return admitted;
@@ -119,9 +122,13 @@ impl<'p> Run<'p> {
         Meaning::Knock { effect, before }
     }
 
-    fn admit(&mut self, at: Duration, source: IpAddr, door: DoorIndex) -> Option<Meaning> {
+    fn trusts(&self, source: IpAddr, door: DoorIndex) -> bool {
         let trust = &self.policy.door(door).trust;
-        if trust.iter().any(|network| network.contains(&source)) {
+        trust.iter().any(|network| network.contains(&source))
+    }
+
+    fn admit(&mut self, at: Duration, source: IpAddr, door: DoorIndex) -> Option<Meaning> {
+        if self.trusts(source, door) {
             return Some(Meaning::Trusted(door));
         }
         for once in [false, true] {

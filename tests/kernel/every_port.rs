@@ -68,7 +68,10 @@ fn a_grant_for_every_port_lets_its_source_in_everywhere_and_nobody_else() {
         assert_eq!(world.connect(stranger, 80), Door::Open);
         // The key of a door opens that door.
         world.knock(stranger, &ANNA);
-        assert_eq!(ways(&world, stranger, SHUT), [false, false, true, false, false]);
+        assert_eq!(
+            ways(&world, stranger, SHUT),
+            [false, false, true, false, false]
+        );
         let holders = world.holders("host");
         assert_eq!(holders, [(client.to_string(), Some("yves".to_string()))]);
         world.yes(&["close"]);
@@ -112,7 +115,11 @@ fn every_port_is_opened_by_hand_by_trust_and_while_it_is_used() {
 #[test]
 fn every_port_is_opened_on_guarded_interfaces_alone() {
     let world = World::bare();
-    world.lab.server.ip("link add eth1 type dummy").unwrap();
+    world
+        .lab
+        .server
+        .ip("link add eth1 type veth peer name other")
+        .unwrap();
     world.lab.server.ip("link set eth1 up").unwrap();
     world.apply(&format!("interfaces = [\"eth1\"]\n{POLICY}"));
     for port in [22, 80, 8080, 4431] {

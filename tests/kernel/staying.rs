@@ -223,7 +223,7 @@ fn an_apply_keeps_what_connections_have_extended() {
 fn open_finds_room_among_grants_that_stay() {
     let policy = policy(LONG).replace("[door.web]\nports = [443]\n", "");
     let policy = policy.replace("opens = [\"ssh\", \"web\"]", "opens = [\"ssh\"]");
-    let world = World::with(&format!("max_sources = 256\n{policy}"));
+    let world = World::with(&format!("within = \"1s\"\nmax_sources = 256\n{policy}"));
     world.listen(22);
     let sources = (0..300u32).map(|n| std::net::Ipv4Addr::from_bits(0x0a08_0000 + n).into());
     world.inject(|injector| {

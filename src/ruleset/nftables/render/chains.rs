@@ -243,12 +243,6 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
         ),
     };
     let mut chain = Chain::new(door_chain(&door.name), &[&about]);
-    if let Some(everything) = policy.everything()
-        && door.reach == Reach::Ports
-    {
-        let name = door_chain(&policy.door(everything).name);
-        chain.rule(format!("jump {name}"));
-    }
     for family in Family::BOTH {
         let trusted: Vec<String> = door
             .trust
@@ -261,6 +255,13 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
             let list = trusted.join(", ");
             chain.rule(format!("{saddr} {{ {list} }} accept comment \"trust\""));
         }
+    }
+    // Behind the networks that it trusts: the chain of every port changes the priority.
+    if let Some(everything) = policy.everything()
+        && door.reach == Reach::Ports
+    {
+        let name = door_chain(&policy.door(everything).name);
+        chain.rule(format!("jump {name}"));
     }
     chain.rule(format!("meta priority set {}", classid(door.name.id())));
     for family in Family::BOTH {
