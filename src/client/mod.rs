@@ -18,6 +18,7 @@ pub use clock::time_at;
 pub use diagnose::{Heard, likely, look_around};
 pub use dial::{Dial, Met};
 pub use enter::{Answers, Door, Open, Seen, compare, connect, enter};
+pub use names::lookup;
 pub use plan::{Packets, Plan, Slot, Try, tokens};
 pub use profile::Profile;
 pub use race::{Addresses, Family, MOST_ADDRESSES, addresses, race};

@@ -13,7 +13,7 @@ const ASKS: bool = cfg!(all(target_env = "gnu", target_feature = "crt-static"));
 ///
 /// # Errors
 /// When there are none, or nobody can be asked.
-pub(super) fn lookup(host: &str) -> io::Result<Vec<SocketAddr>> {
+pub fn lookup(host: &str) -> io::Result<Vec<SocketAddr>> {
     if ASKS
         && is_name(host)
         && let Some(answer) = ask("getent", host)

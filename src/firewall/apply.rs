@@ -11,6 +11,7 @@ use super::look::Look;
 use super::record::{Origin, Record, Refused};
 use super::sighting::{Sighting, Verdict};
 use super::tokens::Refilled;
+use super::trusted_names::TrustedNames;
 use super::{Failure, Firewall, Left};
 use crate::held::{Drift, Grant};
 use crate::policy::{Backend, Policy};
@@ -113,7 +114,8 @@ pub(super) fn apply_locked(
     returning: &[Grant],
 ) -> Result<Applied, Failure> {
     let changed = |failure: Failure| failure.leaving(Left::Changed);
-    let policy = &*resolved(policy);
+    TrustedNames::ask_for(&firewall.state, policy, clocks.now);
+    let policy = &*resolved(firewall, policy);
     let began = Instant::now();
     let other = policy.backend.other();
     let (own, before) = (firewall.side(policy.backend), firewall.side(other));
@@ -139,6 +141,7 @@ pub(super) fn apply_locked(
         applied.of_the_past += old.of_the_past;
         applied.moved_from = Some(other);
     }
+    TrustedNames::note_applied(&firewall.state);
     applied.refilled = own.load_tokens(policy, clocks).map_err(changed)?;
     Ok(applied)
 }

@@ -13,6 +13,7 @@ use super::sighting::{Sighting, Verdict};
 use super::state_file::Kept;
 use super::status::{observe, table_missing};
 use super::tokens::{Load, stop, top_up};
+use super::trusted_names::TrustedNames;
 use super::{Failure, Firewall};
 use crate::policy::{Backend, Policy};
 use crate::single_use::journal::Clocks;
@@ -39,6 +40,8 @@ pub enum Outcome {
     /// It is not known what should be there, so nothing was changed: a sentence.
     Unknown(String),
     Healed(Box<Healed>),
+    /// These names of hosts have other addresses than before, and the rules have them now.
+    Moved(Vec<String>),
 }
 
 /// Something was missing or changed.
@@ -60,9 +63,12 @@ pub struct Healed {
 /// # Errors
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
+    // Before the lock: others need not wait for an answer.
+    let moved = TrustedNames::ask_again(&firewall.state, clocks.now);
     let _lock = Lock::take()?;
     let last = Sighting::last();
-    if let Some(outcome) = last.as_ref().map(|last| glance(firewall, last))
+    if moved.is_empty()
+        && let Some(outcome) = last.as_ref().map(|last| glance(firewall, last))
         && let Some(outcome) = outcome?
     {
         let of_the_past = false;
@@ -73,7 +79,10 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     }
     let of_the_past = firewall.nft.end_the_past()?;
     let outcome = match noted(firewall, last.as_ref())? {
-        Noted::Running(origin, since) => keep(firewall, origin, since, last, of_the_past, clocks)?,
+        Noted::Running(origin, since) => match moved.is_empty() || since == Since::Earlier {
+            true => keep(firewall, origin, since, last, of_the_past, clocks)?,
+            false => follow(firewall, origin, moved, clocks)?,
+        },
         Noted::Otherwise(last) => {
             last.again(Verdict::Strange(firewall.side(last.backend).look()?));
             Outcome::Unknown(
@@ -231,6 +240,29 @@ fn keep(
         found,
         unseen,
     })))
+}
+
+/// Applies what was applied again, with the addresses that names have now.
+fn follow(
+    firewall: &Firewall,
+    origin: Origin,
+    names: Vec<String>,
+    clocks: Clocks,
+) -> Result<Outcome, Failure> {
+    let policy = origin.policy().map_err(|error| {
+        Failure::unchanged(format!(
+            "what was applied last cannot be applied again: {}: {error}",
+            origin.path.display()
+        ))
+    })?;
+    let stopped = policy.is_single_use()
+        && matches!(firewall.state.read(), Kept::Journal(journal) if journal.clean);
+    let mut applied = apply_locked(firewall, &policy, clocks, &[])?;
+    if stopped {
+        stop(&firewall.nft, &firewall.state, clocks)?;
+    }
+    note_applied(&origin, &policy, &mut applied);
+    Ok(Outcome::Moved(names))
 }
 
 /// Notes what was applied just now, for the next healing. Returns whether that could be noted.

@@ -37,6 +37,7 @@ mod state_file;
 pub mod status;
 pub mod tokens;
 pub mod trial;
+pub mod trusted_names;
 pub mod unit;
 pub mod verified;
 pub mod watchdog;

@@ -188,7 +188,11 @@ fn key(section: &Section) -> Result<DraftKey, String> {
             continue;
         };
         let stop = commands::read(command, &KNOCKER);
-        if !(!stop.everything && stop.ports.is_empty() && stop.reasons.is_empty() && stop.others.is_empty()) {
+        if !(!stop.everything
+            && stop.ports.is_empty()
+            && stop.reasons.is_empty()
+            && stop.others.is_empty())
+        {
             remarks.push(format!("no counterpart: {name} = {command}"));
         }
     }

@@ -58,7 +58,11 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
     let mut lines = Vec::new();
     let name = &new.name;
     if old.reach != new.reach {
-        lines.push(format!("~ door {name} is {} (was {})", ports(new), ports(old)));
+        lines.push(format!(
+            "~ door {name} is {} (was {})",
+            ports(new),
+            ports(old)
+        ));
     }
     for ports in without(&new.ports, &old.ports) {
         lines.push(format!("+ {} {ports} of door {name}", word(ports)));
@@ -69,8 +73,11 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
             word(ports)
         ));
     }
-    let trust = |door: &Door| -> Vec<String> { door.trust.iter().map(display_source).collect() };
-    if old.trust != new.trust {
+    let trust = |door: &Door| -> Vec<String> {
+        let networks = door.trust.iter().map(display_source);
+        networks.chain(door.trusted_names.iter().cloned()).collect()
+    };
+    if trust(old) != trust(new) {
         let (old, new) = (list(&trust(old)), list(&trust(new)));
         lines.push(format!("~ door {name} trusts {new} (was {old})"));
     }

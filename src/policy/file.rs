@@ -109,6 +109,7 @@ pub struct DoorEntry {
     pub extend: Option<Spanned<Duration>>,
     pub at_most: Option<Spanned<Duration>>,
     pub trust: Vec<IpNet>,
+    pub trusted_names: Vec<String>,
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
 }
 
@@ -281,6 +282,7 @@ impl Reader {
     fn door(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> DoorEntry {
         let mut section = Section::new(table, "a door");
         let mut everything = false;
+        let mut trusted_names = Vec::new();
         let door = DoorEntry {
             name,
             ports: section.entry(self, "ports", |r, v| {
@@ -294,14 +296,23 @@ impl Reader {
             open_for: section.take(self, "open_for", Reader::open_for),
             extend: section.take(self, "extend", Reader::extend),
             at_most: section.take(self, "at_most", Reader::at_most),
+            trusted_names: Vec::new(),
             trust: section
-                .take(self, "trust", Reader::networks)
+                .take(self, "trust", |r, v| {
+                    let (networks, names) = r.trusted(v)?;
+                    trusted_names = names;
+                    Some(networks)
+                })
                 .map(|list| list.value)
                 .unwrap_or_default(),
             silence: section.take(self, "silence", Reader::warnings),
         };
         section.finish(self);
-        DoorEntry { everything, ..door }
+        DoorEntry {
+            everything,
+            trusted_names,
+            ..door
+        }
     }
 
     fn key(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> KeyEntry {

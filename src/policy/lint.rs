@@ -203,7 +203,7 @@ impl Linter<'_> {
             let own = Some(&entry.silence);
             let keys = self.policy.keys.iter();
             let opened = keys.flat_map(|key| &key.opens).any(|o| o.door.0 == index);
-            if !opened && door.trust.is_empty() {
+            if !opened && door.trust.is_empty() && door.trusted_names.is_empty() {
                 let text = format!("no key opens `{}`", door.name);
                 let warning = Diagnostic::new(entry.name.at.clone(), text);
                 self.warn("door-without-key", own, warning);
@@ -263,7 +263,10 @@ impl Linter<'_> {
         }
         let strength = Strength::of_key(key, self.policy);
         let everything = self.policy.everything();
-        let opens_all = key.opens.iter().any(|opening| everything == Some(opening.door));
+        let opens_all = key
+            .opens
+            .iter()
+            .any(|opening| everything == Some(opening.door));
         if opens_all && strength < STRONG {
             let text = format!("key `{}` opens every port, and has {strength}", key.name);
             let warning = Diagnostic::new(entry.name.at.clone(), text)

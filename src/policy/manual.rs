@@ -242,9 +242,11 @@ pub const PARTS: &[Part] = &[
             ),
             setting(
                 "trust",
-                "a list of networks",
+                "a list of networks and names of hosts",
                 "none",
-                "These come in without knocking.",
+                "These come in without knocking. A name (\"home.example.org\") stands for the addresses that it has: the system is \
+                 asked at each apply, and every half minute by the timer of toctoc heal. Where nobody answers, the last \
+                 known addresses stay in use, and toctoc status says since when.",
             ),
             setting(
                 "silence",

@@ -173,6 +173,8 @@ pub struct Door {
     pub ports: Vec<PortRange>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
+    /// Hosts that never need to knock, by name, in small letters. Their addresses are no matter of the policy.
+    pub trusted_names: Vec<String>,
     /// The time that a grant lasts where no key says otherwise.
     pub open_for: Duration,
     /// `None` when a grant ends in its time, however much it is used.
@@ -423,6 +425,12 @@ impl Policy {
     /// Returns whether some key has what opens once: then it matters what was spent before.
     pub fn is_single_use(&self) -> bool {
         self.has_scratch() || self.has_tokens()
+    }
+
+    /// The names of all hosts that some door trusts.
+    pub fn trusted_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.doors.iter().flat_map(|door| &door.trusted_names);
+        names.map(String::as_str)
     }
 
     /// The door of everything, if there is one.

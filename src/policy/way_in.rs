@@ -103,14 +103,8 @@ mod tests {
                 format!("{web}[firewall]\ndefault = \"drop\"\nallow = [22]\n"),
                 None,
             ),
-            (
-                format!("{ALL}{}", key.replace("DOOR", "host")),
-                None,
-            ),
-            (
-                format!("{ssh}{ALL}{}", key.replace("DOOR", "host")),
-                None,
-            ),
+            (format!("{ALL}{}", key.replace("DOOR", "host")), None),
+            (format!("{ssh}{ALL}{}", key.replace("DOOR", "host")), None),
             (ALL.to_string(), Some(Shut::Dropped)),
             (format!("{ssh}{ALL}"), no_key),
         ] {

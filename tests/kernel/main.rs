@@ -102,6 +102,7 @@ mod token_world;
 mod tokens;
 mod trial_faults;
 mod trials;
+mod trusted_names;
 mod unreadable;
 mod watching;
 mod ways_in;

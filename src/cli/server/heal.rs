@@ -45,6 +45,13 @@ pub(super) fn run() -> Answer {
             complain(&why);
             Answer::No
         }
+        Outcome::Moved(names) => {
+            complain(&format!(
+                "{}: other addresses than before, which are trusted now",
+                names.join(", ")
+            ));
+            Answer::Yes
+        }
         Outcome::Healed(healed) => told(&healed),
     }
 }

@@ -397,7 +397,7 @@ fn digest(text: &str) -> String {
 /// that no process knows any more. The first namespace is always there.
 fn forget_vanished(state: &StateFile, own: &str) {
     let number = |name: &str| -> Option<u64> {
-        let start = ["applied-", "verified-"].into_iter();
+        let start = ["applied-", "verified-", "names-"].into_iter();
         let mut rest = start.filter_map(|start| name.strip_prefix(start));
         rest.next()?.strip_suffix(".json")?.parse().ok()
     };

@@ -149,7 +149,12 @@ pub(super) fn status(
         ports: door.words(),
         in_policy: true,
         guarded_by: own(index).or_else(|| by_the_other(index)),
-        trust: door.trust.iter().map(display_source).collect(),
+        trust: door
+            .trust
+            .iter()
+            .map(display_source)
+            .chain(door.trusted_names.iter().cloned())
+            .collect(),
         grants: granted(&door.name),
     });
     let others = seen.doors.iter();

@@ -2,6 +2,7 @@
 
 use super::super::links::resolved;
 use super::super::state_file::Kept;
+use super::super::trusted_names::TrustedNames;
 use super::super::{Failure, Firewall};
 use super::Status;
 use super::assemble::{Findings, status};
@@ -16,7 +17,8 @@ use crate::policy::Policy;
 /// When the kernel could not be read.
 pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
     let guard = Guard::of(policy);
-    let policy = &*resolved(policy);
+    let failures = TrustedNames::read(&firewall.state).failures(policy);
+    let policy = &*resolved(firewall, policy);
     let automaton = Automaton::build(policy.sequences());
     let (journal, is_broken) = match firewall.state.read() {
         Kept::Journal(journal) if policy.is_single_use() => (Some(journal), false),
@@ -28,14 +30,9 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
     let other = firewall.side(policy.backend.other()).guarded(policy)?;
     let mut findings = Findings::of(policy, &held, journal, other, now);
     findings.used_up = findings.used_up.filter(|_| !is_broken);
-    Ok(status(
-        policy,
-        &automaton,
-        &held.glance,
-        findings,
-        guard,
-        now,
-    ))
+    let mut status = status(policy, &automaton, &held.glance, findings, guard, now);
+    status.warnings.extend(failures);
+    Ok(status)
 }
 
 /// Reads what changes from one second to the next: grants, progress, and how often keys have opened. That

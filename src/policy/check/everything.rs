@@ -36,7 +36,9 @@ impl Checker<'_> {
                     format!("`{}` and `{name}` open every port", other.value),
                 )
                 .label("again here")
-                .help("one such door is enough: each key that opens it is named by itself in the log")
+                .help(
+                    "one such door is enough: each key that opens it is named by itself in the log",
+                )
                 .also(door.name.at.clone(), "first here"),
             );
         }

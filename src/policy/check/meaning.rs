@@ -42,6 +42,7 @@ pub(super) fn policy(
                 ports: values(&door.ports)?,
                 // Overlapping networks become one; nft would refuse them side by side.
                 trust: IpNet::aggregate(&door.trust),
+                trusted_names: door.trusted_names.clone(),
                 open_for: door
                     .open_for
                     .as_ref()

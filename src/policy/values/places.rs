@@ -69,37 +69,63 @@ impl Reader {
         name
     }
 
+    /// Networks alone.
     pub fn networks(&mut self, value: &Value<'_>) -> Option<Vec<IpNet>> {
-        let example = "trust = [\"192.0.2.0/24\", \"2001:db8::7\"]";
+        let example = "from = [\"192.0.2.0/24\", \"2001:db8::7\"]";
         let array = self.array(value, example)?;
         let mut networks = Vec::new();
         for element in array {
             let text = self.string(element, example)?;
-            let network = text
-                .parse::<IpNet>()
-                .ok()
-                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-                .map(unmapped);
-            match network {
+            match parse_network(text) {
                 None if is_host_name(text) => self.error(
                     Diagnostic::new(
                         element.span(),
-                        format!("`{text}` is the name of a host, and names are not followed"),
+                        format!("`{text}` is the name of a host, and names are followed in `trust` of a door alone"),
                     )
                     .label("not an address")
-                    .help(
-                        "write its address. For a host whose address changes make a key, which it can use from \
-                         anywhere: `toctoc key new NAME`",
-                    ),
+                    .help("write its address, or make a door of the port and let the door trust the name"),
                 ),
-                None => self.error(
+                found => networks.extend(self.network(element, text, found)),
+            }
+        }
+        Some(networks)
+    }
+
+    /// Networks, and names of hosts in small letters, each once.
+    pub fn trusted(&mut self, value: &Value<'_>) -> Option<(Vec<IpNet>, Vec<String>)> {
+        let example = "trust = [\"192.0.2.0/24\", \"2001:db8::7\", \"home.example.org\"]";
+        let array = self.array(value, example)?;
+        let (mut networks, mut names) = (Vec::new(), Vec::new());
+        for element in array {
+            let text = self.string(element, example)?;
+            match parse_network(text) {
+                None if is_host_name(text) => {
+                    let name = text.trim_end_matches('.').to_ascii_lowercase();
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+                found => networks.extend(self.network(element, text, found)),
+            }
+        }
+        Some((networks, names))
+    }
+
+    /// The network that was found in a text, if it is one whole.
+    fn network(&mut self, element: &Value<'_>, text: &str, found: Option<IpNet>) -> Option<IpNet> {
+        match found {
+            None => {
+                self.error(
                     Diagnostic::new(
                         element.span(),
                         format!("`{text}` is neither an address nor a network"),
                     )
                     .help("write for example `\"192.0.2.0/24\"` or `\"2001:db8::7\"`"),
-                ),
-                Some(network) if network != network.trunc() => self.error(
+                );
+                None
+            }
+            Some(network) if network != network.trunc() => {
+                self.error(
                     Diagnostic::new(
                         element.span(),
                         format!("`{text}` names a host inside a network"),
@@ -110,12 +136,18 @@ impl Reader {
                         network.trunc(),
                         network.addr()
                     )),
-                ),
-                Some(network) => networks.push(network),
+                );
+                None
             }
+            Some(network) => Some(network),
         }
-        Some(networks)
     }
+}
+
+fn parse_network(text: &str) -> Option<IpNet> {
+    let network = text.parse::<IpNet>().ok();
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    network.or_else(address).map(unmapped)
 }
 
 /// Returns whether a text has the form of a host's name: labels of letters, digits and `-`, the last one no number.
@@ -123,8 +155,12 @@ fn is_host_name(text: &str) -> bool {
     let labels = text.trim_end_matches('.').split('.');
     let is_label = |label: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        !label.is_empty() && label.bytes().all(fits) && !label.starts_with('-')
+        (1..=63).contains(&label.len()) && label.bytes().all(fits) && !label.starts_with('-')
     };
     let last = labels.clone().next_back().unwrap_or_default();
-    labels.clone().all(is_label) && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+    // RFC 1035.
+    const LONGEST: usize = 253;
+    text.len() <= LONGEST
+        && labels.clone().all(is_label)
+        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
