@@ -83,19 +83,28 @@ impl<'p> Model<'p> {
 
     /// Takes the next packet. Times never go back.
     pub fn packet(&mut self, packet: Packet) -> Outcome {
-        let Packet { at, source, to } = packet;
+        let Packet {
+            at,
+            source,
+            host,
+            to,
+        } = packet;
         if to.protocol == Protocol::Udp && !self.policy.judges_udp() {
             return Outcome::Untouched;
         }
         if self.policy.ignore.contains(&to) {
             return Outcome::Untouched;
         }
-        let door = self.policy.door_at(to);
+        let door = self.policy.door_of(host, to);
         // 1. A grant (or the policy's trust) comes first, and is not a knock.
         if let Some(door) = door
             && self.admits(at, source, door)
         {
             return Outcome::Passes(door);
+        }
+        // What goes on to other hosts is no knock, unless the policy says so.
+        if door.is_none() && host.is_some_and(|host| !self.policy.hears_at(host)) {
+            return Outcome::Untouched;
         }
         let opens = self.knock(at, source, to);
         // 6. Closed means closed.

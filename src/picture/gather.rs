@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::words;
 use super::{Door, Key, Knocked, Look, Picture, Ports};
 use crate::automaton::{Automaton, State, Step};
-use crate::knock::{Knock, PortRange, Protocol};
+use crate::knock::{Knock, Protocol};
 use crate::policy::{KeyKind, Policy};
 
 pub(super) fn gather(policy: &Policy, automaton: &Automaton, ports: Ports, now: i64) -> Picture {
@@ -40,7 +40,7 @@ pub(super) fn gather(policy: &Policy, automaton: &Automaton, ports: Ports, now: 
     let doors = doors.map(|(door, opened_by)| Door {
         name: door.name.to_string(),
         ports: match ports {
-            Ports::Shown => door.ports.iter().map(PortRange::to_string).collect(),
+            Ports::Shown => door.words(),
             Ports::LeftOut => Vec::new(),
         },
         trusts: words::trusts(door, ports),

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::{Door, Interfaces, Key, KeyKind, Policy, show};
+use super::{Behind, Door, Interfaces, Key, KeyKind, Policy, show};
 use crate::knock::{PortRange, display_source};
 
 /// One line for each difference: `+` comes, `-` goes, `~` changes.
@@ -65,6 +65,15 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
             "- {} {ports} of door {name}: open to everyone",
             word(ports)
         ));
+    }
+    if old.place != new.place {
+        let hosts = |door: &Door| door.behind().map(Behind::shown);
+        let shown = |door: &Door| hosts(door).map_or("this host".to_string(), |to| list(&to));
+        let (was, is) = (shown(old), shown(new));
+        lines.push(match was == is {
+            true => format!("~ door {name} hears knocks elsewhere"),
+            false => format!("~ door {name} stands in front of {is} (was {was})"),
+        });
     }
     let trust = |door: &Door| -> Vec<String> { door.trust.iter().map(display_source).collect() };
     if old.trust != new.trust {
@@ -225,8 +234,7 @@ fn opens(policy: &Policy, key: &Key) -> String {
 }
 
 fn ports(door: &Door) -> String {
-    let ports: Vec<String> = door.ports.iter().map(|port| port.to_string()).collect();
-    ports.join(" ")
+    door.words().join(" ")
 }
 
 fn list(words: &[String]) -> String {

@@ -16,7 +16,7 @@ use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::syntax::Readable;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
-use super::{Backend, Closed, Engine, Log, Name, Portless};
+use super::{Backend, Closed, Engine, KnockAt, Log, Name, Portless};
 use crate::knock::{Knock, PortRange};
 
 /// A value and the bytes of the file it was read from.
@@ -103,6 +103,9 @@ pub struct FleetEntry {
 pub struct DoorEntry {
     pub name: Spanned<Name>,
     pub ports: Entry<Vec<Spanned<PortRange>>>,
+    /// The hosts behind this one that it stands in front of.
+    pub to: Option<Spanned<Vec<IpNet>>>,
+    pub knock_at: Option<Spanned<KnockAt>>,
     pub open_for: Option<Spanned<Duration>>,
     pub trust: Vec<IpNet>,
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
@@ -279,6 +282,8 @@ impl Reader {
         let door = DoorEntry {
             name,
             ports: section.entry(self, "ports", Reader::ranges),
+            to: section.take(self, "to", Reader::hosts_behind),
+            knock_at: section.take(self, "knock_at", Reader::knock_at),
             open_for: section.take(self, "open_for", Reader::open_for),
             trust: section
                 .take(self, "trust", Reader::networks)

@@ -211,7 +211,7 @@ impl Linter<'_> {
                 let warning = Diagnostic::new(entry.name.at.clone(), text);
                 self.warn("trust-everyone", own, warning);
             }
-            let Some(listening) = &self.around.listening else {
+            let Some(listening) = self.around.listening.as_ref().filter(|_| door.is_here()) else {
                 continue;
             };
             let ways = &self.around.translations;

@@ -224,6 +224,20 @@ pub const PARTS: &[Part] = &[
                 "The ports of the door. A range is written \"8000-8010\" or \"60000-61000/udp\"; it stays a range in \
                  the kernel. No port belongs to two doors. A service may stand for its port: \"ssh\"; see SERVICES.",
             ),
+            setting(
+                "to",
+                "a list of addresses and networks",
+                "this host",
+                "Hosts behind this one: the door guards what is routed through this host to these ports of theirs \
+                 (nftables only). The same port of another host is another door.",
+            ),
+            setting(
+                "knock_at",
+                "\"this host\" or \"both\"",
+                "this host",
+                "Where a door with `to` hears knocks: at the addresses of this host, or also at those in `to`. Knocks at \
+                 both count as one sequence.",
+            ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(
                 "trust",

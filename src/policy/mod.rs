@@ -7,6 +7,7 @@
 mod allow;
 mod allowances;
 mod backend;
+mod behind;
 pub mod check;
 pub mod choose;
 pub mod diagnostic;
@@ -43,6 +44,7 @@ pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use crate::single_use::{Form, Secret};
 pub use allow::{Allowance, Portless};
+pub use behind::{Behind, KnockAt, Place};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
 pub use interfaces::is_interface_name;
@@ -168,8 +170,9 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Door {
     pub name: Name,
-    /// Never empty; no port belongs to two doors.
+    /// Never empty; no port of a host belongs to two doors.
     pub ports: Vec<PortRange>,
+    pub place: Place,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
     /// The time that a grant lasts where no key says otherwise.
@@ -337,10 +340,9 @@ impl Policy {
         })
     }
 
-    /// The door that guards this port.
+    /// The door that guards this port of this host.
     pub fn door_at(&self, port: Knock) -> Option<DoorIndex> {
-        self.door_indices()
-            .find(|&index| self.door(index).guards(port))
+        self.door_of(None, port)
     }
 
     /// Returns whether UDP datagrams are judged at all. They are when a door or a sequence has a UDP port;
@@ -355,10 +357,9 @@ impl Policy {
                 .any(|(_, knocks)| knocks.iter().any(knocked))
     }
 
-    /// The ports of all doors.
+    /// The ports of all doors of this host.
     pub fn guarded(&self) -> impl Iterator<Item = PortRange> {
-        self.doors
-            .iter()
+        self.doors_here()
             .flat_map(|door| door.ports.iter().copied())
     }
 

@@ -24,6 +24,8 @@ pub enum Meaning {
         left: Duration,
         once: bool,
     },
+    /// For a host behind this one at which no knocks are heard.
+    NotHeard,
     Echo,
     /// A knock that counts (or leads nowhere).
     Knock {
@@ -84,18 +86,26 @@ impl<'p> Run<'p> {
 
     /// Takes the next packet. Times never go back.
     pub fn packet(&mut self, packet: Packet) -> Meaning {
-        let Packet { at, source, to } = packet;
+        let Packet {
+            at,
+            source,
+            host,
+            to,
+        } = packet;
         if to.protocol == Protocol::Udp && !self.policy.judges_udp() {
             return Meaning::NotJudged;
         }
         if self.policy.ignore.contains(&to) {
             return Meaning::Ignored;
         }
-        let door = self.policy.door_at(to);
+        let door = self.policy.door_of(host, to);
         if let Some(door) = door
             && let Some(admitted) = self.admit(at, source, door)
         {
             return admitted;
+        }
+        if door.is_none() && host.is_some_and(|host| !self.policy.hears_at(host)) {
+            return Meaning::NotHeard;
         }
         let before = self.before(at, source);
         let state = match before {

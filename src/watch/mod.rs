@@ -312,6 +312,7 @@ mod tests {
                 ports: Vec::new(),
                 in_policy: true,
                 guarded_by: None,
+                to: Vec::new(),
                 trust: Vec::new(),
                 grants: grants.collect(),
             };

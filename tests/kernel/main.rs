@@ -39,6 +39,7 @@ macro_rules! on_each_iptables {
 mod absence;
 mod allowances;
 mod apply_under_stress;
+mod behind;
 mod beside;
 mod browsers;
 mod cases_on_the_kernel;

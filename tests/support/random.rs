@@ -143,7 +143,12 @@ pub fn trace() -> impl Strategy<Value = Vec<Packet>> {
         let step = |(pause, source, to): (u64, &str, Knock)| {
             at += Duration::from_millis(pause);
             let source: IpAddr = source.parse().unwrap();
-            Packet { at, source, to }
+            Packet {
+                at,
+                source,
+                host: None,
+                to,
+            }
         };
         steps.into_iter().map(step).collect()
     })

@@ -515,8 +515,7 @@ pub(super) fn said(which: Which<'_>, policy: &Policy, applied: &Applied) -> Answ
 
 /// "  ssh  22/tcp  closed; yves opens it for 1m with 5 knocks"
 fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
-    let ports: Vec<String> = door.ports.iter().map(|port| port.to_string()).collect();
-    let mut line = format!("  {:<12} {:<14}", door.name, ports.join(" "));
+    let mut line = format!("  {:<12} {:<14}", door.name, door.words().join(" "));
     let mut openers = Vec::new();
     for key in &policy.keys {
         for opening in key.opens.iter().filter(|opening| opening.door == index) {

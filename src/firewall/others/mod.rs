@@ -2,6 +2,7 @@
 //! may lead packets past a door, or away from it. They are read, and never changed; nothing is said of what is not
 //! understood.
 
+mod behind;
 mod nft_json;
 mod read;
 mod rules;
@@ -35,6 +36,7 @@ pub fn about_this_host(policy: &Policy) -> Vec<String> {
 pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(without_knocks(addresses_without_knocks()));
+    found.extend(behind::about(policy));
     let links = Links::read().unwrap_or_default();
     let interfaces = comes_by(policy, &links);
     found.extend(drops(policy, &others.tables, &interfaces, &families()));
@@ -95,7 +97,7 @@ fn drops(
     for table in tables {
         for base in table.bases.iter().filter(|base| base.work == Work::Filter) {
             let who = format!("{}, chain {}", table.title, base.chain);
-            let some = policy.doors.iter();
+            let some = policy.doors_here();
             let some = some.flat_map(|door| door.ports.iter().take(MANY));
             // Of a range, the ends are asked about.
             for (ports, port) in some.flat_map(|ports| {

@@ -10,7 +10,7 @@ use super::{
 use crate::automaton::{Automaton, Place, State};
 use crate::held::{Drift, Glance, Grant, Held, Presence, Progress, TokenCount};
 use crate::knock::display_source;
-use crate::policy::{HostFirewall, Key, KeyKind, Name, Policy};
+use crate::policy::{Behind, HostFirewall, Key, KeyKind, Name, Policy};
 use crate::ruleset::meanings;
 use crate::single_use::Journal;
 use std::collections::{BTreeSet, HashMap};
@@ -146,6 +146,7 @@ pub(super) fn status(
     let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
         ports: door.ports.iter().map(|port| port.to_string()).collect(),
+        to: door.behind().map(Behind::shown).unwrap_or_default(),
         in_policy: true,
         guarded_by: own(index).or_else(|| by_the_other(index)),
         trust: door.trust.iter().map(display_source).collect(),
@@ -156,6 +157,7 @@ pub(super) fn status(
     let others = others.map(|name| DoorStatus {
         name: name.to_string(),
         ports: Vec::new(),
+        to: Vec::new(),
         in_policy: false,
         guarded_by: by_own(applied),
         trust: Vec::new(),

@@ -8,10 +8,12 @@ use ipnet::IpNet;
 use super::fleet::Private;
 use crate::knock::{GrantPrefix, Knock, PortRange};
 use crate::policy::backend;
-use crate::policy::file::{AllowanceEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic};
+use crate::policy::file::{
+    AllowanceEntry, DoorEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic,
+};
 use crate::policy::{
-    Allowance, Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key,
-    KeyKind, Log, Opening, Policy, Portless,
+    Allowance, Backend, Behind, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces,
+    Key, KeyKind, KnockAt, Log, Opening, Place, Policy, Portless,
 };
 use crate::single_use::Secret;
 
@@ -36,6 +38,7 @@ pub(super) fn policy(
             Some(Door {
                 name: door.name.value.clone(),
                 ports: values(&door.ports)?,
+                place: place(door),
                 // Overlapping networks become one; nft would refuse them side by side.
                 trust: IpNet::aggregate(&door.trust),
                 open_for: door
@@ -113,6 +116,32 @@ pub(super) fn policy(
         doors,
         keys,
     })
+}
+
+fn place(door: &DoorEntry) -> Place {
+    match &door.to {
+        None => Place::Here,
+        Some(to) => Place::Behind(Behind {
+            to: apart(&to.value),
+            knock_at: door
+                .knock_at
+                .as_ref()
+                .map_or(KnockAt::ThisHost, |s| s.value),
+        }),
+    }
+}
+
+/// The networks that are in no other one, each once.
+fn apart(networks: &[IpNet]) -> Vec<IpNet> {
+    let mut apart: Vec<IpNet> = Vec::new();
+    for network in networks {
+        let mut all = networks.iter();
+        let is_inside = all.any(|other| other != network && other.contains(network));
+        if !is_inside && !apart.contains(network) {
+            apart.push(*network);
+        }
+    }
+    apart
 }
 
 const DEFAULT_GROUP: u16 = 7;

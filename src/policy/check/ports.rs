@@ -3,9 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use ipnet::IpNet;
+
 use super::{Checker, Claims};
 use crate::browser::sends_tokens_to;
-use crate::knock::{Knock, PortRange, Protocol};
+use crate::knock::{Knock, PortRange, Protocol, display_source};
+use crate::policy::behind::overlap;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{AllowanceEntry, DoorEntry, Entry, Spanned, Traffic};
 use crate::policy::{Name, Portless};
@@ -19,6 +22,10 @@ fn shared(ports: PortRange, claim: PortRange) -> String {
     }
 }
 
+fn owner(door: &Spanned<Name>) -> String {
+    format!("door `{}`", door.value)
+}
+
 impl Checker<'_> {
     pub(super) fn guarded_ports(&mut self) -> Claims {
         let mut guarded = Claims::default();
@@ -28,7 +35,10 @@ impl Checker<'_> {
                     .help("write for example:  [door.ssh]  and below it  ports = [22]"),
             );
         }
-        for DoorEntry { name, ports, .. } in &self.file.doors {
+        for DoorEntry {
+            name, ports, to, ..
+        } in &self.file.doors
+        {
             let ports = match ports {
                 Entry::Wrong => continue,
                 Entry::Missing => {
@@ -50,7 +60,10 @@ impl Checker<'_> {
                 );
             }
             for Spanned { value: ports, at } in &ports.value {
-                let owner = format!("door `{}`", name.value);
+                let owner = owner(name);
+                if to.is_some() {
+                    continue;
+                }
                 if let Some((claim, first, other)) = guarded.find(*ports) {
                     let what = shared(*ports, claim);
                     self.diagnostics.push(
@@ -64,6 +77,62 @@ impl Checker<'_> {
             }
         }
         guarded
+    }
+
+    /// The ports of all doors, those in front of other hosts too: none of them is a knock. Two doors may have the same
+    /// port at different hosts.
+    pub(super) fn ports_of_any_door(&mut self, here: &Claims) -> Claims {
+        let mut all = here.clone();
+        let file = self.file;
+        let mut before: Vec<(&DoorEntry, &[IpNet])> = Vec::new();
+        for door in &file.doors {
+            let Some(to) = &door.to else {
+                if let Some(at) = door.knock_at.as_ref().map(|knock_at| &knock_at.at) {
+                    self.error(
+                        Diagnostic::new(
+                            at.clone(),
+                            format!("door `{}` is a door of this host", door.name.value),
+                        )
+                        .label("knocks are heard at this host anyway")
+                        .help("leave it out, or write `to` with the addresses that the door stands in front of"),
+                    );
+                }
+                continue;
+            };
+            if to.value.is_empty() && !self.already_wrong(&to.at) {
+                self.error(
+                    Diagnostic::new(to.at.clone(), "a door in front of no host")
+                        .label("empty")
+                        .help("write for example `to = [\"192.0.2.50\"]`, or leave it out for a door of this host"),
+                );
+            }
+            let ports = door.ports.written().map_or(&[][..], |ports| &ports.value);
+            for Spanned { value: ports, at } in ports {
+                let both = before.iter().find_map(|(other, hosts)| {
+                    let network = overlap(hosts, &to.value)?;
+                    let mut others = other.ports.written()?.value.iter();
+                    let claim = others.find(|claim| claim.value.overlaps(*ports))?;
+                    Some((*other, network, claim))
+                });
+                if let Some((other, network, claim)) = both {
+                    let what = shared(*ports, claim.value);
+                    self.error(
+                        Diagnostic::new(
+                            at.clone(),
+                            format!("{what} guarded twice at {}", display_source(&network)),
+                        )
+                        .label("again here")
+                        .also(
+                            claim.at.clone(),
+                            format!("guarded by {}", owner(&other.name)),
+                        ),
+                    );
+                }
+                all.add_rest(*ports, at, &owner(&door.name));
+            }
+            before.push((door, &to.value));
+        }
+        all
     }
 
     pub(super) fn ignored_ports(&mut self, guarded: &Claims) -> Claims {

@@ -1,5 +1,6 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
+use super::behind;
 use super::first_knocks::{self, FirstKnocks};
 use super::limits;
 use super::once;
@@ -62,6 +63,11 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     once::begun_at(&mut chain, policy);
     chain.rule(format!("{NO_SYN} accept"));
     chain.note("The rest is SYNs and later fragments, of which some look like SYNs.");
+    behind::knocks(
+        &mut chain,
+        policy,
+        &format!("meta l4proto tcp {SYN_IN_A_HEADER} {arriving}"),
+    );
     chain.rule(format!("{SYN} {arriving} meta priority 0:0 jump glance"));
     chain.note("Forwarded packets keep their priority. Three bytes from the flags on are read of a header alone.");
     chain.rule(format!(
@@ -87,8 +93,9 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
         &["UDP datagrams to this host that belong to no established flow."],
     )
     .base(Base::Mangle);
-    let new =
-        format!("meta l4proto udp ct state != {{ established, related }} {here} fib daddr type");
+    let datagram = format!("meta l4proto udp ct state != {{ established, related }} {here}");
+    behind::knocks(&mut chain, policy, &datagram);
+    let new = format!("{datagram} fib daddr type");
     chain.rule(format!("{new} local goto judge"));
     chain.note("To a whole network: no knock, but a service behind a door would hear it.");
     chain.rule(format!(
@@ -148,8 +155,14 @@ pub(super) fn judge(policy: &Policy) -> Chain {
     if ranges::has(policy, None) {
         chain.rule(format!("jump {RANGES}"));
     }
+    judge_rules(&mut chain, policy);
+    chain
+}
+
+/// The rules for a knock that is neither at a door nor ignored.
+pub(super) fn judge_rules(chain: &mut Chain, policy: &Policy) {
     chain.rule("meta priority set 0:0");
-    recall(&mut chain);
+    recall(chain);
     chain.rule(step());
     chain.note("No step from here. Without progress that is all there is to say.");
     let nowhere = match first_knocks::are_noted(policy) {
@@ -158,11 +171,10 @@ pub(super) fn judge(policy: &Policy) -> Chain {
     };
     chain.rule(format!("meta priority 0:0 {nowhere}"));
     chain.note("With progress it is lost, but the knock may be a first one.");
-    forget(&mut chain);
+    forget(chain);
     chain.rule(format!("counter name \"{WRONG}\" meta priority set 0:0"));
     chain.rule(step());
     chain.rule(nowhere);
-    chain
 }
 
 /// The step from a state in `meta priority`. What is not there ends the rule.
@@ -235,7 +247,11 @@ pub(super) fn leave() -> Chain {
 
 pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     let ports: Vec<String> = door.ports.iter().map(|p| p.to_string()).collect();
-    let about = format!("Door {}: {}.", door.name, ports.join(", "));
+    let hosts = door
+        .behind()
+        .map(|behind| format!(" at {}", behind.shown().join(", ")));
+    let hosts = hosts.unwrap_or_default();
+    let about = format!("Door {}: {}{hosts}.", door.name, ports.join(", "));
     let mut chain = Chain::new(door_chain(&door.name), &[&about]);
     for family in Family::BOTH {
         let trusted: Vec<String> = door
