@@ -52,6 +52,9 @@ class Door:
     ports: tuple[Ports, ...]
     trust: tuple[Network, ...]
     accepts: bool
+    # The hosts behind this one that it stands in front of; none for a door of this host.
+    to: tuple[Network, ...] = ()
+    knocks_there: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,9 @@ class Policy:
         accepted = text.get("fleet", {}).get("accept", [])
         for name, door in text.get("door", {}).items():
             trust = tuple(ipaddress.ip_network(one) for one in door.get("trust", []))
-            self.doors[name] = Door(name, tuple(ports(one) for one in door["ports"]), trust, name in accepted)
+            to = tuple(ipaddress.ip_network(one) for one in door.get("to", []))
+            there = door.get("knock_at", "this host") == "both"
+            self.doors[name] = Door(name, tuple(ports(one) for one in door["ports"]), trust, name in accepted, to, there)
         for name, key in text.get("key", {}).items():
             lists = [key["sequence"]] if "sequence" in key else key.get("scratch", [])
             browser = key.get("browser", False)
@@ -201,6 +206,19 @@ class Policy:
     def prefixes(self) -> dict[int, int]:
         grant = self.text.get("grant", {})
         return {4: grant.get("prefix4", 32), 6: grant.get("prefix6", 128)}
+
+    @property
+    def doors_here(self) -> list[Door]:
+        return [door for door in self.doors.values() if not door.to]
+
+    @property
+    def doors_behind(self) -> list[Door]:
+        return [door for door in self.doors.values() if door.to]
+
+    @property
+    def heard_behind(self) -> tuple[Network, ...]:
+        """Where knocks are heard besides at this host."""
+        return tuple(network for door in self.doors_behind if door.knocks_there for network in door.to)
 
     @property
     def has_fleet(self) -> bool:

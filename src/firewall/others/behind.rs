@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::super::links::addresses;
 use crate::policy::Policy;
 use crate::ruleset::Family;
@@ -21,7 +23,8 @@ pub(super) fn about(policy: &Policy) -> Vec<String> {
 fn judge(policy: &Policy, own: &[IpAddr], off: &[Family]) -> Vec<String> {
     let mut found = Vec::new();
     for (door, behind) in policy.doors_behind() {
-        for address in own.iter().filter(|address| behind.contains(**address)) {
+        let named = |address: &&IpAddr| behind.to.contains(&IpNet::from(**address));
+        for address in own.iter().filter(named) {
             found.push(format!(
                 "{address}, which door `{}` stands in front of, is an address of this host: there the door guards \
                  nothing (leave `to` out for a door of this host)",
@@ -64,11 +67,11 @@ mod tests {
 
     #[test]
     fn what_a_door_behind_cannot_do_here_is_told() {
-        let text = "[door.nas]\nports = [22]\nto = [\"192.0.2.50\", \"2001:db8::/64\"]\n";
+        let text = "[door.nas]\nports = [22]\nto = [\"192.0.2.50\", \"2001:db8::50\"]\n";
         let policy = crate::policy::read("p", text).unwrap();
         let own = |text: &str| [text.parse().unwrap()];
         assert!(judge(&policy, &own("192.0.2.1"), &[]).is_empty());
-        assert!(judge(&policy, &own("2001:db8::1"), &[])[0].contains("guards nothing"));
+        assert!(judge(&policy, &own("2001:db8::50"), &[])[0].contains("guards nothing"));
         let off = judge(&policy, &[], &Family::BOTH);
         assert!(off[0].contains("net.ipv4.ip_forward=1") && off[1].contains("IPv6"));
         let local = crate::policy::read("p", "[door.nas]\nports = [22]\n").unwrap();

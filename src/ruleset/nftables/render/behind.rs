@@ -123,7 +123,8 @@ pub(super) fn judge_behind(policy: &Policy) -> Option<Chain> {
 /// The rules that send first packets to hosts behind this one to be judged. `new` matches them.
 pub(super) fn knocks(chain: &mut Chain, policy: &Policy, new: &str) {
     for host in policy.heard_behind() {
-        chain.rule(format!("{new} {} goto {BEHIND}", at(host)));
+        let other = "fib daddr type != local";
+        chain.rule(format!("{new} {} {other} goto {BEHIND}", at(host)));
     }
 }
 
