@@ -378,7 +378,7 @@ class Rules:
 
     def knock(self, packet: Packet, is_new: Truth, there: Truth, step: Step) -> None:
         """A new connection to this host, or `there` to one behind it, where doors are asked on the way."""
-        ignored = both(is_new, either(*(self.is_knock_at(packet, knock) for knock in self.policy.ignored)))
+        ignored = either(*(self.is_knock_at(packet, knock) for knock in self.policy.ignored))
         doors = either(*(self.door_ports(packet, door) for door in self.policy.doors_here))
         others = either(*(self.door_ports(packet, door) for door in self.policy.doors_behind))
         self.at_door(packet, both(is_new, no(ignored)), step)
