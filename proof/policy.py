@@ -47,6 +47,20 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Target:
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int | None
+
+
+def target(text: str) -> Target:
+    try:
+        return Target(ipaddress.ip_address(text), None)
+    except ValueError:
+        host, port = text.rsplit(":", 1)
+        return Target(ipaddress.ip_address(host.strip("[]")), int(port))
+
+
+@dataclass(frozen=True)
 class Door:
     name: str
     ports: tuple[Ports, ...]
@@ -55,6 +69,9 @@ class Door:
     # The hosts behind this one that it stands in front of; none for a door of this host.
     to: tuple[Network, ...] = ()
     knocks_there: bool = False
+    # Where its connections are passed on to, an address and a port (None: the same).
+    forward: tuple[Target, ...] = ()
+    masquerade: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,12 @@ class Policy:
             trust = tuple(ipaddress.ip_network(one) for one in door.get("trust", []))
             to = tuple(ipaddress.ip_network(one) for one in door.get("to", []))
             there = door.get("knock_at", "this host") == "both"
-            self.doors[name] = Door(name, tuple(ports(one) for one in door["ports"]), trust, name in accepted, to, there)
+            written = door.get("forward", [])
+            forward = tuple(target(one) for one in ([written] if isinstance(written, str) else written))
+            listed = tuple(ports(one) for one in door["ports"])
+            self.doors[name] = Door(
+                name, listed, trust, name in accepted, to, there, forward, door.get("masquerade", False)
+            )
         for name, key in text.get("key", {}).items():
             lists = [key["sequence"]] if "sequence" in key else key.get("scratch", [])
             browser = key.get("browser", False)

@@ -65,6 +65,11 @@ class Writer:
                 self.lines.append(f"trust = {self.networks()}")
             if self.often(0.3):
                 self.lines.append(f"open_for = {quoted(self.chance.choice(['20s', '90s', '6h', '12d']))}")
+            if self.often(0.3):
+                some = self.chance.choice([["192.168.1.5:22"], ["192.168.1.6", "[fd00::6]:8080"], ["fd00::7"], ["10.1.1.1:53"]])
+                self.lines.append(f"forward = {listed([quoted(one) for one in some])}")
+                if self.often(0.5):
+                    self.lines.append("masquerade = true")
         if self.often(0.35):
             names += self.doors_behind()
         return names

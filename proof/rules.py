@@ -16,7 +16,7 @@ from packet import (
     ANYCAST, BROADCAST, CT_ESTABLISHED, CT_NEW, CT_RELATED, LOCAL, MULTICAST, TCP, UDP, UNICAST, V4, V6, Bits, Packet, Truth,
     const, join,
 )
-from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, named
+from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, Target, named
 
 SECOND, HOUR = 1000, 3_600_000
 
@@ -182,14 +182,62 @@ class Rules:
                 return self.before_routing(packet)
             case 1:
                 return self.at_input(packet, TRUE)
+            case 10:
+                return self.new_destination(packet)
+            case 14:
+                return self.new_source(packet)
         return self.on_the_way(packet)
+
+    # Translations.
+
+    def targets(self, door: Door) -> list[Target]:
+        return [one for one in door.forward if one.host.version == self.version]
+
+    def new_destination(self, packet: Packet) -> Step:
+        """What a door with `forward` has let in is passed on, and nothing else."""
+        step = Step()
+        here = both(self.guarded(packet), packet.address_type == LOCAL)
+        for door in self.policy.doors_here:
+            for to in self.targets(door):
+                new = both(here, self.door_ports(packet, door), either(self.is_protocol(packet, UDP), self.starts(packet)))
+                step.judged = either(step.judged, new)
+                grant = key_of(self.network(packet), number(named(door.name)))
+                held = self.by_network("grants").read(grant).there
+                if door.accepts:
+                    held = either(held, self.by_network("elsewhere").read(grant).there)
+                held = both(new, either(self.is_from(packet, door.trust), held))
+                if self.policy.has_once:
+                    flow, passed = self.flow(packet), self.by_family("passed")
+                    used = both(new, no(held), passed.read(flow).there)
+                    passed.take(used, flow)
+                    held = either(held, used)
+                port = "" if to.port is None else str(to.port)
+                self.world.note(self.world.translated, (f"{int(to.host):x}", port), held)
+        return step
+
+    def passed_on(self, packet: Packet, door: Door) -> Truth:
+        """A packet of a connection that the door has passed on."""
+        ways = []
+        for to in self.targets(door):
+            for one in door.ports:
+                there = one if to.port is None else Ports(one.protocol, to.port, to.port)
+                first = both(z3.UGE(packet.first_port, one.first), z3.ULE(packet.first_port, one.last))
+                ways.append(both(packet.destination == int(to.host), self.is_to(packet, there), settled(first)))
+        return both(packet.connection_status & 0x20 != 0, either(*ways))
+
+    def new_source(self, packet: Packet) -> Step:
+        doors = [door for door in self.policy.doors_here if door.masquerade]
+        ways = either(*(self.passed_on(packet, door) for door in doors))
+        self.world.note(self.world.translated, ("this host",), ways)
+        return Step()
 
     def on_the_way(self, packet: Packet) -> Step:
         """Packets to other hosts: doors in front of them, and `forward = "drop"`."""
         firewall = self.policy.firewall
         drops = firewall is not None and not firewall.forwards
         doors = self.policy.doors_behind
-        if not doors:
+        passed_on = either(*(self.passed_on(packet, door) for door in self.policy.doors_here if door.forward))
+        if not doors and not any(door.forward for door in self.policy.doors_here):
             return Step(dropped=TRUE if drops else FALSE)
         step = Step(dropped=self.is_torn(packet))
         new = either(self.starts(packet), self.starts_flow(packet))
@@ -198,7 +246,7 @@ class Rules:
         self.at_door(packet, at_doors, step, doors)
         if drops:
             known = one_of(packet.connection, [CT_ESTABLISHED, CT_RELATED])
-            step.dropped = either(step.dropped, no(either(at_doors, known)))
+            step.dropped = either(step.dropped, no(either(at_doors, passed_on, known)))
         return step
 
     def is_torn(self, packet: Packet) -> Truth:
@@ -237,7 +285,7 @@ class Rules:
             wide = one_of(packet.address_type, [BROADCAST, MULTICAST, ANYCAST])
             to_all = both(alive, datagram, self.guarded(packet), wide)
             self.at_door(packet, to_all, step)
-        there = both(there, packet.address_type != LOCAL)
+        there = both(there, packet.address_type == UNICAST)
         self.knock(packet, both(alive, new, here), both(alive, new, there), step)
         return step
 
@@ -272,6 +320,8 @@ class Rules:
     def is_shut_out(self, packet: Packet, hook: int) -> Truth:
         """A stranger's new connection to a door, said without any of the above: no grant of any kind, no trust. At
         prerouting it is to an address of this host, at the input hook to any, on the way to others to a host behind a door."""
+        if hook > 2:
+            return FALSE
         new = either(self.starts(packet), both(self.is_protocol(packet, UDP), packet.connection == CT_NEW))
         grants = FALSE
         for door in self.policy.doors_behind if hook == 2 else self.policy.doors_here:
@@ -341,6 +391,9 @@ class Rules:
                 self.world.note(self.world.rejected, (2, 1), both(refused, no(reset)))
 
     def passes(self, packet: Packet, door: Door, here: Truth) -> Truth:
+        if door.forward and not self.targets(door):
+            # There is nowhere to pass it on.
+            return FALSE
         grant = key_of(self.network(packet), number(named(door.name)))
         lasting = either(self.is_from(packet, door.trust), self.by_network("grants").read(grant).there)
         if door.accepts:

@@ -118,6 +118,9 @@ impl<'p> Model<'p> {
     }
 
     fn admits(&mut self, at: Duration, source: IpAddr, door: DoorIndex) -> bool {
+        if self.policy.door(door).leads_nowhere_for(source) {
+            return false;
+        }
         let trust = &self.policy.door(door).trust;
         if trust.iter().any(|network| network.contains(&source)) {
             return true;

@@ -1,6 +1,8 @@
 //! Doors in front of other hosts: their packets are routed through this one.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 
@@ -22,6 +24,48 @@ pub struct Behind {
     /// Never empty.
     pub to: Vec<IpNet>,
     pub knock_at: KnockAt,
+}
+
+/// The hosts to which a door of this host passes connections on, by a translation of their addresses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// At most one of each family; never empty.
+    pub to: Vec<Target>,
+    pub sender: Sender,
+}
+
+/// The place to which connections are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub host: IpAddr,
+    /// `None`: the port that the client has connected to.
+    pub port: Option<NonZeroU16>,
+}
+
+/// The address that a connection seems to come from, at the host to which it is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    Client,
+    ThisHost,
+}
+
+impl Forward {
+    /// The place for clients of the family of an address.
+    pub fn target_for(&self, client: IpAddr) -> Option<Target> {
+        let mut all = self.to.iter().copied();
+        all.find(|target| target.host.is_ipv4() == client.is_ipv4())
+    }
+}
+
+/// As the policy writes it: "192.168.1.5:22", "[fd00::5]:22", "192.168.1.5".
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.host, self.port) {
+            (host, None) => write!(f, "{host}"),
+            (IpAddr::V4(host), Some(port)) => write!(f, "{host}:{port}"),
+            (IpAddr::V6(host), Some(port)) => write!(f, "[{host}]:{port}"),
+        }
+    }
 }
 
 /// The addresses at which knocks are heard.
@@ -74,14 +118,31 @@ impl Door {
         }
     }
 
-    /// The ports, and the hosts if they are not this one: "22/tcp", "at", "192.0.2.50".
+    /// Returns whether a program of this host serves it, as far as the policy says.
+    pub fn is_served_here(&self) -> bool {
+        self.is_here() && self.forward.is_none()
+    }
+
+    /// Returns whether nobody of a family of addresses can be let in, since there is nowhere to pass its connections on.
+    pub fn leads_nowhere_for(&self, client: IpAddr) -> bool {
+        let forward = self.forward.as_ref();
+        forward.is_some_and(|forward| forward.target_for(client).is_none())
+    }
+
+    /// The ports, and the hosts if they are not this one: "22/tcp", "at", "192.0.2.50"; "2222/tcp", "to", "192.0.2.50:22".
     pub fn words(&self) -> Vec<String> {
         let ports = self.ports.iter().map(PortRange::to_string);
         let hosts = self.behind().map(|behind| {
             let at = std::iter::once("at".to_string());
             at.chain(behind.shown())
         });
-        ports.chain(hosts.into_iter().flatten()).collect()
+        let forward = self.forward.as_ref().map(|forward| {
+            let targets = forward.to.iter().map(Target::to_string);
+            std::iter::once("to".to_string()).chain(targets)
+        });
+        let elsewhere = hosts.into_iter().flatten();
+        let all = ports.chain(elsewhere);
+        all.chain(forward.into_iter().flatten()).collect()
     }
 }
 

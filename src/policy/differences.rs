@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::{Behind, Door, Interfaces, Key, KeyKind, Policy, show};
+use super::{Behind, Door, Interfaces, Key, KeyKind, Policy, Sender, Target, show};
 use crate::knock::{PortRange, display_source};
 
 /// One line for each difference: `+` comes, `-` goes, `~` changes.
@@ -74,6 +74,23 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
             true => format!("~ door {name} hears knocks elsewhere"),
             false => format!("~ door {name} stands in front of {is} (was {was})"),
         });
+    }
+    if old.forward != new.forward {
+        let shown = |door: &Door| match &door.forward {
+            Some(forward) => {
+                let targets = forward.to.iter().map(Target::to_string);
+                let targets = list(&targets.collect::<Vec<_>>());
+                match forward.sender {
+                    Sender::Client => targets,
+                    Sender::ThisHost => format!("{targets} (masquerade)"),
+                }
+            }
+            None => "nowhere else".to_string(),
+        };
+        let (was, is) = (shown(old), shown(new));
+        lines.push(format!(
+            "~ door {name} passes connections on to {is} (was {was})"
+        ));
     }
     let trust = |door: &Door| -> Vec<String> { door.trust.iter().map(display_source).collect() };
     if old.trust != new.trust {

@@ -16,7 +16,7 @@ use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::syntax::Readable;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
-use super::{Backend, Closed, Engine, KnockAt, Log, Name, Portless};
+use super::{Backend, Closed, Engine, KnockAt, Log, Name, Portless, Target};
 use crate::knock::{Knock, PortRange};
 
 /// A value and the bytes of the file it was read from.
@@ -106,6 +106,9 @@ pub struct DoorEntry {
     /// The hosts behind this one that it stands in front of.
     pub to: Option<Spanned<Vec<IpNet>>>,
     pub knock_at: Option<Spanned<KnockAt>>,
+    /// Where its connections are passed on to.
+    pub forward: Option<Spanned<Vec<Target>>>,
+    pub masquerade: Option<Spanned<bool>>,
     pub open_for: Option<Spanned<Duration>>,
     pub trust: Vec<IpNet>,
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
@@ -284,6 +287,8 @@ impl Reader {
             ports: section.entry(self, "ports", Reader::ranges),
             to: section.take(self, "to", Reader::hosts_behind),
             knock_at: section.take(self, "knock_at", Reader::knock_at),
+            forward: section.take(self, "forward", Reader::targets),
+            masquerade: section.take(self, "masquerade", |r, v| r.boolean(v, "masquerade")),
             open_for: section.take(self, "open_for", Reader::open_for),
             trust: section
                 .take(self, "trust", Reader::networks)

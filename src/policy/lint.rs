@@ -211,7 +211,12 @@ impl Linter<'_> {
                 let warning = Diagnostic::new(entry.name.at.clone(), text);
                 self.warn("trust-everyone", own, warning);
             }
-            let Some(listening) = self.around.listening.as_ref().filter(|_| door.is_here()) else {
+            let Some(listening) = self
+                .around
+                .listening
+                .as_ref()
+                .filter(|_| door.is_served_here())
+            else {
                 continue;
             };
             let ways = &self.around.translations;

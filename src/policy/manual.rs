@@ -238,6 +238,21 @@ pub const PARTS: &[Part] = &[
                 "Where a door with `to` hears knocks: at the addresses of this host, or also at those in `to`. Knocks at \
                  both count as one sequence.",
             ),
+            setting(
+                "forward",
+                "an address with a port, or one of each family",
+                "none",
+                "Where connections are passed on to, with another destination, for sources that hold a grant: \
+                 \"192.168.1.5:22\", \"[fd00::5]:22\", or an address alone, which keeps the port (nftables only). Without an \
+                 address of a family nobody of that family gets in.",
+            ),
+            setting(
+                "masquerade",
+                "true or false",
+                "false",
+                "Whether connections that are passed on seem to come from this host: for a host whose way back does not lead \
+                 through this one.",
+            ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(
                 "trust",

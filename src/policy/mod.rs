@@ -44,7 +44,7 @@ pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use crate::single_use::{Form, Secret};
 pub use allow::{Allowance, Portless};
-pub use behind::{Behind, KnockAt, Place};
+pub use behind::{Behind, Forward, KnockAt, Place, Sender, Target};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
 pub use interfaces::is_interface_name;
@@ -173,6 +173,8 @@ pub struct Door {
     /// Never empty; no port of a host belongs to two doors.
     pub ports: Vec<PortRange>,
     pub place: Place,
+    /// `None` where a program of this host, or the host behind, gets the connections.
+    pub forward: Option<Forward>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
     /// The time that a grant lasts where no key says otherwise.
@@ -403,6 +405,12 @@ impl Policy {
     /// Returns whether some key has what opens once: then it matters what was spent before.
     pub fn is_single_use(&self) -> bool {
         self.has_scratch() || self.has_tokens()
+    }
+
+    /// The doors whose connections are passed on to other places.
+    pub fn forwards(&self) -> impl Iterator<Item = (&Door, &Forward)> {
+        let doors = self.doors.iter();
+        doors.filter_map(|door| Some((door, door.forward.as_ref()?)))
     }
 
     /// Returns whether some key has `once`.

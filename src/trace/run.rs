@@ -125,6 +125,9 @@ impl<'p> Run<'p> {
     }
 
     fn admit(&mut self, at: Duration, source: IpAddr, door: DoorIndex) -> Option<Meaning> {
+        if self.policy.door(door).leads_nowhere_for(source) {
+            return None;
+        }
         let trust = &self.policy.door(door).trust;
         if trust.iter().any(|network| network.contains(&source)) {
             return Some(Meaning::Trusted(door));

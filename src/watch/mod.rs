@@ -313,6 +313,7 @@ mod tests {
                 in_policy: true,
                 guarded_by: None,
                 to: Vec::new(),
+                forward: Vec::new(),
                 trust: Vec::new(),
                 grants: grants.collect(),
             };

@@ -16,7 +16,7 @@ use toctoc::lab::{CLIENT, Host, SERVER, STRANGER};
 use crate::inject::{ACK, SYN, tcp_header};
 use crate::world::{PATIENCE, SEQUENCE, SHUT, World, alive, listen, on};
 
-const INNER: [&str; 2] = ["198.51.100.50", "fd51::50"];
+pub const INNER: [&str; 2] = ["198.51.100.50", "fd51::50"];
 const OTHER: [&str; 2] = ["198.51.100.51", "fd51::51"];
 
 const NAS: &str = r#"
@@ -135,7 +135,7 @@ impl Row {
     }
 
     /// Counts on the inner host what would begin a connection to port 22.
-    fn count_arrivals(&self) {
+    pub fn count_arrivals(&self) {
         let table = "table inet beside { counter arrived { }\n chain c { type filter hook input priority 0; \
                      tcp dport 22 tcp flags & (fin | syn | rst | ack) == syn counter name arrived\n}\n}";
         let ended = self
@@ -146,7 +146,7 @@ impl Row {
         assert!(ended.succeeded(), "{}", ended.stderr);
     }
 
-    fn arrived(&self) -> u64 {
+    pub fn arrived(&self) -> u64 {
         let said = on(
             &self.inner,
             &["nft", "-j", "list", "counter", "inet", "beside", "arrived"],

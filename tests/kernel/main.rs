@@ -56,6 +56,7 @@ mod faults;
 mod fingerprints;
 mod fleet;
 mod flood;
+mod forward;
 mod headers;
 mod heal;
 mod host_firewall;

@@ -51,8 +51,20 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         any::<bool>(),
     );
     let keys = prop::collection::vec(key, 5);
-    (sequences(), keys, any::<[bool; 6]>()).prop_map(
-        |(sequences, keys, [by_prefix, ignores, udp_door, has_range, behind, hears])| {
+    (sequences(), keys, any::<[bool; 7]>()).prop_map(
+        |(
+            sequences,
+            keys,
+            [
+                by_prefix,
+                ignores,
+                udp_door,
+                has_range,
+                behind,
+                hears,
+                forwards,
+            ],
+        )| {
             let name = |text: String| Name::new(&text).unwrap();
             let second = if udp_door {
                 Knock::new(Protocol::Udp, 23).unwrap()
@@ -67,6 +79,13 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                         false => vec![tcp(22).into()],
                     },
                     place: Place::Here,
+                    forward: forwards.then(|| Forward {
+                        to: vec![Target {
+                            host: [10, 1, 0, 5].into(),
+                            port: None,
+                        }],
+                        sender: Sender::Client,
+                    }),
                     trust: vec!["10.0.0.9/32".parse().unwrap()],
                     open_for: Duration::from_secs(60),
                 },
@@ -84,6 +103,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                         }),
                         false => Place::Here,
                     },
+                    forward: None,
                     trust: Vec::new(),
                     open_for: Duration::from_secs(60),
                 },

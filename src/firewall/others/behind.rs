@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::super::links::addresses;
-use crate::policy::Policy;
+use crate::policy::{Policy, Target};
 use crate::ruleset::Family;
 
 /// Sentences about the doors in front of other hosts: what they cannot guard, and what nobody reaches.
@@ -31,9 +31,21 @@ fn judge(policy: &Policy, own: &[IpAddr], off: &[Family]) -> Vec<String> {
                 door.name
             ));
         }
+    }
+    let elsewhere = |target: &&Target| !own.contains(&target.host);
+    let forwards = policy.forwards().map(|(door, forward)| {
+        let targets = forward.to.iter().filter(elsewhere);
+        (
+            door,
+            targets.map(|target| IpNet::from(target.host)).collect(),
+        )
+    });
+    let behind = policy.doors_behind();
+    let behind = behind.map(|(door, behind)| (door, behind.to.clone()));
+    for (door, to) in behind.chain(forwards) {
         let is_for = |family: &&Family| {
-            let mut to = behind.to.iter();
-            to.any(|network| Family::of(network.addr()) == **family)
+            let mut to = to.iter();
+            to.any(|network: &IpNet| Family::of(network.addr()) == **family)
         };
         for family in off.iter().filter(is_for) {
             let (version, setting) = words(*family);

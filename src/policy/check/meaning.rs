@@ -12,8 +12,8 @@ use crate::policy::file::{
     AllowanceEntry, DoorEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic,
 };
 use crate::policy::{
-    Allowance, Backend, Behind, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces,
-    Key, KeyKind, KnockAt, Log, Opening, Place, Policy, Portless,
+    Allowance, Backend, Behind, Closed, Door, DoorIndex, Fleet, Forward, Host, HostFirewall,
+    Interfaces, Key, KeyKind, KnockAt, Log, Opening, Place, Policy, Portless, Sender,
 };
 use crate::single_use::Secret;
 
@@ -39,6 +39,7 @@ pub(super) fn policy(
                 name: door.name.value.clone(),
                 ports: values(&door.ports)?,
                 place: place(door),
+                forward: forward(door),
                 // Overlapping networks become one; nft would refuse them side by side.
                 trust: IpNet::aggregate(&door.trust),
                 open_for: door
@@ -129,6 +130,20 @@ fn place(door: &DoorEntry) -> Place {
                 .map_or(KnockAt::ThisHost, |s| s.value),
         }),
     }
+}
+
+fn forward(door: &DoorEntry) -> Option<Forward> {
+    let masquerade = door
+        .masquerade
+        .as_ref()
+        .is_some_and(|written| written.value);
+    door.forward.as_ref().map(|written| Forward {
+        to: written.value.clone(),
+        sender: match masquerade {
+            true => Sender::ThisHost,
+            false => Sender::Client,
+        },
+    })
 }
 
 /// The networks that are in no other one, each once.

@@ -86,6 +86,7 @@ impl Checker<'_> {
         let file = self.file;
         let mut before: Vec<(&DoorEntry, &[IpNet])> = Vec::new();
         for door in &file.doors {
+            self.forward(door);
             let Some(to) = &door.to else {
                 if let Some(at) = door.knock_at.as_ref().map(|knock_at| &knock_at.at) {
                     self.error(
@@ -133,6 +134,28 @@ impl Checker<'_> {
             before.push((door, &to.value));
         }
         all
+    }
+
+    /// Checks where a door passes connections on to.
+    fn forward(&mut self, door: &DoorEntry) {
+        if let (Some(forward), Some(to)) = (&door.forward, &door.to) {
+            self.error(
+                Diagnostic::new(forward.at.clone(), format!("door `{}` is a door of other hosts", door.name.value))
+                    .label("passed on here")
+                    .help("`forward` is for a port of this host, `to` for addresses behind it: leave out one of the two")
+                    .also(to.at.clone(), "their addresses"),
+            );
+        }
+        if let (Some(masquerade), None) = (&door.masquerade, &door.forward) {
+            self.error(
+                Diagnostic::new(
+                    masquerade.at.clone(),
+                    format!("door `{}` passes nothing on", door.name.value),
+                )
+                .label("says how a connection is passed on")
+                .help("leave it out, or write for example `forward = \"192.168.1.5:22\"`"),
+            );
+        }
     }
 
     pub(super) fn ignored_ports(&mut self, guarded: &Claims) -> Claims {

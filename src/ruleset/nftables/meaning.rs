@@ -47,6 +47,8 @@ fn of_chain(policy: &Policy, name: &str, fault: Fault) -> String {
         "knocks-token" | "judge-token" | "arrived-token" => "the rules that hear tokens",
         "incoming" => "the rules that ask once more where a packet is delivered",
         "forwarded" | "torn" => "the rules for packets to other hosts",
+        "destinations" | "sources" => "the rules that pass connections on",
+        _ if name.starts_with("forward-") => "the rules that pass connections on",
         "shut" => "the rules that stop strangers at a door",
         "pass" | "begun" | "admit" | "again" => "the rules for grants of one connection",
         "crowded" | "told" => "the rules that limit what one source may do",

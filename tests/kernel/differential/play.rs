@@ -86,8 +86,10 @@ fn route(world: &World) {
         return;
     }
     for words in [
-        "link add inner type dummy",
+        "link add inner type veth peer name end",
+        "link set inner arp off",
         "link set inner up",
+        "link set end up",
         "route add 10.60.0.0/24 dev inner",
         "route add fd60::/64 dev inner",
     ] {

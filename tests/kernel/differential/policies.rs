@@ -106,6 +106,11 @@ fn text(dice: &mut Dice, kind: Kind) -> String {
         if dice.one_in(3) {
             let _ = writeln!(text, "open_for = \"{}\"", dice.pick(&TIMES));
         }
+        if kind == Kind::Nftables && dice.one_in(6) {
+            // Nobody of a family gets in without a place to go to.
+            let to = ["\"10.60.0.9:22\"", "[\"10.60.0.9\", \"[fd60::9]:22\"]"];
+            let _ = writeln!(text, "forward = {}", dice.pick(&to));
+        }
     }
     let doors = doors.len() + doors_behind(dice, kind, udp, doors.len(), &mut text);
     for (index, sequence) in sequences(dice, udp).iter().enumerate() {

@@ -6,6 +6,7 @@
 use ipnet::IpNet;
 
 use super::chains::{NO_SYN, NO_SYN_IN_A_HEADER, SYN_IN_A_HEADER, guarded, judge_rules};
+use super::forward;
 use crate::knock::{PortRange, Protocol, display_source};
 use crate::policy::Policy;
 use crate::ruleset::Family;
@@ -29,7 +30,8 @@ pub(super) fn forwarded(policy: &Policy) -> Vec<Chain> {
     let drops = firewall.is_some_and(|firewall| firewall.drop_forwarded);
     let about = "Packets on their way to other hosts.";
     let mut chain = Chain::new("forwarded", &[about]).base(Base::Forward);
-    if !has(policy) {
+    let passed_on = forward::all_passed_on(policy);
+    if !has(policy) && (!drops || passed_on.is_empty()) {
         chain.rule("drop");
         return if drops { vec![chain] } else { Vec::new() };
     }
@@ -65,6 +67,9 @@ pub(super) fn forwarded(policy: &Policy) -> Vec<Chain> {
         }
     }
     if drops {
+        for new in &passed_on {
+            chain.rule(format!("{new} accept"));
+        }
         chain.rule("ct state { established, related } accept");
         chain.rule("drop");
     }
@@ -123,7 +128,7 @@ pub(super) fn judge_behind(policy: &Policy) -> Option<Chain> {
 /// The rules that send first packets to hosts behind this one to be judged. `new` matches them.
 pub(super) fn knocks(chain: &mut Chain, policy: &Policy, new: &str) {
     for host in policy.heard_behind() {
-        let other = "fib daddr type != local";
+        let other = "fib daddr type unicast";
         chain.rule(format!("{new} {} {other} goto {BEHIND}", at(host)));
     }
 }

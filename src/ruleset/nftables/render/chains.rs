@@ -253,6 +253,18 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     let hosts = hosts.unwrap_or_default();
     let about = format!("Door {}: {}{hosts}.", door.name, ports.join(", "));
     let mut chain = Chain::new(door_chain(&door.name), &[&about]);
+    if let Some(forward) = &door.forward {
+        let is_of = |family: &Family| forward.to.iter().any(|to| Family::of(to.host) == *family);
+        for family in Family::BOTH.iter().filter(|family| !is_of(family)) {
+            let word = match family {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            };
+            chain.rule(format!(
+                "meta nfproto {word} goto shut comment \"nowhere to pass it on\""
+            ));
+        }
+    }
     for family in Family::BOTH {
         let trusted: Vec<String> = door
             .trust

@@ -3,6 +3,7 @@
 mod behind;
 mod chains;
 mod first_knocks;
+mod forward;
 mod headers;
 mod host;
 mod inner;
@@ -71,6 +72,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         Some(firewall) => chains.push(host::incoming(policy, firewall)),
     }
     chains.extend(behind::forwarded(policy));
+    chains.extend(forward::chains(policy));
     let (opens, numbers) = Opens::of(policy);
     let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_));
     if policy.keys.iter().any(knocks) {
