@@ -367,6 +367,15 @@ fn nothing_slips_through_to_a_host_behind_in_fragments() {
         row.knock_at(CLIENT[0], INNER[0], &[22]);
         row.world
             .until("a SYN of a guest is there", || row.arrived() > 0);
+        if policy == tcp_alone {
+            // The rules stop them, and nothing else.
+            let before = row.arrived();
+            row.world
+                .server(&["nft", "flush", "chain", "inet", "toctoc", "torn"]);
+            send("192.0.2.10");
+            row.world
+                .until("they slip through", || row.arrived() > before);
+        }
     }
 }
 
@@ -375,6 +384,10 @@ fn nothing_slips_through_to_a_host_behind_in_fragments() {
 fn nothing_slips_through_to_a_host_behind_behind_ipv6_headers() {
     let tcp_alone = NAS.replace(", \"5000/udp\"", "");
     let row = Row::with(&tcp_alone);
+    row.world.nft(
+        "table inet beside { counter firsts { }\n chain c { type filter hook forward priority 10; \
+         ip6 saddr != 2001:db8::7 frag frag-off 0 counter name firsts\n}\n}",
+    );
     row.count_arrivals();
     let send = |from: &str, is_whole: bool| {
         let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), INNER[1].parse().unwrap());
@@ -428,6 +441,13 @@ fn nothing_slips_through_to_a_host_behind_behind_ipv6_headers() {
     send(CLIENT[1], true);
     row.world
         .until("a SYN of a guest is there", || row.arrived() > 0);
+    assert_eq!(row.world.counted("firsts"), 0);
+    // The rules stop them, and nothing else. (The host behind is a Linux that takes none of them either.)
+    row.world
+        .server(&["nft", "flush", "chain", "inet", "toctoc", "torn"]);
+    send("2001:db8::10", false);
+    row.world
+        .until("they slip through", || row.world.counted("firsts") == 4);
 }
 
 /// `forward = "drop"` of `[firewall]` leaves nothing but the doors.

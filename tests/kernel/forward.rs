@@ -177,12 +177,12 @@ fn a_host_that_is_down_costs_nothing_but_the_connection() {
     let row = Row::with(PI);
     row.world.lab.server.ip("link set inner down").unwrap();
     row.world.knock(CLIENT[0], &SEQUENCE);
-    assert_ne!(row.world.connect(CLIENT[0], 2222), Door::Open);
+    assert_ne!(row.connect(CLIENT[0], SERVER[0], 2222), Door::Open);
     assert_eq!(row.world.holders("pi").len(), 1);
     assert_eq!(row.world.status()["matches_policy"], true);
     row.world.lab.server.ip("link set inner up").unwrap();
     row.world.until("the host is back", || {
-        row.world.connect(CLIENT[0], 2222) == Door::Open
+        row.connect(CLIENT[0], SERVER[0], 2222) == Door::Open
     });
     assert_eq!(row.world.connect(STRANGER[0], 2222), Door::Silent);
 }
