@@ -95,6 +95,7 @@ fn each_key_opens(policy: &Policy, automaton: &Automaton) {
             let packet = Packet {
                 at: Duration::ZERO,
                 source: [192, 0, 2, 7].into(),
+                host: None,
                 to,
             };
             last = Some(run.packet(packet));

@@ -49,7 +49,12 @@ EXPRESSIONS: dict[str, dict[int, tuple[str, str]]] = {
         6: ("op", "u32"),
     },
     "meta": {1: ("dreg", "u32"), 2: ("key", "u32"), 3: ("sreg", "u32")},
-    "ct": {1: ("dreg", "u32"), 2: ("key", "u32")},
+    "ct": {1: ("dreg", "u32"), 2: ("key", "u32"), 3: ("direction", "u8")},
+    "nat": {
+        1: ("type", "u32"), 2: ("family", "u32"), 3: ("address", "u32"), 4: ("last address", "u32"), 5: ("port", "u32"),
+        6: ("last port", "u32"), 7: ("flags", "u32"),
+    },
+    "masq": {1: ("flags", "u32")},
     "fib": {1: ("dreg", "u32"), 2: ("result", "u32"), 3: ("flags", "u32")},
     "socket": {1: ("key", "u32"), 2: ("dreg", "u32"), 3: ("level", "unused")},
     "limit": {
@@ -63,6 +68,8 @@ EXPRESSIONS: dict[str, dict[int, tuple[str, str]]] = {
     },
     "reject": {1: ("type", "u32"), 2: ("code", "u8")},
 }
+# Added to the number of a hook, for its chains that translate.
+TRANSLATES = 10
 VERDICTS = {0: "drop", 1: "accept", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return"}
 PADDING = {"dynset": 8, "limit": 6, "counter": 3}
 
@@ -165,7 +172,11 @@ class Kernel:
             hook = {kind: number(data) for kind, data in attributes(found.get(4, b"")) if kind < 3}
             priority = struct.unpack(">i", struct.pack(">I", hook.get(2, 0)))[0]
             policy = number(found[5]) if 5 in found else None
-            chains[text(found[3])] = {"hook": hook.get(1), "priority": priority, "policy": policy, "rules": []}
+            # A chain that translates is at a hook of its own: it sees the first packet of a connection alone.
+            at = hook.get(1)
+            if at is not None and text(found[7]) == "nat":
+                at += TRANSLATES
+            chains[text(found[3])] = {"hook": at, "priority": priority, "policy": policy, "rules": []}
         for found in map(dict, self.dump(GET_RULE, (1, TABLE))):
             rule = [expression(one) for _, one in attributes(found[4])]
             chains[text(found[2])]["rules"].append(rule)

@@ -13,6 +13,7 @@ from typing import Any
 
 import z3
 
+from bytecode import TRANSLATES
 from meaning import (
     FALSE, FORWARD, INPUT, PREROUTING, TRUE, Machine, Store, World, any_world, both, either, no, settled,
 )
@@ -22,13 +23,22 @@ from rules import Rules, number
 from tables import compare_tables
 
 ECHO = 0xFFFF0000
+# Chains that translate, where packets arrive and where they leave.
+DESTINATIONS, SOURCES = TRANSLATES + PREROUTING, TRANSLATES + 4
 
 
 def tracks(table: dict[str, Any]) -> bool:
     """Whether a rule asks for connection tracking. The kernel then puts fragments together at priority -400; only the
     chain before it sees them, and that reads nothing behind the IP headers."""
+    if any(chain["hook"] in (DESTINATIONS, SOURCES) for chain in table["chains"].values()):
+        return True
     rules = (rule for chain in table["chains"].values() for rule in chain["rules"])
     return any(one["name"] == "ct" for rule in rules for one in rule)
+
+
+HOOKS = {
+    PREROUTING: "prerouting", INPUT: "input", FORWARD: "forward", DESTINATIONS: "destinations", SOURCES: "sources",
+}
 
 
 @dataclass
@@ -100,7 +110,7 @@ class Case:
     def __str__(self) -> str:
         family = "IPv4" if self.family == V4 else "IPv6"
         protocol = {TCP: "TCP", UDP: "UDP", None: "other"}[self.protocol]
-        return f"{family}, {protocol}, {['prerouting', 'input', 'forward'][self.hook]}"
+        return f"{family}, {protocol}, {HOOKS[self.hook]}"
 
     def packet(self) -> tuple[Packet, list[Truth]]:
         packet = Packet("packet", self.family)
@@ -154,7 +164,7 @@ class Case:
                 questions.append((f"the room taken in {name}", z3.Xor(*made)))
         for what, mine, other in (
             ("counter", ours.counted, theirs.counted), ("log", ours.logged, theirs.logged),
-            ("reject", ours.rejected, theirs.rejected),
+            ("reject", ours.rejected, theirs.rejected), ("translation", ours.translated, theirs.translated),
         ):
             for one in sorted(set(mine) | set(other)):
                 questions.append((f"{what} {one}", z3.Xor(mine.get(one, FALSE), other.get(one, FALSE))))
@@ -271,7 +281,7 @@ def prove(table: dict[str, Any], policy: Policy, stop: bool = False) -> Report:
     whole, limits = Report(), {}
     for family in (V4, V6):
         for protocol in (TCP, UDP, None):
-            for hook in (PREROUTING, INPUT, FORWARD):
+            for hook in HOOKS:
                 report, world = Case(table, policy, automaton, numbers, family, protocol, hook).run(stop)
                 if stop and report.differences:
                     return report

@@ -149,6 +149,8 @@ class World:
     # The limits at each place: the name of the set, and the door or key that ends the key of the element.
     limits: dict[tuple[str, int], set[Limit]] = field(default_factory=dict)
     rejected: dict[tuple[int, int], Truth] = field(default_factory=dict)
+    # Where packets get another destination (address and port), or this host as their source.
+    translated: dict[tuple[str, ...], Truth] = field(default_factory=dict)
 
     def note(self, notes: dict[Any, Truth], what: Any, when: Truth) -> None:
         notes[what] = either(notes.get(what, FALSE), when)
@@ -376,9 +378,30 @@ class Rule:
                 raise NoMeaning(f"meta key {other}")
 
     def on_ct(self, e: dict[str, Any]) -> None:
-        if e["key"] != 0:
-            raise NoMeaning(f"ct key {e['key']}")
-        self.store(e["dreg"], turned(self.packet.connection))
+        match e["key"], e.get("direction"):
+            case 0, None:
+                self.store(e["dreg"], turned(self.packet.connection))
+            case 2, None:
+                self.store(e["dreg"], turned(self.packet.connection_status))
+            case 12, 0:
+                self.store(e["dreg"], self.packet.first_port)
+            case other:
+                raise NoMeaning(f"ct key {other}")
+
+    def on_nat(self, e: dict[str, Any]) -> None:
+        if e["type"] != 1 or e.get("last address", e["address"]) != e["address"] or e["family"] != self.packet.family:
+            raise NoMeaning("nat of another kind than one destination")
+        size = 4 if e["family"] == 2 else 16
+        address = self.load(e["address"], size).as_long()
+        port = str(self.load(e["port"], 2).as_long()) if "port" in e else ""
+        self.world.note(self.world.translated, (f"{address:x}", port), self.when)
+        self.end(self.when, {"verdict": "accept"})
+        self.when = FALSE
+
+    def on_masq(self, e: dict[str, Any]) -> None:
+        self.world.note(self.world.translated, ("this host",), self.when)
+        self.end(self.when, {"verdict": "accept"})
+        self.when = FALSE
 
     def on_fib(self, e: dict[str, Any]) -> None:
         if (e["result"], e["flags"]) != (3, 2):

@@ -140,6 +140,16 @@ class Packet:
         return self.of("connection", 32)
 
     @property
+    def connection_status(self) -> Bits:
+        """Its status there: bit 5 says that its destination was translated."""
+        return self.of("connection status", 32)
+
+    @property
+    def first_port(self) -> Bits:
+        """The port that the connection was begun to."""
+        return self.of("first port", 16)
+
+    @property
     def time(self) -> Bits:
         """The wall clock in nanoseconds since 1970."""
         return self.of("time", 64)

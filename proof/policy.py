@@ -47,6 +47,20 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Target:
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int | None
+
+
+def target(text: str) -> Target:
+    try:
+        return Target(ipaddress.ip_address(text), None)
+    except ValueError:
+        host, port = text.rsplit(":", 1)
+        return Target(ipaddress.ip_address(host.strip("[]")), int(port))
+
+
+@dataclass(frozen=True)
 class Door:
     name: str
     ports: tuple[Ports, ...]
@@ -55,6 +69,12 @@ class Door:
     extend: int | None  # the milliseconds that a connection adds to a grant
     at_most: int | None  # those after the opening in which it may
     everything: bool  # a grant is for every port
+    # The hosts behind this one that it stands in front of; none for a door of this host.
+    to: tuple[Network, ...] = ()
+    knocks_there: bool = False
+    # Where its connections are passed on to, an address and a port (None: the same).
+    forward: tuple[Target, ...] = ()
+    masquerade: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,8 +173,15 @@ class Policy:
             trust = tuple(ipaddress.ip_network(one) for one in door.get("trust", []))
             extend, at_most = (milliseconds(door[one]) if one in door else None for one in ("extend", "at_most"))
             everything = door["ports"] == "all"
-            where = () if everything else tuple(ports(one) for one in door["ports"])
-            self.doors[name] = Door(name, where, trust, name in accepted, extend, at_most, everything)
+            listed = () if everything else tuple(ports(one) for one in door["ports"])
+            to = tuple(ipaddress.ip_network(one) for one in door.get("to", []))
+            there = door.get("knock_at", "this host") == "both"
+            written = door.get("forward", [])
+            forward = tuple(target(one) for one in ([written] if isinstance(written, str) else written))
+            self.doors[name] = Door(
+                name, listed, trust, name in accepted, extend, at_most, everything, to, there, forward,
+                door.get("masquerade", False),
+            )
         for name, key in text.get("key", {}).items():
             lists = [key["sequence"]] if "sequence" in key else key.get("scratch", [])
             browser = key.get("browser", False)
@@ -212,6 +239,19 @@ class Policy:
     def prefixes(self) -> dict[int, int]:
         grant = self.text.get("grant", {})
         return {4: grant.get("prefix4", 32), 6: grant.get("prefix6", 128)}
+
+    @property
+    def doors_here(self) -> list[Door]:
+        return [door for door in self.doors.values() if not door.to]
+
+    @property
+    def doors_behind(self) -> list[Door]:
+        return [door for door in self.doors.values() if door.to]
+
+    @property
+    def heard_behind(self) -> tuple[Network, ...]:
+        """Where knocks are heard besides at this host."""
+        return tuple(network for door in self.doors_behind if door.knocks_there for network in door.to)
 
     @property
     def has_fleet(self) -> bool:

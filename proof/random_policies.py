@@ -65,10 +65,40 @@ class Writer:
                 self.lines.append(f"trust = {self.networks()}")
             if self.often(0.3):
                 self.lines.append(f"open_for = {quoted(self.chance.choice(['20s', '90s', '6h', '12d']))}")
-            if self.often(0.2):
-                some = self.chance.choice([("10m", "8h"), ("90s", "13d"), ("1500ms", "91s")])
-                self.lines += [f"extend = {quoted(some[0])}", f"at_most = {quoted(some[1])}"]
+            self.extension()
+            if self.often(0.3):
+                some = self.chance.choice([["192.168.1.5:22"], ["192.168.1.6", "[fd00::6]:8080"], ["fd00::7"], ["10.1.1.1:53"]])
+                self.lines.append(f"forward = {listed([quoted(one) for one in some])}")
+                if self.often(0.5):
+                    self.lines.append("masquerade = true")
+        if self.often(0.35):
+            names += self.doors_behind()
         return names
+
+    def doors_behind(self) -> list[str]:
+        """Doors in front of other hosts. They may have a port in common."""
+        names, shared = self.chance.sample(["nas", "lab"], self.chance.randint(1, 2)), str(self.free_port())
+        hosts = {"nas": ["192.0.2.50", "2001:db8:9::50"], "lab": ["198.18.0.0/15", "2001:db8:a::/64", "192.0.2.51"]}
+        for name in names:
+            found = [shared, str(self.free_port())]
+            if self.often(0.3):
+                start = self.free_port()
+                found.append(quoted(f"{start}-{start + 9}"))
+            if self.udp and self.often(0.5):
+                found.append(quoted(f"{self.free_port()}/udp"))
+            some = self.chance.sample(hosts[name], self.chance.randint(1, len(hosts[name])))
+            self.lines += ["", f"[door.{name}]", f"ports = {listed(found)}", f"to = {listed([quoted(one) for one in some])}"]
+            if self.often(0.5):
+                self.lines.append('knock_at = "both"')
+            if self.often(0.3):
+                self.lines.append(f"trust = {self.networks()}")
+            self.extension()
+        return names
+
+    def extension(self) -> None:
+        if self.often(0.2):
+            some = self.chance.choice([("10m", "8h"), ("90s", "13d"), ("1500ms", "91s")])
+            self.lines += [f"extend = {quoted(some[0])}", f"at_most = {quoted(some[1])}"]
 
     def keys(self, doors: list[str], tokens: bool) -> None:
         count = self.chance.choice([0, 1, 1, 1, 2, 2, 3, 5])

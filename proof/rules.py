@@ -16,7 +16,7 @@ from packet import (
     ANYCAST, BROADCAST, CT_ESTABLISHED, CT_NEW, CT_RELATED, LOCAL, MULTICAST, TCP, UDP, UNICAST, V4, V6, Bits, Packet, Truth,
     const, join,
 )
-from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, longest, named
+from policy import ROOT, Automaton, Door, Key, Knock, Network, Policy, Ports, State, Target, longest, named
 
 SECOND, HOUR = 1000, 3_600_000
 
@@ -161,8 +161,13 @@ class Rules:
             *(masked(packet.source, one.prefixlen) == int(one.network_address) for one in right)
         )
 
+    def is_for(self, packet: Packet, networks: tuple[Network, ...]) -> Truth:
+        right = [one for one in networks if one.version == self.version]
+        return either(*(masked(packet.destination, one.prefixlen) == int(one.network_address) for one in right))
+
     def door_ports(self, packet: Packet, door: Door) -> Truth:
-        return either(*(self.is_to(packet, ports) for ports in door.ports))
+        there = self.is_for(packet, door.to) if door.to else TRUE
+        return both(there, either(*(self.is_to(packet, ports) for ports in door.ports)))
 
     def first_fragment(self, packet: Packet) -> Truth:
         """IPv6: a fragment header that says offset 0, and that more follow."""
@@ -177,8 +182,90 @@ class Rules:
                 return self.before_routing(packet)
             case 1:
                 return self.at_input(packet, TRUE)
+            case 10:
+                return self.new_destination(packet)
+            case 14:
+                return self.new_source(packet)
+        return self.on_the_way(packet)
+
+    # Translations.
+
+    def targets(self, door: Door) -> list[Target]:
+        return [one for one in door.forward if one.host.version == self.version]
+
+    def new_destination(self, packet: Packet) -> Step:
+        """What a door with `forward` has let in is passed on, and nothing else."""
+        step = Step()
+        here = both(self.guarded(packet), packet.address_type == LOCAL)
+        for door in self.policy.doors_here:
+            for to in self.targets(door):
+                new = both(here, self.door_ports(packet, door), either(self.is_protocol(packet, UDP), self.starts(packet)))
+                step.judged = either(step.judged, new)
+                held = both(new, either(*(self.lasts(packet, one) for one in (door, self.policy.everything) if one)))
+                if self.policy.has_once:
+                    flow, passed = self.flow(packet), self.by_family("passed")
+                    used = both(new, no(held), passed.read(flow).there)
+                    passed.take(used, flow)
+                    held = either(held, used)
+                port = "" if to.port is None else str(to.port)
+                self.world.note(self.world.translated, (f"{int(to.host):x}", port), held)
+        return step
+
+    def lasts(self, packet: Packet, door: Door) -> Truth:
+        """Trust, or a grant of a kind that lasts."""
+        grant = key_of(self.network(packet), number(named(door.name)))
+        held = either(self.is_from(packet, door.trust), self.by_network("grants").read(grant).there)
+        if door.extend is not None:
+            held = either(held, both(*(self.by_network(name).read(grant).there for name in ("stay", "use"))))
+        if door.accepts:
+            held = either(held, self.by_network("elsewhere").read(grant).there)
+        return held
+
+    def passed_on(self, packet: Packet, door: Door) -> Truth:
+        """A packet of a connection that the door has passed on."""
+        ways = []
+        for to in self.targets(door):
+            for one in door.ports:
+                there = one if to.port is None else Ports(one.protocol, to.port, to.port)
+                first = both(z3.UGE(packet.first_port, one.first), z3.ULE(packet.first_port, one.last))
+                ways.append(both(packet.destination == int(to.host), self.is_to(packet, there), settled(first)))
+        return both(packet.connection_status & 0x20 != 0, either(*ways))
+
+    def new_source(self, packet: Packet) -> Step:
+        doors = [door for door in self.policy.doors_here if door.masquerade]
+        ways = either(*(self.passed_on(packet, door) for door in doors))
+        self.world.note(self.world.translated, ("this host",), ways)
+        return Step()
+
+    def on_the_way(self, packet: Packet) -> Step:
+        """Packets to other hosts: doors in front of them, and `forward = "drop"`."""
         firewall = self.policy.firewall
-        return Step(dropped=TRUE if firewall is not None and not firewall.forwards else FALSE)
+        drops = firewall is not None and not firewall.forwards
+        doors = self.policy.doors_behind
+        passed_on = either(*(self.passed_on(packet, door) for door in self.policy.doors_here if door.forward))
+        if not doors and not any(door.forward for door in self.policy.doors_here):
+            return Step(dropped=TRUE if drops else FALSE)
+        step = Step(dropped=self.is_torn(packet))
+        new = either(self.starts(packet), self.starts_flow(packet))
+        asked = both(no(step.dropped), self.guarded(packet), new)
+        at_doors = both(asked, either(*(self.door_ports(packet, door) for door in doors)))
+        self.at_door(packet, at_doors, step, doors)
+        if drops:
+            known = one_of(packet.connection, [CT_ESTABLISHED, CT_RELATED])
+            step.dropped = either(step.dropped, no(either(at_doors, passed_on, known)))
+        return step
+
+    def is_torn(self, packet: Packet) -> Truth:
+        """A fragment that could hide from us what a TCP packet to a host behind a door begins."""
+        doors = [door for door in self.policy.doors_behind if any(one.protocol == TCP for one in door.ports)]
+        there = both(self.guarded(packet), either(*(self.is_for(packet, door.to) for door in doors)))
+        if self.family == V4:
+            second = packet.network(6, 2) & 0x1FFF == 1
+            return both(there, second, self.is_protocol(packet, TCP))
+        later = both(packet.has_of_extension(44, 4), packet.extension(44, 2, 2) & 0xFFF8 != 0)
+        other = both(packet.protocol_is_known, packet.protocol != TCP)
+        fragment = both(no(one_of(packet.network(6, 1), [TCP, UDP, 58])), packet.has_extension(44))
+        return both(there, fragment, no(self.starts(packet)), no(self.goes_on(packet)), no(later), no(other))
 
     def before_routing(self, packet: Packet) -> Step:
         step = Step()
@@ -187,10 +274,12 @@ class Rules:
         alive = no(step.dropped)
         self.connections_begin(packet, both(alive, self.goes_on(packet)))
         short = both(alive, here, self.hides_flags(packet))
-        token = both(alive, here, self.is_token(packet))
+        # Behind this host, where the policy says so.
+        there = both(self.guarded(packet), self.is_for(packet, self.policy.heard_behind))
+        token = both(alive, either(here, there), self.is_token(packet))
         self.tokens_in(packet, token, self.places(packet))
         # An echo request with a token or without goes on.
-        echo = both(alive, here, self.may_have_token(packet))
+        echo = both(alive, either(here, there), self.may_have_token(packet))
         self.tokens_in(packet, echo, [(self.whole(packet, 40), packet.transport(24, 16))])
         step.judged = either(step.judged, echo)
         step.dropped = either(step.dropped, short, token)
@@ -202,7 +291,8 @@ class Rules:
             wide = one_of(packet.address_type, [BROADCAST, MULTICAST, ANYCAST])
             to_all = both(alive, datagram, self.guarded(packet), wide)
             self.at_door(packet, to_all, step)
-        self.knock(packet, both(alive, new, here), step)
+        there = both(there, packet.address_type == UNICAST)
+        self.knock(packet, both(alive, new, here), both(alive, new, there), step)
         return step
 
     def at_input(self, packet: Packet, alive: Truth) -> Step:
@@ -226,7 +316,7 @@ class Rules:
         datagram = self.is_protocol(packet, UDP) if firewall else self.starts_flow(packet)
         new = either(self.starts(packet), datagram)
         asked = both(alive, guarded, new)
-        doors = either(*(self.door_ports(packet, door) for door in self.policy.doors.values()))
+        doors = either(*(self.door_ports(packet, door) for door in self.policy.doors_here))
         self.at_door(packet, both(asked, doors), step)
         if firewall is not None:
             rest = both(alive, no(both(asked, doors)), no(self.is_allowed(packet)))
@@ -242,17 +332,16 @@ class Rules:
 
     def is_shut_out(self, packet: Packet, hook: int) -> Truth:
         """A stranger's new connection to a door, said without any of the above: no grant of any kind, no trust. At
-        prerouting it is to an address of this host, at the input hook to any."""
-        if hook == 2:
+        prerouting it is to an address of this host, at the input hook to any, on the way to others to a host behind a door."""
+        if hook > 2:
             return FALSE
         new = either(self.starts(packet), both(self.is_protocol(packet, UDP), packet.connection == CT_NEW))
         grants, all_of_it = FALSE, FALSE
-        for door in self.policy.doors.values():
-            grant = key_of(self.network(packet), number(named(door.name)))
-            sets = ["grants", *(["once"] if self.policy.has_once else []), *(["elsewhere"] if door.accepts else [])]
-            held = either(self.is_from(packet, door.trust), *(self.by_network(name).read(grant).there for name in sets))
-            if door.extend is not None:
-                held = either(held, both(*(self.by_network(name).read(grant).there for name in ("stay", "use"))))
+        for door in self.policy.doors_behind if hook == 2 else self.policy.doors_here:
+            held = self.lasts(packet, door)
+            if self.policy.has_once:
+                grant = key_of(self.network(packet), number(named(door.name)))
+                held = either(held, self.by_network("once").read(grant).there)
             grants = either(grants, both(self.door_ports(packet, door), no(held)))
             if door.everything:
                 all_of_it = held
@@ -301,9 +390,10 @@ class Rules:
 
     # 1. A grant comes first.
 
-    def at_door(self, packet: Packet, asked: Truth, step: Step) -> None:
-        """A new connection, if it is to a door: it may pass, or it is refused and forgets its progress."""
-        for door in self.policy.doors.values():
+    def at_door(self, packet: Packet, asked: Truth, step: Step, doors: list[Door] | None = None) -> None:
+        """A new connection, if it is to a door: it may pass, or it is refused and forgets its progress. Without doors, those
+        of this host are meant."""
+        for door in self.policy.doors_here if doors is None else doors:
             here = both(asked, self.door_ports(packet, door))
             if z3.is_false(here):
                 continue
@@ -318,9 +408,13 @@ class Rules:
                 self.world.note(self.world.rejected, (2, 1), both(refused, no(reset)))
 
     def passes(self, packet: Packet, door: Door, here: Truth) -> Truth:
-        """A grant for everything is for each door. It is asked before those for the door, and behind whom that trusts."""
+        """A grant for everything is for each door of this host. It is asked before those for the door, and behind whom that
+        trusts."""
+        if door.forward and not self.targets(door):
+            # There is nowhere to pass it on.
+            return FALSE
         everything = self.policy.everything
-        if everything is None or everything == door:
+        if everything is None or everything == door or door.to:
             return self.passes_by(packet, door, here)
         trusted = self.is_from(packet, door.trust)
         first = self.passes_by(packet, everything, both(here, no(trusted)))
@@ -372,11 +466,13 @@ class Rules:
 
     # 2 to 5. Knocks.
 
-    def knock(self, packet: Packet, is_new: Truth, step: Step) -> None:
-        ignored = both(is_new, either(*(self.is_knock_at(packet, knock) for knock in self.policy.ignored)))
-        doors = either(*(self.door_ports(packet, door) for door in self.policy.doors.values()))
+    def knock(self, packet: Packet, is_new: Truth, there: Truth, step: Step) -> None:
+        """A new connection to this host, or `there` to one behind it, where doors are asked on the way."""
+        ignored = either(*(self.is_knock_at(packet, knock) for knock in self.policy.ignored))
+        doors = either(*(self.door_ports(packet, door) for door in self.policy.doors_here))
+        others = either(*(self.door_ports(packet, door) for door in self.policy.doors_behind))
         self.at_door(packet, both(is_new, no(ignored)), step)
-        is_new = both(is_new, no(ignored), no(doors))
+        is_new = both(no(ignored), either(both(is_new, no(doors)), both(there, no(others))))
         step.judged = either(step.judged, is_new)
         progress = self.by_family("progress")
         entry = progress.read(packet.source)

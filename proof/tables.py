@@ -26,7 +26,7 @@ ROOM = {
 # (-100), UDP between them, headers in front of fragments before these are put together (-400).
 HOOKS = {
     "fragments": (0, -450), "knocks-tcp": (0, -300), "knocks-token": (0, -300), "knocks-udp": (0, -150),
-    "incoming": (1, 0), "forwarded": (2, 0),
+    "incoming": (1, 0), "forwarded": (2, 0), "destinations": (10, -100), "sources": (14, 100),
 }
 
 

@@ -156,7 +156,7 @@ pub fn new_key(
     let ports = policy
         .doors
         .iter()
-        .filter(|door| opens.contains(&door.name.to_string()));
+        .filter(|door| door.is_here() && opens.contains(&door.name.to_string()));
     let mut ports = ports.flat_map(|door| &door.ports);
     let door = ports
         .find(|ports| ports.protocol() == Protocol::Tcp)

@@ -58,6 +58,7 @@ pub mod fleet_report;
 pub mod lab;
 #[cfg(feature = "server")]
 pub mod log;
+mod lookup;
 mod private_file;
 #[cfg(feature = "server")]
 pub mod rehearsal;

@@ -88,23 +88,36 @@ impl<'p> Model<'p> {
 
     /// Takes the next packet. Times never go back.
     pub fn packet(&mut self, packet: Packet) -> Outcome {
-        let Packet { at, source, to } = packet;
+        let Packet {
+            at,
+            source,
+            host,
+            to,
+        } = packet;
         if to.protocol == Protocol::Udp && !self.policy.judges_udp() {
             return Outcome::Untouched;
         }
         if self.policy.ignore.contains(&to) {
             return Outcome::Untouched;
         }
-        let door = self.policy.door_at(to);
+        let door = self.policy.door_of(host, to);
+        let entrance = door.filter(|&door| !self.policy.door(door).leads_nowhere_for(source));
         // 1. A grant (or the policy's trust) comes first, and is not a knock.
-        if let Some(door) = door.filter(|&door| self.trusts(source, door)) {
+        if let Some(door) = entrance.filter(|&door| self.trusts(source, door)) {
             return Outcome::Passes(door);
         }
-        // A grant for everything is for each door.
-        for asked in door.iter().flat_map(|&door| self.policy.asked_for(door)) {
+        // A grant for everything is for each door of this host.
+        for asked in entrance
+            .iter()
+            .flat_map(|&door| self.policy.asked_for(door))
+        {
             if self.admits(at, source, asked) {
                 return Outcome::Passes(asked);
             }
+        }
+        // What goes on to other hosts is no knock, unless the policy says so.
+        if door.is_none() && host.is_some_and(|host| !self.policy.hears_at(host)) {
+            return Outcome::Untouched;
         }
         let opens = self.knock(at, source, to);
         // 6. Closed means closed.

@@ -79,6 +79,12 @@ pub fn rehearse(policy: &Policy, now: i64) -> Result<Rehearsed, Stopped> {
     let lab = Lab::with_interface(interface(policy))?;
     let directory = Directory::make()?;
     let mut rehearsed = Rehearsed::default();
+    for door in policy.doors.iter().filter(|door| !door.is_served_here()) {
+        let what = "it leads to other hosts, and there are none here";
+        rehearsed
+            .left_out
+            .push(format!("the way through door {}: {what}", door.name));
+    }
     let clients = clients(&lab, policy, &mut rehearsed)?;
     let stage = Stage {
         policy,
@@ -150,7 +156,7 @@ fn listen(lab: &Lab, policy: &Policy) -> io::Result<Vec<TcpListener>> {
 
 /// The TCP ports of a door that are tried: all, but of a range only the first and the last.
 fn tried(door: &Door) -> BTreeSet<Knock> {
-    let tcp = door.ports.iter();
+    let tcp = door.ports.iter().filter(|_| door.is_served_here());
     let tcp = tcp.filter(|ports| ports.protocol() == Protocol::Tcp);
     tcp.flat_map(|ports| [ports.first(), ports.last()])
         .collect()
@@ -263,7 +269,8 @@ impl Stage<'_> {
         let plan = Plan::new(way, GAP, None, self.now, &[]);
         let doors: Vec<DoorIndex> = key.opens.iter().map(|opening| opening.door).collect();
         let tcp = |door: &DoorIndex| {
-            let ports = self.policy.door(*door).ports.iter();
+            let door = self.policy.door(*door);
+            let ports = door.ports.iter().filter(|_| door.is_served_here());
             let mut tcp = ports.filter(|ports| ports.protocol() == Protocol::Tcp);
             tcp.next().map(|ports| ports.last().port)
         };

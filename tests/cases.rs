@@ -69,6 +69,7 @@ fn the_last_moment() {
         let packet = |at: Duration, to: &str| Packet {
             at,
             source: [192, 0, 2, 7].into(),
+            host: None,
             to: to.parse().unwrap(),
         };
         let opened = pause * 2;

@@ -139,6 +139,7 @@ impl Seen {
                     let packet = Packet {
                         at,
                         source: SOURCE,
+                        host: None,
                         to,
                     };
                     let before: u64 = run.opened().iter().sum();

@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("chain_name", &[]),
     ("errno", &[]),
     ("fleet_report", &[]),
+    ("lookup", &[]),
     ("private_file", &[]),
     ("protocol", &[]),
     ("services", &["protocol"]),
@@ -53,16 +54,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     // The client knows no policy and no kernel.
     (
         "client",
-        &["browser", "knock", "private_file", "single_use"],
+        &["browser", "knock", "lookup", "private_file", "single_use"],
     ),
     // The edges of the server.
     (
         "firewall",
         &[
             "automaton",
+            "errno",
             "fleet_report",
             "held",
             "knock",
+            "lookup",
             "policy",
             "private_file",
             "ruleset",

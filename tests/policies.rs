@@ -343,7 +343,12 @@ fn opened_by_a_sweep(policy: &policy::Policy) -> Option<String> {
                 for to in knocks {
                     let source = [192, 0, 2, 7].into();
                     let at = Duration::ZERO;
-                    if let Outcome::Opens(_) = model.packet(Packet { at, source, to }) {
+                    if let Outcome::Opens(_) = model.packet(Packet {
+                        at,
+                        source,
+                        host: None,
+                        to,
+                    }) {
                         return Some(format!("{protocols:?} in steps of {step}, down: {down}"));
                     }
                 }

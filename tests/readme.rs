@@ -94,6 +94,7 @@ recipes!(
     ipv6,
     locked_out,
     one_server,
+    other_hosts,
     phone,
     two_administrators,
     ufw,

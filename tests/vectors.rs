@@ -63,6 +63,7 @@ fn the_vectors_of_sequences_are_as_the_model_has_them() {
             let packet = Packet {
                 at: Duration::from_secs_f64(knock["at"].as_f64().unwrap()),
                 source: "192.0.2.7".parse().unwrap(),
+                host: None,
                 to,
             };
             opens[0] |= matches!(model.packet(packet), Outcome::Opens(_));

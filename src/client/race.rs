@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::enter::{Door, Open, enter};
-use super::names::lookup;
 use super::plan::Plan;
+use crate::lookup::lookup;
 
 /// The time that an address is alone before the next one is tried too: the Connection Attempt Delay of
 /// RFC 8305.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::StateFile;
-use crate::client::lookup;
+use crate::lookup::lookup;
 use crate::policy::Policy;
 
 /// The time that all names of a policy have together.

@@ -79,7 +79,11 @@ fn key(stanza: &Stanza, called: &str) -> Result<DraftKey, String> {
     for name in ["FORCE_NAT", "FORWARD_ALL"] {
         if let Some(to) = stanza.get(name) {
             return Err(format!(
-                "{name} {to}: a door of a host behind this one, and this version has doors of this host only"
+                "{name} {to}: a door of a host behind this one; write it by hand, with `{}`",
+                match name {
+                    "FORCE_NAT" => format!("forward = \"{}\"", to.trim().replace(' ', ":")),
+                    _ => "to".to_string(),
+                }
             ));
         }
     }

@@ -302,14 +302,21 @@ impl Rule {
     fn lets_in(&self) -> Result<(), String> {
         match self.way() {
             Way::Out => return Err(format!("is about packets that leave ({})", self.chain)),
-            Way::Through => return Err(self.behind(&format!("is a rule of {}", self.chain))),
+            Way::Through => {
+                let to = match &self.destination {
+                    Match::Is(address) => format!("to = [\"{address}\"]"),
+                    _ => "to".to_string(),
+                };
+                return Err(self.behind(&format!("is a rule of {}", self.chain), &to));
+            }
             Way::In | Way::Before => {}
         }
         match &self.verdict {
             Verdict::Accept => {}
             Verdict::Jump(name) | Verdict::Goto(name) if is_accepting(name) => {}
             Verdict::Translate(to) => {
-                return Err(self.behind(&format!("translates to {to}")));
+                let forward = format!("forward = \"{to}\"");
+                return Err(self.behind(&format!("translates to {to}"), &forward));
             }
             Verdict::Redirect(to) => {
                 return Err(format!(
@@ -341,14 +348,13 @@ impl Rule {
         }
     }
 
-    fn behind(&self, what: &str) -> String {
+    /// The reason why it is left out, and the setting that does the same.
+    fn behind(&self, what: &str, setting: &str) -> String {
         let to = match &self.destination {
             Match::Is(address) => format!("{what} for {address}"),
             _ => what.to_string(),
         };
-        format!(
-            "{to}: a door of a host behind this one, and this version has doors of this host only"
-        )
+        format!("{to}: a door of a host behind this one; write it by hand, with `{setting}`")
     }
 
     /// A remark about a source that is wider than the client, or the reason why it is another one.

@@ -72,6 +72,24 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
             )),
         );
     }
+    let behind = file.doors.iter().filter_map(|door| door.to.as_ref());
+    found.extend(behind.take(1).map(|to| {
+        Diagnostic::new(
+            to.at.clone(),
+            "the iptables backend has no doors in front of other hosts",
+        )
+        .label("not with iptables")
+        .help(format!("leave the door out, {WAY_OUT}"))
+    }));
+    let forward = file.doors.iter().filter_map(|door| door.forward.as_ref());
+    found.extend(forward.take(1).map(|forward| {
+        Diagnostic::new(
+            forward.at.clone(),
+            "the iptables backend passes no connections on",
+        )
+        .label("not with iptables")
+        .help(format!("leave it out, {WAY_OUT}"))
+    }));
     let tokens = file.keys.iter().filter_map(|key| key.token.as_ref());
     found.extend(tokens.take(1).map(|token| {
         Diagnostic::new(token.at.clone(), "the iptables backend has no tokens")

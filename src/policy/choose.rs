@@ -14,7 +14,8 @@ const FIRST: u16 = 1024;
 pub fn free_ports(policy: &Policy, listening: &HashSet<u16>) -> Vec<Knock> {
     let mut used: HashSet<u16> = listening.iter().chain(TCP.iter()).copied().collect();
     let allowed = policy.firewall.iter().flat_map(HostFirewall::ports);
-    let ranges = policy.guarded().chain(allowed);
+    let guarded = policy.doors.iter().flat_map(|door| &door.ports).copied();
+    let ranges = guarded.chain(allowed);
     let named = ranges
         .flat_map(PortRange::ports)
         .chain(policy.ignore.iter().copied());

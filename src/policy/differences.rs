@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::{Door, Extension, Interfaces, Key, KeyKind, Policy, show};
+use super::{Behind, Door, Extension, Interfaces, Key, KeyKind, Policy, Sender, Target, show};
 use crate::knock::{PortRange, display_source};
 
 /// One line for each difference: `+` comes, `-` goes, `~` changes.
@@ -71,6 +71,32 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
         lines.push(format!(
             "- {} {ports} of door {name}: open to everyone",
             word(ports)
+        ));
+    }
+    if old.place != new.place {
+        let hosts = |door: &Door| door.behind().map(Behind::shown);
+        let shown = |door: &Door| hosts(door).map_or("this host".to_string(), |to| list(&to));
+        let (was, is) = (shown(old), shown(new));
+        lines.push(match was == is {
+            true => format!("~ door {name} hears knocks elsewhere"),
+            false => format!("~ door {name} stands in front of {is} (was {was})"),
+        });
+    }
+    if old.forward != new.forward {
+        let shown = |door: &Door| match &door.forward {
+            Some(forward) => {
+                let targets = forward.to.iter().map(Target::to_string);
+                let targets = list(&targets.collect::<Vec<_>>());
+                match forward.sender {
+                    Sender::Client => targets,
+                    Sender::ThisHost => format!("{targets} (masquerade)"),
+                }
+            }
+            None => "nowhere else".to_string(),
+        };
+        let (was, is) = (shown(old), shown(new));
+        lines.push(format!(
+            "~ door {name} passes connections on to {is} (was {was})"
         ));
     }
     let trust = |door: &Door| -> Vec<String> {

@@ -16,7 +16,7 @@ use super::diagnostic::Diagnostic;
 use super::section::Section;
 use super::syntax::Readable;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
-use super::{Backend, Closed, Engine, Log, Name, Portless};
+use super::{Backend, Closed, Engine, KnockAt, Log, Name, Portless, Target};
 use crate::knock::{Knock, PortRange};
 
 /// A value and the bytes of the file it was read from.
@@ -105,6 +105,12 @@ pub struct DoorEntry {
     pub ports: Entry<Vec<Spanned<PortRange>>>,
     /// `true` for `ports = "all"`, which names none.
     pub everything: bool,
+    /// The hosts behind this one that it stands in front of.
+    pub to: Option<Spanned<Vec<IpNet>>>,
+    pub knock_at: Option<Spanned<KnockAt>>,
+    /// Where its connections are passed on to.
+    pub forward: Option<Spanned<Vec<Target>>>,
+    pub masquerade: Option<Spanned<bool>>,
     pub open_for: Option<Spanned<Duration>>,
     pub extend: Option<Spanned<Duration>>,
     pub at_most: Option<Spanned<Duration>>,
@@ -293,6 +299,10 @@ impl Reader {
                 }
             }),
             everything: false,
+            to: section.take(self, "to", Reader::hosts_behind),
+            knock_at: section.take(self, "knock_at", Reader::knock_at),
+            forward: section.take(self, "forward", Reader::targets),
+            masquerade: section.take(self, "masquerade", |r, v| r.boolean(v, "masquerade")),
             open_for: section.take(self, "open_for", Reader::open_for),
             extend: section.take(self, "extend", Reader::extend),
             at_most: section.take(self, "at_most", Reader::at_most),

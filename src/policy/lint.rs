@@ -217,7 +217,12 @@ impl Linter<'_> {
                 let warning = Diagnostic::new(entry.name.at.clone(), text);
                 self.warn("trust-everyone", own, warning);
             }
-            let Some(listening) = &self.around.listening else {
+            let Some(listening) = self
+                .around
+                .listening
+                .as_ref()
+                .filter(|_| door.is_served_here())
+            else {
                 continue;
             };
             let ways = &self.around.translations;

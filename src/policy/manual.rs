@@ -224,7 +224,36 @@ pub const PARTS: &[Part] = &[
                 "The ports of the door. A range is written \"8000-8010\" or \"60000-61000/udp\"; it stays a range in \
                  the kernel. No port belongs to two doors. A service may stand for its port: \"ssh\"; see SERVICES. \
                  \"all\" is every port: who holds a grant for this door comes to everything that [firewall] drops, and to \
-                 each other door (nftables only). It needs [firewall]; sequences go by its ports as before.",
+                 each other door of this host (nftables only). It needs [firewall]; sequences go by its ports as before.",
+            ),
+            setting(
+                "to",
+                "a list of addresses and networks",
+                "this host",
+                "Hosts behind this one: the door guards what is routed through this host to these ports of theirs \
+                 (nftables only). The same port of another host is another door.",
+            ),
+            setting(
+                "knock_at",
+                "\"this host\" or \"both\"",
+                "this host",
+                "Where a door with `to` hears knocks: at the addresses of this host, or also at those in `to`. Knocks at \
+                 both count as one sequence.",
+            ),
+            setting(
+                "forward",
+                "an address with a port, or one of each family",
+                "none",
+                "Where connections are passed on to, with another destination, for sources that hold a grant: \
+                 \"192.168.1.5:22\", \"[fd00::5]:22\", or an address alone, which keeps the port (nftables only). Without an \
+                 address of a family nobody of that family gets in.",
+            ),
+            setting(
+                "masquerade",
+                "true or false",
+                "false",
+                "Whether connections that are passed on seem to come from this host: for a host whose way back does not lead \
+                 through this one.",
             ),
             setting("open_for", "a time, 1s to 30d", "", OPEN_FOR),
             setting(

@@ -7,6 +7,7 @@
 mod allow;
 mod allowances;
 mod backend;
+mod behind;
 pub mod check;
 pub mod choose;
 pub mod diagnostic;
@@ -43,6 +44,7 @@ pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use crate::single_use::{Form, Secret};
 pub use allow::{Allowance, Portless};
+pub use behind::{Behind, Forward, KnockAt, Place, Sender, Target};
 pub use diagnostic::{Diagnostic, Report};
 pub use engine::{Engine, EngineError, Password};
 pub use interfaces::is_interface_name;
@@ -169,8 +171,11 @@ pub struct Policy {
 pub struct Door {
     pub name: Name,
     pub reach: Reach,
-    /// No port belongs to two doors. Empty for the door of everything, and for no other.
+    /// No port of a host belongs to two doors. Empty for the door of everything, and for no other.
     pub ports: Vec<PortRange>,
+    pub place: Place,
+    /// `None` where a program of this host, or the host behind, gets the connections.
+    pub forward: Option<Forward>,
     /// Sources that never need to knock.
     pub trust: Vec<IpNet>,
     /// Hosts that never need to knock, by name, in small letters. Their addresses are no matter of the policy.
@@ -186,7 +191,7 @@ pub struct Door {
 pub enum Reach {
     /// Those to its ports.
     Ports,
-    /// All that `[firewall]` drops, and those to each door. There is `[firewall]` then, and one door of this kind at most.
+    /// All that `[firewall]` drops, and those to each door of this host. There is `[firewall]` then, and one door of this kind at most.
     Everything,
 }
 
@@ -360,10 +365,9 @@ impl Policy {
         })
     }
 
-    /// The door that guards this port.
+    /// The door that guards this port of this host.
     pub fn door_at(&self, port: Knock) -> Option<DoorIndex> {
-        self.door_indices()
-            .find(|&index| self.door(index).guards(port))
+        self.door_of(None, port)
     }
 
     /// Returns whether UDP datagrams are judged at all. They are when a door or a sequence has a UDP port;
@@ -378,10 +382,9 @@ impl Policy {
                 .any(|(_, knocks)| knocks.iter().any(knocked))
     }
 
-    /// The ports of all doors.
+    /// The ports of all doors of this host.
     pub fn guarded(&self) -> impl Iterator<Item = PortRange> {
-        self.doors
-            .iter()
+        self.doors_here()
             .flat_map(|door| door.ports.iter().copied())
     }
 
@@ -439,9 +442,12 @@ impl Policy {
         doors.find(|&index| self.door(index).reach == Reach::Everything)
     }
 
-    /// The doors whose grants let a source in at a door, in the order in which the kernel asks them.
+    /// The doors whose grants let a source in at a door, in the order in which the kernel asks them. A grant for everything
+    /// is for this host alone.
     pub fn asked_for(&self, door: DoorIndex) -> impl Iterator<Item = DoorIndex> + use<> {
-        self.everything().into_iter().chain([door])
+        let is_here = self.door(door).is_here();
+        let everything = self.everything().filter(|_| is_here);
+        everything.into_iter().chain([door])
     }
 
     /// Returns whether some door extends its grants.
@@ -455,6 +461,12 @@ impl Policy {
         extension.map_or(opening.open_for, |extension| extension.at_most)
     }
 
+    /// The doors whose connections are passed on to other places.
+    pub fn forwards(&self) -> impl Iterator<Item = (&Door, &Forward)> {
+        let doors = self.doors.iter();
+        doors.filter_map(|door| Some((door, door.forward.as_ref()?)))
+    }
+
     /// Returns whether some key has `once`.
     pub fn has_once(&self) -> bool {
         self.keys.iter().any(|key| key.once)
@@ -463,7 +475,7 @@ impl Policy {
 
 impl Door {
     /// The ports in words: "22/tcp", "8000-8010/tcp", "all".
-    pub fn words(&self) -> Vec<String> {
+    pub fn ports_shown(&self) -> Vec<String> {
         match self.reach {
             Reach::Ports => self.ports.iter().map(PortRange::to_string).collect(),
             Reach::Everything => vec!["all".to_string()],

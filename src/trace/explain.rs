@@ -21,7 +21,7 @@ pub fn sentence(
     let source = packet.source.to_string();
     format!(
         "{at:>9.3}  {source:<15}  {:<9}  {}",
-        packet.to,
+        packet.destination(),
         words.meaning(meaning)
     )
 }
@@ -74,6 +74,9 @@ impl Words<'_> {
                     self.door(*door),
                     seconds(*left)
                 )
+            }
+            Meaning::NotHeard => {
+                "no knock: goes on to a host behind this one, where no knocks are heard".to_string()
             }
             Meaning::Echo => "echo: the same knock again, does not count".to_string(),
             Meaning::Knock { effect, before } => self.knock(*effect, *before),

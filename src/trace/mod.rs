@@ -17,7 +17,20 @@ pub struct Packet {
     /// Since the beginning of the trace.
     pub at: Duration,
     pub source: IpAddr,
+    /// The host behind this one that it is for; `None` for this host.
+    pub host: Option<IpAddr>,
     pub to: Knock,
+}
+
+impl Packet {
+    /// The destination: "22/tcp", "192.0.2.50:22/tcp", "[2001:db8::50]:22/tcp".
+    pub fn destination(&self) -> String {
+        match self.host {
+            None => self.to.to_string(),
+            Some(IpAddr::V4(host)) => format!("{host}:{}", self.to),
+            Some(IpAddr::V6(host)) => format!("[{host}]:{}", self.to),
+        }
+    }
 }
 
 impl fmt::Display for Packet {
@@ -27,7 +40,7 @@ impl fmt::Display for Packet {
             "{:.3} {} {}",
             self.at.as_secs_f64(),
             self.source,
-            self.to
+            self.destination()
         )
     }
 }
@@ -52,7 +65,7 @@ pub struct LineError {
     pub message: String,
 }
 
-/// Reads `seconds source port[/udp]`; `None` for an empty line or a comment (`#`).
+/// Reads `seconds source port[/udp]`, where `address:` before the port names a host behind this one; `None` for an empty line or a comment (`#`).
 ///
 /// # Errors
 /// The first word that does not fit, with its column (from 0, in bytes).
@@ -77,15 +90,31 @@ pub fn parse_line(line: &str) -> Result<Option<Packet>, LineError> {
         .ok()
         .filter(|seconds| (0.0..=LONGEST).contains(seconds))
         .ok_or_else(|| error(0, format!("`{time}` is not a time in seconds")))?;
-    let source = source
+    let source: IpAddr = source
         .parse()
         .map_err(|_| error(1, format!("`{source}` is not an IP address")))?;
+    let (host, to) = match to.rsplit_once(':') {
+        None => (None, to),
+        Some((host, to)) => {
+            let bare = host
+                .strip_prefix('[')
+                .and_then(|host| host.strip_suffix(']'));
+            let address = bare.unwrap_or(host).parse();
+            let wrong = |_| error(2, format!("`{host}` is not an IP address"));
+            (Some(address.map_err(wrong)?), to)
+        }
+    };
     let to = to
         .parse()
         .map_err(|e: KnockError| error(2, e.to_string()))?;
+    if host.is_some_and(|host: IpAddr| host.is_ipv4() != source.is_ipv4()) {
+        let message = "source and host are of different families".to_string();
+        return Err(error(2, message));
+    }
     Ok(Some(Packet {
         at: Duration::from_secs_f64(seconds),
         source,
+        host,
         to,
     }))
 }
@@ -106,6 +135,8 @@ mod tests {
         for line in [
             "0.000 192.0.2.7 443/tcp",
             "1576500000.500 2001:db8::7 53/udp",
+            "1.000 192.0.2.7 192.0.2.50:22/tcp",
+            "1.000 2001:db8::7 [2001:db8::50]:53/udp",
         ] {
             let packet = parse_line(line).unwrap().unwrap();
             assert_eq!(packet.to_string(), line);

@@ -26,6 +26,8 @@ pub enum Meaning {
         /// The time that is left of it from now on, where the connection has extended it.
         extended: Option<Duration>,
     },
+    /// For a host behind this one at which no knocks are heard.
+    NotHeard,
     Echo,
     /// A knock that counts (or leads nowhere).
     Knock {
@@ -89,21 +91,33 @@ impl<'p> Run<'p> {
 
     /// Takes the next packet. Times never go back.
     pub fn packet(&mut self, packet: Packet) -> Meaning {
-        let Packet { at, source, to } = packet;
+        let Packet {
+            at,
+            source,
+            host,
+            to,
+        } = packet;
         if to.protocol == Protocol::Udp && !self.policy.judges_udp() {
             return Meaning::NotJudged;
         }
         if self.policy.ignore.contains(&to) {
             return Meaning::Ignored;
         }
-        let door = self.policy.door_at(to);
-        if let Some(door) = door.filter(|&door| self.trusts(source, door)) {
+        let door = self.policy.door_of(host, to);
+        let entrance = door.filter(|&door| !self.policy.door(door).leads_nowhere_for(source));
+        if let Some(door) = entrance.filter(|&door| self.trusts(source, door)) {
             return Meaning::Trusted(door);
         }
-        for asked in door.iter().flat_map(|&door| self.policy.asked_for(door)) {
+        for asked in entrance
+            .iter()
+            .flat_map(|&door| self.policy.asked_for(door))
+        {
             if let Some(admitted) = self.admit(at, source, asked) {
                 return admitted;
             }
+        }
+        if door.is_none() && host.is_some_and(|host| !self.policy.hears_at(host)) {
+            return Meaning::NotHeard;
         }
         let before = self.before(at, source);
         let state = match before {

@@ -316,6 +316,8 @@ mod tests {
                 ports: Vec::new(),
                 in_policy: true,
                 guarded_by: None,
+                to: Vec::new(),
+                forward: Vec::new(),
                 trust: Vec::new(),
                 grants: grants.collect(),
             };

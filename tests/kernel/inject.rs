@@ -46,9 +46,10 @@ impl Injector {
         let mut ports = self.ports.borrow_mut();
         let from = ports.entry(packet.source).or_insert(40_000);
         *from += 1;
+        let (source, to) = (packet.source, packet.host.unwrap_or(server(packet.source)));
         match packet.to.protocol {
-            Protocol::Tcp => self.tcp(packet.source, *from, port, SYN),
-            Protocol::Udp => self.udp(packet.source, *from, port),
+            Protocol::Tcp => self.ip_to(source, to, 6, &tcp_header(source, to, *from, port, SYN)),
+            Protocol::Udp => self.ip_to(source, to, 17, &datagram(source, to, *from, port, &[])),
         }
         *from
     }
@@ -85,7 +86,12 @@ impl Injector {
 
     /// A whole IP packet around a transport header.
     pub fn ip(&self, source: IpAddr, protocol: u8, payload: &[u8]) {
-        match (source, server(source)) {
+        self.ip_to(source, server(source), protocol, payload);
+    }
+
+    /// The same to another host.
+    pub fn ip_to(&self, source: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) {
+        match (source, to) {
             (IpAddr::V4(source), IpAddr::V4(to)) => {
                 self.fragment(source, to, protocol, 0, payload);
             }

@@ -41,6 +41,7 @@ macro_rules! on_each_iptables {
 mod absence;
 mod allowances;
 mod apply_under_stress;
+mod behind;
 mod beside;
 mod browsers;
 mod cases_on_the_kernel;
@@ -58,6 +59,7 @@ mod faults;
 mod fingerprints;
 mod fleet;
 mod flood;
+mod forward;
 mod headers;
 mod heal;
 mod host_firewall;

@@ -246,7 +246,12 @@ pub fn packets(case: usize, trace: &str, within: Duration, v6: bool) -> (Vec<Pac
                 let (source, knock) = word.split_once(':').unwrap_or(("a", word));
                 let to: Knock = knock.parse().expect(word);
                 let source = address(case, source.chars().next().unwrap(), v6);
-                packets.push(Packet { at, source, to });
+                packets.push(Packet {
+                    at,
+                    source,
+                    host: None,
+                    to,
+                });
                 at += Duration::from_millis(1);
             }
         }

@@ -14,6 +14,8 @@ pub fn outcome(meaning: &Meaning) -> Outcome {
                 Outcome::Untouched
             }
         },
-        Meaning::Echo | Meaning::Ignored | Meaning::NotJudged => Outcome::Untouched,
+        Meaning::Echo | Meaning::Ignored | Meaning::NotJudged | Meaning::NotHeard => {
+            Outcome::Untouched
+        }
     }
 }

@@ -8,6 +8,9 @@ use toctoc::knock::{GrantPrefix, Knock, PortRange, Protocol};
 use toctoc::policy::*;
 use toctoc::trace::Packet;
 
+/// Hosts behind this one, of each family.
+const HOSTS: [&str; 2] = ["10.1.0.5/32", "2001:db8:1::5/128"];
+
 /// The times of a policy here: `within` and how long grants last.
 pub const WITHIN: Duration = Duration::from_secs(10);
 
@@ -58,8 +61,22 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         any::<bool>(),
     );
     let keys = prop::collection::vec(key, 5);
-    (sequences(), keys, any::<[bool; 5]>(), extension()).prop_map(
-        |(sequences, keys, [by_prefix, ignores, udp_door, has_range, everything], extension)| {
+    (sequences(), keys, any::<[bool; 8]>(), extension()).prop_map(
+        |(
+            sequences,
+            keys,
+            [
+                by_prefix,
+                ignores,
+                udp_door,
+                has_range,
+                everything,
+                behind,
+                hears,
+                forwards,
+            ],
+            extension,
+        )| {
             let name = |text: String| Name::new(&text).unwrap();
             let second = if udp_door {
                 Knock::new(Protocol::Udp, 23).unwrap()
@@ -74,6 +91,14 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                         true => vec![PortRange::new(Protocol::Tcp, 20, 22).unwrap()],
                         false => vec![tcp(22).into()],
                     },
+                    place: Place::Here,
+                    forward: forwards.then(|| Forward {
+                        to: vec![Target {
+                            host: [10, 1, 0, 5].into(),
+                            port: None,
+                        }],
+                        sender: Sender::Client,
+                    }),
                     trust: vec!["10.0.0.9/32".parse().unwrap()],
                     trusted_names: Vec::new(),
                     open_for: Duration::from_secs(60),
@@ -89,6 +114,18 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                         true => Vec::new(),
                         false => vec![second.into()],
                     },
+                    place: match behind && !everything {
+                        true => Place::Behind(Behind {
+                            to: HOSTS.map(|host| host.parse().unwrap()).to_vec(),
+                            knock_at: if hears {
+                                KnockAt::Both
+                            } else {
+                                KnockAt::ThisHost
+                            },
+                        }),
+                        false => Place::Here,
+                    },
+                    forward: None,
                     trust: Vec::new(),
                     trusted_names: Vec::new(),
                     open_for: Duration::from_secs(60),
@@ -143,6 +180,14 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
+/// An address behind this host, in the family of another.
+fn behind(number: u16, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => [10, 1, 0, number as u8].into(),
+        IpAddr::V6(_) => [0x2001, 0xdb8, 1, 0, 0, 0, 0, number].into(),
+    }
+}
+
 /// Up to 60 packets of up to four sources. Most come soon, some late; pieces of real sequences are
 /// likely, since the ports are few.
 pub fn trace() -> impl Strategy<Value = Vec<Packet>> {
@@ -160,12 +205,18 @@ pub fn trace() -> impl Strategy<Value = Vec<Packet>> {
     let source = prop_oneof![
         8 => Just("10.0.0.2"), 4 => Just("10.0.0.3"), 1 => Just("10.0.0.9"), 2 => Just("2001:db8::2"),
     ];
-    prop::collection::vec((pause, source, to), 0..60).prop_map(|steps| {
+    let host = prop_oneof![4 => Just(None), 3 => Just(Some(5)), 1 => Just(Some(6))];
+    prop::collection::vec((pause, source, host, to), 0..60).prop_map(|steps| {
         let mut at = Duration::ZERO;
-        let step = |(pause, source, to): (u64, &str, Knock)| {
+        let step = |(pause, source, host, to): (u64, &str, Option<u16>, Knock)| {
             at += Duration::from_millis(pause);
             let source: IpAddr = source.parse().unwrap();
-            Packet { at, source, to }
+            Packet {
+                at,
+                source,
+                host: host.map(|number| behind(number, source)),
+                to,
+            }
         };
         steps.into_iter().map(step).collect()
     })

@@ -76,9 +76,10 @@ impl<'f> Side<'f> for IptablesSide<'f> {
             let saved = families.map(|family| variant.save_if_there(family));
             variants.push(saved.collect::<Result<_, _>>()?);
         }
-        Ok(Some(whole(policy, |ports| {
+        Ok(Some(whole(policy, |door, ports| {
             let mut variants = variants.iter();
-            variants.any(|families| families.iter().all(|saved| saved.guards(ports)))
+            let guards = |families: &Vec<Saved>| families.iter().all(|saved| saved.guards(ports));
+            door.is_here() && variants.any(guards)
         })))
     }
 
@@ -163,7 +164,9 @@ fn seen(
     saved: &[(Family, Saved)],
 ) -> Result<Glance, Failure> {
     let saved = || saved.iter().map(|(_, saved)| saved);
-    let guarded = whole(policy, |ports| saved().all(|saved| saved.guards(ports)));
+    let guarded = whole(policy, |door, ports| {
+        door.is_here() && saved().all(|saved| saved.guards(ports))
+    });
     let has_rules = Iptables::has_rules()?;
     let (mut guests, mut progress) = (Guests::default(), Vec::new());
     if has_rules {

@@ -18,17 +18,17 @@ use super::{Failure, Firewall};
 use crate::automaton::Automaton;
 use crate::held::{Glance, Grant, Held};
 use crate::knock::PortRange;
-use crate::policy::{Backend, Name, Policy};
+use crate::policy::{Backend, Door, Name, Policy};
 use crate::single_use::Journal;
 use crate::single_use::journal::Clocks;
 use iptables::{IptablesSide, Variants};
 use nftables::NftablesSide;
 
 /// The doors of the policy of which all ports are guarded.
-fn whole(policy: &Policy, guards: impl Fn(PortRange) -> bool) -> Vec<bool> {
+fn whole(policy: &Policy, guards: impl Fn(&Door, PortRange) -> bool) -> Vec<bool> {
     let doors = policy.doors.iter();
     doors
-        .map(|door| door.ports.iter().all(|ports| guards(*ports)))
+        .map(|door| door.ports.iter().all(|ports| guards(door, *ports)))
         .collect()
 }
 

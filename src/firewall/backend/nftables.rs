@@ -91,7 +91,9 @@ impl<'f> Side<'f> for NftablesSide<'f> {
             self.note(&script, before);
         } else if !is_stopped(journal) {
             held.rules_differ = true;
-            held.glance.guarded = Some(whole(policy, |ports| listing.guards(ports)));
+            held.glance.guarded = Some(whole(policy, |door, ports| {
+                listing.guards_door(door, ports)
+            }));
         }
         held.rules_differ |= lets_all_in(&listing);
         held.drifts.extend(strange(policy, &listing));
@@ -105,7 +107,7 @@ impl<'f> Side<'f> for NftablesSide<'f> {
             true => self.0.nft.list()?,
             false => None,
         };
-        Ok(listing.map(|listing| whole(policy, |ports| listing.guards(ports))))
+        Ok(listing.map(|listing| whole(policy, |door, ports| listing.guards_door(door, ports))))
     }
 
     fn look(&self) -> Result<Look, Failure> {
@@ -215,7 +217,9 @@ impl NftablesSide<'_> {
             let known = self.0.nft.list_fresh(&script.asking()).ok()?;
             listing.add_rules(marks, noted, &known);
             held.rules_differ = true;
-            held.glance.guarded = Some(whole(policy, |ports| listing.guards(ports)));
+            held.glance.guarded = Some(whole(policy, |door, ports| {
+                listing.guards_door(door, ports)
+            }));
         }
         self.tell_a_copy(&mut held);
         Some(held)

@@ -2,6 +2,7 @@
 //! may lead packets past a door, or away from it. They are read, and never changed; nothing is said of what is not
 //! understood.
 
+mod behind;
 mod nft_json;
 mod read;
 mod rules;
@@ -17,11 +18,11 @@ pub use read::Others;
 pub(super) use read::asleep;
 
 use super::links::{Link, Links, addresses, addresses_without_knocks};
-use crate::knock::{PortRange, Protocol};
+use crate::knock::{Knock, PortRange, Protocol};
 use crate::policy::ways::{To, Way};
-use crate::policy::{Interfaces, Policy};
+use crate::policy::{Door, Interfaces, Policy};
 use crate::ruleset::Family;
-use rules::{Fate, Field, Packet, Sense, Table, Test, Then, Value, Work};
+use rules::{Destination, Fate, Field, Packet, Sense, Table, Test, Then, Value, Work};
 
 /// So many ports of each door are looked at.
 const MANY: usize = 64;
@@ -35,6 +36,7 @@ pub fn about_this_host(policy: &Policy) -> Vec<String> {
 pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(without_knocks(addresses_without_knocks()));
+    found.extend(behind::about(policy));
     let links = Links::read().unwrap_or_default();
     let interfaces = comes_by(policy, &links);
     found.extend(drops(policy, &others.tables, &interfaces, &families()));
@@ -84,6 +86,41 @@ fn comes_by<'l>(policy: &Policy, links: &'l Links) -> Vec<&'l str> {
     names.take(16).collect()
 }
 
+/// The ports of doors whose packets come to filters of a kind.
+fn comes_to(policy: &Policy, work: Work) -> BTreeSet<(PortRange, Destination)> {
+    let own = |door: &Door, way: Destination| -> Vec<(PortRange, Destination)> {
+        let ports = door.ports.iter().take(MANY);
+        ports.map(|ports| (*ports, way)).collect()
+    };
+    match work {
+        Work::Filter => {
+            let doors = policy.doors.iter().filter(|door| door.is_served_here());
+            let ports = doors.flat_map(|door| own(door, Destination::ThisHost));
+            ports.collect()
+        }
+        Work::FilterForwarded => {
+            let behind = policy.doors_behind();
+            let behind = behind.flat_map(|(door, _)| own(door, Destination::Behind));
+            let forwards = policy.forwards().flat_map(|(door, forward)| {
+                let targets = forward.to.iter();
+                targets.flat_map(move |target| match target.port {
+                    None => own(door, Destination::PassedOn),
+                    Some(port) => {
+                        let port = |ports: &PortRange| Knock {
+                            protocol: ports.protocol(),
+                            port,
+                        };
+                        let ports = door.ports.iter().map(|ports| port(ports).into());
+                        ports.map(|port| (port, Destination::PassedOn)).collect()
+                    }
+                })
+            });
+            behind.chain(forwards).collect()
+        }
+        Work::Translate => BTreeSet::new(),
+    }
+}
+
 /// Says what others drop of the doors' packets.
 fn drops(
     policy: &Policy,
@@ -93,15 +130,15 @@ fn drops(
 ) -> Vec<String> {
     let mut found: BTreeMap<(String, Fate, &str), Vec<PortRange>> = BTreeMap::new();
     for table in tables {
-        for base in table.bases.iter().filter(|base| base.work == Work::Filter) {
+        let filters = table.bases.iter();
+        for base in filters.filter(|base| base.work != Work::Translate) {
             let who = format!("{}, chain {}", table.title, base.chain);
-            let some = policy.doors.iter();
-            let some = some.flat_map(|door| door.ports.iter().take(MANY));
             // Of a range, the ends are asked about.
-            for (ports, port) in some.flat_map(|ports| {
+            let some = comes_to(policy, base.work).into_iter();
+            for (ports, port, way) in some.flat_map(|(ports, way)| {
                 BTreeSet::from([ports.first(), ports.last()])
                     .into_iter()
-                    .map(move |end| (*ports, end))
+                    .map(move |end| (ports, end, way))
             }) {
                 // Passing by one interface is a choice.
                 let fate = |family| {
@@ -113,6 +150,7 @@ fn drops(
                                 family,
                                 port,
                                 interface,
+                                way,
                             },
                         )
                     });

@@ -61,6 +61,7 @@ const TRACKING: i64 = -200;
 fn base(chain: &Json) -> Option<Base> {
     let work = match (chain["type"].as_str()?, chain["hook"].as_str()?) {
         ("filter", "input" | "prerouting") => Work::Filter,
+        ("filter", "forward") => Work::FilterForwarded,
         ("nat", "prerouting") => Work::Translate,
         _ => return None,
     };

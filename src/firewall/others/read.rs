@@ -122,8 +122,8 @@ impl Bases {
         const NAME: u16 = 3;
         const HOOK: u16 = 4;
         const NUMBER: u16 = 1;
-        /// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_IN`
-        const TO_THIS_HOST: [u64; 2] = [0, 1];
+        /// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_IN`, `NF_INET_FORWARD`
+        const IN: [u64; 3] = [0, 1, 2];
         let mut bases = Bases::default();
         let asleep = asleep()?;
         Socket::open()?.list_at_once(&of_all_families(GET_CHAINS), |message| {
@@ -141,11 +141,9 @@ impl Bases {
                 return;
             }
             let hook = find(message.attributes(), HOOK).and_then(|hook| find(hook, NUMBER));
-            if hook
-                .and_then(number)
-                .is_some_and(|hook| TO_THIS_HOST.contains(&hook))
-            {
-                bases.of_iptables |= family != "inet" && ["INPUT", "PREROUTING"].contains(&chain);
+            if hook.and_then(number).is_some_and(|hook| IN.contains(&hook)) {
+                bases.of_iptables |=
+                    family != "inet" && ["INPUT", "PREROUTING", "FORWARD"].contains(&chain);
                 bases.tables.insert((family, table.to_string()));
             }
         })?;

@@ -31,7 +31,10 @@ pub struct Base {
 /// The purpose of a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
+    /// Of packets to this host.
     Filter,
+    /// Of packets on their way to other hosts.
+    FilterForwarded,
     /// At prerouting.
     Translate,
 }
@@ -102,6 +105,17 @@ pub struct Packet<'n> {
     pub family: Family,
     pub port: Knock,
     pub interface: &'n str,
+    pub way: Destination,
+}
+
+/// The host that a packet is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    ThisHost,
+    /// A host behind this one.
+    Behind,
+    /// The same, by a translation of its destination.
+    PassedOn,
 }
 
 /// The packet at a base chain.
@@ -130,8 +144,11 @@ impl Test {
                 Family::V6 => "ipv6",
             }),
             Field::State => any(state),
-            Field::Status => false,
-            Field::Destination => any("local") || any("host"),
+            Field::Status => packet.way == Destination::PassedOn && any("dnat"),
+            Field::Destination => match packet.way {
+                Destination::ThisHost => any("local") || any("host"),
+                Destination::Behind | Destination::PassedOn => any("unicast"),
+            },
             Field::Flags => match protocol {
                 Protocol::Tcp => any("syn"),
                 Protocol::Udp => return Some(false),

@@ -59,6 +59,7 @@ fn base(table: &str, chain: &str, drops: bool) -> Option<Base> {
         ("nat", "PREROUTING") => Work::Translate,
         ("filter" | "mangle" | "security", "INPUT") => Work::Filter,
         ("raw" | "mangle", "PREROUTING") => Work::Filter,
+        ("filter" | "mangle" | "security", "FORWARD") => Work::FilterForwarded,
         _ => return None,
     };
     Some(Base {

@@ -352,6 +352,45 @@ fn odd_texts_are_no_rules() {
     assert!(drops(&policy(), &[endless], &["eth0"], &Family::BOTH).is_empty());
 }
 
+/// Chains on the way to other hosts are asked about the doors there alone; Docker's and libvirt's often drop.
+#[test]
+fn a_chain_that_drops_what_goes_on_is_named() {
+    let chain = |hook: &str, rules: &[serde_json::Value]| {
+        let mut all = vec![
+            json!({"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "type": "filter",
+                                        "hook": hook, "prio": 0, "policy": "drop"}}),
+        ];
+        let rules = rules.iter();
+        all.extend(rules.map(|rule| {
+            json!({"rule": {"family": "ip", "table": "filter", "chain": "FORWARD", "expr": rule}})
+        }));
+        nft_json::tables(&json!({ "nftables": all }))
+    };
+    let door = |more: &str| {
+        let text = format!("[door.nas]\nports = [22]\n{more}\n");
+        read_for("test", &text, &Host::default()).unwrap()
+    };
+    let told = |policy: &Policy, tables: &[Table]| drops(policy, tables, &["eth0"], &[Family::V4]);
+    let (here, behind, on) = (
+        door(""),
+        door("to = [\"192.0.2.50\"]"),
+        door("forward = \"192.0.2.50:443\""),
+    );
+    let forward = chain("forward", &[]);
+    assert!(told(&here, &forward).is_empty());
+    assert!(told(&behind, &forward)[0].contains("chain FORWARD) drops 22/tcp"));
+    assert!(told(&on, &forward)[0].contains("chain FORWARD) drops 443/tcp"));
+    let input = chain("input", &[]);
+    assert!(told(&here, &input)[0].contains("drops 22/tcp"));
+    assert!(told(&behind, &input).is_empty() && told(&on, &input).is_empty());
+    let translated = is(json!({"ct": {"key": "status"}}), "in", json!("dnat"));
+    let lets_in = chain("forward", &[json!([translated, {"accept": null}])]);
+    assert!(told(&on, &lets_in).is_empty());
+    assert!(!told(&behind, &lets_in).is_empty());
+    let lets_in = chain("forward", &[json!([port(22), {"accept": null}])]);
+    assert!(told(&behind, &lets_in).is_empty());
+}
+
 #[test]
 fn addresses_that_cannot_be_read_are_not_taken_for_none() {
     assert_eq!(without_knocks(Ok(Vec::new())), None);

@@ -10,7 +10,7 @@ use super::{
 use crate::automaton::{Automaton, Place, State};
 use crate::held::{Drift, Glance, Grant, Guests, Held, Presence, Progress, TokenCount};
 use crate::knock::display_source;
-use crate::policy::{HostFirewall, Key, KeyKind, Name, Policy};
+use crate::policy::{Behind, Door, HostFirewall, Key, KeyKind, Name, Policy, Target};
 use crate::ruleset::meanings;
 use crate::single_use::Journal;
 use std::collections::{BTreeSet, HashMap};
@@ -146,7 +146,9 @@ pub(super) fn status(
     let known = policy.doors.iter().enumerate();
     let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
-        ports: door.words(),
+        ports: door.ports_shown(),
+        to: door.behind().map(Behind::shown).unwrap_or_default(),
+        forward: forward(door),
         in_policy: true,
         guarded_by: own(index).or_else(|| by_the_other(index)),
         trust: door
@@ -162,6 +164,8 @@ pub(super) fn status(
     let others = others.map(|name| DoorStatus {
         name: name.to_string(),
         ports: Vec::new(),
+        to: Vec::new(),
+        forward: Vec::new(),
         in_policy: false,
         guarded_by: by_own(applied),
         trust: Vec::new(),
@@ -230,6 +234,12 @@ pub(super) fn status(
         rules_differ,
         max_sources: policy.max_sources,
     }
+}
+
+/// The places to which a door passes connections on.
+fn forward(door: &Door) -> Vec<String> {
+    let targets = door.forward.iter().flat_map(|forward| &forward.to);
+    targets.map(Target::to_string).collect()
 }
 
 /// Says so where nobody new gets in, for want of room.

@@ -89,6 +89,12 @@ pub struct DoorStatus {
     pub name: String,
     /// Empty for a door that the kernel guards and this policy does not know.
     pub ports: Vec<String>,
+    /// The hosts behind this one that it stands in front of; left out for a door of this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<String>,
+    /// Where its connections are passed on to; left out where they are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forward: Vec<String>,
     pub in_policy: bool,
     /// The backend whose rules guard it: `null` if none do, it is open to everyone then.
     pub guarded_by: Option<String>,

@@ -60,4 +60,27 @@ impl Checker<'_> {
             }
         }
     }
+    /// A door of everything is a door of this host, and nothing that comes to it is passed on.
+    pub(super) fn everything_is_here(&mut self, door: &DoorEntry) {
+        let name = &door.name.value;
+        let settings = [
+            ("to", door.to.as_ref().map(|to| &to.at)),
+            ("knock_at", door.knock_at.as_ref().map(|value| &value.at)),
+            ("forward", door.forward.as_ref().map(|value| &value.at)),
+            (
+                "masquerade",
+                door.masquerade.as_ref().map(|value| &value.at),
+            ),
+        ];
+        let written = settings
+            .iter()
+            .filter_map(|(setting, at)| Some((setting, (*at)?.clone())));
+        for (setting, at) in written.collect::<Vec<_>>() {
+            self.error(
+                Diagnostic::new(at, format!("door `{name}` opens every port of this host"))
+                    .label(format!("`{setting}` is for doors that name their ports"))
+                    .help("write a door of its own for what goes on to other hosts"),
+            );
+        }
+    }
 }

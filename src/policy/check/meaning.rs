@@ -8,10 +8,13 @@ use ipnet::IpNet;
 use super::fleet::Private;
 use crate::knock::{GrantPrefix, Knock, PortRange};
 use crate::policy::backend;
-use crate::policy::file::{AllowanceEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic};
+use crate::policy::file::{
+    AllowanceEntry, DoorEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic,
+};
 use crate::policy::{
-    Allowance, Backend, Closed, Door, DoorIndex, Extension, Fleet, Host, HostFirewall, Interfaces,
-    Key, KeyKind, Log, Opening, Policy, Portless, Reach,
+    Allowance, Backend, Behind, Closed, Door, DoorIndex, Extension, Fleet, Forward, Host,
+    HostFirewall, Interfaces, Key, KeyKind, KnockAt, Log, Opening, Place, Policy, Portless, Reach,
+    Sender,
 };
 use crate::single_use::Secret;
 
@@ -40,6 +43,8 @@ pub(super) fn policy(
                     false => Reach::Ports,
                 },
                 ports: values(&door.ports)?,
+                place: place(door),
+                forward: forward(door),
                 // Overlapping networks become one; nft would refuse them side by side.
                 trust: IpNet::aggregate(&door.trust),
                 trusted_names: door.trusted_names.clone(),
@@ -125,6 +130,46 @@ pub(super) fn policy(
         doors,
         keys,
     })
+}
+
+fn place(door: &DoorEntry) -> Place {
+    match &door.to {
+        None => Place::Here,
+        Some(to) => Place::Behind(Behind {
+            to: apart(&to.value),
+            knock_at: door
+                .knock_at
+                .as_ref()
+                .map_or(KnockAt::ThisHost, |s| s.value),
+        }),
+    }
+}
+
+fn forward(door: &DoorEntry) -> Option<Forward> {
+    let masquerade = door
+        .masquerade
+        .as_ref()
+        .is_some_and(|written| written.value);
+    door.forward.as_ref().map(|written| Forward {
+        to: written.value.clone(),
+        sender: match masquerade {
+            true => Sender::ThisHost,
+            false => Sender::Client,
+        },
+    })
+}
+
+/// The networks that are in no other one, each once.
+fn apart(networks: &[IpNet]) -> Vec<IpNet> {
+    let mut apart: Vec<IpNet> = Vec::new();
+    for network in networks {
+        let mut all = networks.iter();
+        let is_inside = all.any(|other| other != network && other.contains(network));
+        if !is_inside && !apart.contains(network) {
+            apart.push(*network);
+        }
+    }
+    apart
 }
 
 const DEFAULT_GROUP: u16 = 7;

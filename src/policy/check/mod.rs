@@ -27,20 +27,21 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     }
     let mut checker = Checker { file, diagnostics };
     let guarded = checker.guarded_ports();
-    let ignored = checker.ignored_ports(&guarded);
+    let of_any_door = checker.ports_of_any_door(&guarded);
+    let ignored = checker.ignored_ports(&of_any_door);
     checker.allowed_ports(&guarded);
     checker.interfaces();
     checker.ids();
     for key in &file.keys {
         checker.opens(key);
-        checker.means(key, &guarded, &ignored);
+        checker.means(key, &of_any_door, &ignored);
     }
     for door in &file.doors {
         checker.extension(door);
     }
     checker.everything();
     checker.sequences_apart();
-    checker.token_port(&guarded, &ignored);
+    checker.token_port(&of_any_door, &ignored);
     let secrets = checker.secrets(host);
     let private = checker.fleet(host, &secrets);
     if !checker.diagnostics.is_empty() {
@@ -62,7 +63,7 @@ struct Checker<'f> {
 }
 
 /// Where ports were first claimed, and by what. No port is in two claims.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Claims(BTreeMap<PortRange, (Range<usize>, String)>);
 
 impl Claims {
@@ -81,6 +82,18 @@ impl Claims {
     /// Adds a claim on ports that nobody has claimed.
     fn add(&mut self, ports: impl Into<PortRange>, at: &Range<usize>, by: &str) {
         self.0.insert(ports.into(), (at.clone(), by.to_string()));
+    }
+
+    /// Adds a claim on those of the ports that nobody has claimed.
+    fn add_rest(&mut self, ports: PortRange, at: &Range<usize>, by: &str) {
+        match self.find(ports).map(|(claim, ..)| claim) {
+            None => self.add(ports, at, by),
+            Some(claim) => {
+                for rest in ports.without(claim) {
+                    self.add_rest(rest, at, by);
+                }
+            }
+        }
     }
 }
 

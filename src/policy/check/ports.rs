@@ -3,9 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use ipnet::IpNet;
+
 use super::{Checker, Claims};
 use crate::browser::sends_tokens_to;
-use crate::knock::{Knock, PortRange, Protocol};
+use crate::knock::{Knock, PortRange, Protocol, display_source};
+use crate::policy::behind::overlap;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{AllowanceEntry, DoorEntry, Entry, Spanned, Traffic};
 use crate::policy::{Name, Portless};
@@ -17,6 +20,10 @@ fn shared(ports: PortRange, claim: PortRange) -> String {
         true => format!("ports {both} are"),
         false => format!("port {both} is"),
     }
+}
+
+fn owner(door: &Spanned<Name>) -> String {
+    format!("door `{}`", door.value)
 }
 
 impl Checker<'_> {
@@ -32,6 +39,7 @@ impl Checker<'_> {
             name,
             ports,
             everything,
+            to,
             ..
         } in &self.file.doors
         {
@@ -59,7 +67,10 @@ impl Checker<'_> {
                 );
             }
             for Spanned { value: ports, at } in &ports.value {
-                let owner = format!("door `{}`", name.value);
+                let owner = owner(name);
+                if to.is_some() {
+                    continue;
+                }
                 if let Some((claim, first, other)) = guarded.find(*ports) {
                     let what = shared(*ports, claim);
                     self.diagnostics.push(
@@ -73,6 +84,89 @@ impl Checker<'_> {
             }
         }
         guarded
+    }
+
+    /// The ports of all doors, those in front of other hosts too: none of them is a knock. Two doors may have the same
+    /// port at different hosts.
+    pub(super) fn ports_of_any_door(&mut self, here: &Claims) -> Claims {
+        let mut all = here.clone();
+        let file = self.file;
+        let mut before: Vec<(&DoorEntry, &[IpNet])> = Vec::new();
+        for door in &file.doors {
+            if door.everything {
+                self.everything_is_here(door);
+                continue;
+            }
+            self.forward(door);
+            let Some(to) = &door.to else {
+                if let Some(at) = door.knock_at.as_ref().map(|knock_at| &knock_at.at) {
+                    self.error(
+                        Diagnostic::new(
+                            at.clone(),
+                            format!("door `{}` is a door of this host", door.name.value),
+                        )
+                        .label("knocks are heard at this host anyway")
+                        .help("leave it out, or write `to` with the addresses that the door stands in front of"),
+                    );
+                }
+                continue;
+            };
+            if to.value.is_empty() && !self.already_wrong(&to.at) {
+                self.error(
+                    Diagnostic::new(to.at.clone(), "a door in front of no host")
+                        .label("empty")
+                        .help("write for example `to = [\"192.0.2.50\"]`, or leave it out for a door of this host"),
+                );
+            }
+            let ports = door.ports.written().map_or(&[][..], |ports| &ports.value);
+            for Spanned { value: ports, at } in ports {
+                let both = before.iter().find_map(|(other, hosts)| {
+                    let network = overlap(hosts, &to.value)?;
+                    let mut others = other.ports.written()?.value.iter();
+                    let claim = others.find(|claim| claim.value.overlaps(*ports))?;
+                    Some((*other, network, claim))
+                });
+                if let Some((other, network, claim)) = both {
+                    let what = shared(*ports, claim.value);
+                    self.error(
+                        Diagnostic::new(
+                            at.clone(),
+                            format!("{what} guarded twice at {}", display_source(&network)),
+                        )
+                        .label("again here")
+                        .also(
+                            claim.at.clone(),
+                            format!("guarded by {}", owner(&other.name)),
+                        ),
+                    );
+                }
+                all.add_rest(*ports, at, &owner(&door.name));
+            }
+            before.push((door, &to.value));
+        }
+        all
+    }
+
+    /// Checks where a door passes connections on to.
+    fn forward(&mut self, door: &DoorEntry) {
+        if let (Some(forward), Some(to)) = (&door.forward, &door.to) {
+            self.error(
+                Diagnostic::new(forward.at.clone(), format!("door `{}` is a door of other hosts", door.name.value))
+                    .label("passed on here")
+                    .help("`forward` is for a port of this host, `to` for addresses behind it: leave out one of the two")
+                    .also(to.at.clone(), "their addresses"),
+            );
+        }
+        if let (Some(masquerade), None) = (&door.masquerade, &door.forward) {
+            self.error(
+                Diagnostic::new(
+                    masquerade.at.clone(),
+                    format!("door `{}` passes nothing on", door.name.value),
+                )
+                .label("says how a connection is passed on")
+                .help("leave it out, or write for example `forward = \"192.168.1.5:22\"`"),
+            );
+        }
     }
 
     pub(super) fn ignored_ports(&mut self, guarded: &Claims) -> Claims {

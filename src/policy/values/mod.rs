@@ -1,5 +1,6 @@
 //! The leaves of the file: each value read as what it should be, or reported where it stands.
 
+mod behind;
 mod places;
 mod ports;
 

@@ -2,13 +2,29 @@
 
 use serde_json::Value;
 
-use super::{Listing, RANGES, SetId};
+use super::{Listing, RANGES, SetId, door_chain};
 use crate::knock::{Knock, PortRange, Protocol};
+use crate::policy::Door;
 
 /// The chains whose rules are read here.
-pub(super) const ASKING: [&str; 4] = [RANGES, "judge", "glance", "incoming"];
+pub(super) const ASKING: [&str; 5] = [RANGES, "judge", "glance", "incoming", "forwarded"];
 
 impl Listing {
+    /// Returns whether packets to these ports of a door come to it, at this host or on the way to others.
+    pub fn guards_door(&self, door: &Door, ports: PortRange) -> bool {
+        let Some(behind) = door.behind() else {
+            return self.guards(ports);
+        };
+        let (chain, hosts) = (door_chain(&door.name), behind.to.len());
+        let rules = self.chains.get("forwarded").map(|chain| &chain.rules);
+        let asks = |rule: &&Value| {
+            let mut statements = rule[0].as_array().into_iter().flatten();
+            statements.any(|statement| statement["goto"]["target"] == *chain) && is_to(rule, ports)
+        };
+        let asked = rules.map_or(0, |rules| rules.iter().filter(asks).count());
+        !self.dormant && self.is_hooked("forwarded") && self.holds(&chain) && asked >= hosts
+    }
+
     /// Returns whether packets to these ports come to a door of ours, at the first place where doors are asked or at the
     /// second.
     pub fn guards(&self, ports: PortRange) -> bool {
@@ -122,6 +138,21 @@ fn asked_port(rule: &Value) -> Option<&Value> {
         let payload = &statement["match"]["left"]["payload"];
         let is_port = payload["protocol"] == "tcp" && payload["field"] == "dport";
         is_port.then_some(&statement["match"]["right"])
+    })
+}
+
+/// Returns whether a rule is for these ports.
+fn is_to(rule: &Value, ports: PortRange) -> bool {
+    let Some(port) = ports.only() else {
+        return covers(rule, ports);
+    };
+    let number = serde_json::json!(port.port.get());
+    let mut statements = rule[0].as_array().into_iter().flatten();
+    statements.any(|statement| {
+        let payload = &statement["match"]["left"]["payload"];
+        payload["protocol"] == port.protocol.name()
+            && payload["field"] == "dport"
+            && statement["match"]["right"] == number
     })
 }
 

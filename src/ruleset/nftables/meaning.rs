@@ -41,12 +41,14 @@ fn of_chain(policy: &Policy, name: &str, fault: Fault) -> String {
     let part = match name {
         "fragments" | "leading" | "headers" => "the rules against odd IPv6 headers",
         "knocks-tcp" | "knocks-udp" | "glance" | "judge" | "arrived" | "leave" | "remember"
-        | "tooquick" | "ranges" | "near" | "first-knock" | "second-knock" => {
+        | "tooquick" | "ranges" | "judge-behind" | "near" | "first-knock" | "second-knock" => {
             "the rules that hear knocks and find the door"
         }
         "knocks-token" | "judge-token" | "arrived-token" => "the rules that hear tokens",
         "incoming" => "the rules that ask once more where a packet is delivered",
-        "forwarded" => "the rules for packets to other hosts",
+        "forwarded" | "torn" => "the rules for packets to other hosts",
+        "destinations" | "sources" => "the rules that pass connections on",
+        _ if name.starts_with("forward-") => "the rules that pass connections on",
         "shut" => "the rules that stop strangers at a door",
         "pass" | "begun" | "admit" | "again" => "the rules for grants of one connection",
         "crowded" | "told" => "the rules that limit what one source may do",
@@ -109,7 +111,8 @@ fn of_elements(
         }
         Some(SetId::Ports) => {
             for door in &policy.doors {
-                for port in door.ports.iter().filter_map(|ports| ports.only()) {
+                let single = door.ports.iter().filter_map(|ports| ports.only());
+                for port in single.filter(|_| door.is_here()) {
                     let start = format!("{} . {} : ", port.protocol, port.port);
                     if elements.iter().any(|element| element.starts_with(&start)) {
                         meanings.add(format!("{} is not guarded at {port}", door.name));

@@ -130,7 +130,7 @@ impl Family {
     }
 
     /// The destination address in a rule.
-    fn daddr(self) -> &'static str {
+    pub(super) fn daddr(self) -> &'static str {
         match self {
             Family::V4 => "ip daddr",
             Family::V6 => "ip6 daddr",

@@ -57,6 +57,10 @@ pub enum Base {
     Input,
     /// On the way to other hosts.
     Forward,
+    /// Where destinations are translated, for the first packet of a connection.
+    Destination,
+    /// Where sources are translated, likewise.
+    Source,
 }
 
 impl Base {
@@ -68,6 +72,8 @@ impl Base {
             Base::Mangle => "prerouting -150 accept",
             Base::Input => "input 0 accept",
             Base::Forward => "forward 0 accept",
+            Base::Destination => "prerouting -100 accept",
+            Base::Source => "postrouting 100 accept",
         };
         listed.to_string()
     }
@@ -81,10 +87,16 @@ impl fmt::Display for Base {
             Base::Mangle => ("prerouting", "mangle"),
             Base::Input => ("input", "filter"),
             Base::Forward => ("forward", "filter"),
+            Base::Destination => ("prerouting", "-100"),
+            Base::Source => ("postrouting", "100"),
+        };
+        let kind = match self {
+            Base::Destination | Base::Source => "nat",
+            _ => "filter",
         };
         write!(
             f,
-            "type filter hook {hook} priority {priority}; policy accept;"
+            "type {kind} hook {hook} priority {priority}; policy accept;"
         )
     }
 }

@@ -196,6 +196,7 @@ fn found_by_search(judged: &str, applied: &str, sent: &str, shortest: &str) {
         steps.extend(["10.8.0.1", "10.8.0.2", "fd00::8:1"].map(|source| Step {
             beat: beat.parse().unwrap(),
             source: source.parse().unwrap(),
+            host: None,
             to: to.parse().unwrap(),
         }));
     }

@@ -10,6 +10,7 @@ use toctoc::automaton::{Place, State};
 use toctoc::firewall::Iptables;
 use toctoc::held::{Grant, Progress};
 use toctoc::knock::Knock;
+use toctoc::lab::SERVER;
 use toctoc::model::Room;
 use toctoc::ruleset::iptables::{GrantList, Saved, lists_of, opened_count};
 use toctoc::ruleset::nftables::Listing;
@@ -46,6 +47,7 @@ pub struct Played {
 /// where the machine was too busy to take all packets.
 pub fn play(world: &World, case: &Case, trace: &Trace) -> Played {
     for _ in 0..10 {
+        route(world);
         world.apply(&case.text);
         world.nft(BEHIND);
         let lost = frames_lost();
@@ -77,6 +79,32 @@ pub fn play(world: &World, case: &Case, trace: &Trace) -> Played {
     panic!("this machine loses packets between two namespaces");
 }
 
+/// Makes the server a router, with hosts behind it that say nothing.
+fn route(world: &World) {
+    let (server, client) = (&world.lab.server, &world.lab.client);
+    if server.ip("link show inner").is_ok() {
+        return;
+    }
+    for words in [
+        "link add inner type veth peer name end",
+        "link set inner arp off",
+        "link set inner up",
+        "link set end up",
+        "route add 10.60.0.0/24 dev inner",
+        "route add fd60::/64 dev inner",
+    ] {
+        server.ip(words).unwrap();
+    }
+    for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+        world.server(&["sysctl", "-qw", setting]);
+    }
+    for (network, via) in ["10.60.0.0/24", "fd60::/64"].iter().zip(SERVER) {
+        client
+            .ip(&format!("route add {network} via {via}"))
+            .unwrap();
+    }
+}
+
 /// Behind all places where a packet is judged, and before anybody else could drop it.
 const BEHIND: &str = "table inet behind {
     set passed4 {
@@ -91,8 +119,13 @@ const BEHIND: &str = "table inet behind {
     }
     chain passed {
         type filter hook prerouting priority -149; policy accept;
-        iifname eth0 meta l4proto { tcp, udp } update @passed4 { ip saddr . meta l4proto . th dport . th sport }
-        iifname eth0 meta l4proto { tcp, udp } update @passed6 { ip6 saddr . meta l4proto . th dport . th sport }
+        iifname eth0 fib daddr type local meta l4proto { tcp, udp } update @passed4 { ip saddr . meta l4proto . th dport . th sport }
+        iifname eth0 fib daddr type local meta l4proto { tcp, udp } update @passed6 { ip6 saddr . meta l4proto . th dport . th sport }
+    }
+    chain forwarded {
+        type filter hook forward priority 1; policy accept;
+        oifname inner meta l4proto { tcp, udp } update @passed4 { ip saddr . meta l4proto . th dport . th sport }
+        oifname inner meta l4proto { tcp, udp } update @passed6 { ip6 saddr . meta l4proto . th dport . th sport }
     }
 }
 ";
@@ -132,6 +165,7 @@ fn send(world: &World, case: &Case, trace: &Trace, start: Instant) -> Vec<Sent> 
             let packet = Packet {
                 at: start.elapsed(),
                 source: step.source,
+                host: step.host,
                 to: step.to,
             };
             let from = injector.packet(&packet);
@@ -187,7 +221,12 @@ impl<'i> Flood<'i> {
             ];
             for source in sources {
                 let at = Duration::ZERO;
-                self.injector.packet(&Packet { at, source, to });
+                self.injector.packet(&Packet {
+                    at,
+                    source,
+                    host: None,
+                    to,
+                });
             }
         }
     }
@@ -200,7 +239,12 @@ impl<'i> Flood<'i> {
         self.number += 1;
         let source = Ipv4Addr::from(0x0a09_0000 + self.number).into();
         let at = Duration::ZERO;
-        self.injector.packet(&Packet { at, source, to });
+        self.injector.packet(&Packet {
+            at,
+            source,
+            host: None,
+            to,
+        });
     }
 }
 

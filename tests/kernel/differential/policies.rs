@@ -116,10 +116,16 @@ fn text(dice: &mut Dice, kind: Kind) -> String {
         } else if dice.one_in(3) {
             let _ = writeln!(text, "open_for = \"{}\"", dice.pick(&TIMES));
         }
+        if kind == Kind::Nftables && dice.one_in(6) {
+            // Nobody of a family gets in without a place to go to.
+            let to = ["\"10.60.0.9:22\"", "[\"10.60.0.9\", \"[fd60::9]:22\"]"];
+            let _ = writeln!(text, "forward = {}", dice.pick(&to));
+        }
     }
+    let doors = doors.len() + doors_behind(dice, kind, udp, doors.len(), &mut text);
     for (index, sequence) in sequences(dice, udp).iter().enumerate() {
-        let first = dice.below(doors.len());
-        let opens: Vec<String> = (0..doors.len())
+        let first = dice.below(doors);
+        let opens: Vec<String> = (0..doors)
             .filter(|&door| door == first || dice.one_in(3))
             .map(|door| format!("\"door{door}\""))
             .collect();
@@ -142,6 +148,42 @@ fn text(dice: &mut Dice, kind: Kind) -> String {
         }
     }
     text
+}
+
+/// Doors in front of other hosts, in every third policy: none, one or two, whose ports others may have too. Returns how
+/// many there are.
+fn doors_behind(dice: &mut Dice, kind: Kind, udp: bool, first: usize, text: &mut String) -> usize {
+    if kind != Kind::Nftables || !dice.one_in(3) {
+        return 0;
+    }
+    let number = 1 + dice.below(2);
+    for index in 0..number {
+        let host = index + 1;
+        let mut ports = vec!["22".to_string()];
+        if dice.one_in(2) {
+            ports.push("\"300-350\"".to_string());
+        }
+        if udp && dice.one_in(2) {
+            ports.push("\"24/udp\"".to_string());
+        }
+        let to = match dice.one_in(4) && number == 1 {
+            true => "[\"10.60.0.0/31\", \"fd60::/127\"]".to_string(),
+            false => format!("[\"10.60.0.{host}\", \"fd60::{host}\"]"),
+        };
+        let _ = write!(
+            text,
+            "\n[door.door{}]\nports = [{}]\nto = {to}\n",
+            first + index,
+            ports.join(", ")
+        );
+        if dice.one_in(2) {
+            *text += "knock_at = \"both\"\n";
+        }
+        if dice.one_in(4) {
+            let _ = writeln!(text, "trust = {TRUSTED}");
+        }
+    }
+    number
 }
 
 /// One to three doors. Half of them have ranges too, which lie side by side.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::thread;
 
+use toctoc::trace::Packet;
+
 use super::judge::{Difference, judge};
 use super::play::play;
 use super::policies::Case;
@@ -132,7 +134,13 @@ pub fn explained(trace: &Trace) -> String {
     let mut text = String::new();
     for step in &trace.steps {
         let at = seconds(step.beat);
-        let _ = writeln!(text, "{at:.3} {} {}", step.source, step.to);
+        let to = Packet {
+            at: BEAT,
+            source: step.source,
+            host: step.host,
+            to: step.to,
+        };
+        let _ = writeln!(text, "{at:.3} {} {}", step.source, to.destination());
     }
     let _ = writeln!(text, "# looked at after {:.3} s", seconds(trace.end));
     text

@@ -23,7 +23,20 @@ const STEPS: usize = 14;
 pub struct Step {
     pub beat: usize,
     pub source: IpAddr,
+    /// A host behind the server; `None` for the server.
+    pub host: Option<IpAddr>,
     pub to: Knock,
+}
+
+/// The number of hosts behind the server that packets are for. No door stands in front of the last one.
+const HOSTS: u16 = 3;
+
+/// An address of a host behind the server, in the family of another address.
+pub fn behind(number: u16, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::new(10, 60, 0, number as u8).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0xfd60, 0, 0, 0, 0, 0, 0, number).into(),
+    }
 }
 
 /// The packets of a round, in the order of time, and the beat in which the kernel is looked at.
@@ -81,7 +94,14 @@ fn one(dice: &mut Dice, case: &Case, source: IpAddr) -> Vec<Step> {
         if beat > END {
             break;
         }
-        steps.push(Step { beat, source, to });
+        let goes_on = case.policy.doors_behind().next().is_some() && dice.one_in(3);
+        let host = goes_on.then(|| behind(1 + dice.below(HOSTS.into()) as u16, source));
+        steps.push(Step {
+            beat,
+            source,
+            host,
+            to,
+        });
     }
     steps
 }

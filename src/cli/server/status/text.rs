@@ -26,7 +26,11 @@ pub(in super::super) enum Words {
 pub(in super::super) fn text(status: &Status, words: Words) -> String {
     let mut text = String::from("doors\n");
     let ports = |door: &DoorStatus| match door.in_policy {
-        true => door.ports.join(" "),
+        true if !door.forward.is_empty() => {
+            format!("{} to {}", door.ports.join(" "), door.forward.join(" "))
+        }
+        true if door.to.is_empty() => door.ports.join(" "),
+        true => format!("{} at {}", door.ports.join(" "), door.to.join(" ")),
         false => "not in this policy".to_string(),
     };
     let width = |length: fn(&DoorStatus) -> usize| status.doors.iter().map(length).max();

@@ -1,5 +1,6 @@
 //! The chains that are there whatever the keys: what is a knock, what it leads to, and the doors.
 
+use super::behind;
 use super::extend;
 use super::first_knocks::{self, FirstKnocks};
 use super::limits;
@@ -63,6 +64,11 @@ pub(super) fn knocks_tcp(policy: &Policy) -> Chain {
     once::begun_at(&mut chain, policy);
     chain.rule(format!("{NO_SYN} accept"));
     chain.note("The rest is SYNs and later fragments, of which some look like SYNs.");
+    behind::knocks(
+        &mut chain,
+        policy,
+        &format!("meta l4proto tcp {SYN_IN_A_HEADER} {arriving}"),
+    );
     chain.rule(format!("{SYN} {arriving} meta priority 0:0 jump glance"));
     chain.note("Forwarded packets keep their priority. Three bytes from the flags on are read of a header alone.");
     chain.rule(format!(
@@ -88,8 +94,9 @@ pub(super) fn knocks_udp(policy: &Policy) -> Chain {
         &["UDP datagrams to this host that belong to no established flow."],
     )
     .base(Base::Mangle);
-    let new =
-        format!("meta l4proto udp ct state != {{ established, related }} {here} fib daddr type");
+    let datagram = format!("meta l4proto udp ct state != {{ established, related }} {here}");
+    behind::knocks(&mut chain, policy, &datagram);
+    let new = format!("{datagram} fib daddr type");
     chain.rule(format!("{new} local goto judge"));
     chain.note("To a whole network: no knock, but a service behind a door would hear it.");
     chain.rule(format!(
@@ -149,8 +156,14 @@ pub(super) fn judge(policy: &Policy) -> Chain {
     if ranges::has(policy, None) {
         chain.rule(format!("jump {RANGES}"));
     }
+    judge_rules(&mut chain, policy);
+    chain
+}
+
+/// The rules for a knock that is neither at a door nor ignored.
+pub(super) fn judge_rules(chain: &mut Chain, policy: &Policy) {
     chain.rule("meta priority set 0:0");
-    recall(&mut chain);
+    recall(chain);
     chain.rule(step());
     chain.note("No step from here. Without progress that is all there is to say.");
     let nowhere = match first_knocks::are_noted(policy) {
@@ -159,11 +172,10 @@ pub(super) fn judge(policy: &Policy) -> Chain {
     };
     chain.rule(format!("meta priority 0:0 {nowhere}"));
     chain.note("With progress it is lost, but the knock may be a first one.");
-    forget(&mut chain);
+    forget(chain);
     chain.rule(format!("counter name \"{WRONG}\" meta priority set 0:0"));
     chain.rule(step());
     chain.rule(nowhere);
-    chain
 }
 
 /// The step from a state in `meta priority`. What is not there ends the rule.
@@ -236,13 +248,31 @@ pub(super) fn leave() -> Chain {
 
 pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     let about = match door.reach {
-        Reach::Ports => format!("Door {}: {}.", door.name, door.words().join(", ")),
+        Reach::Ports => {
+            let hosts = door
+                .behind()
+                .map(|behind| format!(" at {}", behind.shown().join(", ")));
+            let (ports, hosts) = (door.ports_shown().join(", "), hosts.unwrap_or_default());
+            format!("Door {}: {ports}{hosts}.", door.name)
+        }
         Reach::Everything => format!(
             "Door {}: every port. A packet without such a grant returns.",
             door.name
         ),
     };
     let mut chain = Chain::new(door_chain(&door.name), &[&about]);
+    if let Some(forward) = &door.forward {
+        let is_of = |family: &Family| forward.to.iter().any(|to| Family::of(to.host) == *family);
+        for family in Family::BOTH.iter().filter(|family| !is_of(family)) {
+            let word = match family {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            };
+            chain.rule(format!(
+                "meta nfproto {word} goto shut comment \"nowhere to pass it on\""
+            ));
+        }
+    }
     for family in Family::BOTH {
         let trusted: Vec<String> = door
             .trust
@@ -259,6 +289,7 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
     // Behind the networks that it trusts: the chain of every port changes the priority.
     if let Some(everything) = policy.everything()
         && door.reach == Reach::Ports
+        && door.is_here()
     {
         let name = door_chain(&policy.door(everything).name);
         chain.rule(format!("jump {name}"));

@@ -49,7 +49,7 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
     chain.note("local, to a port that was translated, or while the rules changed.");
     once::passed_before(&mut chain, policy);
     let here = guarded(&policy.interfaces);
-    for door in &policy.doors {
+    for door in policy.doors_here() {
         let (tcp, udp) = split(&door.ports);
         let name = door_chain(&door.name);
         if !tcp.is_empty() {
@@ -115,13 +115,6 @@ fn places(allowance: &Allowance) -> Vec<String> {
         format!("{interfaces}{saddr} {} ", display_source(network))
     });
     networks.collect()
-}
-
-pub(super) fn forwarded() -> Chain {
-    let about = "Packets on their way to other hosts.";
-    let mut chain = Chain::new("forwarded", &[about]).base(Base::Forward);
-    chain.rule("drop");
-    chain
 }
 
 /// The TCP and the UDP ports, each as the inside of a set. Ranges are left out.

@@ -1,8 +1,10 @@
 //! `Policy, Automaton --render--> Script`. Pure, and the same text for the same policy.
 
+mod behind;
 mod chains;
 mod extend;
 mod first_knocks;
+mod forward;
 mod headers;
 mod host;
 mod inner;
@@ -46,6 +48,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(first.second(policy));
     }
     chains.extend(ranges::ranges(policy));
+    chains.extend(behind::judge_behind(policy));
     let token_port = policy.token_port.filter(|_| policy.has_tokens());
     if let Some(port) = token_port {
         chains.extend([
@@ -67,13 +70,10 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     chains.extend([headers::leading(policy), headers::delivered(policy)]);
     match &policy.firewall {
         None => chains.push(inner::incoming(policy)),
-        Some(firewall) => {
-            chains.push(host::incoming(policy, firewall));
-            if firewall.drop_forwarded {
-                chains.push(host::forwarded());
-            }
-        }
+        Some(firewall) => chains.push(host::incoming(policy, firewall)),
     }
+    chains.extend(behind::forwarded(policy));
+    chains.extend(forward::chains(policy));
     let (opens, numbers) = Opens::of(policy);
     let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_));
     if policy.keys.iter().any(knocks) {

@@ -138,7 +138,7 @@ fn ports(policy: &Policy) -> BTreeSet<PortRange> {
 }
 
 /// Both ends of a connection.
-fn flow(family: Family) -> String {
+pub(super) fn flow(family: Family) -> String {
     let (saddr, daddr) = (family.saddr(), family.daddr());
     format!("{saddr} . {daddr} . meta l4proto . th sport . th dport")
 }

@@ -10,7 +10,7 @@ use crate::ruleset::nftables::{RANGES, door_chain};
 /// no door has a range.
 pub(super) fn ranges(policy: &Policy) -> Option<Chain> {
     let mut chain = Chain::new(RANGES, &["Doors with ports in a row."]);
-    for door in &policy.doors {
+    for door in policy.doors_here() {
         let target = door_chain(&door.name);
         for ports in matches(door.ports.iter().copied(), None) {
             chain.rule(format!("{ports} goto {target}"));

@@ -105,7 +105,7 @@ fn second(first: &FirstKnocks) -> Elements {
 
 fn ports(policy: &Policy) -> Elements {
     let mut elements = Vec::new();
-    for door in &policy.doors {
+    for door in policy.doors_here() {
         for port in door.ports.iter().filter_map(|ports| ports.only()) {
             let target = door_chain(&door.name);
             let element = format!("{} . {} : goto {target}", port.protocol, port.port);

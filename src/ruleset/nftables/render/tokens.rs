@@ -3,8 +3,10 @@
 
 use std::num::NonZeroU16;
 
+use super::behind;
 use super::chains::guarded;
 use crate::policy::Policy;
+use crate::ruleset::Family;
 use crate::ruleset::nftables::SetId::{Arrivals, Spent, SpentElsewhere, Tokens};
 use crate::ruleset::nftables::script::{Base, Chain};
 
@@ -36,16 +38,18 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
     )
     .base(Base::Raw);
     chain.note("Not a later fragment: three bytes from the port on are read of a header alone.");
-    chain.rule(format!(
-        "meta l4proto udp th dport {port} @th,16,24 & 0xffff00 == 0x{port:04x}00 {here} \
-         fib daddr type local goto judge-token"
-    ));
+    for place in behind::places(policy, None) {
+        chain.rule(format!(
+            "meta l4proto udp th dport {port} @th,16,24 & 0xffff00 == 0x{port:04x}00 {here} \
+             {place} goto judge-token"
+        ));
+    }
     if policy.has_pings() {
         chain.note("An echo request may carry a token. It goes on, and is answered as always.");
-        for echo in ECHOES {
-            chain.rule(format!(
-                "{echo} {here} fib daddr type local goto judge-echo"
-            ));
+        for (echo, family) in ECHOES.into_iter().zip(Family::BOTH) {
+            for place in behind::places(policy, Some(family)) {
+                chain.rule(format!("{echo} {here} {place} goto judge-echo"));
+            }
         }
     }
     chain
