@@ -11,7 +11,7 @@ use super::look::Look;
 use super::record::{Origin, Record, Refused};
 use super::sighting::{Sighting, Verdict};
 use super::tokens::Refilled;
-use super::{Failure, Firewall, Left};
+use super::{Failure, Firewall, Left, signed};
 use crate::held::{Drift, Grant};
 use crate::policy::{Backend, Policy};
 use crate::single_use::journal::Clocks;
@@ -37,6 +37,8 @@ pub struct Applied {
     pub drifts: Vec<Drift>,
     /// The result for the tokens, if a key has any.
     pub refilled: Option<Refilled>,
+    /// Why signed keys do not open on some interfaces, a sentence each.
+    pub unsigned: Vec<String>,
     /// The look before and after it was compared with the policy.
     pub(super) look: Option<Look>,
 }
@@ -125,6 +127,8 @@ pub(super) fn apply_locked(
     };
     moving.extend_from_slice(returning);
     let again = || before.grants();
+    signed::probe(policy).map_err(Failure::unchanged)?;
+    signed::prepare()?;
     let mut applied = own.apply(
         policy,
         Moving {
@@ -140,6 +144,7 @@ pub(super) fn apply_locked(
         applied.moved_from = Some(other);
     }
     applied.refilled = own.load_tokens(policy, clocks).map_err(changed)?;
+    applied.unsigned = signed::place(policy).map_err(changed)?;
     Ok(applied)
 }
 
@@ -194,6 +199,9 @@ pub(super) fn remove_locked(
         if let Some(old) = side.old(Reason::Removed)? {
             there.push((side, old));
         }
+    }
+    if meant(&Backend::Nftables) {
+        signed::take_away()?;
     }
     let mut unsaved = None;
     for (number, (side, old)) in there.iter().enumerate() {

@@ -296,7 +296,12 @@ mod tests {
     const NOW: Time = Time(1_783_350_030_000_000_000);
     const NEVER: Time = Time(0);
 
-    fn judge(signer: &Signer, datagram: &[u8], from: &str, binding: Binding) -> Result<(), Refusal> {
+    fn judge(
+        signer: &Signer,
+        datagram: &[u8],
+        from: &str,
+        binding: Binding,
+    ) -> Result<(), Refusal> {
         signer.judge(datagram, from.parse().unwrap(), binding, NOW, NEVER)
     }
 

@@ -193,7 +193,9 @@ fn ipv6(code: &mut Assembly, port: NonZeroU16) {
     udp(code, 40, port);
     code.load(Size::Double, R1, R10, HEADERS + 16);
     code.store(Size::Double, R10, SOURCE + 8, R1);
-    code.comment("No source in ::/64: an address of IPv4 that is written as one of IPv6 is another source.");
+    code.comment(
+        "No source in ::/64: an address of IPv4 that is written as one of IPv6 is another source.",
+    );
     code.load(Size::Double, R1, R10, HEADERS + 8);
     code.jump(R1, Condition::Equal, 0, PASS);
     code.store(Size::Double, R10, SOURCE, R1);
@@ -221,7 +223,9 @@ fn datagram(code: &mut Assembly) {
     code.jump(R1, Condition::NotEqual, 1, PASS);
     code.load(Size::Half, R1, R10, BOUND + 1);
     code.jump(R1, Condition::NotEqual, 0, PASS);
-    code.comment("r8 becomes what the key must permit. Bits of the source that are not bound count as 0.");
+    code.comment(
+        "r8 becomes what the key must permit. Bits of the source that are not bound count as 0.",
+    );
     code.load(Size::Byte, R7, R10, BOUND);
     code.set(R2, 0);
     code.set(R8, ADDRESS);

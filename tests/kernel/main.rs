@@ -85,6 +85,7 @@ mod rehearsals;
 mod revoking;
 mod room;
 mod scratch;
+mod signed_keys;
 mod slips;
 mod ssh;
 mod sshd;

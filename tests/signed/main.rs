@@ -1,6 +1,8 @@
 //! The program's very bytes against the plain verifier.
 
 mod interpreter;
+mod policy;
+mod vectors;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -131,7 +133,9 @@ fn plain(packet: &Packet, keys: &[(Signer, Binding)]) -> Option<u32> {
 fn source(dice: &mut Dice) -> IpAddr {
     match dice.roll(8) {
         0..4 => Ipv4Addr::from(dice.roll(1 << 32) as u32).into(),
-        4 => Ipv4Addr::from(0xc000_0200 + dice.roll(4) as u32).to_ipv6_mapped().into(),
+        4 => Ipv4Addr::from(0xc000_0200 + dice.roll(4) as u32)
+            .to_ipv6_mapped()
+            .into(),
         _ => Ipv6Addr::from(u128::from(dice.roll(u64::MAX)) << 64 | u128::from(dice.byte())).into(),
     }
 }

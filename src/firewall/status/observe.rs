@@ -1,6 +1,7 @@
 //! Reading what the status says.
 
 use super::super::links::resolved;
+use super::super::signed::Seen;
 use super::super::state_file::Kept;
 use super::super::{Failure, Firewall};
 use super::Status;
@@ -28,14 +29,26 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
     let other = firewall.side(policy.backend.other()).guarded(policy)?;
     let mut findings = Findings::of(policy, &held, journal, other, now);
     findings.used_up = findings.used_up.filter(|_| !is_broken);
-    Ok(status(
-        policy,
-        &automaton,
-        &held.glance,
-        findings,
-        guard,
-        now,
-    ))
+    let mut status = status(policy, &automaton, &held.glance, findings, guard, now);
+    if policy.has_signed() && status.applied {
+        status.warnings.extend(about_signed_keys());
+    }
+    Ok(status)
+}
+
+/// What an administrator should know of the program of signed keys.
+fn about_signed_keys() -> Vec<String> {
+    match Seen::read() {
+        Ok(Some(seen)) => seen.words(),
+        Ok(None) => Seen {
+            absent: true,
+            ..Seen::default()
+        }
+        .words(),
+        Err(error) => vec![format!(
+            "whether signed keys open is not known: the kernel does not say ({error})"
+        )],
+    }
 }
 
 /// Reads what changes from one second to the next: grants, progress, and how often keys have opened. That

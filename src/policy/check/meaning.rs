@@ -11,7 +11,7 @@ use crate::policy::backend;
 use crate::policy::file::{AllowanceEntry, Entry, File, FleetEntry, KeyEntry, Spanned, Traffic};
 use crate::policy::{
     Allowance, Backend, Closed, Door, DoorIndex, Fleet, Host, HostFirewall, Interfaces, Key,
-    KeyKind, Log, Opening, Policy, Portless,
+    KeyKind, Log, Opening, Policy, Portless, SIGNED_MARK, Signed,
 };
 use crate::single_use::Secret;
 
@@ -52,6 +52,10 @@ pub(super) fn policy(
         .enumerate()
         .map(|(index, key)| {
             let kind = match secrets.remove(&index) {
+                Some(secret) if key.signed.is_some() => KeyKind::Signed(Signed {
+                    secret,
+                    binding: key.binding.as_ref().map(|b| b.value).unwrap_or_default(),
+                }),
                 Some(secret) => KeyKind::Token(secret),
                 None => match &key.scratch {
                     Some(list) => {
@@ -95,6 +99,7 @@ pub(super) fn policy(
                 .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
         },
         token_port: file.token_port.written().map(|port| port.value),
+        signed_mark: file.signed_mark.as_ref().map_or(SIGNED_MARK, |m| m.value),
         token_horizon: file
             .token_horizon
             .as_ref()

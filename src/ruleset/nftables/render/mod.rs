@@ -45,13 +45,17 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         chains.push(first.second(policy));
     }
     chains.extend(ranges::ranges(policy));
-    let token_port = policy.token_port.filter(|_| policy.has_tokens());
+    let token_port = policy
+        .token_port
+        .filter(|_| policy.has_tokens() || policy.has_signed());
     if let Some(port) = token_port {
         chains.extend([
             tokens::knocks_token(policy, port),
             tokens::judge_token(policy),
-            tokens::arrived_token(policy),
         ]);
+        if policy.has_tokens() {
+            chains.push(tokens::arrived_token(policy));
+        }
         if policy.has_pings() {
             chains.extend(tokens::echoes(policy));
         }
@@ -74,7 +78,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         }
     }
     let (opens, numbers) = Opens::of(policy);
-    let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_));
+    let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_) | KeyKind::Signed(_));
     if policy.keys.iter().any(knocks) {
         chains.push(keys::crowded());
     }
@@ -89,7 +93,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         let after = |number| automaton.after(SequenceIndex { key: index, number });
         match &key.kind {
             KeyKind::Sequence(_) => chains.push(key_of(policy, key, after(0), &opens)),
-            KeyKind::Token(_) => chains.push(token_key_of(policy, key, &opens)),
+            KeyKind::Token(_) | KeyKind::Signed(_) => {
+                chains.push(token_key_of(policy, key, &opens));
+            }
             KeyKind::Scratch(sequences) => {
                 for (number, knocks) in sequences.iter().enumerate() {
                     let after = after(number);
