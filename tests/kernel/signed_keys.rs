@@ -451,3 +451,29 @@ fn the_client_signs_the_address_that_it_sends_from() {
         assert!(world.nobody_is_in());
     }
 }
+
+/// From `key new --signed` to `key revoke`, with no other key harmed.
+#[test]
+fn a_new_signed_key_opens_and_opens_nothing_once_it_is_revoked() {
+    let world = guarded();
+    let profile = world.path().with_file_name("laptop.profile.toml");
+    let policy = world.path().display().to_string();
+    let new = [
+        "key", "new", "laptop", &policy, "--signed", "--host", SERVER[0],
+    ];
+    let said = world.yes(&new);
+    assert!(said.contains("signed datagrams"), "{said}");
+    let text = fs::read_to_string(world.path()).unwrap();
+    assert!(text.contains("signed = \"laptop.secret\""), "{text}");
+    world.yes(&["apply"]);
+    let toctoc = env!("CARGO_BIN_EXE_toctoc");
+    let profile = profile.display().to_string();
+    let knock = || world.client(&[toctoc, "knock", &profile]);
+    let exit = knock();
+    assert!(exit.code == Some(0), "{}", exit.stderr);
+    world.yes(&["key", "revoke", "laptop", &policy]);
+    assert!(world.nobody_is_in());
+    assert!(knock().code != Some(0));
+    assert!(world.nobody_is_in());
+    opens(&world);
+}
