@@ -17,7 +17,7 @@ PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knoc
            bash zsh fish groff-base graphviz dpkg-dev lintian redis-server openssl keepalived \
            firewalld dbus-daemon ufw shorewall strace \
            curl chromium firefox-esr
-PROGRAMS = nft iptables-nft iptables-legacy ip sysctl unshare nmap nc knock sshd ssh tcpdump ping \
+PROGRAMS = nft iptables-nft iptables-legacy ip tc sysctl unshare nmap nc knock sshd ssh tcpdump ping \
            setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server openssl keepalived \
            firewalld dbus-daemon ufw shorewall strace curl chromium firefox-esr
 
@@ -32,19 +32,20 @@ MDBOOK = target/mdbook
 
 # Kernel tests make namespaces: as root directly, otherwise as root of a user namespace.
 # There, some tests cannot work and are named: sshd cannot become the user who logs in, the kernel
-# logs nothing, takes no large batch of rules, and lets nobody write to the lists of iptables.
+# logs nothing, takes no large batch of rules and no BPF, and lets nobody write to the lists of iptables.
 ROOT = $(filter 0,$(shell id -u))
 INSIDE = $(if $(ROOT),,unshare --user --map-root-user --)
 NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git doors_and_keys_of_the_policy an_opening_is_logged_with_door_key_and_source \
             two_thousand_keys_are_applied_and_work on_iptables a_machine_starts systemd_ends_a_trial \
-            the_network_comes_when a_machine_heals a_package_comes other_firewalls heal:: fall_back:: nobody_shuts_himself_out
+            the_network_comes_when a_machine_heals a_package_comes other_firewalls heal:: fall_back:: nobody_shuts_himself_out signed_keys::
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 # Kernel tests mostly wait.
 THREADS = 6
 
 # All the others, also those of the fleet.
-SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers --test hosts --test member --test program
+SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers --test signed --test hosts --test member \
+         --test program
 
 PREFIX = /usr/local
 
@@ -71,10 +72,10 @@ install-units = install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
 install: install-base install-fleet
 
 install-base:
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg docs/protocol.json
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs docs/*.md docs/*.svg docs/protocol.json docs/signed.json
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/docs/recipes docs/recipes/*.md
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/toctoc
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml examples/*.py
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/toctoc/examples examples/*.toml examples/*.py examples/*.sh
 	install -d -m 700 $(DESTDIR)/etc/toctoc
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toctoc
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::browser::{knocks_at, sends_tokens_to};
 use crate::client::Profile;
-use crate::client::profile::{GAP, Way};
+use crate::client::profile::{GAP, Signed, Way};
 use crate::firewall::listening::listeners;
 use crate::knock::{Knock, Protocol};
 use crate::policy::choose::{draw, free_ports};
@@ -26,12 +26,14 @@ use crate::policy::lint::is_wise;
 use crate::policy::load::{Beside, LoadError, load, load_text, load_text_and_beside};
 use crate::policy::{Host, KeyKind, Name, Policy};
 use crate::private_file::{unreadable as cannot_read, write_new};
+use crate::signed::Binding;
 use crate::single_use::{Form, Secret};
 
 /// The kind of key to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Token,
+    Signed,
     /// A sequence of so many knocks.
     Sequence(usize),
     /// So many sequences that open once.
@@ -132,8 +134,9 @@ pub fn new_key(
     let mut scratch = Vec::new();
     let before = text.clone();
     let (text, way, secret) = match kind {
-        Kind::Token => {
-            let (text, way, secret) = token_key(path, host, &policy, &text, name, &opens, user)?;
+        Kind::Token | Kind::Signed => {
+            let found = secret_key(path, host, &policy, &text, name, &opens, kind, user)?;
+            let (text, way, secret) = found;
             (text, Some(way), secret)
         }
         Kind::Sequence(_) => {
@@ -178,13 +181,16 @@ pub fn new_key(
     })
 }
 
-fn token_key(
+/// A key with a secret in a file: of tokens, or a signed one.
+#[allow(clippy::too_many_arguments)]
+fn secret_key(
     path: &Path,
     host: &Host<'_>,
     policy: &Policy,
     text: &str,
     name: &Name,
     opens: &[String],
+    kind: Kind,
     user: For,
 ) -> Result<(String, Way, Option<PathBuf>), EnrolError> {
     let file = format!("{name}.secret");
@@ -213,14 +219,27 @@ fn token_key(
         Some(port) => port,
         None => free_port(policy)?,
     };
-    let text = add_key(text, name, opens, NewKey::Token(&file, form, port))
+    let new = match kind {
+        Kind::Signed => NewKey::Signed(&file, port),
+        _ => NewKey::Token(&file, form, port),
+    };
+    let text = add_key(text, name, opens, new)
         .map_err(|message| format!("{}: {message}", path.display()))?;
     write_secret(&secret_path, &secret)?;
     if let Err(error) = load_text(path, &text, host) {
         let _ = fs::remove_file(&secret_path);
         return Err(EnrolError::Policy(error));
     }
-    Ok((text, Way::Token(secret, port), Some(secret_path)))
+    let way = match kind {
+        Kind::Signed => Way::Signed(Signed {
+            secret,
+            port,
+            binding: Binding::Address,
+            from: None,
+        }),
+        _ => Way::Token(secret, port),
+    };
+    Ok((text, way, Some(secret_path)))
 }
 
 fn new_secret() -> Result<Secret, String> {
@@ -264,7 +283,7 @@ fn sequences(
     let (number, length, scratch) = match kind {
         Kind::Sequence(length) => (1, length, false),
         Kind::Scratch(number) => (number, SCRATCH_KNOCKS, true),
-        Kind::Token => (0, 0, false),
+        Kind::Token | Kind::Signed => (0, 0, false),
     };
     let mut refused = None;
     for _ in 0..TRIES {
@@ -470,6 +489,7 @@ pub fn keys(
         let kind = match &key.kind {
             KeyKind::Sequence(knocks) => format!("{} knocks", knocks.len()),
             KeyKind::Token(_) => "token".to_string(),
+            KeyKind::Signed(_) => "signed".to_string(),
             KeyKind::Scratch(sequences) => match used_up {
                 Some(used_up) => {
                     let left = key.scratch_left(used_up).unwrap_or(0);

@@ -34,6 +34,7 @@ pub mod protocol;
 #[cfg(feature = "server")]
 pub mod ruleset;
 pub mod services;
+pub mod signed;
 pub mod single_use;
 
 // The contract, and what happens over time.

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::client::profile::Way;
-use crate::client::{Door as Met, Packets, Plan, connect, enter, send_knock, send_token};
+use crate::client::profile::{self, Way};
+use crate::client::{
+    Door as Met, Packets, Plan, connect, enter, send_knock, send_signed, send_token,
+};
 use crate::firewall::apply::apply;
 use crate::firewall::tokens::{clocks, note_new};
 use crate::firewall::{Failure, Firewall, StateFile, by_hand};
@@ -23,6 +25,7 @@ use crate::held::Grant;
 use crate::knock::{Knock, Protocol};
 use crate::lab::{CLIENT, Lab, SERVER};
 use crate::policy::{Door, DoorId, DoorIndex, Interfaces, Key, KeyKind, Policy};
+use crate::signed::Binding;
 
 /// The pause after each packet: here no network is slow.
 const GAP: Duration = Duration::from_millis(1);
@@ -251,6 +254,12 @@ impl Stage<'_> {
     fn ways(&self, key: &Key) -> Vec<Way> {
         match (&key.kind, self.policy.token_port) {
             (KeyKind::Token(secret), Some(port)) => vec![Way::Token(secret.clone(), port)],
+            (KeyKind::Signed(signed), Some(port)) => vec![Way::Signed(profile::Signed {
+                secret: signed.secret.clone(),
+                port,
+                binding: Binding::Address,
+                from: None,
+            })],
             _ => key.sequences().iter().cloned().map(Way::Sequence).collect(),
         }
     }
@@ -297,6 +306,7 @@ impl Stage<'_> {
                         send_knock(to, *knock)
                     }),
                     Some(Packets::Token(token, port)) => send_token(to, *port, token),
+                    Some(Packets::Signed(signed)) => send_signed(to, signed),
                     None => Ok(()),
                 })??;
             }

@@ -75,7 +75,7 @@ impl Rules {
                 expires: key.expires,
                 secret: match &key.kind {
                     KeyKind::Token(secret) => Some(secret.clone()),
-                    KeyKind::Sequence(_) | KeyKind::Scratch(_) => None,
+                    KeyKind::Sequence(_) | KeyKind::Scratch(_) | KeyKind::Signed(_) => None,
                 },
                 scratch: matches!(key.kind, KeyKind::Scratch(_)),
             };

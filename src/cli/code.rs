@@ -7,7 +7,8 @@ use super::completions::profiles;
 use super::knock::no_profile;
 use super::{Answer, complain, now, say};
 use crate::client::profile::Way;
-use crate::client::{store, tokens};
+use crate::client::{signed_now, store, tokens};
+use crate::signed::SHORTEST;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -26,10 +27,23 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             return Answer::CouldNot;
         }
     };
-    let Way::Token(secret, _) = &found.profile.way else {
-        complain("this profile has a sequence, and no tokens");
-        return Answer::CouldNot;
+    let code = match &found.profile.way {
+        Way::Token(secret, _) => Ok(tokens(secret, now())[0].hex()),
+        Way::Signed(signed) => signed_now(&found.profile.host, signed).map(hex),
+        Way::Sequence(_) => Err("this profile has a sequence, and no tokens".to_string()),
     };
-    say(&format!("{}\n", tokens(secret, now())[0].hex()));
-    Answer::Yes
+    match code {
+        Ok(code) => {
+            say(&format!("{code}\n"));
+            Answer::Yes
+        }
+        Err(message) => {
+            complain(&message);
+            Answer::CouldNot
+        }
+    }
+}
+
+fn hex(bytes: [u8; SHORTEST]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

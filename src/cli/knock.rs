@@ -14,8 +14,8 @@ use crate::client::profile::{GAP, Way, is_host, not_too_many, parse_gap};
 use crate::client::store::{self, Found};
 use crate::client::{
     Addresses, Answers, Door, Family, MOST_ADDRESSES, Open, Packets, Plan, Profile, Seen,
-    addresses, compare, is_this_machine, likely, look_around, race, send_knock, send_token,
-    time_at,
+    addresses, compare, is_this_machine, likely, look_around, race, send_knock, send_signed,
+    send_token, time_at,
 };
 use crate::knock::{Knock, Protocol};
 
@@ -276,10 +276,12 @@ fn send(hosts: &[SocketAddr], plan: &Plan, quiet: bool) -> Answer {
                 send_knock(*host, *knock)
             }),
             Packets::Token(token, port) => send_token(*host, *port, token),
+            Packets::Signed(signed) => send_signed(*host, signed),
         };
         let what = match &first.packets {
             Packets::Knocks(knocks) => count(knocks.len(), "knock"),
             Packets::Token(..) => "a token".to_string(),
+            Packets::Signed(_) => "a signed datagram".to_string(),
         };
         match sent {
             Ok(()) if quiet => return Answer::Yes,
@@ -361,7 +363,7 @@ fn stays_shut(host: SocketAddr, door: NonZeroU16, shut: Door, way: &Way) -> Stri
     }
     let heard = look_around(host, way);
     let ahead = match way {
-        Way::Token(..) => time_at(host).map(|theirs| now() - theirs),
+        Way::Token(..) | Way::Signed(_) => time_at(host).map(|theirs| now() - theirs),
         Way::Sequence(_) => None,
     };
     let likely = likely(way, shut, &heard, ahead, now());

@@ -19,10 +19,11 @@ use crate::client::Profile;
 use crate::client::page::{
     Key, Passphrase, Settings, Written, empty_page, one_of_each_family, write,
 };
-use crate::client::profile::{GAP, Way, is_host, not_too_many, parse_gap};
+use crate::client::profile::{GAP, Signed, Way, is_host, not_too_many, parse_gap};
 use crate::client::recipe::{Tool, recipe, ssh_config};
 use crate::client::store::{self, Found};
 use crate::knock::Knock;
+use crate::signed::Binding;
 use crate::single_use::{Form, Secret};
 
 #[derive(Args)]
@@ -66,6 +67,15 @@ struct Add {
     /// A file with the 64 hexadecimal digits of a token key, or `-` for standard input.
     #[arg(long, value_name = "FILE", requires = "token_port", value_hint = ValueHint::FilePath, group = "way")]
     token: Option<String>,
+    /// The policy says `signed` of the key, and not `token`.
+    #[arg(long, requires = "token", conflicts_with = "browser")]
+    signed: bool,
+    /// Signed: the address that this host has outside (behind NAT).
+    #[arg(long, value_name = "ADDRESS", requires = "signed")]
+    from: Option<IpAddr>,
+    /// Signed: for its address, network or none [default: address].
+    #[arg(long, value_name = "WHAT", value_parser = binding, requires = "signed")]
+    binding: Option<Binding>,
     /// The UDP port that tokens go to.
     #[arg(long, value_name = "PORT", requires = "token")]
     token_port: Option<NonZeroU16>,
@@ -218,6 +228,10 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     }
 }
 
+fn binding(text: &str) -> Result<Binding, String> {
+    Binding::named(text).ok_or_else(|| format!("`{text}` is not one of address, network, none"))
+}
+
 fn find(name: &str) -> Result<Found, String> {
     store::find(name)?.ok_or_else(|| no_profile(name))
 }
@@ -227,11 +241,16 @@ fn added(add: &Add) -> Result<String, String> {
         (Some(file), Some(port)) => {
             let text = read(file)?;
             let secret = Secret::parse(text.trim()).map_err(|error| format!("{file}: {error}"))?;
-            let form = match add.browser {
-                true => Form::Letters,
-                false => Form::Bytes,
-            };
-            Way::Token(secret.in_form(form), port)
+            match (add.signed, add.browser) {
+                (true, _) => Way::Signed(Signed {
+                    secret,
+                    port,
+                    binding: add.binding.unwrap_or_default(),
+                    from: add.from,
+                }),
+                (false, true) => Way::Token(secret.in_form(Form::Letters), port),
+                (false, false) => Way::Token(secret, port),
+            }
         }
         _ => {
             not_too_many(add.sequence.len())?;
@@ -311,6 +330,7 @@ fn way_of(way: &Way) -> String {
     match way {
         Way::Sequence(knocks) => count(knocks.len(), "knock"),
         Way::Token(_, port) => format!("a token to {port}/udp"),
+        Way::Signed(signed) => format!("a signed datagram to {}/udp", signed.port),
     }
 }
 
@@ -382,6 +402,9 @@ pub(super) fn sealed(written: Written, passphrase: Option<&Passphrase>) -> Resul
     })
 }
 
+/// Why no page has such a key.
+pub(super) const NO_PAGE: &str = "a page does not know the address that it sends from, and cannot sign it: take a key with tokens for browsers";
+
 /// Settings with the QR code of their own link, if they have one.
 pub(super) fn with_code(written: Written, page: Option<&str>) -> Result<Written, String> {
     Ok(match page {
@@ -399,6 +422,7 @@ fn write_for(profile: &Profile) -> Result<Written, String> {
     let key = match &profile.way {
         Way::Sequence(knocks) => Key::Sequence(knocks),
         Way::Token(secret, port) => Key::Token(secret, *port),
+        Way::Signed(_) => return Err(NO_PAGE.to_string()),
     };
     write(&Settings {
         host: &profile.host,

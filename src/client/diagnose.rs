@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::{Dial, Met};
 use super::enter::Door;
-use super::profile::Way;
+use super::profile::{Signed, Way};
 use super::send::{at, udp_towards};
 use crate::knock::{Knock, Protocol};
 use crate::single_use::GRACE;
@@ -32,7 +32,7 @@ const COMMON: [u16; 2] = [80, 443];
 pub fn look_around(host: SocketAddr, way: &Way) -> Vec<(Knock, Heard)> {
     let mut ports: Vec<Knock> = match way {
         Way::Sequence(knocks) => knocks.clone(),
-        Way::Token(_, port) => vec![Knock {
+        Way::Token(_, port) | Way::Signed(Signed { port, .. }) => vec![Knock {
             protocol: Protocol::Udp,
             port: *port,
         }],
@@ -134,6 +134,11 @@ pub fn likely(
     }
     match way {
         Way::Token(_, port) => token(*port, heard, ahead, now),
+        Way::Signed(signed) => format!(
+            "{}. A signed datagram also fails where this host has another address outside (behind NAT): `from` in the \
+             profile names it",
+            token(signed.port, heard, ahead, now)
+        ),
         Way::Sequence(knocks) => sequence(knocks, door, heard),
     }
 }

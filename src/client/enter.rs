@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::{Dial, Met, wait_for};
 use super::plan::{Packets, Plan, Try};
-use super::send::{at, send_knock, send_token};
+use super::send::{at, send_knock, send_signed, send_token};
 
 /// A door that let us in.
 #[derive(Debug)]
@@ -238,6 +238,10 @@ fn send(
         }
         Packets::Token(token, port) => {
             send_token(host, *port, token)?;
+            Ok(None)
+        }
+        Packets::Signed(signed) => {
+            send_signed(host, signed)?;
             Ok(None)
         }
     }

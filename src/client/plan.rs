@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::profile::Way;
+use super::profile::{Signed, Way};
 use crate::knock::Knock;
 use crate::single_use::{Secret, TOKENS_PER_WINDOW, Token, WINDOW, Window, token};
 
@@ -45,6 +45,8 @@ pub enum Packets {
     Knocks(Vec<Knock>),
     /// A token, to this UDP port.
     Token(Token, NonZeroU16),
+    /// A datagram that is signed when it is sent.
+    Signed(Signed),
 }
 
 /// The factor by which each try knocks slower, and the time that it waits for the door.
@@ -81,6 +83,21 @@ impl Plan {
                 next: None,
                 each: TRIES.len(),
             },
+            Way::Signed(signed) => {
+                let waits = [FIRST_WAIT, NEXT_WAIT, NEXT_WAIT, LAST_WAIT];
+                let tries = waits.map(|wait| Try {
+                    packets: Packets::Signed(signed.clone()),
+                    gap,
+                    wait,
+                });
+                Plan {
+                    look,
+                    each: tries.len(),
+                    tries: tries.into(),
+                    slots: Vec::new(),
+                    next: None,
+                }
+            }
             Way::Token(secret, port) => {
                 let mut slots = slots(now);
                 slots.sort_by_key(|slot| sent.contains(slot));
@@ -140,6 +157,7 @@ impl Plan {
         let of = |one: &Try| match &one.packets {
             Packets::Knocks(knocks) => knocks.iter().map(|knock| knock.port.get()).collect(),
             Packets::Token(_, port) => vec![port.get()],
+            Packets::Signed(signed) => vec![signed.port.get()],
         };
         self.tries.iter().flat_map(of).collect()
     }
@@ -187,7 +205,7 @@ impl Try {
     pub fn lasts(&self) -> Duration {
         let packets = match &self.packets {
             Packets::Knocks(knocks) => knocks.len(),
-            Packets::Token(..) => 1,
+            Packets::Token(..) | Packets::Signed(_) => 1,
         };
         self.gap
             .saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX))
@@ -287,7 +305,7 @@ mod tests {
                     assert_eq!(knocks.len(), 2);
                     one.gap.as_millis()
                 }
-                Packets::Token(..) => panic!("a token"),
+                Packets::Token(..) | Packets::Signed(_) => panic!("a token"),
             });
             gaps.collect()
         };

@@ -2,7 +2,7 @@
 //!
 //! Its text, and its link for a QR code, hold a secret. Pure; `store` keeps it on disk.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::knock::{Knock, Protocol};
+use crate::signed::Binding;
 use crate::single_use::{Form, Secret};
 
 /// The content of a profile.
@@ -30,6 +31,19 @@ pub enum Way {
     Sequence(Vec<Knock>),
     /// The secret, and the UDP port that tokens go to.
     Token(Secret, NonZeroU16),
+    Signed(Signed),
+}
+
+/// A secret that signs, and what is signed with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
+    pub secret: Secret,
+    /// The UDP port that datagrams go to.
+    pub port: NonZeroU16,
+    /// How much of the source address is signed.
+    pub binding: Binding,
+    /// The address that the client has outside. `None`: the one that it sends from.
+    pub from: Option<IpAddr>,
 }
 
 /// The pause between two knocks, unless something else is asked for.
@@ -59,6 +73,9 @@ struct Written {
     door: Option<NonZeroU16>,
     sequence: Option<Vec<WrittenKnock>>,
     token: Option<Wiped>,
+    signed: Option<Wiped>,
+    binding: Option<String>,
+    from: Option<IpAddr>,
     token_port: Option<NonZeroU16>,
     browser: Option<bool>,
     gap: Option<String>,
@@ -95,19 +112,47 @@ impl Profile {
                     + 1
             });
             // The parser's message may repeat a secret.
-            let known = "`host`, `door`, `sequence`, `token`, `token_port`, `browser` and `gap`";
+            let known = "`host`, `door`, `sequence`, `token`, `signed`, `token_port`, `browser`, `binding`, `from` \
+                         and `gap`";
             format!("line {line} cannot be read: a profile has {known}")
         })?;
         let form = match written.browser {
             Some(true) => Form::Letters,
             Some(false) | None => Form::Bytes,
         };
-        let way = match (written.sequence, written.token) {
+        let is_signed = written.signed.is_some();
+        if !is_signed && (written.binding.is_some() || written.from.is_some()) {
+            return Err("`binding` and `from` are for a `signed` secret".to_string());
+        }
+        if is_signed && (written.sequence.is_some() || written.token.is_some()) {
+            return Err("it has a `signed` secret and something else: one of them".to_string());
+        }
+        let way = match (written.sequence, written.token.or(written.signed)) {
+            (None, Some(secret)) if is_signed => {
+                let secret =
+                    Secret::parse(&secret.0).map_err(|error| format!("`signed`: {error}"))?;
+                let port = written.token_port;
+                let binding = written
+                    .binding
+                    .as_deref()
+                    .map_or(Ok(Binding::Address), |name| {
+                        let binding = Binding::named(name);
+                        binding.ok_or("`binding` is address, network or none")
+                    })?;
+                Way::Signed(Signed {
+                    secret,
+                    port: port.ok_or("a `signed` secret needs the `token_port` of the server")?,
+                    binding,
+                    from: written.from,
+                })
+            }
             (Some(_), Some(_)) => {
                 return Err("it has a `sequence` and a `token`: one of them".to_string());
             }
             (None, None) => {
-                return Err("it needs a `sequence` of ports or a `token`".to_string());
+                return Err(
+                    "it needs a `sequence` of ports, a `token` or a `signed` secret".to_string(),
+                );
             }
             (Some(sequence), None) => {
                 not_too_many(sequence.len())?;
@@ -172,6 +217,17 @@ impl Profile {
                     text.push_str("browser = true\n");
                 }
             }
+            Way::Signed(signed) => {
+                text.push_str("signed = \"");
+                text.push_str(&signed.secret.hex());
+                text.push_str(&format!("\"\ntoken_port = {}\n", signed.port));
+                if signed.binding != Binding::Address {
+                    text.push_str(&format!("binding = \"{}\"\n", signed.binding.name()));
+                }
+                if let Some(from) = signed.from {
+                    text.push_str(&format!("from = \"{from}\"\n"));
+                }
+            }
         }
         text
     }
@@ -200,6 +256,17 @@ impl Profile {
                 link.push_str(&format!("&token_port={port}"));
                 if secret.form() == Form::Letters {
                     link.push_str("&browser=true");
+                }
+            }
+            Way::Signed(signed) => {
+                link.push_str("signed=");
+                link.push_str(&signed.secret.hex());
+                link.push_str(&format!("&token_port={}", signed.port));
+                if signed.binding != Binding::Address {
+                    link.push_str(&format!("&binding={}", signed.binding.name()));
+                }
+                if let Some(from) = signed.from {
+                    link.push_str(&format!("&from={from}"));
                 }
             }
         }
@@ -243,9 +310,13 @@ impl Profile {
                     _ => return Err("`browser` is `true`, or is not there".to_string()),
                 },
                 "gap" => text.push_str(&format!("gap = {}\n", toml_edit::Value::from(value))),
-                "token" => {
-                    Secret::parse(value).map_err(|error| format!("`token`: {error}"))?;
-                    text.push_str("token = \"");
+                "binding" | "from" => {
+                    text.push_str(&format!("{name} = {}\n", toml_edit::Value::from(value)));
+                }
+                "token" | "signed" => {
+                    Secret::parse(value).map_err(|error| format!("`{name}`: {error}"))?;
+                    text.push_str(name);
+                    text.push_str(" = \"");
                     text.push_str(value);
                     text.push_str("\"\n");
                 }
@@ -316,6 +387,11 @@ mod tests {
                 "host = \"192.0.2.1\"\ntoken = \"{SECRET}\"\ntoken_port = 4012\nbrowser = true\n"
             ),
             "host = \"2001:db8::1\"\nsequence = [443, \"53/udp\", 920]\n".to_string(),
+            format!("host = \"192.0.2.1\"\nsigned = \"{SECRET}\"\ntoken_port = 4012\n"),
+            format!(
+                "host = \"192.0.2.1\"\nsigned = \"{SECRET}\"\ntoken_port = 4012\nbinding = \"network\"\n\
+                 from = \"2001:db8::7\"\n"
+            ),
         ] {
             let profile = Profile::parse(&text).unwrap();
             assert_eq!(profile.text().as_str(), text);

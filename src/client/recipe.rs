@@ -7,7 +7,9 @@ use std::num::NonZeroU16;
 
 use super::plan::tokens;
 use super::profile::{Profile, Way};
+use super::send::signed_now;
 use crate::knock::{Knock, Protocol};
+use crate::signed::Binding;
 use crate::single_use::{Token, Window};
 
 /// A tool that can knock.
@@ -55,6 +57,19 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
     let v6 = host.contains(':');
     let knocks = match &profile.way {
         Way::Sequence(knocks) => knocks,
+        Way::Signed(signed) => {
+            let bytes = signed_now(host, signed)?;
+            let command = token_command(tool, host, &bytes, signed.port)?;
+            let source = match signed.binding {
+                Binding::Nothing => "any address".to_string(),
+                _ => signed
+                    .from
+                    .map_or("this host".to_string(), |from| from.to_string()),
+            };
+            return Ok(format!(
+                "# good once, for two minutes, from {source}\n{command}\n"
+            ));
+        }
         Way::Token(secret, port) => {
             let until = Window::at(now).over();
             let until = jiff::Timestamp::from_second(until)
@@ -70,7 +85,7 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
                     &[step],
                 ));
             }
-            let command = token_command(tool, host, token, *port)?;
+            let command = token_command(tool, host, &token.0, *port)?;
             return Ok(format!("# good once, until {until}\n{command}\n"));
         }
     };
@@ -199,14 +214,11 @@ fn for_knock_on_ports(name: &str, profile: &Profile, steps: &[serde_json::Value]
 ///
 /// # Errors
 /// A sentence, when the tool cannot do that.
-fn token_command(
-    tool: Tool,
-    host: &str,
-    token: &Token,
-    port: NonZeroU16,
-) -> Result<String, String> {
+fn token_command(tool: Tool, host: &str, token: &[u8], port: NonZeroU16) -> Result<String, String> {
     let v6 = host.contains(':');
-    let octal = token.0.iter().fold(String::new(), |mut text, byte| {
+    let hex: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+    let length = token.len();
+    let octal = token.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "\\{byte:03o}");
         text
     });
@@ -215,27 +227,30 @@ fn token_command(
         Tool::Nmap => Ok(format!(
             "{} -sU -p {port} --data {} {host}{AS_ROOT}",
             nmap(v6),
-            token.hex()
+            hex
         )),
         // One write of `dd` is one datagram; bash's own printf writes one for each line.
         Tool::Bash => Ok(format!(
-            "bash -c 'printf \"{octal}\" | dd bs=16 iflag=fullblock >/dev/udp/{host}/{port}' 2>/dev/null"
+            "bash -c 'printf \"{octal}\" | dd bs={length} iflag=fullblock >/dev/udp/{host}/{port}' 2>/dev/null"
         )),
         Tool::Python => Ok(format!(
             "python3 -c \"import socket as s; a = s.getaddrinfo('{host}', {port}, type=s.SOCK_DGRAM)[0]; \
-             s.socket(*a[:3]).sendto(bytes.fromhex('{}'), a[4])\"",
-            token.hex()
+             s.socket(*a[:3]).sendto(bytes.fromhex('{hex}'), a[4])\""
         )),
         Tool::PowerShell => {
             let family = if v6 { "InterNetworkV6" } else { "InterNetwork" };
-            let bytes: Vec<String> = token.0.iter().map(u8::to_string).collect();
+            let bytes: Vec<String> = token.iter().map(u8::to_string).collect();
             Ok(format!(
-                "{NOT_RUN}$null = (New-Object Net.Sockets.UdpClient {family}).Send([byte[]]({}), 16, '{host}', \
+                "{NOT_RUN}$null = (New-Object Net.Sockets.UdpClient {family}).Send([byte[]]({}), {length}, '{host}', \
                  {port})",
                 bytes.join(",")
             ))
         }
         Tool::Ping => {
+            let Ok(token) = <[u8; 16]>::try_from(token) else {
+                return Err("a signed datagram is longer than the pattern of a ping".to_string());
+            };
+            let token = Token(token);
             let (head, tail) = token.0.split_at(8);
             let turned = Token([tail, head].concat().try_into().unwrap_or(token.0));
             let other = if v6 { "ping6" } else { "ping" };

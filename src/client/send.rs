@@ -4,11 +4,14 @@
 //! no reset unless the other side answers. A UDP knock is an empty datagram.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::num::NonZeroU16;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::dial::Dial;
+use super::profile::Signed;
 use crate::knock::{Knock, Protocol};
+use crate::signed::{Binding, Bound, LONGEST, LONGEST_PADDING, SHORTEST, Signer, Time};
 use crate::single_use::Token;
 
 /// The most random bytes after a token: so that its length says nothing.
@@ -37,6 +40,72 @@ pub fn send_token(host: SocketAddr, port: NonZeroU16, token: &Token) -> io::Resu
     let length = 16 + usize::from(bytes[0]) % (PADDING + 1);
     bytes[..16].copy_from_slice(&token.0);
     datagram(at(host, port), &bytes[..length])
+}
+
+/// Sends one signed datagram. The port of `host` is not used.
+///
+/// # Errors
+/// When it could not be sent, there are no random numbers, or the clock is before 1970.
+pub fn send_signed(host: SocketAddr, signed: &Signed) -> io::Result<()> {
+    let address = at(host, signed.port);
+    let socket = udp_towards(address)?;
+    socket.connect(address)?;
+    let source = source_of(signed, socket.local_addr()?.ip());
+    let mut bytes = [0; LONGEST];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let length = SHORTEST + usize::from(bytes[0]) % (LONGEST_PADDING + 1);
+    bytes[..SHORTEST].copy_from_slice(&datagram_of(signed, source, time()?));
+    match socket.send(&bytes[..length]) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes of a signed datagram to a host, as text for other tools; good for two minutes.
+///
+/// # Errors
+/// A sentence: there is no such host, no way to it, or the clock is before 1970.
+pub fn signed_now(host: &str, signed: &Signed) -> Result<[u8; SHORTEST], String> {
+    let towards = || -> io::Result<IpAddr> {
+        let mut addresses = (host, signed.port.get()).to_socket_addrs()?;
+        let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
+        let socket = udp_towards(address)?;
+        socket.connect(address)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    let source = match (signed.from, signed.binding) {
+        (Some(from), _) => from,
+        (None, Binding::Nothing) => Ipv6Addr::UNSPECIFIED.into(),
+        (None, _) => towards().map_err(|error| {
+            format!("which address this host sends from to {host} is not known: {error}")
+        })?,
+    };
+    let now = time().map_err(|error| error.to_string())?;
+    Ok(datagram_of(signed, source, now))
+}
+
+/// The address to sign: what the profile says, if it is of the family.
+fn source_of(signed: &Signed, own: IpAddr) -> IpAddr {
+    let own = own.to_canonical();
+    let from = signed.from.map(|from| from.to_canonical());
+    from.filter(|from| from.is_ipv4() == own.is_ipv4())
+        .unwrap_or(own)
+}
+
+fn datagram_of(signed: &Signed, source: IpAddr, now: Time) -> [u8; SHORTEST] {
+    let bound = match signed.binding {
+        Binding::Address => Bound::Address,
+        Binding::Network => Bound::Network,
+        Binding::Nothing => Bound::Nothing,
+    };
+    Signer::of(&signed.secret).sign(source, bound, now)
+}
+
+fn time() -> io::Result<Time> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_err(|_| io::Error::other("the clock is before 1970"))?;
+    Ok(Time(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// The host with another port.

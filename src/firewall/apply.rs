@@ -12,7 +12,7 @@ use super::record::{Origin, Record, Refused};
 use super::sighting::{Sighting, Verdict};
 use super::tokens::Refilled;
 use super::trusted_names::TrustedNames;
-use super::{Failure, Firewall, Left};
+use super::{Failure, Firewall, Left, signed};
 use crate::held::{Drift, Grant};
 use crate::policy::{Backend, Policy};
 use crate::single_use::journal::Clocks;
@@ -38,6 +38,8 @@ pub struct Applied {
     pub drifts: Vec<Drift>,
     /// The result for the tokens, if a key has any.
     pub refilled: Option<Refilled>,
+    /// Why signed keys do not open on some interfaces, a sentence each.
+    pub unsigned: Vec<String>,
     /// The look before and after it was compared with the policy.
     pub(super) look: Option<Look>,
 }
@@ -127,6 +129,8 @@ pub(super) fn apply_locked(
     };
     moving.extend_from_slice(returning);
     let again = || before.grants();
+    signed::probe(policy).map_err(Failure::unchanged)?;
+    signed::prepare()?;
     let mut applied = own.apply(
         policy,
         Moving {
@@ -143,6 +147,7 @@ pub(super) fn apply_locked(
     }
     TrustedNames::note_applied(&firewall.state);
     applied.refilled = own.load_tokens(policy, clocks).map_err(changed)?;
+    applied.unsigned = signed::place(policy).map_err(changed)?;
     Ok(applied)
 }
 
@@ -197,6 +202,9 @@ pub(super) fn remove_locked(
         if let Some(old) = side.old(Reason::Removed)? {
             there.push((side, old));
         }
+    }
+    if meant(&Backend::Nftables) {
+        signed::take_away()?;
     }
     let mut unsaved = None;
     for (number, (side, old)) in there.iter().enumerate() {

@@ -14,7 +14,7 @@ use super::state_file::Kept;
 use super::status::{observe, table_missing};
 use super::tokens::{Load, stop, top_up};
 use super::trusted_names::TrustedNames;
-use super::{Failure, Firewall};
+use super::{Failure, Firewall, signed};
 use crate::policy::{Backend, Policy};
 use crate::single_use::journal::Clocks;
 
@@ -70,6 +70,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     if moved.is_empty()
         && let Some(outcome) = last.as_ref().map(|last| glance(firewall, last))
         && let Some(outcome) = outcome?
+        && signed::is_well()
     {
         let of_the_past = false;
         return Ok(Healing {
@@ -200,6 +201,9 @@ fn keep(
     let stopped = policy.is_single_use()
         && matches!(firewall.state.read(), Kept::Journal(journal) if journal.clean);
     if found.is_empty() || (stopped && guards) {
+        if signed::is_wanting(&policy) {
+            signed::place(&policy)?;
+        }
         if of_the_past && !stopped && policy.is_single_use() {
             // Its tokens went too.
             top_up(&firewall.nft, &firewall.state, &policy, clocks, Load::All)?;

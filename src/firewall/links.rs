@@ -145,7 +145,8 @@ pub fn resolved<'p>(firewall: &Firewall, policy: &'p Policy) -> Cow<'p, Policy> 
     }
 }
 
-fn named(policy: &Policy) -> Cow<'_, Policy> {
+/// The policy with the names that rules see now.
+pub fn named(policy: &Policy) -> Cow<'_, Policy> {
     match policy.interfaces {
         Interfaces::AllButLoopback => Cow::Borrowed(policy),
         Interfaces::Only(_) => {

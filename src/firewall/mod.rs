@@ -33,6 +33,7 @@ pub mod record;
 pub mod revoke;
 mod seal;
 mod sighting;
+pub mod signed;
 mod state_file;
 pub mod status;
 pub mod tokens;

@@ -103,6 +103,11 @@ pub fn refill(firewall: &Firewall, policy: &Policy, clocks: Clocks) -> Result<Re
         false => Refilled::default(),
     };
     done.of_the_past = of_the_past;
+    if policy.has_signed() {
+        let why = super::signed::place(policy)?.into_iter();
+        done.warnings
+            .extend(why.map(|why| format!("signed keys do not open on {why}")));
+    }
     Ok(done)
 }
 
@@ -304,10 +309,15 @@ pub(super) fn burnt_before(state: &StateFile, policy: &Policy) -> Result<BTreeSe
 /// Before the table is taken away: nobody can spend anything any more, and what was spent is saved, so
 /// that a later start knows it. Returns whether there was anything to save.
 pub(super) fn stop(nft: &Nft, state: &StateFile, clocks: Clocks) -> Result<bool, Failure> {
-    let spent = nft.list_set(SetId::Spent)?;
+    let has_tokens = nft.has_tokens()?;
+    // Without tokens it has tags of signed keys alone: those are refused by their time.
+    let spent = match has_tokens {
+        true => nft.list_set(SetId::Spent)?,
+        false => None,
+    };
     let scratch = nft.list_set(SetId::Burnt)?;
     let mut last = Transaction::default();
-    if nft.has_tokens()? {
+    if has_tokens {
         last.0.push(Command::Flush {
             kind: SetId::Tokens.word(),
             set: SetId::Tokens.to_string(),

@@ -136,7 +136,7 @@ fn fill(
         server,
     )?;
     let comments = match first.kind {
-        Kind::Token => TOKEN,
+        Kind::Token | Kind::Signed => TOKEN,
         Kind::Sequence(_) | Kind::Scratch(_) => SEQUENCE,
     };
     made.after = add_comments(&made.after, first.key, comments, TOKEN_PORT)?;

@@ -16,7 +16,7 @@ pub(super) fn gather(policy: &Policy, automaton: &Automaton, ports: Ports, now: 
                 tree.sequence(automaton, knocks, place);
                 continue;
             }
-            KeyKind::Token(_) => Look::Token,
+            KeyKind::Token(_) | KeyKind::Signed(_) => Look::Token,
             KeyKind::Scratch(_) => Look::Scratch,
         };
         let way = words::way(policy, key, ports);

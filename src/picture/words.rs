@@ -68,6 +68,10 @@ pub(super) fn way(policy: &Policy, key: &Key, ports: Ports) -> String {
         (KeyKind::Sequence(knocks), Ports::LeftOut, _) => count(knocks.len(), "knock"),
         (KeyKind::Token(_), Ports::Shown, Some(port)) => format!("a token to {port}/udp"),
         (KeyKind::Token(_), _, _) => "a token".to_string(),
+        (KeyKind::Signed(_), Ports::Shown, Some(port)) => {
+            format!("a signed datagram to {port}/udp")
+        }
+        (KeyKind::Signed(_), _, _) => "a signed datagram".to_string(),
         (KeyKind::Scratch(sequences), _, _) => match sequences.len() {
             1 => "1 sequence, good once".to_string(),
             more => format!("{more} sequences, each good once"),

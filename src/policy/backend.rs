@@ -43,6 +43,18 @@ pub fn sources(backend: Backend, host: &Host, written: Option<u32>) -> u32 {
 
 /// Reports what the policy's backend cannot do.
 pub fn limits(file: &File, host: &Host, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
+    let signed = file.keys.iter().find_map(|key| key.signed.as_ref());
+    if let Some((signed, fleet)) = signed.zip(file.fleet.as_ref()) {
+        diagnostics.push(
+            Diagnostic::new(signed.at.clone(), "a fleet has no signed keys")
+                .label("a signed key")
+                .help(
+                    "the hosts do not tell each other yet which datagrams were spent, so one would open at each of \
+                     them: give the key a `token`, or leave `[fleet]` out",
+                )
+                .also(fleet.at.clone(), "the fleet"),
+        );
+    }
     if policy.backend == Backend::Iptables {
         diagnostics.extend(iptables(file, host, policy));
     }
@@ -93,6 +105,12 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
     let tokens = file.keys.iter().filter_map(|key| key.token.as_ref());
     found.extend(tokens.take(1).map(|token| {
         Diagnostic::new(token.at.clone(), "the iptables backend has no tokens")
+            .label("not with iptables")
+            .help(format!("give the key a sequence, {WAY_OUT}"))
+    }));
+    let signed = file.keys.iter().filter_map(|key| key.signed.as_ref());
+    found.extend(signed.take(1).map(|signed| {
+        Diagnostic::new(signed.at.clone(), "the iptables backend has no signed keys")
             .label("not with iptables")
             .help(format!("give the key a sequence, {WAY_OUT}"))
     }));

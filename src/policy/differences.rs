@@ -143,6 +143,7 @@ fn word(ports: PortRange) -> &'static str {
 fn same_secret(old: &KeyKind, new: &KeyKind) -> bool {
     match (old, new) {
         (KeyKind::Token(old), KeyKind::Token(new)) => old.is_same(new),
+        (KeyKind::Signed(old), KeyKind::Signed(new)) => old.secret.is_same(&new.secret),
         _ => false,
     }
 }
@@ -158,10 +159,12 @@ fn of_key(before: &Policy, old: &Key, after: &Policy, new: &Key) -> Vec<String> 
         KeyKind::Sequence(_) => "a sequence",
         KeyKind::Token(_) => "tokens",
         KeyKind::Scratch(_) => "scratch sequences",
+        KeyKind::Signed(_) => "signed datagrams",
     };
     let (was, is) = (with(&old.kind), with(&new.kind));
     let same = match (&old.kind, &new.kind) {
         (KeyKind::Token(old), KeyKind::Token(new)) => old.id() == new.id(),
+        (KeyKind::Signed(old), KeyKind::Signed(new)) => old == new,
         _ => old.sequences() == new.sequences(),
     };
     if was != is {
@@ -172,6 +175,8 @@ fn of_key(before: &Policy, old: &Key, after: &Policy, new: &Key) -> Vec<String> 
             KeyKind::Token(_) if same_secret(&old.kind, &new.kind) => "tokens of another form",
             KeyKind::Token(_) => "another secret",
             KeyKind::Scratch(_) => "other scratch sequences",
+            KeyKind::Signed(_) if same_secret(&old.kind, &new.kind) => "another binding",
+            KeyKind::Signed(_) => "another secret",
         };
         lines.push(format!("~ key {name} has {what}"));
     }
@@ -227,6 +232,8 @@ fn of_all(before: &Policy, after: &Policy) -> Vec<String> {
             .map_or("none".into(), |port| port.to_string())
     };
     setting("token_port", port(before), port(after));
+    let mark = |policy: &Policy| format!("{:#x}", policy.signed_mark);
+    setting("signed_mark", mark(before), mark(after));
     setting(
         "max_sources",
         before.max_sources.to_string(),

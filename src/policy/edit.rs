@@ -16,6 +16,8 @@ pub enum NewKey<'n> {
     Scratch(&'n [Vec<Knock>]),
     /// The file of the secret, the form of the tokens, and the port for them, written if the file names none yet.
     Token(&'n str, Form, NonZeroU16),
+    /// The same of a signed key.
+    Signed(&'n str, NonZeroU16),
 }
 
 /// Adds a key at the end.
@@ -30,7 +32,7 @@ pub fn add_key(
 ) -> Result<String, String> {
     let mut document = parse(text)?;
     let mut port_line = None;
-    if let NewKey::Token(_, _, port) = new
+    if let NewKey::Token(_, _, port) | NewKey::Signed(_, port) = new
         && !document.contains_key("token_port")
     {
         document.insert("token_port", value(i64::from(port.get())));
@@ -62,6 +64,9 @@ pub fn add_key(
             list.set_trailing("\n");
             list.set_trailing_comma(true);
             key.insert("scratch", value(list));
+        }
+        NewKey::Signed(file, _) => {
+            key.insert("signed", value(file));
         }
         NewKey::Token(file, form, _) => {
             key.insert("token", value(file));
@@ -114,7 +119,7 @@ pub fn idle_token_port(text: &str) -> Option<i64> {
     let mut keys = keys.into_iter().flat_map(|keys| keys.iter());
     let has_token = |key: &Item| {
         key.as_table_like()
-            .is_some_and(|key| key.contains_key("token"))
+            .is_some_and(|key| key.contains_key("token") || key.contains_key("signed"))
     };
     (!keys.any(|(_, key)| has_token(key))).then_some(port)
 }
@@ -234,7 +239,7 @@ pub fn secret_files(text: &str) -> Result<Vec<(String, String)>, String> {
     let keys = document.get("key").and_then(Item::as_table_like);
     let keys = keys.into_iter().flat_map(|keys| keys.iter());
     let files = keys.filter_map(|(name, key)| {
-        let file = key.get("token")?.as_str()?;
+        let file = key.get("token").or_else(|| key.get("signed"))?.as_str()?;
         Some((format!("key `{name}`"), file.to_string()))
     });
     let fleet = document.get("fleet").and_then(Item::as_table_like);

@@ -4,7 +4,7 @@
 //! and left out of the [`File`]; what only makes sense together is judged by
 //! [`check`](super::check). Reading never stops at a mistake.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::syntax::Readable;
 use super::values::{MAX_HORIZON, MAX_WITHIN, MIN_HORIZON, MIN_MAX_SOURCES, MIN_WITHIN, Reader};
 use super::{Backend, Closed, Engine, KnockAt, Log, Name, Portless, Target};
 use crate::knock::{Knock, PortRange};
+use crate::signed::Binding;
 
 /// A value and the bytes of the file it was read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,7 @@ pub struct File {
     pub max_sources: Option<Spanned<u32>>,
     pub token_port: Entry<NonZeroU16>,
     pub token_horizon: Option<Spanned<Duration>>,
+    pub signed_mark: Option<Spanned<NonZeroU32>>,
     /// Names of warnings.
     pub silence: Option<Spanned<Vec<Spanned<&'static str>>>>,
     pub prefix4: Option<Spanned<u8>>,
@@ -131,6 +133,10 @@ pub struct KeyEntry {
     pub scratch: Option<Spanned<Vec<WrittenSequence>>>,
     /// The file of a token key's secret.
     pub token: Option<Spanned<String>>,
+    /// The file of a signed key's secret.
+    pub signed: Option<Spanned<String>>,
+    /// The datagrams of a signed key that count.
+    pub binding: Option<Spanned<Binding>>,
     /// `true` if a browser can send its tokens.
     pub browser: Option<Spanned<bool>>,
     /// `true` if its tokens may come in a ping.
@@ -216,6 +222,10 @@ impl Reader {
             token_port: section.entry(self, "token_port", Reader::token_port),
             token_horizon: section.take(self, "token_horizon", |r, v| {
                 r.duration(v, MIN_HORIZON, MAX_HORIZON, "6h")
+            }),
+            signed_mark: section.take(self, "signed_mark", |r, v| {
+                let mark = r.integer(v, 1, u32::MAX.into(), "signed_mark");
+                mark.and_then(NonZeroU32::new)
             }),
             silence: section.take(self, "silence", Reader::warnings),
             ..File::default()
@@ -340,6 +350,10 @@ impl Reader {
             token: section.take(self, "token", |r, v| {
                 r.string(v, "token = \"alice.secret\"").map(str::to_string)
             }),
+            signed: section.take(self, "signed", |r, v| {
+                r.string(v, "signed = \"alice.secret\"").map(str::to_string)
+            }),
+            binding: section.take(self, "binding", Reader::binding),
             browser: section.take(self, "browser", |r, v| r.boolean(v, "browser")),
             ping: section.take(self, "ping", |r, v| r.boolean(v, "ping")),
             open_for: section.take(self, "open_for", Reader::open_for),
@@ -355,6 +369,7 @@ impl Reader {
         let sequence = match key.sequence {
             Entry::Missing
                 if has_another("token", key.token.is_some())
+                    || has_another("signed", key.signed.is_some())
                     || has_another("scratch", key.scratch.is_some()) =>
             {
                 Entry::Wrong

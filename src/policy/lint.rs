@@ -16,6 +16,7 @@ use super::strength::{A_MILLION, Strength, time_to_guess};
 use super::ways::{Program, Way, beside, translated};
 use super::{Interfaces, KeyKind, Policy, nearest, show};
 use crate::knock::{Knock, PortRange, Protocol};
+use crate::signed::Binding;
 
 /// A kind of warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,10 @@ pub const RULES: &[Rule] = &[
     rule(
         "sequence-published",
         "Everybody can read it, here or in another manual: it is no secret, and is tried before any other.",
+    ),
+    rule(
+        "signed-unbound",
+        "Whoever holds such a datagram back can use it from an address of his own.",
     ),
     rule(
         "within-long",
@@ -277,6 +282,17 @@ impl Linter<'_> {
             let warning = Diagnostic::new(entry.name.at.clone(), text)
                 .help("Take five ports or more, or a token: `toctoc key new NAME`.");
             self.warn("everything-weak", own, warning);
+        }
+        if let Some(binding) = &entry.binding
+            && binding.value == Binding::Nothing
+        {
+            let text = format!("datagrams of `{}` open from any address", key.name);
+            self.warn(
+                "signed-unbound",
+                own,
+                Diagnostic::new(binding.at.clone(), text)
+                    .help("a profile can name the address that a client has outside (`from = \"192.0.2.7\"`)"),
+            );
         }
         for (number, (written, _)) in (1..).zip(entry.sequences()) {
             let knocks: Vec<Knock> = written.value.iter().map(|knock| knock.value).collect();

@@ -90,7 +90,7 @@ pub const PARTS: &[Part] = &[
                 "token_port",
                 "a port",
                 "",
-                "The UDP port that tokens come to. It must be there when a key has a token.",
+                "The UDP port that tokens and signed datagrams come to. It must be there when a key has a token or is signed.",
             ),
             setting(
                 "token_horizon",
@@ -98,6 +98,13 @@ pub const PARTS: &[Part] = &[
                 "6h",
                 "How far ahead tokens are loaded: so long they last when nobody calls \
                  `toctoc refill`.",
+            ),
+            setting(
+                "signed_mark",
+                "a number",
+                "0x74637463",
+                "The packet mark by which the kernel tells the rules of a good datagram of a signed key. Take \
+                 another one if a program of yours uses it. No packet keeps it.",
             ),
             setting(
                 "silence",
@@ -287,7 +294,7 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         header: "[key.NAME]",
-        text: "What opens doors. A key has one of `sequence`, `scratch` and `token`.",
+        text: "What opens doors. A key has one of `sequence`, `scratch`, `token` and `signed`.",
         settings: &[
             setting("opens", "a list of doors", "", "The doors it opens."),
             setting(
@@ -308,6 +315,20 @@ pub const PARTS: &[Part] = &[
                 "",
                 "The secret of a token key, 64 hexadecimal digits in a file of mode 0600 beside the \
                  policy (nftables only). `toctoc key new` makes it.",
+            ),
+            setting(
+                "signed",
+                "a file",
+                "",
+                "The secret of a signed key, a file as for `token` (nftables only). A small BPF program in the \
+                 kernel checks its datagrams. `toctoc key new NAME --signed` makes it.",
+            ),
+            setting(
+                "binding",
+                "address, network or none",
+                "address",
+                "Which datagrams of a signed key count: those signed for the address they come from; also those for the \
+                 network around it (/24, /64); or any, which a thief on the path can use.",
             ),
             setting(
                 "browser",

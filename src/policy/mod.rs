@@ -35,13 +35,14 @@ pub mod writers;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use crate::knock::{DoorIndex, KeyIndex, SequenceIndex};
 use crate::knock::{GrantPrefix, Knock, PortRange, Protocol};
+use crate::signed::Binding;
 use crate::single_use::{Form, Secret};
 pub use allow::{Allowance, Portless};
 pub use behind::{Behind, Forward, KnockAt, Place, Sender, Target};
@@ -156,6 +157,8 @@ pub struct Policy {
     pub token_port: Option<NonZeroU16>,
     /// The time that tokens are loaded ahead.
     pub token_horizon: Duration,
+    /// The mark by which the kernel tells the rules of a good datagram of a signed key.
+    pub signed_mark: NonZeroU32,
     /// `None` when what is no door stays as it is.
     pub firewall: Option<HostFirewall>,
     /// `None` when this host has its doors for itself.
@@ -228,7 +231,19 @@ pub enum KeyKind {
     Token(Secret),
     /// Sequences, each good for one opening. Never empty.
     Scratch(Vec<Vec<Knock>>),
+    /// Signed datagrams, each good for one opening.
+    Signed(Signed),
 }
+
+/// A signed key: the secret, and the datagrams that count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
+    pub secret: Secret,
+    pub binding: Binding,
+}
+
+/// The mark where the policy names none: "tctc".
+pub const SIGNED_MARK: NonZeroU32 = NonZeroU32::new(0x7463_7463).unwrap();
 
 /// A door that a key opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -361,8 +376,21 @@ impl Policy {
     pub fn token_keys(&self) -> impl Iterator<Item = (&Key, &Secret)> {
         self.keys.iter().filter_map(|key| match &key.kind {
             KeyKind::Token(secret) => Some((key, secret)),
-            KeyKind::Sequence(_) | KeyKind::Scratch(_) => None,
+            KeyKind::Sequence(_) | KeyKind::Scratch(_) | KeyKind::Signed(_) => None,
         })
+    }
+
+    /// The signed keys.
+    pub fn signed_keys(&self) -> impl Iterator<Item = (&Key, &Signed)> {
+        self.keys.iter().filter_map(|key| match &key.kind {
+            KeyKind::Signed(signed) => Some((key, signed)),
+            KeyKind::Sequence(_) | KeyKind::Scratch(_) | KeyKind::Token(_) => None,
+        })
+    }
+
+    /// Returns whether some key is signed.
+    pub fn has_signed(&self) -> bool {
+        self.signed_keys().next().is_some()
     }
 
     /// The door that guards this port of this host.
@@ -420,7 +448,7 @@ impl Policy {
     pub fn scratch_ids(&self) -> BTreeSet<u32> {
         let scratch = self.keys.iter().filter_map(|key| match &key.kind {
             KeyKind::Scratch(sequences) => Some(sequences),
-            KeyKind::Sequence(_) | KeyKind::Token(_) => None,
+            KeyKind::Sequence(_) | KeyKind::Token(_) | KeyKind::Signed(_) => None,
         });
         scratch.flatten().map(|knocks| scratch_id(knocks)).collect()
     }
@@ -520,7 +548,7 @@ impl Key {
     pub fn sequences(&self) -> &[Vec<Knock>] {
         match &self.kind {
             KeyKind::Sequence(sequence) => std::slice::from_ref(sequence),
-            KeyKind::Token(_) => &[],
+            KeyKind::Token(_) | KeyKind::Signed(_) => &[],
             KeyKind::Scratch(sequences) => sequences,
         }
     }

@@ -56,6 +56,8 @@ impl Strength {
                 let weakest = each.fold(f64::INFINITY, f64::min);
                 Strength((weakest - (all.len() as f64).log2()).max(0.0))
             }
+            // A tag; the program compares it with one alone.
+            KeyKind::Signed(_) => Strength(128.0),
             KeyKind::Token(secret) => {
                 let windows = policy.token_horizon.as_secs() / WINDOW.as_secs() + 3;
                 let bits = match secret.form() {

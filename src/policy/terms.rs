@@ -44,6 +44,7 @@ impl Policy {
                 KeyKind::Sequence(_) => writeln!(text),
                 KeyKind::Token(secret) => writeln!(text, " {:08x}", secret.id()),
                 KeyKind::Scratch(_) => writeln!(text, " scratch"),
+                KeyKind::Signed(_) => writeln!(text, " signed"),
             };
         }
         let _ = write!(text, "{:?}", self.scratch_ids());

@@ -15,7 +15,6 @@ mod token;
 pub use journal::Journal;
 pub use secret::{Secret, SecretError};
 pub(crate) use token::base64;
-#[cfg(feature = "server")]
 pub use token::mac;
 pub use token::{Form, GRACE, Token, WINDOW, Window, token};
 

@@ -90,6 +90,7 @@ mod rehearsals;
 mod revoking;
 mod room;
 mod scratch;
+mod signed_keys;
 mod slips;
 mod ssh;
 mod sshd;

@@ -158,6 +158,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             );
             Policy {
                 token_port: None,
+                signed_mark: toctoc::policy::SIGNED_MARK,
                 token_horizon: Duration::from_secs(3600),
                 backend: toctoc::policy::Backend::Nftables,
                 firewall: None,

@@ -474,6 +474,9 @@ pub(super) fn said(which: Which<'_>, policy: &Policy, applied: &Applied) -> Answ
         text.push_str("the kernel holds what the policy says\n");
     }
     let written = report(&text);
+    for why in &applied.unsigned {
+        complain(&format!("signed keys do not open on {why}"));
+    }
     if applied.pushed_out > 0 {
         let room = list_size().map_or(String::new(), |size| format!(" (it holds {size} sources)"));
         complain(&format!(
@@ -522,6 +525,7 @@ fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
             let with = match &key.kind {
                 KeyKind::Sequence(knocks) => count(knocks.len(), "knock"),
                 KeyKind::Token(_) => "a token".to_string(),
+                KeyKind::Signed(_) => "a signed datagram".to_string(),
                 KeyKind::Scratch(_) => "a scratch sequence".to_string(),
             };
             let lasting = show(opening.open_for);

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::firewall::listening::surroundings;
 use crate::firewall::others::{self, Others};
+use crate::firewall::signed;
 use crate::firewall::status::Guard;
 use crate::policy::diagnostic::Style;
 use crate::policy::lint::{Surroundings, about};
@@ -83,6 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         .unwrap_or_default();
     // For another host, it is not applied from here.
     let refused = others.as_ref().and_then(|_| others_can_change(&path.path));
+    let refused = refused.or_else(|| others.as_ref().and_then(|_| no_program(&policy)));
     let denied = arguments.strict && !warnings.diagnostics().is_empty();
     let rehearsed = match arguments
         .rehearse
@@ -148,6 +150,14 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     {
         true => Answer::No,
         false => Answer::Yes,
+    }
+}
+
+/// Why this kernel cannot have the policy's signed keys, if so. Only root can ask it.
+fn no_program(policy: &Policy) -> Option<String> {
+    match own_namespace::is_root() {
+        true => signed::probe(policy).err(),
+        false => None,
     }
 }
 

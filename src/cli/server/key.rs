@@ -16,7 +16,7 @@ use super::{
     trusted,
 };
 use crate::cli::passphrase;
-use crate::cli::profile::{addresses_for_page, link, page_address, sealed, with_code};
+use crate::cli::profile::{NO_PAGE, addresses_for_page, link, page_address, sealed, with_code};
 use crate::client::Profile;
 use crate::client::page::{Key, Passphrase, Settings, Written, write};
 use crate::client::profile::Way;
@@ -60,6 +60,9 @@ struct New {
     /// It opens with tokens, each good once [default].
     #[arg(long, conflicts_with = "sequence")]
     token: bool,
+    /// It opens with signed datagrams, each good once and from the address that it was signed for alone (needs BPF).
+    #[arg(long, conflicts_with_all = ["token", "sequence", "scratch", "html", "page", "user"])]
+    signed: bool,
     /// It opens with a sequence of so many random ports.
     #[arg(long, value_name = "N", value_parser = length)]
     sequence: Option<usize>,
@@ -152,6 +155,7 @@ fn make(new: &New) -> Answer {
     let kind = match (new.sequence, new.scratch) {
         (Some(length), _) => Kind::Sequence(length),
         (_, Some(number)) => Kind::Scratch(number),
+        _ if new.signed => Kind::Signed,
         _ => Kind::Token,
     };
     let profile_path = match &new.profile {
@@ -216,6 +220,9 @@ fn make(new: &New) -> Answer {
     };
     tokens_open_at_once(made.profile.as_ref());
     let with = match &made.secret {
+        Some(secret) if new.signed => {
+            format!("signed datagrams; the secret is in {}", secret.display())
+        }
         Some(secret) => format!("tokens; the secret is in {}", secret.display()),
         None if !made.scratch.is_empty() => count(made.scratch.len(), "scratch sequence"),
         None => "a sequence".to_string(),
@@ -347,6 +354,7 @@ fn written(made: &Enrolled, addresses: &[IpAddr]) -> Result<Written, String> {
     let key = match made.profile.as_ref().map(|profile| &profile.way) {
         Some(Way::Sequence(knocks)) => Key::Sequence(knocks),
         Some(Way::Token(secret, port)) => Key::Token(secret, *port),
+        Some(Way::Signed(_)) => return Err(NO_PAGE.to_string()),
         None => {
             let id = getrandom::u32().map_err(|error| format!("no random numbers: {error}"))?;
             Key::Scratch(&made.scratch, id)

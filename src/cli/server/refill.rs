@@ -39,8 +39,12 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
             if done.of_the_past {
                 complain(OF_THE_PAST);
             }
+            if policy.has_signed() {
+                say("loaded the program of the signed keys, with the clock as it is now\n");
+            }
             match policy.is_single_use() {
                 true => say(&refilled(&policy, &done)),
+                false if policy.has_signed() => {}
                 false => say("no key of this policy opens only once: nothing to refill\n"),
             }
             for warning in &done.warnings {

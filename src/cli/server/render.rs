@@ -4,8 +4,10 @@ use clap::Args;
 
 use super::{Answer, PolicyPath, policy, say};
 use crate::automaton::Automaton;
-use crate::policy::Backend;
+use crate::policy::{Backend, Policy};
 use crate::ruleset::{self, Family};
+use crate::signed::Time;
+use crate::signed::program::{Settings, program};
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -44,5 +46,25 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
     let automaton = Automaton::build(policy.sequences());
     let family = arguments.backend.map_or(Family::V4, |target| target.family);
     say(&ruleset::text(&policy, &automaton, family));
+    say(&listing(&policy));
     Answer::Yes
+}
+
+/// The program of signed keys, in comments. Times and keys are put in when it is loaded.
+fn listing(policy: &Policy) -> String {
+    let Some(port) = policy.token_port.filter(|_| policy.has_signed()) else {
+        return String::new();
+    };
+    let program = program(&Settings {
+        port,
+        mark: policy.signed_mark,
+        started: Time(0),
+        not_before: Time(0),
+    });
+    let lines = program.to_string();
+    let lines: String = lines.lines().map(|line| format!("#{line}\n")).collect();
+    format!(
+        "\n# The program of signed keys at the interfaces, of {} instructions. Here both times are 0.\n#\n{lines}",
+        program.places()
+    )
 }

@@ -1,6 +1,7 @@
 //! Reading what the status says.
 
 use super::super::links::resolved;
+use super::super::signed::Seen;
 use super::super::state_file::Kept;
 use super::super::trusted_names::TrustedNames;
 use super::super::{Failure, Firewall};
@@ -32,7 +33,25 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
     findings.used_up = findings.used_up.filter(|_| !is_broken);
     let mut status = status(policy, &automaton, &held.glance, findings, guard, now);
     status.warnings.extend(failures);
+    if policy.has_signed() && status.applied {
+        status.warnings.extend(about_signed_keys());
+    }
     Ok(status)
+}
+
+/// What an administrator should know of the program of signed keys.
+fn about_signed_keys() -> Vec<String> {
+    match Seen::read() {
+        Ok(Some(seen)) => seen.words(),
+        Ok(None) => Seen {
+            absent: true,
+            ..Seen::default()
+        }
+        .words(),
+        Err(error) => vec![format!(
+            "whether signed keys open is not known: the kernel does not say ({error})"
+        )],
+    }
 }
 
 /// Reads what changes from one second to the next: grants, progress, and how often keys have opened. That

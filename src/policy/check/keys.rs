@@ -86,6 +86,7 @@ impl Checker<'_> {
                 key.scratch.as_ref().map(|s| s.at.clone()),
             ),
             ("a token", key.token.as_ref().map(|s| s.at.clone())),
+            ("a signed secret", key.signed.as_ref().map(|s| s.at.clone())),
         ];
         let mut written = written
             .into_iter()
@@ -132,6 +133,16 @@ impl Checker<'_> {
                     .help(help),
                 );
             }
+        }
+        if let Some(binding) = key.binding.as_ref().filter(|_| key.signed.is_none()) {
+            self.error(
+                Diagnostic::new(
+                    binding.at.clone(),
+                    format!("key `{}` is not signed", name.value),
+                )
+                .label("says what its datagrams are bound to")
+                .help("leave it out, or give the key `signed` with the file of a secret"),
+            );
         }
         if let Some(scratch) = key.scratch.as_ref().filter(|s| s.value.is_empty()) {
             self.error(
@@ -249,19 +260,22 @@ impl Checker<'_> {
         }
     }
 
-    /// The secrets of the token keys, by the places of the keys.
+    /// The secrets of the token and signed keys, by the places of the keys.
     pub(super) fn secrets(&mut self, host: &Host) -> BTreeMap<usize, Secret> {
         let mut secrets: BTreeMap<usize, Secret> = BTreeMap::new();
         let file = self.file;
         for (index, key) in file.keys.iter().enumerate() {
-            let Some(written) = &key.token else {
+            let (Some(written), setting) = (match &key.signed {
+                Some(_) => (&key.signed, "signed"),
+                None => (&key.token, "token"),
+            }) else {
                 continue;
             };
-            if key.sequences().next().is_some() {
+            if key.sequences().next().is_some() || key.signed.is_some() && key.token.is_some() {
                 // That is a mistake, and it has been reported.
                 continue;
             }
-            let example = format!("token = \"{}.secret\"", key.name.value);
+            let example = format!("{setting} = \"{}.secret\"", key.name.value);
             let Some(secret) = self.secret(host, written, &example, "`toctoc key new` makes it")
             else {
                 continue;

@@ -14,7 +14,7 @@ use crate::policy::file::{
 use crate::policy::{
     Allowance, Backend, Behind, Closed, Door, DoorIndex, Extension, Fleet, Forward, Host,
     HostFirewall, Interfaces, Key, KeyKind, KnockAt, Log, Opening, Place, Policy, Portless, Reach,
-    Sender,
+    SIGNED_MARK, Sender, Signed,
 };
 use crate::single_use::Secret;
 
@@ -69,6 +69,10 @@ pub(super) fn policy(
         .enumerate()
         .map(|(index, key)| {
             let kind = match secrets.remove(&index) {
+                Some(secret) if key.signed.is_some() => KeyKind::Signed(Signed {
+                    secret,
+                    binding: key.binding.as_ref().map(|b| b.value).unwrap_or_default(),
+                }),
                 Some(secret) => KeyKind::Token(secret),
                 None => match &key.scratch {
                     Some(list) => {
@@ -112,6 +116,7 @@ pub(super) fn policy(
                 .map_or(GrantPrefix::SINGLE.v6, |s| s.value),
         },
         token_port: file.token_port.written().map(|port| port.value),
+        signed_mark: file.signed_mark.as_ref().map_or(SIGNED_MARK, |m| m.value),
         token_horizon: file
             .token_horizon
             .as_ref()

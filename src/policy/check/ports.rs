@@ -361,8 +361,9 @@ impl Checker<'_> {
             Entry::Written(port) => port,
             Entry::Wrong => return,
             Entry::Missing => {
-                let first = file.keys.iter().find_map(|key| key.token.as_ref());
-                if let Some(token) = first {
+                let tokens = file.keys.iter().filter_map(|key| key.token.as_ref());
+                let mut signed = file.keys.iter().filter_map(|key| key.signed.as_ref());
+                if let Some(token) = tokens.take(1).next().or_else(|| signed.next()) {
                     self.error(
                         Diagnostic::new(token.at.clone(), "tokens need a port to go to")
                             .label("a token key")

@@ -13,6 +13,7 @@ use super::diagnostic::Diagnostic;
 use super::file::Spanned;
 use super::lint::RULES;
 use super::{Backend, Closed, Log};
+use crate::signed::Binding;
 
 pub(super) type Value<'i> = Located<DeValue<'i>>;
 
@@ -201,6 +202,12 @@ impl Reader {
             "reject" => Some(Closed::Reject),
             other => self.no_choice(value, other, &["drop", "reject"]),
         }
+    }
+
+    pub fn binding(&mut self, value: &Value<'_>) -> Option<Binding> {
+        let name = self.string(value, "binding = \"network\"")?;
+        let names = Binding::ALL.map(Binding::name);
+        Binding::named(name).or_else(|| self.no_choice(value, name, &names))
     }
 
     pub fn backend(&mut self, value: &Value<'_>) -> Option<Backend> {

@@ -131,11 +131,11 @@ fn of_elements(
                 meanings.add(format!("a door or knock at {port}/tcp is not heard"));
             }
         }
-        Some(SetId::Arrivals) => {
+        Some(SetId::Arrivals | SetId::Signed) => {
             for key in &policy.keys {
                 let chain = match key.kind {
                     KeyKind::Scratch(_) => format!("goto scratch-{}/", key.name),
-                    KeyKind::Sequence(_) | KeyKind::Token(_) => {
+                    KeyKind::Sequence(_) | KeyKind::Token(_) | KeyKind::Signed(_) => {
                         format!("goto {}", key_chain(&key.name))
                     }
                 };

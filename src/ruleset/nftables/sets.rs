@@ -48,6 +48,7 @@ pub enum SetId {
     Ports,
     Steps,
     Arrivals,
+    Signed,
     Seal,
 }
 
@@ -164,6 +165,10 @@ pub enum Need {
     Extension,
     Fleet,
     Tokens,
+    /// With signed keys.
+    Signed,
+    /// With tokens or signed keys.
+    Spent,
     /// With tokens and a fleet.
     FleetTokens,
     Scratch,
@@ -197,7 +202,7 @@ const FLOW: &str = "ADDRESS . ADDRESS . inet_proto . inet_service . inet_service
 
 /// All sets and maps of ours, in the order of a script.
 #[rustfmt::skip]
-pub static SETS: [Row; 32] = [
+pub static SETS: [Row; 33] = [
     Row { id: SetId::Opened, name: "opened", form: Families, types: "ADDRESS . classid . classid",
         filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Always,
         about: "Openings: source . door . key, for as long as the grant was given." },
@@ -229,7 +234,7 @@ pub static SETS: [Row; 32] = [
         filler: Commands, at_apply: Kept, meaning: Admits, size: Size::Tokens, time: Time::Each, need: Need::Tokens,
         about: "Tokens that open: the first 16 bytes of the datagram -> whose it is." },
     Row { id: SetId::Spent, name: "spent", form: One, types: "@th,64,128",
-        filler: PacketsAndCommands, at_apply: Left, meaning: Remembers, size: MANY, time: Time::Each, need: Need::Tokens,
+        filler: PacketsAndCommands, at_apply: Left, meaning: Remembers, size: MANY, time: Time::Each, need: Need::Spent,
         about: "Tokens that have opened, and never will again." },
     Row { id: SetId::SpentElsewhere, name: "spent-elsewhere", form: One, types: "@th,64,128",
         filler: Fleet, at_apply: Kept, meaning: Remembers, size: VERY_MANY, time: Time::Each, need: Need::FleetTokens,
@@ -291,6 +296,9 @@ pub static SETS: [Row; 32] = [
     Row { id: SetId::Arrivals, name: "arrivals", form: One, types: "classid : verdict",
         filler: Filler::Policy, at_apply: Anew, meaning: Rules, size: Size::Any, time: Time::Endless, need: Always,
         about: "What a step can be besides progress, and whose a token is." },
+    Row { id: SetId::Signed, name: "signed", form: One, types: "classid : verdict",
+        filler: Filler::Policy, at_apply: Anew, meaning: Rules, size: Size::Any, time: Time::Endless, need: Need::Signed,
+        about: "Whose a signed datagram is." },
     Row { id: SetId::Seal, name: "seal", form: One, types: "ipv6_addr",
         filler: Commands, at_apply: Left, meaning: Remembers, size: Size::Any, time: Time::Each, need: Never,
         about: "Which table this is, and since when: a ruleset that was saved and loaded again is told by it." },
@@ -404,6 +412,7 @@ impl Row {
     /// Returns whether the script of a policy has it.
     pub(super) fn is_needed(&self, policy: &Policy) -> bool {
         let has_tokens = || policy.token_port.is_some() && policy.has_tokens();
+        let has_signed = || policy.token_port.is_some() && policy.has_signed();
         match self.need {
             Need::Always => true,
             Need::Keys => !policy.keys.is_empty(),
@@ -412,6 +421,8 @@ impl Row {
             Need::Extension => policy.has_extensions(),
             Need::Fleet => policy.fleet.is_some(),
             Need::Tokens => has_tokens(),
+            Need::Signed => has_signed(),
+            Need::Spent => has_tokens() || has_signed(),
             Need::FleetTokens => policy.fleet.is_some() && has_tokens(),
             Need::Scratch => policy.has_scratch(),
             Need::FirstKnocks => first_knocks_are_noted(policy),

@@ -222,7 +222,7 @@ fn consent(arguments: &Arguments, services: &[Service], plan: &Plan) -> Result<(
     let (ports, key, server) = (named(&plan.ports), &plan.key, &plan.server);
     let opens = match plan.kind {
         Kind::Sequence(knocks) => format!("{knocks} secret knocks"),
-        Kind::Token | Kind::Scratch(_) => "tokens".to_string(),
+        Kind::Token | Kind::Signed | Kind::Scratch(_) => "tokens".to_string(),
     };
     let silent: Vec<Knock> = plan
         .ports

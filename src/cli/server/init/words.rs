@@ -87,7 +87,7 @@ fn connect(plan: &Plan, profile: &Profile) -> String {
 /// The effect of the next boot.
 fn at_boot(path: &Path, kind: Kind) -> String {
     let timers = match kind {
-        Kind::Token => "toctoc-heal.timer toctoc-refill.timer",
+        Kind::Token | Kind::Signed => "toctoc-heal.timer toctoc-refill.timer",
         Kind::Sequence(_) | Kind::Scratch(_) => "toctoc-heal.timer",
     };
     let enable = format!("     systemctl enable --now {UNIT} {timers}\n");
@@ -106,7 +106,7 @@ fn at_boot(path: &Path, kind: Kind) -> String {
             "   {UNIT} is enabled, so each boot closes the port again: after a\n   `toctoc confirm`, not \
              before.{}",
             match kind {
-                Kind::Token => format!(" Tokens need their timer:\n\n{enable}"),
+                Kind::Token | Kind::Signed => format!(" Tokens need their timer:\n\n{enable}"),
                 Kind::Sequence(_) | Kind::Scratch(_) => "\n".to_string(),
             }
         ),

@@ -171,7 +171,7 @@ impl<'p> Opens<'p> {
                 let kind = Rights {
                     opens: &key.opens,
                     once: key.once,
-                    token: matches!(key.kind, KeyKind::Token(_)),
+                    token: matches!(key.kind, KeyKind::Token(_) | KeyKind::Signed(_)),
                 };
                 kinds.iter().position(|k| *k == kind).unwrap_or_else(|| {
                     kinds.push(kind);

@@ -49,13 +49,17 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     }
     chains.extend(ranges::ranges(policy));
     chains.extend(behind::judge_behind(policy));
-    let token_port = policy.token_port.filter(|_| policy.has_tokens());
+    let token_port = policy
+        .token_port
+        .filter(|_| policy.has_tokens() || policy.has_signed());
     if let Some(port) = token_port {
         chains.extend([
             tokens::knocks_token(policy, port),
             tokens::judge_token(policy),
-            tokens::arrived_token(policy),
         ]);
+        if policy.has_tokens() {
+            chains.push(tokens::arrived_token(policy));
+        }
         if policy.has_pings() {
             chains.extend(tokens::echoes(policy));
         }
@@ -75,7 +79,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
     chains.extend(behind::forwarded(policy));
     chains.extend(forward::chains(policy));
     let (opens, numbers) = Opens::of(policy);
-    let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_));
+    let knocks = |key: &Key| !matches!(key.kind, KeyKind::Token(_) | KeyKind::Signed(_));
     if policy.keys.iter().any(knocks) {
         chains.push(keys::crowded());
     }
@@ -90,7 +94,9 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
         let after = |number| automaton.after(SequenceIndex { key: index, number });
         match &key.kind {
             KeyKind::Sequence(_) => chains.push(key_of(policy, key, after(0), &opens)),
-            KeyKind::Token(_) => chains.push(token_key_of(policy, key, &opens)),
+            KeyKind::Token(_) | KeyKind::Signed(_) => {
+                chains.push(token_key_of(policy, key, &opens));
+            }
             KeyKind::Scratch(sequences) => {
                 for (number, knocks) in sequences.iter().enumerate() {
                     let after = after(number);

@@ -11,6 +11,7 @@ use crate::ruleset::nftables::script::Set;
 use crate::ruleset::nftables::{
     ECHO, Row, SETS, SetId, Size, Time, classid, door_chain, key_chain, scratch_chain,
 };
+use crate::signed::Signer;
 use crate::single_use::{GRACE, TOKENS_PER_WINDOW, WINDOW};
 
 /// An element, and a comment on it.
@@ -74,6 +75,7 @@ fn elements(id: SetId, policy: &Policy, automaton: &Automaton, first: &FirstKnoc
         SetId::Ports => ports(policy),
         SetId::Steps => steps(policy, automaton, first),
         SetId::Arrivals => arrivals(policy, automaton),
+        SetId::Signed => signed(policy),
         _ => Vec::new(),
     }
 }
@@ -173,7 +175,7 @@ fn arrivals(policy: &Policy, automaton: &Automaton) -> Elements {
         let key = policy.key(index.key);
         let chain = match key.kind {
             KeyKind::Scratch(_) => scratch_chain(&key.name, index.number),
-            KeyKind::Sequence(_) | KeyKind::Token(_) => key_chain(&key.name),
+            KeyKind::Sequence(_) | KeyKind::Token(_) | KeyKind::Signed(_) => key_chain(&key.name),
         };
         elements.push((format!("{} : goto {chain}", classid(number)), String::new()));
     }
@@ -182,6 +184,15 @@ fn arrivals(policy: &Policy, automaton: &Automaton) -> Elements {
         elements.push((element, String::new()));
     }
     elements
+}
+
+fn signed(policy: &Policy) -> Elements {
+    let keys = policy.signed_keys().map(|(key, signed)| {
+        let class = classid(Signer::of(&signed.secret).class());
+        let element = format!("{class} : goto {}", key_chain(&key.name));
+        (element, String::new())
+    });
+    keys.collect()
 }
 
 #[cfg(test)]

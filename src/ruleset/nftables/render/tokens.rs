@@ -7,7 +7,7 @@ use super::behind;
 use super::chains::guarded;
 use crate::policy::Policy;
 use crate::ruleset::Family;
-use crate::ruleset::nftables::SetId::{Arrivals, Spent, SpentElsewhere, Tokens};
+use crate::ruleset::nftables::SetId::{Arrivals, Signed, Spent, SpentElsewhere, Tokens};
 use crate::ruleset::nftables::script::{Base, Chain};
 
 /// The first 16 bytes after the UDP header. A shorter datagram ends the rule.
@@ -44,6 +44,13 @@ pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
              {place} goto judge-token"
         ));
     }
+    if policy.has_signed() {
+        let mark = policy.signed_mark;
+        chain.note("A signed datagram for another host loses its mark. Nothing else has it.");
+        chain.rule(format!(
+            "meta mark {mark:#x} meta mark set 0x0 meta priority set 0:0"
+        ));
+    }
     if policy.has_pings() {
         chain.note("An echo request may carry a token. It goes on, and is answered as always.");
         for (echo, family) in ECHOES.into_iter().zip(Family::BOTH) {
@@ -78,6 +85,19 @@ pub(super) fn judge_token(policy: &Policy) -> Chain {
         (format!("{CHECK} "), TOKEN_IN_CHECK),
         (String::new(), TOKEN),
     );
+    if policy.has_signed() {
+        let mark = policy.signed_mark;
+        chain.note("The program at the interface has judged it: `meta priority` is whose it is. Its tag opens once.");
+        chain.rule(format!(
+            "meta mark {mark:#x} add @{Spent} {{ {TOKEN} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
+             meta priority vmap @{Signed}"
+        ));
+        chain.rule(format!("meta mark {mark:#x} drop"));
+    }
+    if !policy.has_tokens() {
+        chain.rule("drop");
+        return chain;
+    }
     let places = policy.has_letters().then_some(check).into_iter();
     for (is, token) in places.chain([plain]) {
         spend(&mut chain, policy, &is, token, "drop");

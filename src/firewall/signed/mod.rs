@@ -1,0 +1,268 @@
+//! The program of signed keys at the interfaces: loaded with an apply, a refill and a healing, looked at by `status`.
+//!
+//! Each time it is loaded anew, keys, clock and all, and takes the place of the one before without a gap. It hangs on the
+//! interface itself (clsact), so nothing is pinned and no process stays; a new interface has none until the next healing.
+//! A packet that it has not judged has no mark, so whatever is missing here, nothing opens.
+//!
+//! What was spent is in the kernel's set. [`Note`] says since when, so that nothing from before opens: by the clock of the
+//! machine since its start, and by the time of day, whichever is later. A clock that is set back does not make what was
+//! spent good again.
+
+mod kernel;
+mod note;
+
+use std::io;
+use std::time::Duration;
+
+use kernel::{Attached, Loaded};
+use note::Note;
+
+use super::links::{Link, Links, named};
+use super::seal::this_table;
+use super::{Failure, Left};
+use crate::policy::{Interfaces, Policy};
+use crate::signed::program::{Entry, Settings, program};
+use crate::signed::{Signer, Time};
+
+/// How far back the kernel's memory of what was spent certainly goes, once it is that old. It is 25 hours.
+const MEMORY: Duration = Duration::from_secs(12 * 3600);
+
+/// The clocks of this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// The time of day.
+    pub now: Time,
+    /// Nanoseconds since the machine was started, also while it slept.
+    pub since_boot: u64,
+}
+
+impl Moment {
+    fn read() -> Moment {
+        let nanoseconds = |id| {
+            let time = rustix::time::clock_gettime(id);
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0)
+        };
+        Moment {
+            now: Time(nanoseconds(rustix::time::ClockId::Realtime)),
+            since_boot: nanoseconds(rustix::time::ClockId::Boottime),
+        }
+    }
+
+    /// The time of day at which the machine was started, by the clock as it is now.
+    fn started(self) -> Time {
+        Time(self.now.0.wrapping_sub(self.since_boot))
+    }
+}
+
+/// Checks that this kernel takes the program. Nothing is changed.
+///
+/// # Errors
+/// The reason.
+pub fn probe(policy: &Policy) -> Result<(), String> {
+    if !policy.has_signed() {
+        return Ok(());
+    }
+    load(policy, Moment::read().started(), Time(u64::MAX)).map(drop)
+}
+
+/// Before the rules change: takes away a program that knows of another table than the one that is there, since that
+/// remembers nothing of what was spent.
+pub(super) fn prepare() -> Result<(), Failure> {
+    let Some(note) = Note::read() else {
+        return Ok(());
+    };
+    match this_table().ok().flatten() == Some(note.table) {
+        true => Ok(()),
+        false => take_away(),
+    }
+}
+
+/// Puts the program of a policy at all its interfaces, in the place of the one before; or takes it away where no key is
+/// signed. Returns why it is not at some, a sentence each.
+///
+/// # Errors
+/// When the kernel does not take it, or does not say what it holds.
+pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
+    if !policy.has_signed() {
+        if Note::read().is_some() {
+            take_away()?;
+        }
+        return Ok(Vec::new());
+    }
+    let failed =
+        |error: io::Error| Failure::unchanged(format!("no program of signed keys: {error}"));
+    let policy = &*named(policy);
+    let table = this_table().map_err(failed)?.ok_or_else(|| {
+        Failure::unchanged("signed keys have no rules yet: apply the policy first (`toctoc apply`)")
+    })?;
+    let moment = Moment::read();
+    let memory = note::Memory::of(Note::read().as_ref(), table, moment);
+    let not_before = memory.not_before(moment);
+    let mut loaded = load(policy, moment.started(), not_before).map_err(Failure::unchanged)?;
+    let links = Links::read().map_err(failed)?;
+    let note = Note {
+        table,
+        memory,
+        program: loaded.id(),
+        map: loaded.map(),
+        keys: policy.signed_keys().count(),
+        interfaces: match &policy.interfaces {
+            Interfaces::AllButLoopback => None,
+            Interfaces::Only(names) => Some(names.clone()),
+        },
+        ..Note::here()
+    };
+    // Before it is in force: whoever loads it next knows what this one took.
+    note.write().map_err(Failure::unchanged)?;
+    let mut missing = Vec::new();
+    for link in &links.0 {
+        match note.guards(link) {
+            true => {
+                if let Err(why) = loaded.attach(link) {
+                    missing.push(format!("{}: {why}", link.name));
+                }
+            }
+            // No longer guarded, perhaps.
+            false => kernel::detach(link)
+                .map_err(|why| Failure::unchanged(why).leaving(Left::Changed))?,
+        }
+    }
+    Ok(missing)
+}
+
+/// Takes the program away from all interfaces.
+///
+/// # Errors
+/// When it is still somewhere.
+pub(super) fn take_away() -> Result<(), Failure> {
+    let links = Links::read();
+    let links = links.map_err(|error| Failure::unchanged(format!("no interfaces: {error}")))?;
+    for link in &links.0 {
+        kernel::detach(link).map_err(Failure::unchanged)?;
+    }
+    Note::forget();
+    Ok(())
+}
+
+fn load(policy: &Policy, started: Time, not_before: Time) -> Result<Loaded, String> {
+    let port = policy.token_port.ok_or("there is no port for tokens")?;
+    let settings = Settings {
+        port,
+        mark: policy.signed_mark,
+        started,
+        not_before,
+    };
+    let keys = policy.signed_keys();
+    let entries: Vec<Entry> = keys
+        .map(|(_, signed)| Entry::of(&Signer::of(&signed.secret), signed.binding))
+        .collect();
+    Loaded::load(&program(&settings), &entries)
+}
+
+/// The state of the program, for people.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Guarded interfaces that are there and have another program of ours, or none.
+    pub without: Vec<String>,
+    /// Keys that the program lacks.
+    pub lacking: usize,
+    /// Until then (seconds since 1970) nothing opens: the clock was set back.
+    pub waits_until: Option<i64>,
+    /// It was never placed for this table.
+    pub absent: bool,
+}
+
+impl Seen {
+    /// Reads the kernel. `None` when nothing is noted to be there.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn read() -> io::Result<Option<Seen>> {
+        let Some(note) = Note::read() else {
+            return Ok(None);
+        };
+        if this_table()? != Some(note.table) {
+            return Ok(Some(Seen {
+                absent: true,
+                ..Seen::default()
+            }));
+        }
+        let moment = Moment::read();
+        let not_before = note.memory.not_before(moment);
+        let ahead = crate::signed::SKEW.as_nanos() as u64;
+        let mut seen = Seen {
+            // A map that is gone has taken its program along.
+            lacking: kernel::count(note.map).map_or(0, |there| note.keys.saturating_sub(there)),
+            waits_until: (not_before.0 > moment.now.0.saturating_add(ahead))
+                .then(|| not_before.seconds()),
+            ..Seen::default()
+        };
+        for link in Links::read()?.0.iter().filter(|link| note.guards(link)) {
+            let attached = kernel::attached(link.index)?;
+            let is_ours = |one: &Attached| one.program == note.program;
+            if !attached.iter().any(is_ours) {
+                seen.without.push(link.name.clone());
+            }
+        }
+        Ok(Some(seen))
+    }
+
+    /// Returns whether a healing has nothing to do here.
+    fn is_well(&self) -> bool {
+        self.without.is_empty() && self.lacking == 0 && !self.absent
+    }
+
+    /// Sentences for an administrator.
+    pub fn words(&self) -> Vec<String> {
+        const BUT: &str = "everything else holds";
+        let mut words = Vec::new();
+        if self.absent {
+            words.push(format!(
+                "signed keys open nowhere: their program is not there; {BUT} (`toctoc apply` loads it)"
+            ));
+        }
+        if !self.without.is_empty() {
+            words.push(format!(
+                "signed keys do not open on {}: their program is not there; {BUT} (`toctoc heal` puts it there, and \
+                 its timer does)",
+                self.without.join(", ")
+            ));
+        }
+        if self.lacking > 0 {
+            words.push(format!(
+                "signed keys that do not open: {} are not in the kernel's map; {BUT} (`toctoc heal` puts them there)",
+                self.lacking
+            ));
+        }
+        if let Some(until) = self.waits_until {
+            let until = jiff::Timestamp::from_second(until)
+                .map_or_else(|_| until.to_string(), |time| time.to_string());
+            words.push(format!(
+                "signed keys open from {until} on: this clock was set back, and what was spent before is not known; {BUT} \
+                 (`toctoc remove` and `toctoc apply` forget that, if the clock was wrong before)"
+            ));
+        }
+        words
+    }
+}
+
+/// Returns whether the program is as it was placed, or none was.
+pub(super) fn is_well() -> bool {
+    Seen::read().is_ok_and(|seen| seen.is_none_or(|seen| seen.is_well()))
+}
+
+/// Returns whether a policy's program was never placed, or is not as it was.
+pub(super) fn is_wanting(policy: &Policy) -> bool {
+    policy.has_signed() && (Note::read().is_none() || !is_well())
+}
+
+/// Guarded: all but loopback, or the named ones.
+impl Note {
+    fn guards(&self, link: &Link) -> bool {
+        match &self.interfaces {
+            None => !link.is_loopback,
+            Some(names) => names.contains(&link.name),
+        }
+    }
+}
