@@ -8,18 +8,33 @@ use std::time::SystemTime;
 /// The program `toctoc-fleet`, which `toctoc` finds beside itself.
 pub fn fleet_program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_toctoc")).with_file_name("toctoc-fleet");
-    let changed = |path: &Path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
-    let Some(built) = changed(&program) else {
+    let Ok(built) = fs::metadata(&program).and_then(|built| built.modified()) else {
         panic!("there is no {}: {BUILD}", program.display());
     };
-    // Cargo lists there what it was made of.
-    let list = fs::read_to_string(program.with_extension("d")).unwrap();
-    let (_, sources) = list.split_once(": ").unwrap();
-    let newer = |source: &&str| changed(Path::new(source)).is_none_or(|changed| changed > built);
-    if let Some(source) = sources.split_ascii_whitespace().find(newer) {
-        panic!("{} is older than {source}: {BUILD}", program.display());
+    for folder in ["src", "fleet/src"] {
+        if let Some(source) = newer(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), built) {
+            let (program, source) = (program.display(), source.display());
+            panic!("{program} is older than {source}: {BUILD}");
+        }
     }
     program
 }
 
 const BUILD: &str = "`cargo test --workspace --no-run` makes it";
+
+/// A source below a folder that has changed since a moment. Tests are not built into a program, nor is what `toctoc` begins with.
+fn newer(folder: &Path, built: SystemTime) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(folder).unwrap().flatten();
+    entries.find_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return newer(&path, built);
+        }
+        let name = entry.file_name();
+        let name = name.to_str()?;
+        let counts =
+            name.ends_with(".rs") && !name.ends_with("tests.rs") && !path.ends_with("src/main.rs");
+        let changed = entry.metadata().unwrap().modified().unwrap();
+        (counts && changed > built).then_some(path)
+    })
+}
