@@ -547,3 +547,47 @@ fn the_fleet_is_another_program() {
     std::os::unix::fs::symlink("/bin/false", &other).unwrap();
     assert_eq!(fleet(&[]), (Some(1), String::new()));
 }
+
+/// What was meant is said, or what would be accepted; and nothing is done that cannot work.
+#[test]
+fn what_cannot_be_meant_is_refused_at_once() {
+    let page = |url| ["profile", "show", "server", "--as", "fragment", "--page", url];
+    for (arguments, wanted) in [
+        (
+            &["man", "fleeet"][..],
+            "there is no page fleeet; did you mean fleet?",
+        ),
+        (&["knock", ""], "the name of the profile is empty"),
+        (&["profile", "show", ""], "the name of the profile is empty"),
+        (
+            &["watch", "--exec", "/nowhere/program"],
+            "is no program that can be run",
+        ),
+        (
+            &["watch", "--exec", EXAMPLE],
+            "is no program that can be run",
+        ),
+        (
+            &["watch", "--exec", "no-such-program"],
+            "is no program that can be run",
+        ),
+        (&page("https://"), "no address of a page"),
+        (&page("https:///knock"), "no address of a page"),
+        (&page("https://host:0/knock"), "no address of a page"),
+        (&page("https://[fd00::1/knock"), "no address of a page"),
+        (&page("ftp://host/knock"), "no address of a page"),
+    ] {
+        let output = toctoc(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+    }
+    for url in [
+        "https://host/knock",
+        "https://[fd00::1]:8443/?a",
+        "http://192.0.2.1",
+    ] {
+        let said = text(&toctoc(&page(url)).stderr);
+        assert!(!said.contains("no address of a page"), "{url}: {said}");
+    }
+}

@@ -221,6 +221,9 @@ fn not_alone(target: &str, knocks: &str) -> Option<String> {
 }
 
 pub(super) fn no_profile(target: &str) -> String {
+    if target.is_empty() {
+        return format!("the name of the profile is empty; {}", there_are());
+    }
     if let Some(why) = not_alone(target, "") {
         return format!("there is no profile {target}: {why}");
     }
@@ -235,6 +238,7 @@ pub(super) fn no_profile(target: &str) -> String {
 fn no_profile_to_knock(target: &str) -> String {
     match not_alone(target, "") {
         Some(_) => no_profile(target),
+        None if target.is_empty() => no_profile(target),
         None => format!(
             "{}; without one: `toctoc knock {target} 4431 2387 920`, with your ports",
             no_profile(target)

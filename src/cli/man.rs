@@ -36,15 +36,27 @@ pub(super) fn run(arguments: &Arguments, mut program: Command) -> Answer {
         };
     }
     let Some(page) = of(&arguments.page, &program) else {
-        let names = names_of_all(&program).join(", ");
+        let names = names_of_all(&program);
+        let meant = nearest(&arguments.page, &names);
         complain(&format!(
-            "there is no page {}; there are: {names}",
-            arguments.page
+            "there is no page {}; {}there are: {}",
+            arguments.page,
+            meant.map_or(String::new(), |name| format!("did you mean {name}? ")),
+            names.join(", ")
         ));
         return Answer::CouldNot;
     };
     say(&page.to_roff());
     Answer::Yes
+}
+
+#[cfg(feature = "server")]
+use crate::policy::nearest;
+
+/// A client alone has no reader of policies, and looks for nothing alike.
+#[cfg(not(feature = "server"))]
+fn nearest<'c>(_found: &str, _names: &[&'c str]) -> Option<&'c str> {
+    None
 }
 
 /// All pages, the overview first.

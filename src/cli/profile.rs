@@ -145,9 +145,25 @@ fn new_name(text: &str) -> Result<String, String> {
 
 /// The address of a page on a web host.
 pub(super) fn page_address(text: &str) -> Result<String, String> {
-    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let rest = ["https://", "http://"]
+        .iter()
+        .find_map(|start| text.strip_prefix(start));
+    let of_host = |rest: &str| {
+        let place = rest.split(['/', '?']).next().unwrap_or_default();
+        let (host, port) = match place
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+        {
+            Some((address, port)) => (address, port.strip_prefix(':')),
+            None => match place.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (place, None),
+            },
+        };
+        is_host(host) && port.is_none_or(|port| port.parse::<NonZeroU16>().is_ok())
+    };
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
-    match is_web && text.bytes().all(fits) {
+    match rest.is_some_and(of_host) && text.bytes().all(fits) {
         true => Ok(text.to_string()),
         false => Err(format!(
             "`{text}` is no address of a page: https://HOST/FILE, without a `#`"

@@ -94,6 +94,15 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn begin(arguments: &Arguments) -> Result<Watch<'_>, Answer> {
+        if let Some(program) = &arguments.exec
+            && !can_run(program)
+        {
+            complain(&format!(
+                "{} is no program that can be run: nothing is watched",
+                program.display()
+            ));
+            return Err(Answer::CouldNot);
+        }
         let firewall = Firewall::default();
         let policy = applied(&firewall, &arguments.policy)?;
         let mut notes = Vec::new();
@@ -375,6 +384,18 @@ fn provable(log: Log, notes: &mut Vec<String>) -> Option<Log> {
         (Log::Kernel, Writers::NotOwn) => None,
         (log, _) => Some(log),
     }
+}
+
+/// Returns whether there is such a program. A name without a `/` is looked for where the shell would.
+fn can_run(program: &Path) -> bool {
+    let may_run = |path: &Path| {
+        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    if program.components().count() > 1 || program.is_absolute() {
+        return may_run(program);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| may_run(&folder.join(program)))
 }
 
 fn start(program: &Path, event: &Event) -> io::Result<Child> {
