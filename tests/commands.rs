@@ -551,7 +551,11 @@ fn the_fleet_is_another_program() {
 /// What was meant is said, or what would be accepted; and nothing is done that cannot work.
 #[test]
 fn what_cannot_be_meant_is_refused_at_once() {
-    let page = |url| ["profile", "show", "server", "--as", "fragment", "--page", url];
+    let page = |url| {
+        [
+            "profile", "show", "server", "--as", "fragment", "--page", url,
+        ]
+    };
     for (arguments, wanted) in [
         (
             &["man", "fleeet"][..],

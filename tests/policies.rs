@@ -498,3 +498,16 @@ fn a_moment_is_told_with_its_offset() {
     assert_eq!(expires("2027-01-31T13:07:09-05:00"), utc);
     assert_eq!(expires("2027-01-31"), 1_801_440_000);
 }
+
+#[test]
+fn a_hundred_hosts_may_be_trusted_by_name() {
+    let policy = |count: usize| {
+        let names: Vec<String> = (0..count)
+            .map(|n| format!("\"h{n}.example.org\""))
+            .collect();
+        format!("[door.a]\nports = [22]\ntrust = [{}]\n", names.join(", "))
+    };
+    assert!(toctoc::policy::read("p", &policy(100)).is_ok());
+    let report = toctoc::policy::read("p", &policy(101)).unwrap_err();
+    assert!(format!("{report:?}").contains("more than 100 hosts are trusted by name"));
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Moving, Reason};
 use super::heal::{concerns_running, note_applied};
-use super::links::resolved;
+use super::links::named;
 use super::lock::Lock;
 use super::look::Look;
 use super::record::{Origin, Record, Refused};
@@ -40,6 +40,8 @@ pub struct Applied {
     pub refilled: Option<Refilled>,
     /// Why signed keys do not open on some interfaces, a sentence each.
     pub unsigned: Vec<String>,
+    /// Why a name that is trusted has no address, or an old one, a sentence each.
+    pub unresolved: Vec<String>,
     /// The look before and after it was compared with the policy.
     pub(super) look: Option<Look>,
 }
@@ -115,9 +117,21 @@ pub(super) fn apply_locked(
     clocks: Clocks,
     returning: &[Grant],
 ) -> Result<Applied, Failure> {
+    let names = TrustedNames::asked_for(&firewall.state, policy, clocks.now);
+    apply_with(firewall, policy, names, clocks, returning)
+}
+
+/// The same where it is known which addresses the names of hosts have.
+pub(super) fn apply_with(
+    firewall: &Firewall,
+    policy: &Policy,
+    names: TrustedNames,
+    clocks: Clocks,
+    returning: &[Grant],
+) -> Result<Applied, Failure> {
     let changed = |failure: Failure| failure.leaving(Left::Changed);
-    TrustedNames::ask_for(&firewall.state, policy, clocks.now);
-    let policy = &*resolved(firewall, policy);
+    let written = policy;
+    let policy = &*names.resolved(named(policy));
     let began = Instant::now();
     let other = policy.backend.other();
     let (own, before) = (firewall.side(policy.backend), firewall.side(other));
@@ -145,7 +159,9 @@ pub(super) fn apply_locked(
         applied.of_the_past += old.of_the_past;
         applied.moved_from = Some(other);
     }
-    TrustedNames::note_applied(&firewall.state);
+    applied.unresolved = names.failures(written);
+    let noted = names.note_applied(&firewall.state, written, clocks.now);
+    applied.unresolved.extend(noted.err());
     applied.refilled = own.load_tokens(policy, clocks).map_err(changed)?;
     applied.unsigned = signed::place(policy).map_err(changed)?;
     Ok(applied)
@@ -178,6 +194,7 @@ pub fn remove(
     let mut removed = remove_locked(firewall, backend, clocks)?;
     let is_running = |record: &Record| concerns_running(record, backend);
     if record.as_ref().is_ok_and(is_running) || nothing_left() {
+        TrustedNames::note_removed(&firewall.state);
         Sighting::forget();
         let noted = Record::note_removed(&firewall.state, clocks.now);
         if noted.is_err() {

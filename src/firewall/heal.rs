@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::apply::{Applied, apply_locked};
+use super::apply::{Applied, apply_with};
 use super::links::NamedInterface;
 use super::lock::Lock;
 use super::look::Look;
@@ -13,7 +13,7 @@ use super::sighting::{Sighting, Verdict};
 use super::state_file::Kept;
 use super::status::{observe, table_missing};
 use super::tokens::{Load, stop, top_up};
-use super::trusted_names::TrustedNames;
+use super::trusted_names::{TrustedNames, resolve};
 use super::{Failure, Firewall, signed};
 use crate::policy::{Backend, Policy};
 use crate::single_use::journal::Clocks;
@@ -64,9 +64,13 @@ pub struct Healed {
 /// Anything that stopped it, with the state the firewall was left in.
 pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     // Before the lock: others need not wait for an answer.
-    let moved = TrustedNames::ask_again(&firewall.state, clocks.now);
+    let names = TrustedNames::in_force(&firewall.state, Sighting::last().as_ref());
+    let answers = resolve(names);
     let _lock = Lock::take()?;
     let last = Sighting::last();
+    // Another policy may have been applied meanwhile.
+    let names = TrustedNames::in_force(&firewall.state, last.as_ref());
+    let (known, moved) = TrustedNames::note(&firewall.state, &names, answers, clocks.now);
     if moved.is_empty()
         && let Some(outcome) = last.as_ref().map(|last| glance(firewall, last))
         && let Some(outcome) = outcome?
@@ -81,8 +85,8 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     let of_the_past = firewall.nft.end_the_past()?;
     let outcome = match noted(firewall, last.as_ref())? {
         Noted::Running(origin, since) => match moved.is_empty() || since == Since::Earlier {
-            true => keep(firewall, origin, since, last, of_the_past, clocks)?,
-            false => follow(firewall, origin, moved, clocks)?,
+            true => keep(firewall, origin, since, last, of_the_past, known, clocks)?,
+            false => follow(firewall, origin, moved, known, clocks)?,
         },
         Noted::Otherwise(last) => {
             last.again(Verdict::Strange(firewall.side(last.backend).look()?));
@@ -173,6 +177,7 @@ fn keep(
     since: Since,
     last: Option<Sighting>,
     of_the_past: bool,
+    known: TrustedNames,
     clocks: Clocks,
 ) -> Result<Outcome, Failure> {
     let policy = origin.policy().map_err(|error| {
@@ -225,7 +230,7 @@ fn keep(
             found[0]
         )));
     }
-    let mut applied = apply_locked(firewall, &policy, clocks, &[])?;
+    let mut applied = apply_with(firewall, &policy, known, clocks, &[])?;
     if stopped {
         // It was stopped for a reboot: doors are shut, and nothing that opens once does.
         stop(&firewall.nft, &firewall.state, clocks)?;
@@ -251,6 +256,7 @@ fn follow(
     firewall: &Firewall,
     origin: Origin,
     names: Vec<String>,
+    known: TrustedNames,
     clocks: Clocks,
 ) -> Result<Outcome, Failure> {
     let policy = origin.policy().map_err(|error| {
@@ -261,7 +267,7 @@ fn follow(
     })?;
     let stopped = policy.is_single_use()
         && matches!(firewall.state.read(), Kept::Journal(journal) if journal.clean);
-    let mut applied = apply_locked(firewall, &policy, clocks, &[])?;
+    let mut applied = apply_with(firewall, &policy, known, clocks, &[])?;
     if stopped {
         stop(&firewall.nft, &firewall.state, clocks)?;
     }

@@ -9,11 +9,9 @@ use std::net::IpAddr;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use serde::{Deserialize, Serialize};
 
-use super::Firewall;
 use super::netlink::{Attributes, Message, attribute, find, utf8};
 use super::netlink_listing::{listing, word};
 use super::sighting::Sighting;
-use super::trusted_names::TrustedNames;
 use crate::policy::{Interfaces, Policy};
 
 /// An interface.
@@ -135,17 +133,8 @@ impl Links {
     }
 }
 
-/// The policy with the names that rules see now, and the addresses of the hosts that it trusts by name. Where the kernel
-/// cannot be asked, names of interfaces stay as they are written.
-pub fn resolved<'p>(firewall: &Firewall, policy: &'p Policy) -> Cow<'p, Policy> {
-    let named = named(policy);
-    match policy.trusted_names().next() {
-        None => named,
-        Some(_) => TrustedNames::read(&firewall.state).resolved(named),
-    }
-}
-
-/// The policy with the names that rules see now.
+/// The policy with the names that rules see now. Where the kernel cannot be asked, names of interfaces stay as they are
+/// written.
 pub fn named(policy: &Policy) -> Cow<'_, Policy> {
     match policy.interfaces {
         Interfaces::AllButLoopback => Cow::Borrowed(policy),

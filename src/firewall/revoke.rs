@@ -35,7 +35,7 @@ pub enum InForce {
     /// The running policy does not have the key.
     WithoutKey,
     /// The key was taken out, and this was done. No key opens these doors any more, and this one did.
-    Without(Applied, Vec<Name>),
+    Without(Box<Applied>, Vec<Name>),
 }
 
 /// Why a key was not revoked. Nothing was changed, but for what the failure says.
@@ -157,7 +157,7 @@ pub fn revoke(
     };
     note_applied(&rest, &policy, &mut applied);
     let shut = with.map_or(Vec::new(), |with| shut_by(&with, &policy, clocks.now));
-    let revoked = Revoked::new(InForce::Without(applied, shut), true, in_trial);
+    let revoked = Revoked::new(InForce::Without(Box::new(applied), shut), true, in_trial);
     Ok(noted(firewall, record, edit, Some(rest), revoked))
 }
 

@@ -31,6 +31,9 @@ pub(super) struct Sighting {
     /// The interfaces that the policy names, as the rules have them.
     #[serde(default)]
     pub interfaces: Vec<NamedInterface>,
+    /// The names of hosts that the policy trusts.
+    #[serde(default)]
+    pub names: Vec<String>,
     pub verdict: Verdict,
 }
 
@@ -59,6 +62,7 @@ impl Sighting {
             applied: Some(digest(origin)),
             backend: policy.backend,
             interfaces: NamedInterface::look_up(policy, &before.unwrap_or_default()),
+            names: policy.trusted_names().map(str::to_string).collect(),
             verdict,
         };
         sighting.write()
@@ -72,6 +76,7 @@ impl Sighting {
             applied: None,
             backend: Backend::Nftables,
             interfaces: Vec::new(),
+            names: Vec::new(),
             verdict: Verdict::Removed,
         };
         sighting.write()
@@ -93,6 +98,7 @@ impl Sighting {
             applied: None,
             backend,
             interfaces: Vec::new(),
+            names: Vec::new(),
             verdict: Verdict::Strange(look),
         };
         Ok(sighting.write())

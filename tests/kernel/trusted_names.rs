@@ -1,5 +1,7 @@
 //! `trust` by the name of a host, as the system's resolver answers: here from `/etc/hosts` of a mount namespace.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use toctoc::client::Door;
@@ -12,6 +14,16 @@ const POLICY: &str = "[door.ssh]\nports = [22]\ntrust = [\"Home.example.org\"]\n
 
 /// Runs `toctoc` on the server, where the file of hosts says this.
 fn toctoc(world: &World, hosts: &str, arguments: &[&str]) -> Output {
+    let mut command = command(world, hosts, arguments);
+    world
+        .lab
+        .server
+        .inside(|| command.output())
+        .unwrap()
+        .unwrap()
+}
+
+fn command(world: &World, hosts: &str, arguments: &[&str]) -> Command {
     let file = world.private_file("hosts", hosts);
     let inner = world.toctoc_command(arguments);
     let mut outer = Command::new("unshare");
@@ -26,7 +38,7 @@ fn toctoc(world: &World, hosts: &str, arguments: &[&str]) -> Output {
             outer.env(name, value);
         }
     }
-    world.lab.server.inside(|| outer.output()).unwrap().unwrap()
+    outer
 }
 
 /// The same, which must succeed. Returns all that it says.
@@ -83,7 +95,8 @@ fn a_host_is_trusted_at_the_addresses_that_its_name_has() {
 fn the_last_known_addresses_stay_in_use_while_nobody_answers() {
     let world = world();
     // Nobody is trusted before the first answer.
-    yes(&world, &hosts(&[]), &["apply"]);
+    let said = yes(&world, &hosts(&[]), &["apply"]);
+    assert!(said.contains("nobody is trusted by that name"), "{said}");
     assert!(!is_in(&world, CLIENT[0]) && !is_in(&world, STRANGER[0]));
     let said = yes(&world, "", &["status"]);
     assert!(said.contains("nobody is trusted by that name"), "{said}");
@@ -116,25 +129,111 @@ fn the_last_known_addresses_stay_in_use_while_nobody_answers() {
     assert!(!yes(&world, "", &["status"]).contains("cannot be resolved"));
 }
 
-/// A policy without names leaves nothing of them behind.
+/// A policy without names trusts nobody by one. A removal leaves nothing of them behind.
 #[test]
-fn a_policy_without_names_forgets_them() {
+fn a_policy_without_names_trusts_nobody_by_one() {
     let world = world();
     yes(&world, &hosts(&CLIENT), &["apply"]);
-    let is_noted = || {
-        let files = std::fs::read_dir(world.state_directory())
-            .unwrap()
-            .flatten();
-        let mut names = files.map(|file| file.file_name().into_string().unwrap());
-        names.any(|name| name.starts_with("names"))
-    };
-    assert!(is_noted());
-    std::fs::write(
-        world.path(),
-        POLICY.replace("trust = [\"Home.example.org\"]\n", ""),
-    )
-    .unwrap();
+    assert!(names_file(&world).is_some());
+    let other = POLICY.replace("trust = [\"Home.example.org\"]\n", "");
+    std::fs::write(world.path(), other).unwrap();
     yes(&world, &hosts(&CLIENT), &["apply"]);
-    assert!(!is_noted() && !is_in(&world, CLIENT[0]));
+    assert!(!is_in(&world, CLIENT[0]));
     assert_eq!(yes(&world, &hosts(&CLIENT), &["heal"]), "");
+    yes(&world, "", &["remove"]);
+    assert_eq!(names_file(&world), None);
+}
+
+fn names_file(world: &World) -> Option<PathBuf> {
+    let files = std::fs::read_dir(world.state_directory()).unwrap();
+    let mut paths = files.flatten().map(|file| file.path());
+    paths.find(|path| {
+        let name = path.file_name().unwrap();
+        name.to_str().unwrap().starts_with("names")
+    })
+}
+
+/// A file of ours that is gone or damaged: the next healing asks again, and follows the host.
+#[test]
+fn names_that_were_lost_are_asked_for_again() {
+    let world = world();
+    let mut at = CLIENT[0];
+    for lose in [
+        |file: &Path| std::fs::remove_file(file).unwrap(),
+        |file: &Path| std::fs::write(file, "{").unwrap(),
+    ] {
+        yes(&world, &hosts(&[at]), &["apply"]);
+        lose(&names_file(&world).unwrap());
+        let other = if at == CLIENT[0] {
+            STRANGER[0]
+        } else {
+            CLIENT[0]
+        };
+        yes(&world, &hosts(&[other]), &["heal"]);
+        assert!(is_in(&world, other) && !is_in(&world, at));
+        let said = yes(&world, "", &["status"]);
+        assert!(
+            said.contains("the kernel holds what the policy says"),
+            "{said}"
+        );
+        at = other;
+    }
+    // What cannot be noted is in force all the same, and is told.
+    let file = names_file(&world).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let said = yes(&world, &hosts(&[at]), &["apply"]);
+    assert!(said.contains("names"), "{said}");
+    assert!(is_in(&world, at) && !is_in(&world, STRANGER[1]));
+}
+
+/// A policy that goes back finds the addresses of its names, also where nobody answers now.
+#[test]
+fn a_trial_that_goes_back_finds_the_last_known_addresses() {
+    let world = world();
+    yes(&world, &hosts(&CLIENT[..1]), &["apply"]);
+    let other = POLICY.replace("Home", "work");
+    std::fs::write(world.path(), other).unwrap();
+    let work = format!("127.0.0.1 localhost\n{} work.example.org\n", STRANGER[0]);
+    yes(&world, &work, &["apply", "--confirm", "5m"]);
+    assert!(is_in(&world, STRANGER[0]) && !is_in(&world, CLIENT[0]));
+    yes(&world, &hosts(&[]), &["rollback"]);
+    assert!(is_in(&world, CLIENT[0]) && !is_in(&world, STRANGER[0]));
+    std::fs::write(world.path(), POLICY).unwrap();
+    assert_eq!(yes(&world, &hosts(&[]), &["heal"]), "");
+    let said = yes(&world, "", &["status"]);
+    assert!(
+        said.contains("the kernel holds what the policy says"),
+        "{said}"
+    );
+}
+
+/// What is refused changes nothing of the names in force.
+#[test]
+fn an_apply_that_fails_changes_no_addresses() {
+    let world = world();
+    yes(&world, &hosts(&CLIENT[..1]), &["apply"]);
+    std::fs::write(world.path(), POLICY.replace("Home", "work")).unwrap();
+    let folder = world.path().with_file_name("programs");
+    std::fs::create_dir(&folder).unwrap();
+    let nft = folder.join("nft");
+    let script = "#!/bin/sh\ncase \" $* \" in *\" -f \"*) echo no >&2; exit 1;; esac\nexec /usr/sbin/nft \"$@\"\n";
+    std::fs::write(&nft, script).unwrap();
+    std::fs::set_permissions(&nft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let work = format!("127.0.0.1 localhost\n{} work.example.org\n", STRANGER[0]);
+    let mut apply = command(&world, &work, &["apply"]);
+    let path = std::env::var("PATH").unwrap();
+    apply.env("PATH", format!("{}:{path}", folder.display()));
+    let output = world.lab.server.inside(|| apply.output()).unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    std::fs::write(world.path(), POLICY).unwrap();
+    for nothing in ["", &hosts(&[]), &hosts(&CLIENT[..1])] {
+        assert_eq!(yes(&world, nothing, &["heal"]), "");
+        assert!(is_in(&world, CLIENT[0]) && !is_in(&world, STRANGER[0]));
+        let said = yes(&world, "", &["status"]);
+        assert!(
+            said.contains("the kernel holds what the policy says"),
+            "{said}"
+        );
+    }
 }

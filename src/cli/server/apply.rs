@@ -474,6 +474,9 @@ pub(super) fn said(which: Which<'_>, policy: &Policy, applied: &Applied) -> Answ
         text.push_str("the kernel holds what the policy says\n");
     }
     let written = report(&text);
+    for why in &applied.unresolved {
+        complain(why);
+    }
     for why in &applied.unsigned {
         complain(&format!("signed keys do not open on {why}"));
     }

@@ -1,6 +1,6 @@
 //! Reading what the status says.
 
-use super::super::links::resolved;
+use super::super::links::named;
 use super::super::signed::Seen;
 use super::super::state_file::Kept;
 use super::super::trusted_names::TrustedNames;
@@ -18,8 +18,9 @@ use crate::policy::Policy;
 /// When the kernel could not be read.
 pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status, Failure> {
     let guard = Guard::of(policy);
-    let failures = TrustedNames::read(&firewall.state).failures(policy);
-    let policy = &*resolved(firewall, policy);
+    let names = TrustedNames::read(&firewall.state);
+    let failures = names.failures(policy);
+    let policy = &*names.in_rules(named(policy));
     let automaton = Automaton::build(policy.sequences());
     let (journal, is_broken) = match firewall.state.read() {
         Kept::Journal(journal) if policy.is_single_use() => (Some(journal), false),

@@ -40,6 +40,7 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
         checker.extension(door);
     }
     checker.everything();
+    checker.trusted_names();
     checker.sequences_apart();
     checker.token_port(&of_any_door, &ignored);
     let secrets = checker.secrets(host);

@@ -13,6 +13,9 @@ use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{AllowanceEntry, DoorEntry, Entry, Spanned, Traffic};
 use crate::policy::{Name, Portless};
 
+/// So many hosts may be trusted by name.
+const MOST_NAMES: usize = 100;
+
 /// The beginning of a sentence about the ports that are in both: "port 22/tcp is", "ports 8005-8010/tcp are".
 fn shared(ports: PortRange, claim: PortRange) -> String {
     let both = ports.shared(claim).unwrap_or(ports);
@@ -84,6 +87,25 @@ impl Checker<'_> {
             }
         }
         guarded
+    }
+
+    /// Each healing asks for all names at the same time.
+    pub(super) fn trusted_names(&mut self) {
+        let mut names = HashSet::new();
+        for door in &self.file.doors {
+            let before = names.len() <= MOST_NAMES;
+            names.extend(&door.trusted_names);
+            if before && names.len() > MOST_NAMES {
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        door.name.at.clone(),
+                        format!("more than {MOST_NAMES} hosts are trusted by name"),
+                    )
+                    .label("the last of them are trusted here")
+                    .help("write their addresses or a network, or give them a key"),
+                );
+            }
+        }
     }
 
     /// The ports of all doors, those in front of other hosts too: none of them is a knock. Two doors may have the same
