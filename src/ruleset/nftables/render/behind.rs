@@ -5,13 +5,19 @@
 
 use ipnet::IpNet;
 
-use super::chains::{NO_SYN, NO_SYN_IN_A_HEADER, SYN_IN_A_HEADER, guarded, judge_rules};
+use super::chains::{guarded, judge_rules};
 use super::forward;
 use crate::knock::{PortRange, Protocol, display_source};
 use crate::policy::Policy;
 use crate::ruleset::Family;
 use crate::ruleset::nftables::door_chain;
 use crate::ruleset::nftables::script::{Base, Chain};
+
+/// A SYN without ACK. A host behind may take it for a beginning whatever other flags it has (some ignore FIN), so it is one
+/// here. The twins of the loads for packets to this host, see [`SYN_IN_A_HEADER`](super::chains::SYN_IN_A_HEADER).
+const BEGINS_IN_A_HEADER: &str = "@th,104,24 & 0x120000 == 0x020000";
+const BEGINS_NOTHING: &str = "tcp flags & (syn | ack) != syn";
+const BEGINS_NOTHING_IN_A_HEADER: &str = "@th,104,24 & 0x120000 != 0x020000";
 
 /// The chain that drops fragments which could hide what a packet begins.
 const TORN: &str = "torn";
@@ -48,7 +54,15 @@ pub(super) fn forwarded(policy: &Policy) -> Vec<Chain> {
         chain.rule(format!("{others} exthdr frag exists jump {TORN}"));
     }
     if !drops {
-        chain.rule(format!("{NO_SYN} accept"));
+        chain.rule(format!("{BEGINS_NOTHING} accept"));
+    }
+    if has(policy) {
+        chain.note(
+            "A route in the packet itself: its last host is not the one that stands in the header.",
+        );
+        for option in ["lsrr", "ssrr"] {
+            chain.rule(format!("ip option {option} exists {arriving} drop"));
+        }
     }
     for (door, behind) in policy.doors_behind() {
         let name = door_chain(&door.name);
@@ -57,7 +71,7 @@ pub(super) fn forwarded(policy: &Policy) -> Vec<Chain> {
                 let (to, port) = (at(*host), dport(*ports));
                 chain.rule(match ports.protocol() {
                     Protocol::Tcp => {
-                        format!("{to} {port} {SYN_IN_A_HEADER} {arriving} goto {name}")
+                        format!("{to} {port} {BEGINS_IN_A_HEADER} {arriving} goto {name}")
                     }
                     Protocol::Udp => format!(
                         "{to} {port} ct state != {{ established, related }} {arriving} goto {name}"
@@ -87,8 +101,10 @@ fn torn(policy: &Policy, arriving: &str) -> Option<Chain> {
         TORN,
         &["Fragments for hosts behind a door that could hide what a TCP packet begins."],
     );
-    chain.rule(format!("meta l4proto tcp {SYN_IN_A_HEADER} return"));
-    chain.rule(format!("meta l4proto tcp {NO_SYN_IN_A_HEADER} return"));
+    chain.rule(format!("meta l4proto tcp {BEGINS_IN_A_HEADER} return"));
+    chain.rule(format!(
+        "meta l4proto tcp {BEGINS_NOTHING_IN_A_HEADER} return"
+    ));
     chain.rule("meta nfproto ipv6 frag frag-off != 0 return");
     chain.rule("meta nfproto ipv6 meta l4proto != tcp return");
     for host in IpNet::aggregate(&hosts) {
