@@ -41,7 +41,7 @@ NEED_ROOT = ssh_through_the_door ssh_scp_rsync_and_git doors_and_keys_of_the_pol
 WITHOUT = $(if $(ROOT),,-- $(addprefix --skip ,$(NEED_ROOT)))
 
 # Kernel tests mostly wait.
-THREADS = 6
+THREADS = 8
 
 # All the others, also those of the fleet.
 SUITES = $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --test readers --test signed --test hosts --test member \

@@ -71,18 +71,18 @@ fn apply_heals_a_table_in_odd_shapes() {
 fn a_killed_apply_leaves_the_old_or_the_new() {
     let keys = |first: u32| {
         let mut policy = format!("open_for = \"5m\"\n{YVES}");
-        for key in first..first + 300 {
+        for key in first..first + 100 {
             let (a, b) = (1000 + key, 60_000 - 7 * key);
             policy += &format!("[key.k{key}]\nopens = [\"ssh\"]\nsequence = [{a}, {b}, 7]\n");
         }
         policy
     };
-    let policies = [keys(0), keys(300)];
+    let policies = [keys(0), keys(100)];
     let world = World::with(&policies[0]);
     world.listen(22);
     world.knock(CLIENT[0], &SEQUENCE);
     let mut killed = 0;
-    for round in 0..24u64 {
+    for round in 0..16u64 {
         std::fs::write(world.path(), &policies[(round % 2) as usize]).unwrap();
         let mut apply =
             crate::world::start_command(&world.lab.server, world.toctoc_command(&["apply"]));
@@ -149,10 +149,10 @@ fn no_stranger_gets_through_while_applying() {
     keep_their_deadlines(rounds);
 }
 
-/// The number of times that a policy is applied: 200; with iptables, which takes longer, 40 times. `APPLIES` says
+/// The number of times that a policy is applied: 80; with iptables, which takes longer, 16 times. `APPLIES` says
 /// otherwise.
 fn applies(world: &World) -> u32 {
-    let usual = if world.is_nftables() { 200 } else { 40 };
+    let usual = if world.is_nftables() { 80 } else { 16 };
     std::env::var("APPLIES").map_or(usual, |number| number.parse().unwrap())
 }
 
