@@ -175,12 +175,82 @@ fn a_policy_says_what_a_datagram_must_be_bound_to() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
 }
 
+/// Takes away the rule by which a key has so many datagrams in a minute.
+fn without_limit(world: &World) {
+    let chain = world.server(&[
+        "nft",
+        "-a",
+        "list",
+        "chain",
+        "inet",
+        "toctoc",
+        "signed-phone",
+    ]);
+    let rule = chain
+        .lines()
+        .find(|line| line.contains("limit rate over 60/minute"));
+    let (_, handle) = rule.unwrap().rsplit_once(' ').unwrap();
+    world.nft(&format!(
+        "delete rule inet toctoc signed-phone handle {handle}"
+    ));
+}
+
+/// All keys share the memory of what was spent. A key has a small part of it, and one that has expired none; a repeat takes
+/// nothing of that.
+#[test]
+fn no_key_fills_the_memory_of_what_was_spent() {
+    const OTHER: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeef1";
+    let own = "[key.own]\nopens = [\"ssh\"]\nsigned = \"own.secret\"\nopen_for = \"1h\"\n";
+    let world = World::bare();
+    world.private_file("phone.secret", SECRET);
+    world.private_file("own.secret", OTHER);
+    world.listen(22);
+    let spent = || {
+        let said = world.server(&["nft", "list", "set", "inet", "toctoc", "spent"]);
+        said.matches("expires").count()
+    };
+    let flood = |datagrams: &[Vec<u8>]| {
+        world.inject(|injector| {
+            for datagram in datagrams {
+                injector.datagram(CLIENT[0].parse().unwrap(), 4000, PORT, datagram);
+            }
+        });
+    };
+    let of_own = || {
+        let signer = Signer::of(&secret(OTHER));
+        let datagram = signer.sign(CLIENT[0].parse().unwrap(), Bound::Address, Time(now()));
+        vec![datagram.to_vec()]
+    };
+    let expired = PHONE.replace("open_for", "expires = 2020-01-01\nopen_for");
+    for (policy, most) in [(expired.as_str(), 0), (PHONE, 80)] {
+        world.apply(&format!("{policy}{own}"));
+        let many: Vec<Vec<u8>> = (0..3000).map(|_| signed(CLIENT[0])).collect();
+        flood(&many);
+        let taken = spent();
+        assert!(taken <= most, "{taken} of {most}");
+        assert_eq!(taken > 0, most > 0);
+        close(&world);
+        flood(&of_own());
+        world.until("another key opens", || !world.nobody_is_in());
+        close(&world);
+        world.yes(&["remove"]);
+    }
+    // A repeat is not counted.
+    world.apply(PHONE);
+    let first = signed(CLIENT[0]);
+    flood(&vec![first; 1000]);
+    close(&world);
+    flood(&[signed(CLIENT[0])]);
+    world.until("the next one opens", || !world.nobody_is_in());
+}
+
 /// Of two that send the same at once, from two processors, one gets in.
 #[test]
 fn an_unbound_datagram_from_two_addresses_at_once_lets_one_in() {
     let world = guarded_by(&PHONE.replace("open_for", "binding = \"none\"\nopen_for"));
-    const NUMBER: usize = 2000;
-    let all: Vec<Vec<u8>> = (0..NUMBER)
+    let number = std::env::var("DATAGRAMS").map_or(2000, |number| number.parse().unwrap());
+    without_limit(&world);
+    let all: Vec<Vec<u8>> = (0..number)
         .map(|_| signed_at("0.0.0.0", Bound::Nothing, now()))
         .collect();
     let turn = AtomicUsize::new(0);
@@ -201,13 +271,13 @@ fn an_unbound_datagram_from_two_addresses_at_once_lets_one_in() {
             });
         }
     });
-    world.until("all are listed", || world.holders("ssh").len() >= NUMBER);
+    world.until("all are listed", || world.holders("ssh").len() >= number);
     let mut each: BTreeMap<u32, u32> = BTreeMap::new();
     for (source, _) in world.holders("ssh") {
         let source = u32::from(source.parse::<Ipv4Addr>().unwrap());
         *each.entry(source & 0xffff).or_default() += 1;
     }
-    assert_eq!(each.len(), NUMBER);
+    assert_eq!(each.len(), number);
     assert!(each.values().all(|&holders| holders == 1));
 }
 
@@ -320,8 +390,7 @@ fn an_emptied_map_opens_nothing_and_is_filled_again() {
 }
 
 /// The mark and the class, set by a sender in this network namespace: our program takes the mark off where the packet comes
-/// in. (A veth takes the class off by itself; the mark alone makes the rules remember the tag, by which the test sees that it
-/// arrives where the program is missing.)
+/// in. (A veth takes the class off by itself; a counter sees that the mark arrives where the program is missing.)
 #[test]
 fn a_packet_that_comes_with_mark_and_class_opens_nothing() {
     let world = guarded();
@@ -358,17 +427,21 @@ s.send(links() + bytes(6) + b'\x08\x00' + bytes(ip) + udp)
             "python3", "-c", sender, "late0", "late1", CLIENT[0], SERVER[0], &mark, &class,
         ]);
     };
-    let remembered = || {
-        let spent = world.server(&["nft", "list", "set", "inet", "toctoc", "spent"]);
-        spent.contains(&"09".repeat(16)[1..])
+    world.nft(
+        "table inet beside { counter marked { }\n chain c { type filter hook prerouting priority -310; \
+         meta mark 0x74637463 counter name marked\n}\n}",
+    );
+    let arrived = || {
+        let counter = world.server(&["nft", "list", "counter", "inet", "beside", "marked"]);
+        !counter.contains("packets 0")
     };
     for _ in 0..3 {
         send();
     }
-    assert!(world.nobody_is_in() && !remembered());
+    assert!(world.nobody_is_in() && !arrived());
     world.server(&["tc", "filter", "del", "dev", "late1", "ingress"]);
     send();
-    world.until("the test can see it", remembered);
+    world.until("the test can see it", arrived);
     assert!(world.nobody_is_in());
 }
 

@@ -24,8 +24,8 @@ use crate::policy::{Interfaces, Policy};
 use crate::signed::program::{Entry, Settings, program};
 use crate::signed::{Signer, Time};
 
-/// How far back the kernel's memory of what was spent certainly goes, once it is that old. It is 25 hours.
-const MEMORY: Duration = Duration::from_secs(12 * 3600);
+/// The time for which the kernel certainly remembers what was spent: less than the two hours that its elements have.
+const MEMORY: Duration = Duration::from_secs(3600);
 
 /// The clocks of this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -160,6 +160,11 @@ fn key_chain(name: &Name) -> String {
     format!("key-{name}")
 }
 
+/// The chain for a good datagram of a signed key.
+fn signed_chain(name: &Name) -> String {
+    format!("signed-{name}")
+}
+
 /// The chain that sees whether one of the sequences of a scratch key is used up. A key's name has no `/`.
 fn scratch_chain(name: &Name, number: usize) -> String {
     format!("scratch-{name}/{}", number + 1)

@@ -28,6 +28,7 @@ pub enum SetId {
     Ended,
     Tokens,
     Spent,
+    Tags,
     SpentElsewhere,
     Burnt,
     Burning,
@@ -202,7 +203,7 @@ const FLOW: &str = "ADDRESS . ADDRESS . inet_proto . inet_service . inet_service
 
 /// All sets and maps of ours, in the order of a script.
 #[rustfmt::skip]
-pub static SETS: [Row; 33] = [
+pub static SETS: [Row; 34] = [
     Row { id: SetId::Opened, name: "opened", form: Families, types: "ADDRESS . classid . classid",
         filler: PacketsAndCommands, at_apply: Kept, meaning: Admits, size: Size::Sources, time: Time::Each, need: Always,
         about: "Openings: source . door . key, for as long as the grant was given." },
@@ -236,6 +237,9 @@ pub static SETS: [Row; 33] = [
     Row { id: SetId::Spent, name: "spent", form: One, types: "@th,64,128",
         filler: PacketsAndCommands, at_apply: Left, meaning: Remembers, size: MANY, time: Time::Each, need: Need::Spent,
         about: "Tokens that have opened, and never will again." },
+    Row { id: SetId::Tags, name: "tags", form: One, types: "@th,64,128",
+        filler: Packets, at_apply: Left, meaning: Remembers, size: MANY, time: Time::Each, need: Need::Signed,
+        about: "Signed datagrams that have come: a repeat ends there." },
     Row { id: SetId::SpentElsewhere, name: "spent-elsewhere", form: One, types: "@th,64,128",
         filler: Fleet, at_apply: Kept, meaning: Remembers, size: VERY_MANY, time: Time::Each, need: Need::FleetTokens,
         about: "Tokens that have opened at another host of the fleet." },

@@ -22,6 +22,14 @@ impl std::fmt::Display for Limit {
     }
 }
 
+/// The datagrams that a signed key may spend, so that it takes no more than a ninth of the memory that all share.
+pub(super) fn signed() -> Limit {
+    Limit {
+        burst: 60,
+        rate: "60/minute".to_string(),
+    }
+}
+
 /// The steps that a source may make. The longest sequence is 32 knocks, and clients try again a few times. What
 /// one source leaves behind within a second, the time until the kernel tidies up, is less
 /// than the least `max_sources`. In IPv6 each step may be of another address: no more than a sixteenth of the room.

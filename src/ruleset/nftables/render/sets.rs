@@ -9,7 +9,7 @@ use crate::knock::{Knock, PortRange, Protocol};
 use crate::policy::{KeyKind, Policy, SequenceIndex};
 use crate::ruleset::nftables::script::Set;
 use crate::ruleset::nftables::{
-    ECHO, Row, SETS, SetId, Size, Time, classid, door_chain, key_chain, scratch_chain,
+    ECHO, Row, SETS, SetId, Size, Time, classid, door_chain, key_chain, scratch_chain, signed_chain,
 };
 use crate::signed::Signer;
 use crate::single_use::{GRACE, TOKENS_PER_WINDOW, WINDOW};
@@ -189,7 +189,7 @@ fn arrivals(policy: &Policy, automaton: &Automaton) -> Elements {
 fn signed(policy: &Policy) -> Elements {
     let keys = policy.signed_keys().map(|(key, signed)| {
         let class = classid(Signer::of(&signed.secret).class());
-        let element = format!("{class} : goto {}", key_chain(&key.name));
+        let element = format!("{class} : goto {}", signed_chain(&key.name));
         (element, String::new())
     });
     keys.collect()

@@ -5,10 +5,12 @@ use std::num::NonZeroU16;
 
 use super::behind;
 use super::chains::guarded;
-use crate::policy::Policy;
+use super::limits;
+use crate::policy::{Key, Policy};
 use crate::ruleset::Family;
-use crate::ruleset::nftables::SetId::{Arrivals, Signed, Spent, SpentElsewhere, Tokens};
+use crate::ruleset::nftables::SetId::{Arrivals, Signed, Spent, SpentElsewhere, Tags, Tokens};
 use crate::ruleset::nftables::script::{Base, Chain};
+use crate::ruleset::nftables::{key_chain, signed_chain};
 
 /// The first 16 bytes after the UDP header. A shorter datagram ends the rule.
 const TOKEN: &str = "@th,64,128";
@@ -29,6 +31,9 @@ const ECHOES: [&str; 2] = [
 
 /// The time for which the kernel remembers a spent token: longer than any is loaded ahead.
 const SPENT_FOR: &str = "25h";
+
+/// The same for signed datagrams: longer than the clock may be set back without a pause (see `firewall/signed`).
+const SIGNED_FOR: &str = "2h";
 
 pub(super) fn knocks_token(policy: &Policy, port: NonZeroU16) -> Chain {
     let here = guarded(&policy.interfaces);
@@ -87,11 +92,8 @@ pub(super) fn judge_token(policy: &Policy) -> Chain {
     );
     if policy.has_signed() {
         let mark = policy.signed_mark;
-        chain.note("The program at the interface has judged it: `meta priority` is whose it is. Its tag opens once.");
-        chain.rule(format!(
-            "meta mark {mark:#x} add @{Spent} {{ {TOKEN} timeout {SPENT_FOR} limit rate 1/week burst 1 packets }} \
-             meta priority vmap @{Signed}"
-        ));
+        chain.note("The program at the interface has judged it: `meta priority` is whose it is.");
+        chain.rule(format!("meta mark {mark:#x} meta priority vmap @{Signed}"));
         chain.rule(format!("meta mark {mark:#x} drop"));
     }
     if !policy.has_tokens() {
@@ -102,6 +104,26 @@ pub(super) fn judge_token(policy: &Policy) -> Chain {
     for (is, token) in places.chain([plain]) {
         spend(&mut chain, policy, &is, token, "drop");
     }
+    chain.rule("drop");
+    chain
+}
+
+/// The chain for a good datagram of a signed key. Its tag opens once: see [`judge_token`]. A repeat ends before it is counted,
+/// and a key has so many in a minute: its owner cannot fill the memory of what was spent, which all share.
+pub(super) fn signed_of(key: &Key) -> Chain {
+    let about = format!("A good datagram of {}: spent?", key.name);
+    let mut chain = Chain::new(signed_chain(&key.name), &[&about]);
+    if let Some(end) = key.expires {
+        chain.rule(format!("meta time >= {end} drop"));
+    }
+    chain.rule(format!("{TOKEN} @{Tags} drop"));
+    let limit = limits::signed();
+    chain.rule(format!("limit rate over {limit} drop"));
+    let own = key_chain(&key.name);
+    chain.rule(format!(
+        "add @{Tags} {{ {TOKEN} timeout {SIGNED_FOR} }} \
+         add @{Spent} {{ {TOKEN} timeout {SIGNED_FOR} limit rate 1/week burst 1 packets }} goto {own}"
+    ));
     chain.rule("drop");
     chain
 }
