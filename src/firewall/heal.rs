@@ -74,7 +74,7 @@ pub fn heal(firewall: &Firewall, clocks: Clocks) -> Result<Healing, Failure> {
     if moved.is_empty()
         && let Some(outcome) = last.as_ref().map(|last| glance(firewall, last))
         && let Some(outcome) = outcome?
-        && signed::is_well()
+        && signed::is_well(last.as_ref().is_some_and(|last| last.signed))
     {
         let of_the_past = false;
         return Ok(Healing {
@@ -206,7 +206,7 @@ fn keep(
     let stopped = policy.is_single_use()
         && matches!(firewall.state.read(), Kept::Journal(journal) if journal.clean);
     if found.is_empty() || (stopped && guards) {
-        if signed::is_wanting(&policy) {
+        if !signed::is_well(policy.has_signed()) {
             signed::place(&policy)?;
         }
         if of_the_past && !stopped && policy.is_single_use() {

@@ -34,6 +34,9 @@ pub(super) struct Sighting {
     /// The names of hosts that the policy trusts.
     #[serde(default)]
     pub names: Vec<String>,
+    /// Some key is signed.
+    #[serde(default)]
+    pub signed: bool,
     pub verdict: Verdict,
 }
 
@@ -63,6 +66,7 @@ impl Sighting {
             backend: policy.backend,
             interfaces: NamedInterface::look_up(policy, &before.unwrap_or_default()),
             names: policy.trusted_names().map(str::to_string).collect(),
+            signed: policy.has_signed(),
             verdict,
         };
         sighting.write()
@@ -77,6 +81,7 @@ impl Sighting {
             backend: Backend::Nftables,
             interfaces: Vec::new(),
             names: Vec::new(),
+            signed: false,
             verdict: Verdict::Removed,
         };
         sighting.write()
@@ -99,6 +104,7 @@ impl Sighting {
             backend,
             interfaces: Vec::new(),
             names: Vec::new(),
+            signed: false,
             verdict: Verdict::Strange(look),
         };
         Ok(sighting.write())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -547,6 +548,72 @@ fn a_new_signed_key_opens_and_opens_nothing_once_it_is_revoked() {
     world.yes(&["key", "revoke", "laptop", &policy]);
     assert!(world.nobody_is_in());
     assert!(knock().code != Some(0));
+    assert!(world.nobody_is_in());
+    opens(&world);
+}
+
+fn filters(world: &World) -> String {
+    let name = interface(world);
+    world.server(&["tc", "filter", "show", "dev", &name, "ingress"])
+}
+
+/// The file in /run that says for which table the program was placed.
+fn note(world: &World) -> PathBuf {
+    let inode = world.server(&["stat", "--dereference", "--format=%i", "/proc/self/ns/net"]);
+    Path::new("/run/toctoc").join(format!("{}.signed", inode.trim()))
+}
+
+#[test]
+fn a_lost_note_of_the_program_loses_nothing_and_leaves_nothing_behind() {
+    let world = guarded();
+    for lose in [
+        |note: &Path| std::fs::remove_file(note).unwrap(),
+        |note: &Path| std::fs::write(note, "{").unwrap(),
+        |note: &Path| std::fs::write(note, "").unwrap(),
+    ] {
+        let old = signed(CLIENT[0]);
+        world.send(CLIENT[0], &old);
+        world.until("it opens", || !world.nobody_is_in());
+        lose(&note(&world));
+        let said = warnings(&world);
+        assert!(said.contains("is not that of this table"), "{said}");
+        world.yes(&["heal"]);
+        assert_eq!(warnings(&world), "[]");
+        close(&world);
+        world.send(CLIENT[0], &old);
+        opens(&world);
+        close(&world);
+        // Without the note and the program, too.
+        lose(&note(&world));
+        world.server(&["tc", "filter", "del", "dev", &interface(&world), "ingress"]);
+        let said = warnings(&world);
+        assert!(said.contains("open nowhere"), "{said}");
+        world.yes(&["heal"]);
+        assert_eq!(warnings(&world), "[]");
+        assert!(filters(&world).contains("toctoc"));
+        // A policy without signed keys takes it away.
+        lose(&note(&world));
+        world.apply("[door.ssh]\nports = [22]\n");
+        assert_eq!(filters(&world), "");
+        world.apply(PHONE);
+    }
+}
+
+/// Until the next healing the memory is that of the moment at which the ruleset was saved.
+#[test]
+fn a_saved_ruleset_brings_back_no_old_memory_after_a_healing() {
+    let world = guarded();
+    let datagram = signed(CLIENT[0]);
+    let saved = world.server(&["nft", "list", "ruleset"]);
+    world.send(CLIENT[0], &datagram);
+    world.until("it opens", || !world.nobody_is_in());
+    close(&world);
+    world.nft(&format!("flush ruleset\n{saved}"));
+    let said = warnings(&world);
+    assert!(said.contains("may open once more"), "{said}");
+    world.yes(&["heal"]);
+    world.send(CLIENT[0], &datagram);
+    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
     assert!(world.nobody_is_in());
     opens(&world);
 }

@@ -66,16 +66,27 @@ pub fn probe(policy: &Policy) -> Result<(), String> {
     load(policy, Moment::read().started(), Time(u64::MAX)).map(drop)
 }
 
-/// Before the rules change: takes away a program that knows of another table than the one that is there, since that
-/// remembers nothing of what was spent.
+/// Before the rules change: takes away a program that was placed for another table than the one that is there, or nobody
+/// knows for which. The set of a new table does not hold what was spent.
 pub(super) fn prepare() -> Result<(), Failure> {
-    let Some(note) = Note::read() else {
-        return Ok(());
+    let is_of_this_table = match Note::read() {
+        Some(note) => this_table().ok().flatten() == Some(note.table),
+        None => unnoted().is_empty(),
     };
-    match this_table().ok().flatten() == Some(note.table) {
+    match is_of_this_table {
         true => Ok(()),
         false => take_away(),
     }
+}
+
+/// The interfaces with a program of ours. Where the kernel does not say, there is none that we could have placed.
+fn unnoted() -> Vec<String> {
+    let links = Links::read().unwrap_or_default();
+    let ours = links.0.into_iter().filter(|link| {
+        let attached = kernel::attached(link.index);
+        attached.is_ok_and(|attached| !attached.is_empty())
+    });
+    ours.map(|link| link.name).collect()
 }
 
 /// Puts the program of a policy at all its interfaces, in the place of the one before; or takes it away where no key is
@@ -85,7 +96,7 @@ pub(super) fn prepare() -> Result<(), Failure> {
 /// When the kernel does not take it, or does not say what it holds.
 pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
     if !policy.has_signed() {
-        if Note::read().is_some() {
+        if Note::read().is_some() || !unnoted().is_empty() {
             take_away()?;
         }
         return Ok(Vec::new());
@@ -169,25 +180,26 @@ pub struct Seen {
     pub lacking: usize,
     /// Until then (seconds since 1970) nothing opens: the clock was set back.
     pub waits_until: Option<i64>,
-    /// It was never placed for this table.
+    /// `true` if the program was never placed for this table.
     pub absent: bool,
+    /// Interfaces with a program that was placed for another table, or nobody knows for which.
+    pub strange: Vec<String>,
 }
 
 impl Seen {
-    /// Reads the kernel. `None` when nothing is noted to be there.
+    /// Reads the kernel.
     ///
     /// # Errors
     /// When the kernel does not say.
-    pub fn read() -> io::Result<Option<Seen>> {
-        let Some(note) = Note::read() else {
-            return Ok(None);
-        };
-        if this_table()? != Some(note.table) {
-            return Ok(Some(Seen {
+    pub fn read() -> io::Result<Seen> {
+        let table = this_table()?;
+        let Some(note) = Note::read().filter(|note| table == Some(note.table)) else {
+            return Ok(Seen {
                 absent: true,
+                strange: unnoted(),
                 ..Seen::default()
-            }));
-        }
+            });
+        };
         let moment = Moment::read();
         let not_before = note.memory.not_before(moment);
         let ahead = crate::signed::SKEW.as_nanos() as u64;
@@ -205,7 +217,7 @@ impl Seen {
                 seen.without.push(link.name.clone());
             }
         }
-        Ok(Some(seen))
+        Ok(seen)
     }
 
     /// Returns whether a healing has nothing to do here.
@@ -217,9 +229,16 @@ impl Seen {
     pub fn words(&self) -> Vec<String> {
         const BUT: &str = "everything else holds";
         let mut words = Vec::new();
-        if self.absent {
+        if self.absent && self.strange.is_empty() {
             words.push(format!(
-                "signed keys open nowhere: their program is not there; {BUT} (`toctoc apply` loads it)"
+                "signed keys open nowhere: their program is not there; {BUT} (`toctoc heal` loads it)"
+            ));
+        }
+        if !self.strange.is_empty() {
+            words.push(format!(
+                "the program of signed keys on {} is not that of this table: datagrams that were spent may open once more; \
+                 {BUT} (`toctoc heal` loads it anew, and its timer does)",
+                self.strange.join(", ")
             ));
         }
         if !self.without.is_empty() {
@@ -247,14 +266,9 @@ impl Seen {
     }
 }
 
-/// Returns whether the program is as it was placed, or none was.
-pub(super) fn is_well() -> bool {
-    Seen::read().is_ok_and(|seen| seen.is_none_or(|seen| seen.is_well()))
-}
-
-/// Returns whether a policy's program was never placed, or is not as it was.
-pub(super) fn is_wanting(policy: &Policy) -> bool {
-    policy.has_signed() && (Note::read().is_none() || !is_well())
+/// Returns whether the program is as it was placed; where no key is signed, it is.
+pub(super) fn is_well(has_signed: bool) -> bool {
+    !has_signed || Seen::read().is_ok_and(|seen| seen.is_well())
 }
 
 /// Guarded: all but loopback, or the named ones.

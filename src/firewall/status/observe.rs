@@ -43,12 +43,7 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
 /// What an administrator should know of the program of signed keys.
 fn about_signed_keys() -> Vec<String> {
     match Seen::read() {
-        Ok(Some(seen)) => seen.words(),
-        Ok(None) => Seen {
-            absent: true,
-            ..Seen::default()
-        }
-        .words(),
+        Ok(seen) => seen.words(),
         Err(error) => vec![format!(
             "whether signed keys open is not known: the kernel does not say ({error})"
         )],
