@@ -15,7 +15,8 @@ import z3
 
 from bytecode import TRANSLATES
 from meaning import (
-    FALSE, FORWARD, INPUT, PREROUTING, TRUE, Machine, Store, World, any_world, both, either, no, settled,
+    FALSE, FORWARD, INPUT, PREROUTING, TRUE, Machine, Store, World, any_world, both, choose, either, no,
+    settled,
 )
 from packet import TCP, UDP, V4, V6, Bits, Packet, Truth, const
 from policy import ROOT, Automaton, Knock, Policy, State
@@ -130,9 +131,9 @@ class Case:
     def run(self, stop: bool = False) -> tuple[Report, World]:
         report, begun = Report(), time.monotonic()
         packet, facts = self.packet()
-        priority = z3.BitVec("packet.priority", 32)
+        before = z3.Concat(packet.mark, packet.priority)
         ours, theirs = any_world(self.table), any_world(self.table)
-        alive, left = Machine(self.table, ours).hook(self.hook, packet, TRUE, priority)
+        alive, left = Machine(self.table, ours).hook(self.hook, packet, TRUE, before)
         rules = Rules(self.policy, self.automaton, theirs, self.family, self.numbers, self.table["ticks"])
         missing = [state for state in self.automaton.states if state not in self.numbers]
         if missing or len(set(self.numbers.values())) != len(self.numbers):
@@ -153,8 +154,12 @@ class Case:
             solver.add(either(packet.has_transport(14), no(packet.has_transport(4))))
         questions = [("whether the packet is dropped", z3.Xor(no(alive), step.dropped))]
         questions.append(("a stranger gets through a door", both(stranger, alive)))
-        changed = both(alive, no(either(left == priority, both(step.judged, left == 0))))
-        questions.append(("the priority that the packet leaves with", changed))
+        mark, priority = z3.Extract(63, 32, left), z3.Extract(31, 0, left)
+        kept = both(no(step.marked), priority == packet.priority)
+        zeroed = both(either(step.judged, step.marked), priority == 0)
+        questions.append(("the priority that the packet leaves with", both(alive, no(either(kept, zeroed)))))
+        wanted = choose(step.marked, const(0, 32), packet.mark)
+        questions.append(("the mark that the packet leaves with", both(alive, mark != wanted)))
         key_for: dict[str, Bits] = {}
         for name, store in ours.stores.items():
             if store.writes or theirs.stores[name].writes:

@@ -257,7 +257,7 @@ def world_of(table: dict[str, Any], held: dict[str, dict[str, tuple[int, int]]],
 
         full = TRUE if name == "full4" else FALSE
         stores[name] = Store(name, 8 * declared["key"], 8 * declared["data"], before, lambda key, full=full: full, over)
-    return World(stores, const(NOW, 64), z3.BoolVal(("rule", "") in used))
+    return World(stores, const(NOW, 64), z3.BoolVal(("rule", "") in used), z3.BoolVal(False))
 
 
 def entries(store: Store, before: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
@@ -295,10 +295,11 @@ def try_packet(bench: Bench, table: dict[str, Any], data: bytes, target: str, us
         "address type": const(TYPES[target], 32), "time": const(time.time_ns(), 64), "connection": const(CT_INVALID, 32), "socket": FALSE,
     }
     world = world_of(table, held, used)
-    alive, left = Machine(table, world).hook(0, packet, TRUE, z3.simplify(turned32(priority)))
+    alive, left = Machine(table, world).hook(0, packet, TRUE, z3.Concat(const(0, 32), z3.simplify(turned32(priority))))
     seen = bench.contents("judge", "seen")
     if z3.is_true(alive) != bool(seen):
         return f"verdict: the kernel {'lets it pass' if seen else 'drops it'}"
+    left = z3.simplify(z3.Extract(31, 0, left))
     if seen and int(next(iter(seen)), 16) != turned32(left).as_long():
         return f"priority: the kernel {next(iter(seen))}, the meaning {turned32(left)}"
     for name in names:

@@ -1,7 +1,7 @@
 """The formal meaning of nf_tables' expressions, and the execution of chains for one packet and any content of the sets.
 
 Nothing branches: at each point of the program (chain, rule, and the places to return to) there is one condition under
-which the packet comes here and one value of its priority, made of all ways that lead here. Points are taken in an order
+which the packet comes here and one value of its mark and priority, made of all ways that lead here. Points are taken in an order
 in which all ways to one are known before it is. What a packet writes into a set is a list of writes, each under its
 condition; a look-up goes through them from the last to the first, and ends at what the set held before the packet.
 
@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 import z3
 
-from packet import V6, Bits, NoMeaning, Packet, Truth, const, join, turned
+from packet import V4, V6, Bits, NoMeaning, Packet, Truth, const, join, turned
 
 TRUE, FALSE = z3.BoolVal(True), z3.BoolVal(False)
 ANONYMOUS, CONSTANT, INTERVAL, MAP, TIMEOUT, EVAL = 1, 2, 4, 8, 16, 32
@@ -140,8 +140,9 @@ class World:
 
     stores: dict[str, Store]
     now: Bits
-    # True if the limit that stands in a rule by itself is used up.
+    # True if the limit that stands in a rule by itself is used up: that of first knocks, and that of signed keys.
     no_room: Truth
+    too_many: Truth
     counted: dict[str, Truth] = field(default_factory=dict)
     logged: dict[tuple[str, str], Truth] = field(default_factory=dict)
     # Each time that a limit was asked: where, under which condition, and for which element.
@@ -162,7 +163,7 @@ def any_world(table: dict[str, Any]) -> World:
     for name, one in table["sets"].items():
         if one["flags"] & (TIMEOUT | EVAL):
             stores[name] = Store.of_any_content(name, 8 * one["key"], 8 * one["data"])
-    return World(stores, z3.BitVec("now", 64), z3.Bool("no room for first knocks"))
+    return World(stores, z3.BitVec("now", 64), z3.Bool("no room for first knocks"), z3.Bool("too many datagrams of a key"))
 
 
 class Machine:
@@ -198,7 +199,8 @@ class Machine:
         return {chain: -place for place, chain in enumerate(done)}
 
     def hook(self, hook: int, packet: Packet, alive: Truth, priority: Bits) -> tuple[Truth, Bits]:
-        """All chains of a hook. Returns whether the packet goes on, and its priority then."""
+        """All chains of a hook. Returns whether the packet goes on, and then its mark and its priority, one after the other
+        as they are given."""
         bases = [(chain["priority"], name) for name, chain in self.chains.items() if chain["hook"] == hook]
         for _, name in sorted(bases, key=lambda one: one[0]):
             if self.chains[name]["policy"] != 1:
@@ -258,7 +260,7 @@ class Machine:
 def merge(ways: list[tuple[Truth, Bits]]) -> tuple[Truth, Bits]:
     """All ways to one point: whether one of them is taken, and the priority that it brings."""
     if not ways:
-        return FALSE, const(0, 32)
+        return FALSE, const(0, 64)
     priority = ways[-1][1]
     for when, one in reversed(ways[:-1]):
         priority = choose(when, one, priority)
@@ -270,7 +272,7 @@ class Rule:
 
     def __init__(self, machine: Machine, packet: Packet, when: Truth, priority: Bits) -> None:
         self.machine, self.world, self.packet = machine, machine.world, packet
-        # The priority as long as every expression has matched; what it was where one did not.
+        # The mark and the priority as long as every expression has matched; what they were where one did not.
         self.when, self.priority = when, priority
         self.broken: list[tuple[Truth, Bits]] = []
         self.words: dict[int, Bits] = {}
@@ -342,8 +344,12 @@ class Rule:
                 raise NoMeaning(f"payload base {other}")
 
     def on_exthdr(self, e: dict[str, Any]) -> None:
+        if e.get("op", 0) == 2 and e.get("flags", 0) == 1:
+            self.must(TRUE if self.packet.family == V4 else FALSE)
+            self.store(e["dreg"], choose(self.packet.has_option(e["type"]), const(1, 8), const(0, 8)))
+            return
         if e.get("op", 0) != 0 or e.get("flags", 0) > 1:
-            raise NoMeaning("exthdr of another kind than IPv6")
+            raise NoMeaning("exthdr of another kind than IPv6, or an option of IPv4 that is there")
         kind, offset, length = e["type"], e["offset"], e["len"]
         if self.packet.family != V6:
             self.must(FALSE)
@@ -356,13 +362,21 @@ class Rule:
     def on_meta(self, e: dict[str, Any]) -> None:
         key, packet = e["key"], self.packet
         if "sreg" in e:
-            if key != 2:
-                raise NoMeaning(f"meta set of key {key}")
-            self.priority = settled(turned(self.load(e["sreg"], 4)))
+            value = turned(self.load(e["sreg"], 4))
+            mark, priority = z3.Extract(63, 32, self.priority), z3.Extract(31, 0, self.priority)
+            match key:
+                case 2:
+                    self.priority = settled(z3.Concat(mark, value))
+                case 3:
+                    self.priority = settled(z3.Concat(value, priority))
+                case other:
+                    raise NoMeaning(f"meta set of key {other}")
             return
         match key:
             case 2:
-                self.store(e["dreg"], turned(self.priority))
+                self.store(e["dreg"], turned(z3.Extract(31, 0, self.priority)))
+            case 3:
+                self.store(e["dreg"], turned(z3.Extract(63, 32, self.priority)))
             case 4:
                 self.store(e["dreg"], turned(packet.interface))
             case 6:
@@ -487,7 +501,9 @@ class Rule:
             self.limited(inner, name, store.over(key), key)
 
     def on_limit(self, e: dict[str, Any]) -> None:
-        self.limited(e, "rule", self.world.no_room, None)
+        is_of_signed = (e["rate"], e["unit"], e["burst"]) == (60, 60, 60)
+        where, over = ("signed", self.world.too_many) if is_of_signed else ("rule", self.world.no_room)
+        self.limited(e, where, over, None)
 
     def limited(self, e: dict[str, Any], where: str, over: Truth, key: Bits | None) -> None:
         if e.get("type", 0) != 0:

@@ -119,7 +119,21 @@ class Packet:
     def has_of_extension(self, kind: int, upto: int) -> Truth:
         return z3.And(self.has_extension(kind), z3.UGE(self.of(f"extension{kind}.size", 16), upto))
 
+    # Options of IPv4, as `ipv4_find_option` finds them.
+
+    def has_option(self, kind: int) -> Truth:
+        return self.whether(f"option{kind}") if self.family == V4 else z3.BoolVal(False)
+
     # Facts that the kernel knows besides.
+
+    @property
+    def mark(self) -> Bits:
+        """The mark with which it comes to the hook."""
+        return self.of("mark", 32)
+
+    @property
+    def priority(self) -> Bits:
+        return self.of("priority", 32)
 
     @property
     def interface(self) -> Bits:

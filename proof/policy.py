@@ -88,6 +88,7 @@ class Key:
     ping: bool
     once: bool
     expires: int | None  # in seconds since 1970: it opens before that
+    signed: int | None  # the class of its datagrams
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,11 @@ def token_number(secret: bytes, browser: bool) -> int:
     """The number of a secret there."""
     label = b"toctoc letters id v1" if browser else b"toctoc key id v1"
     number = int.from_bytes(hmac.digest(secret, label, hashlib.sha256)[:4], "big")
+    return number ^ 0x55550000 if number >> 16 in (0, 0xFFFF) else number
+
+
+def signed_class(secret: bytes) -> int:
+    number = int.from_bytes(hmac.digest(secret, b"toctoc signed class v1", hashlib.sha256)[:4], "big")
     return number ^ 0x55550000 if number >> 16 in (0, 0xFFFF) else number
 
 
@@ -199,8 +205,22 @@ class Policy:
                     key.get("ping", False),
                     key.get("once", False),
                     end_of(key.get("expires")),
+                    self.class_of(key),
                 )
             )
+
+    def class_of(self, key: dict[str, Any]) -> int | None:
+        if "signed" not in key:
+            return None
+        return signed_class(bytes.fromhex((self.folder / key["signed"]).read_text().strip()))
+
+    @property
+    def signed_mark(self) -> int:
+        return self.text.get("signed_mark", 0x74637463)
+
+    @property
+    def has_signed(self) -> bool:
+        return any(key.signed is not None for key in self.keys)
 
     def open_for(self, key: dict[str, Any], door: str) -> int:
         """That of the key goes before that of the door, and that before the one at the top."""

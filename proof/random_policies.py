@@ -113,7 +113,9 @@ class Writer:
                     self.lines.append("browser = true")
                 elif self.often(0.4):
                     self.lines.append("ping = true")
-            elif kind < 0.45:
+            elif tokens and kind < 0.45:
+                self.lines.append('signed = "signed.secret"' if self.often(0.5) else 'signed = "other-signed.secret"')
+            elif kind < 0.5:
                 self.lines.append(f"scratch = {listed([self.sequence() for _ in range(self.chance.randint(1, 3))])}")
             else:
                 self.lines.append(f"sequence = {self.sequence()}")
@@ -154,6 +156,8 @@ class Writer:
             self.lines.append(f"max_sources = {chance.choice([256, 300, 640, 1000, 4096, 1048576])}")
         if tokens:
             self.lines.append(f"token_port = {chance.choice([20123, 20124])}")
+            if self.often(0.2):
+                self.lines.append("signed_mark = 0x51")
         if self.often(0.3):
             self.lines += ["[grant]", f"prefix4 = {chance.choice([8, 24, 31])}", f"prefix6 = {chance.choice([48, 64, 65, 127])}"]
         if self.often(0.25):
@@ -177,7 +181,7 @@ class Writer:
 def make(count: int, seed: int, folder: Path, toctoc: str) -> list[Path]:
     """So many policies that `toctoc check` takes, as files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("token.secret", "other.secret"):
+    for name in ("token.secret", "other.secret", "signed.secret", "other-signed.secret"):
         (folder / name).write_text(hashlib.sha256(name.encode()).hexdigest() + "\n")
         (folder / name).chmod(0o600)
     chance, made = random.Random(seed), []

@@ -51,6 +51,8 @@ class Step:
     dropped: Truth = FALSE
     # The packet is a knock or was asked for a grant: then its priority may be 0 afterwards.
     judged: Truth = FALSE
+    # The packet has the mark of signed keys: then mark and priority are 0 afterwards.
+    marked: Truth = FALSE
 
 
 @dataclass
@@ -140,6 +142,13 @@ class Rules:
         """SYN set; ACK, RST and FIN clear."""
         # Three bytes from the flags on: see `shows`.
         return both(self.shows_flags(packet), self.shows(packet, 16), packet.flags & 0x17 == 2)
+
+    def begins(self, packet: Packet) -> Truth:
+        """A SYN without ACK: a host behind may take it for a beginning, whatever other flags it has."""
+        return both(self.shows_flags(packet), self.shows(packet, 16), packet.flags & 0x12 == 2)
+
+    def begins_nothing(self, packet: Packet) -> Truth:
+        return both(self.shows_flags(packet), packet.flags & 0x12 != 2)
 
     def goes_on(self, packet: Packet) -> Truth:
         return both(self.shows_flags(packet), packet.flags & 0x17 != 2)
@@ -246,7 +255,13 @@ class Rules:
         if not doors and not any(door.forward for door in self.policy.doors_here):
             return Step(dropped=TRUE if drops else FALSE)
         step = Step(dropped=self.is_torn(packet))
-        new = either(self.starts(packet), self.starts_flow(packet))
+        if doors:
+            # A route in the packet: its header may name another host than its last one.
+            routed = both(self.guarded(packet), either(packet.has_option(131), packet.has_option(137)))
+            if not drops:
+                routed = both(routed, no(self.begins_nothing(packet)))
+            step.dropped = either(step.dropped, routed)
+        new = either(self.begins(packet), self.starts_flow(packet))
         asked = both(no(step.dropped), self.guarded(packet), new)
         at_doors = both(asked, either(*(self.door_ports(packet, door) for door in doors)))
         self.at_door(packet, at_doors, step, doors)
@@ -265,7 +280,7 @@ class Rules:
         later = both(packet.has_of_extension(44, 4), packet.extension(44, 2, 2) & 0xFFF8 != 0)
         other = both(packet.protocol_is_known, packet.protocol != TCP)
         fragment = both(no(one_of(packet.network(6, 1), [TCP, UDP, 58])), packet.has_extension(44))
-        return both(there, fragment, no(self.starts(packet)), no(self.goes_on(packet)), no(later), no(other))
+        return both(there, fragment, no(self.begins(packet)), no(self.begins_nothing(packet)), no(later), no(other))
 
     def before_routing(self, packet: Packet) -> Step:
         step = Step()
@@ -277,7 +292,9 @@ class Rules:
         # Behind this host, where the policy says so.
         there = both(self.guarded(packet), self.is_for(packet, self.policy.heard_behind))
         token = both(alive, either(here, there), self.is_token(packet))
-        self.tokens_in(packet, token, self.places(packet))
+        step.marked = packet.mark == self.policy.signed_mark if self.policy.has_signed else FALSE
+        self.signed_in(packet, both(token, step.marked))
+        self.tokens_in(packet, both(token, no(step.marked)), self.places(packet))
         # An echo request with a token or without goes on.
         echo = both(alive, either(here, there), self.may_have_token(packet))
         self.tokens_in(packet, echo, [(self.whole(packet, 40), packet.transport(24, 16))])
@@ -609,7 +626,8 @@ class Rules:
     # Tokens.
 
     def is_token(self, packet: Packet) -> Truth:
-        if self.policy.token_port is None or not any(key.token for key in self.policy.keys):
+        kinds = [number for key in self.policy.keys for number in (key.token, key.signed)]
+        if self.policy.token_port is None or all(number is None for number in kinds):
             return FALSE
         return both(self.is_knock_at(packet, Knock(UDP, self.policy.token_port)), self.shows(packet, 5))
 
@@ -634,9 +652,22 @@ class Rules:
             places.insert(0, (head, packet.transport(32, 16)))
         return places
 
+    def signed_in(self, packet: Packet, arrived: Truth) -> None:
+        """A datagram that the program at the interface has found good: its class is whose it is, and its tag opens once. A
+        key has so many in a minute, and a repeat is not counted."""
+        tag = packet.transport(8, 16)
+        for key in self.policy.keys:
+            if key.signed is None or z3.is_false(arrived):
+                continue
+            own = both(arrived, packet.priority == key.signed, self.is_in_time(packet, key), self.whole(packet, 24))
+            new = both(own, no(self.store("tags").read(tag).there), no(self.world.too_many))
+            noted = both(new, self.store("tags").put(new, tag, None, self.after(2 * HOUR), renew=False))
+            spent, over = self.within_limit("spent", noted, tag, 2 * HOUR, renew=False)
+            self.open(packet, key, both(noted, spent, no(over)))
+
     def tokens_in(self, packet: Packet, arrived: Truth, places: list[tuple[Truth, Bits]]) -> None:
         """A token opens once, in one packet."""
-        if z3.is_false(arrived):
+        if z3.is_false(arrived) or all(key.token is None for key in self.policy.keys):
             return
         left = arrived
         for there, token in places:

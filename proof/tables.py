@@ -19,6 +19,7 @@ UNITS = (1, 60, 3600, 86_400, 604_800)
 # docs/kernel.md, "The sets": room for this many, where it is not `max_sources`.
 ROOM = {
     "closed": 1 << 20, "ended": 1 << 20, "spent": 1 << 16, "spent-elsewhere": 1 << 20, "burnt": 1 << 16, "burning": 1 << 16,
+    "tags": 1 << 16,
     "revoked": 1 << 16, "revoked-elsewhere": 1 << 16, "flood": 256,
 }
 
@@ -59,6 +60,7 @@ def limits_of(policy: Policy, automaton: Automaton) -> dict[tuple[str, int], Lim
         for sequence in key.sequences:
             found["burning", key_word(" ".join(map(str, sequence)))] = once_in(WEEK, 1)
     found["spent", 0] = once_in(WEEK, 1)
+    found["signed", 0] = Limit(60, 60, 60, True)
     found["rule", 0] = limit(policy.room // 2, policy.within, policy.room // 4)
     return found
 
