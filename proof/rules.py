@@ -259,7 +259,9 @@ class Rules:
             # A route in the packet: its header may name another host than its last one.
             routed = both(self.guarded(packet), either(packet.has_option(131), packet.has_option(137)))
             if not drops:
-                routed = both(routed, no(self.begins_nothing(packet)))
+                # A later fragment that looks as if it began nothing goes on too. Without the first one nobody puts it together.
+                looks = both(self.is_protocol(packet, TCP), packet.has_transport(14), packet.flags & 0x12 != 2)
+                routed = both(routed, no(looks))
             step.dropped = either(step.dropped, routed)
         new = either(self.begins(packet), self.starts_flow(packet))
         asked = both(no(step.dropped), self.guarded(packet), new)
