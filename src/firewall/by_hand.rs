@@ -90,12 +90,22 @@ pub(super) struct Request<'r> {
 }
 
 /// The result of a closing.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Closing {
     /// So many grants were ended.
     pub ended: usize,
     /// Other hosts of a fleet are told.
     pub told: bool,
+    /// The grants for every port by which sources still get in at the door.
+    pub every_port: Option<EveryPort>,
+}
+
+/// Grants for the door of every port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EveryPort {
+    pub door: Name,
+    /// Never empty.
+    pub sources: Vec<IpNet>,
 }
 
 /// Ends grants, of one door or all, of one source or all, of one backend or all.
@@ -121,7 +131,26 @@ pub fn close(
         closed.told |= part.told;
     }
     Record::note_closed(&firewall.state, door, source)?;
+    closed.every_port = door.and_then(|door| every_port(firewall, door, source));
     Ok(closed)
+}
+
+/// The live grants for every port by which a source, or any, still gets in at a door that was closed.
+fn every_port(firewall: &Firewall, door: &Name, source: Option<IpNet>) -> Option<EveryPort> {
+    let policy = firewall.record().ok()?.running?.policy().ok()?;
+    let mut doors = policy.door_indices();
+    let closed = doors.find(|&index| policy.door(index).name == *door)?;
+    let mut others = policy.asked_for(closed).filter(|asked| *asked != closed);
+    let all = &policy.door(others.next()?).name;
+    let meant =
+        |held: IpNet| source.is_none_or(|source| source.contains(&held) || held.contains(&source));
+    let grants = firewall.side(policy.backend).grants().ok()?.into_iter();
+    let held = grants.filter(|grant| grant.door == all.door_id() && meant(grant.source));
+    let sources: BTreeSet<IpNet> = held.map(|grant| grant.source).collect();
+    (!sources.is_empty()).then(|| EveryPort {
+        door: all.clone(),
+        sources: sources.into_iter().collect(),
+    })
 }
 
 /// Notes for the other hosts of the fleet, if this one is in any, that a key was revoked. Returns whether it

@@ -104,7 +104,7 @@ impl ByHand for SavedChains {
         }
         Ok(Closing {
             ended: departure.count(),
-            told: false,
+            ..Closing::default()
         })
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::StateFile;
 use super::sighting::Sighting;
 use crate::lookup::lookup;
-use crate::policy::Policy;
+use crate::policy::{Door, Policy};
 
 /// The time that all names of a policy have together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -146,10 +146,22 @@ impl TrustedNames {
 
     /// The policy with the addresses that the rules have; those that are known where it is another policy.
     pub(super) fn in_rules<'p>(&self, policy: Cow<'p, Policy>) -> Cow<'p, Policy> {
-        with_addresses(policy, |name| {
-            let known = self.hosts.get(name).map(|answer| &answer.addresses);
-            self.rules.get(name).or(known)
-        })
+        with_addresses(policy, |name| self.found_in_rules(name))
+    }
+
+    /// The addresses that the rules have for each name that a door trusts.
+    pub(super) fn addresses_in_rules(&self, door: &Door) -> BTreeMap<String, Vec<String>> {
+        let names = door.trusted_names.iter();
+        let shown = names.map(|name| {
+            let addresses = self.found_in_rules(name).into_iter().flatten();
+            (name.clone(), addresses.map(IpAddr::to_string).collect())
+        });
+        shown.collect()
+    }
+
+    fn found_in_rules(&self, name: &str) -> Option<&BTreeSet<IpAddr>> {
+        let known = self.hosts.get(name).map(|answer| &answer.addresses);
+        self.rules.get(name).or(known)
     }
 
     /// The names of a policy that cannot be resolved, a sentence each.

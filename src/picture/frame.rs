@@ -100,6 +100,7 @@ pub(super) fn rows_of_door(door: &Door) -> Vec<String> {
     } else {
         rows.extend(ports);
     }
+    rows.extend(wrap(&door.extends, LETTERS));
     rows.extend(wrap(&door.trusts, LETTERS));
     if door.opened_by.is_empty() {
         rows.push("no key opens it".to_string());

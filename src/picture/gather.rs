@@ -43,6 +43,9 @@ pub(super) fn gather(policy: &Policy, automaton: &Automaton, ports: Ports, now: 
             Ports::Shown => door.words(),
             Ports::LeftOut => Vec::new(),
         },
+        extends: door
+            .extension
+            .map_or(String::new(), |found| found.to_string()),
         trusts: words::trusts(door, ports),
         opened_by,
     });

@@ -94,6 +94,8 @@ pub struct Door {
     pub name: String,
     /// Each as `22/tcp`. Empty when they are left out.
     pub ports: Vec<String>,
+    /// "each new connection extends it to 10m from then, 8h in all at most"; empty where a grant ends in its time.
+    pub extends: String,
     /// "trusts 192.0.2.0/24"; empty when it trusts nobody.
     pub trusts: String,
     /// Places in [`Picture::keys`].

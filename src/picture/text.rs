@@ -120,6 +120,7 @@ fn doors(text: &mut String, picture: &Picture, paint: Paint) {
         let said = [
             door.ports.join(" "),
             opened_by(picture, door),
+            door.extends.clone(),
             door.trusts.clone(),
         ];
         let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();

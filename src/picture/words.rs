@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::Ports;
-use crate::knock::{Knock, Protocol, display_source};
+use crate::knock::{Knock, Protocol};
+pub(super) use crate::policy::and;
 use crate::policy::{Closed, Door, Interfaces, Key, KeyKind, Policy, show};
 
 /// More doors of one key than this are counted in its words. Lines lead to each.
 const DOORS_NAMED: usize = 4;
 
-/// More networks that a door trusts than this are counted.
-const NETWORKS_NAMED: usize = 3;
+/// More networks and hosts that a door trusts than this are counted.
+const SOURCES_NAMED: usize = 3;
 
 /// A knock as the policy file writes it: TCP goes without saying.
 pub(super) fn knock(knock: Knock) -> String {
@@ -127,17 +128,24 @@ fn last_moment(end: i64) -> String {
 }
 
 pub(super) fn trusts(door: &Door, ports: Ports) -> String {
-    match (door.trust.len(), ports) {
-        (0, _) => String::new(),
-        (networks, Ports::LeftOut) => format!("trusts {}", count(networks, "network")),
-        (networks, Ports::Shown) => {
-            let named = door.trust.iter().take(NETWORKS_NAMED).map(display_source);
-            let mut named: Vec<String> = named.collect();
-            if networks > NETWORKS_NAMED {
-                named.push(format!("{} more", networks - NETWORKS_NAMED));
-            }
-            format!("trusts {}", and(&named))
+    let mut named = match ports {
+        Ports::LeftOut => {
+            let counted = [
+                (door.trust.len(), "network"),
+                (door.trusted_names.len(), "host"),
+            ];
+            let some = counted.into_iter().filter(|(number, _)| *number > 0);
+            some.map(|(number, what)| count(number, what)).collect()
         }
+        Ports::Shown => door.trusted(),
+    };
+    if named.len() > SOURCES_NAMED {
+        let more = named.split_off(SOURCES_NAMED).len();
+        named.push(format!("{more} more"));
+    }
+    match named.as_slice() {
+        [] => String::new(),
+        named => format!("trusts {}", and(named)),
     }
 }
 
@@ -153,15 +161,6 @@ pub(super) fn count(number: usize, what: &str) -> String {
         shown.push(digit);
     }
     format!("{shown} {what}{plural}")
-}
-
-/// "a", "a and b", "a, b and c"
-pub(super) fn and(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
 }
 
 /// Breaks text at spaces into lines of at most `width` characters; longer words stay whole.
@@ -202,6 +201,29 @@ mod tests {
             );
             let policy = crate::policy::read("p", &text).unwrap();
             assert_eq!(limits(&policy.keys[0], 1_800_000_000), [said]);
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_trusted_by_name_are_told_and_counted() {
+        for (trust, shown, left_out) in [
+            ("", "", ""),
+            (
+                "\"home.example.org\"",
+                "trusts home.example.org",
+                "trusts 1 host",
+            ),
+            (
+                "\"home.example.org\", \"192.0.2.99\", \"198.51.100.0/24\", \"a.example.org\"",
+                "trusts 192.0.2.99, 198.51.100.0/24, home.example.org and 1 more",
+                "trusts 2 networks and 2 hosts",
+            ),
+        ] {
+            let text = format!("[door.ssh]\nports = [22]\ntrust = [{trust}]\n");
+            let policy = crate::policy::read("p", &text).unwrap();
+            let door = &policy.doors[0];
+            assert_eq!(trusts(door, Ports::Shown), shown);
+            assert_eq!(trusts(door, Ports::LeftOut), left_out);
         }
     }
 

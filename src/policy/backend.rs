@@ -131,8 +131,8 @@ fn iptables(file: &File, host: &Host, policy: &Policy) -> Vec<Diagnostic> {
                  {WAY_OUT}"
             ))
     }));
-    let everything = file.doors.iter().find(|door| door.everything);
-    found.extend(everything.map(|door| {
+    let every_port = file.doors.iter().find(|door| door.every_port);
+    found.extend(every_port.map(|door| {
         Diagnostic::new(
             door.name.at.clone(),
             "the iptables backend has no door of every port",

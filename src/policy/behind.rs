@@ -128,22 +128,6 @@ impl Door {
         let forward = self.forward.as_ref();
         forward.is_some_and(|forward| forward.target_for(client).is_none())
     }
-
-    /// The [ports](Door::ports_shown), and the hosts if they are not this one: "22/tcp", "at", "192.0.2.50"; "2222/tcp", "to", "192.0.2.50:22".
-    pub fn words(&self) -> Vec<String> {
-        let ports = self.ports_shown().into_iter();
-        let hosts = self.behind().map(|behind| {
-            let at = std::iter::once("at".to_string());
-            at.chain(behind.shown())
-        });
-        let forward = self.forward.as_ref().map(|forward| {
-            let targets = forward.to.iter().map(Target::to_string);
-            std::iter::once("to".to_string()).chain(targets)
-        });
-        let elsewhere = hosts.into_iter().flatten();
-        let all = ports.chain(elsewhere);
-        all.chain(forward.into_iter().flatten()).collect()
-    }
 }
 
 impl Policy {

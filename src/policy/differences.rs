@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use super::{Behind, Door, Extension, Interfaces, Key, KeyKind, Policy, Sender, Target, show};
-use crate::knock::{PortRange, display_source};
+use crate::knock::PortRange;
 
 /// One line for each difference: `+` comes, `-` goes, `~` changes.
 pub fn differences(before: Option<&Policy>, after: &Policy) -> Vec<String> {
@@ -99,12 +99,8 @@ fn of_door(old: &Door, new: &Door) -> Vec<String> {
             "~ door {name} passes connections on to {is} (was {was})"
         ));
     }
-    let trust = |door: &Door| -> Vec<String> {
-        let networks = door.trust.iter().map(display_source);
-        networks.chain(door.trusted_names.iter().cloned()).collect()
-    };
-    if trust(old) != trust(new) {
-        let (old, new) = (list(&trust(old)), list(&trust(new)));
+    if old.trusted() != new.trusted() {
+        let (old, new) = (list(&old.trusted()), list(&new.trusted()));
         lines.push(format!("~ door {name} trusts {new} (was {old})"));
     }
     let extension = |door: &Door| match door.extension {

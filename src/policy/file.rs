@@ -106,7 +106,7 @@ pub struct DoorEntry {
     pub name: Spanned<Name>,
     pub ports: Entry<Vec<Spanned<PortRange>>>,
     /// `true` for `ports = "all"`, which names none.
-    pub everything: bool,
+    pub every_port: bool,
     /// The hosts behind this one that it stands in front of.
     pub to: Option<Spanned<Vec<IpNet>>>,
     pub knock_at: Option<Spanned<KnockAt>>,
@@ -297,18 +297,18 @@ impl Reader {
 
     fn door(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> DoorEntry {
         let mut section = Section::new(table, "a door");
-        let mut everything = false;
+        let mut every_port = false;
         let mut trusted_names = Vec::new();
         let door = DoorEntry {
             name,
             ports: section.entry(self, "ports", |r, v| {
-                everything = v.get_ref().as_str() == Some("all");
-                match everything {
+                every_port = v.get_ref().as_str() == Some("all");
+                match every_port {
                     true => Some(Vec::new()),
                     false => r.ranges(v),
                 }
             }),
-            everything: false,
+            every_port: false,
             to: section.take(self, "to", Reader::hosts_behind),
             knock_at: section.take(self, "knock_at", Reader::knock_at),
             forward: section.take(self, "forward", Reader::targets),
@@ -329,7 +329,7 @@ impl Reader {
         };
         section.finish(self);
         DoorEntry {
-            everything,
+            every_port,
             trusted_names,
             ..door
         }

@@ -44,7 +44,7 @@ pub const RULES: &[Rule] = &[
         "Somebody who sends a million packets per second would find it within a month.",
     ),
     rule(
-        "everything-weak",
+        "every-port-weak",
         "The sequence guards every port of this host, also those that nobody thinks of.",
     ),
     rule(
@@ -272,16 +272,16 @@ impl Linter<'_> {
             }
         }
         let strength = Strength::of_key(key, self.policy);
-        let everything = self.policy.everything();
+        let every_port = self.policy.every_port();
         let opens_all = key
             .opens
             .iter()
-            .any(|opening| everything == Some(opening.door));
+            .any(|opening| every_port == Some(opening.door));
         if opens_all && strength < STRONG {
             let text = format!("key `{}` opens every port, and has {strength}", key.name);
             let warning = Diagnostic::new(entry.name.at.clone(), text)
                 .help("Take five ports or more, or a token: `toctoc key new NAME`.");
-            self.warn("everything-weak", own, warning);
+            self.warn("every-port-weak", own, warning);
         }
         if let Some(binding) = &entry.binding
             && binding.value == Binding::Nothing

@@ -12,6 +12,7 @@ pub mod check;
 pub mod choose;
 pub mod diagnostic;
 pub mod differences;
+mod door_words;
 pub mod edit;
 mod engine;
 pub mod file;
@@ -47,6 +48,7 @@ use crate::single_use::{Form, Secret};
 pub use allow::{Allowance, Portless};
 pub use behind::{Behind, Forward, KnockAt, Place, Sender, Target};
 pub use diagnostic::{Diagnostic, Report};
+pub use door_words::and;
 pub use engine::{Engine, EngineError, Password};
 pub use interfaces::is_interface_name;
 pub use name::{DoorId, KeyId, Name, scratch_id};
@@ -174,7 +176,7 @@ pub struct Policy {
 pub struct Door {
     pub name: Name,
     pub reach: Reach,
-    /// No port of a host belongs to two doors. Empty for the door of everything, and for no other.
+    /// No port of a host belongs to two doors. Empty for the door of every port, and for no other.
     pub ports: Vec<PortRange>,
     pub place: Place,
     /// `None` where a program of this host, or the host behind, gets the connections.
@@ -195,7 +197,7 @@ pub enum Reach {
     /// Those to its ports.
     Ports,
     /// All that `[firewall]` drops, and those to each door of this host. There is `[firewall]` then, and one door of this kind at most.
-    Everything,
+    EveryPort,
 }
 
 /// A grant that stays while it is used.
@@ -464,18 +466,18 @@ impl Policy {
         names.map(String::as_str)
     }
 
-    /// The door of everything, if there is one.
-    pub fn everything(&self) -> Option<DoorIndex> {
+    /// The door of every port, if there is one.
+    pub fn every_port(&self) -> Option<DoorIndex> {
         let mut doors = self.door_indices();
-        doors.find(|&index| self.door(index).reach == Reach::Everything)
+        doors.find(|&index| self.door(index).reach == Reach::EveryPort)
     }
 
-    /// The doors whose grants let a source in at a door, in the order in which the kernel asks them. A grant for everything
+    /// The doors whose grants let a source in at a door, in the order in which the kernel asks them. A grant for every port
     /// is for this host alone.
     pub fn asked_for(&self, door: DoorIndex) -> impl Iterator<Item = DoorIndex> + use<> {
         let is_here = self.door(door).is_here();
-        let everything = self.everything().filter(|_| is_here);
-        everything.into_iter().chain([door])
+        let every_port = self.every_port().filter(|_| is_here);
+        every_port.into_iter().chain([door])
     }
 
     /// Returns whether some door extends its grants.
@@ -502,14 +504,6 @@ impl Policy {
 }
 
 impl Door {
-    /// The ports in words: "22/tcp", "8000-8010/tcp", "all".
-    pub fn ports_shown(&self) -> Vec<String> {
-        match self.reach {
-            Reach::Ports => self.ports.iter().map(PortRange::to_string).collect(),
-            Reach::Everything => vec!["all".to_string()],
-        }
-    }
-
     /// Returns whether this port is one of the door's.
     pub fn guards(&self, port: Knock) -> bool {
         self.ports.iter().any(|ports| ports.contains(port))

@@ -32,8 +32,8 @@ impl Policy {
         let Some(door) = self.door_at(port) else {
             let firewall = self.firewall.as_ref();
             let dropped = firewall.is_some_and(|firewall| !firewall.admits(from, port));
-            let everything = self.everything();
-            let opens = everything.is_some_and(|door| self.lets_in(from, door, now, used_up));
+            let every_port = self.every_port();
+            let opens = every_port.is_some_and(|door| self.lets_in(from, door, now, used_up));
             return (dropped && !opens).then_some(Shut::Dropped);
         };
         let mut asked = self.asked_for(door);

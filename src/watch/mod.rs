@@ -166,7 +166,7 @@ impl Tracker {
             // A grant ends at another time than before only when it is given again: later, or sooner if it was
             // a longer one.
             // One that stays while it is used ends at many times, and its latest end is that of its opening.
-            let ends_in = grant.extended_for.unwrap_or(grant.expires_in);
+            let ends_in = grant.extendable_for.unwrap_or(grant.expires_in);
             let again = before.is_some_and(|held| {
                 let passed = now.saturating_duration_since(held.since).as_secs_f64();
                 (ends_in - (held.ends_in - passed)).abs() > LAG.as_secs_f64()
@@ -309,17 +309,13 @@ mod tests {
                 elsewhere: false,
                 host: None,
                 expires_in: *expires_in,
-                extended_for: None,
+                extendable_for: None,
             });
             let door = DoorStatus {
                 name: "ssh".to_string(),
-                ports: Vec::new(),
                 in_policy: true,
-                guarded_by: None,
-                to: Vec::new(),
-                forward: Vec::new(),
-                trust: Vec::new(),
                 grants: grants.collect(),
+                ..DoorStatus::default()
             };
             let status = Status {
                 doors: vec![door],

@@ -110,13 +110,18 @@ fn doors(status: Option<&Status>) -> Vec<Line<'static>> {
 }
 
 fn door(door: &DoorStatus) -> Vec<Line<'static>> {
-    let (state, style) = match (&door.guarded_by, door.grants.len()) {
+    let sources = door.grants.len() + door.with_every_port.len();
+    let (state, style) = match (&door.guarded_by, sources) {
         (None, _) => ("OPEN TO EVERYONE".to_string(), RED),
         (_, 0) => ("closed".to_string(), DIM),
         (_, 1) => ("open to 1 source".to_string(), GREEN),
         (_, sources) => (format!("open to {sources} sources"), GREEN),
     };
-    let name = format!("  {:<12} {:<16} ", door.name, door.ports.join(" "));
+    let ports = match door.every_port {
+        true => "every port".to_string(),
+        false => door.ports.join(" "),
+    };
+    let name = format!("  {:<12} {ports:<16} ", door.name);
     let mut lines = vec![Line::from(vec![
         Span::raw(name),
         Span::styled(state, style),

@@ -323,12 +323,16 @@ fn a_name_that_no_client_can_look_up_is_asked_for() {
             &["--scratch", "2"],
             &["--sequence", "5"],
             &["--qr"],
+            &["--signed"],
         ] {
             let output = new(name, kind);
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{name} {kind:?}: {said}");
-            let next = "`toctoc key new alice --host HOST`";
-            assert!(said.contains(next) && said.contains(name), "{said}");
+            let own = ["toctoc", "key", "new", "alice", "--opens", "ssh"];
+            let path = world.path().display().to_string();
+            let given = [&own[..], kind, &[path.as_str()]].concat().join(" ");
+            let next = format!("`{given} --host HOST`");
+            assert!(said.contains(&next) && said.contains(name), "{said}");
             assert_eq!(files(&world), before, "{name} {kind:?}");
         }
     }
@@ -368,7 +372,7 @@ fn the_address_of_the_ssh_connection_is_taken() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{connection}: {said}");
         assert!(
-            said.contains("`toctoc key new alice --host HOST`"),
+            said.contains("`toctoc key new alice --opens ssh ") && said.contains(" --host HOST`"),
             "{said}"
         );
         assert_eq!(files(&world), before);

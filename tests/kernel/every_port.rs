@@ -80,7 +80,55 @@ fn a_grant_for_every_port_lets_its_source_in_everywhere_and_nobody_else() {
     let status = world.status();
     assert_eq!(status["doors"][0]["ports"], serde_json::json!(["all"]));
     let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
-    assert!(said.contains("host         all"), "{said}");
+    assert!(said.contains("host         every port"), "{said}");
+}
+
+/// `status` and `close` do not say that a door is shut to a source that has every port. A door in front of another host is.
+#[test]
+fn a_source_that_has_every_port_is_told_of_at_the_other_doors() {
+    let behind = "[door.nas]\nports = [443]\nto = [\"198.51.100.50\"]\n";
+    let world = world(&POLICY.replace("[key.yves]", &format!("{behind}[key.yves]")));
+    let line = |door: &str| {
+        let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
+        let line = said
+            .lines()
+            .find(|line| line.trim_start().starts_with(door));
+        line.unwrap().to_string()
+    };
+    let close = |arguments: &[&str]| {
+        let output = world.toctoc(&[&["close"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let [client, other] = CLIENT;
+    assert_eq!(close(&["ssh", client]), "no such grant was there\n");
+    world.yes(&["open", "host", client]);
+    const THROUGH: &str = "open to the 1 source that has every port";
+    assert!(line("ssh").contains(THROUGH), "{}", line("ssh"));
+    assert!(line("nas").contains("closed to all"), "{}", line("nas"));
+    assert!(
+        line("host").ends_with("open to 1 source"),
+        "{}",
+        line("host")
+    );
+    let doors = world.status()["doors"].clone();
+    assert_eq!(doors[1]["with_every_port"], serde_json::json!([client]));
+    let hint = format!(
+        "{client} still gets in: it has every port (`toctoc close host {client}` ends that)\n"
+    );
+    assert_eq!(
+        close(&["ssh", client]),
+        format!("no such grant was there\n{hint}")
+    );
+    world.yes(&["open", "ssh", client]);
+    assert!(line("ssh").ends_with("open to 1 source"), "{}", line("ssh"));
+    assert_eq!(close(&["ssh"]), format!("ended 1 grant\n{hint}"));
+    // What is meant for another source, another host or every port is said without it.
+    assert_eq!(close(&["ssh", other]), "no such grant was there\n");
+    assert_eq!(close(&["nas", client]), "no such grant was there\n");
+    assert_eq!(close(&["host", client]), "ended 1 grant\n");
+    assert_eq!(close(&["ssh", client]), "no such grant was there\n");
+    assert!(line("ssh").contains("closed to all"), "{}", line("ssh"));
 }
 
 /// By hand, by trust, and by a grant that stays while it is used; a session lives on, and nothing new comes in afterwards.

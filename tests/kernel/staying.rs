@@ -101,10 +101,10 @@ fn the_status_says_how_long_connections_may_extend_a_grant() {
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
     let used = grant(&world, "ssh");
     assert!((590.0..=600.0).contains(&left(&used)), "{used}");
-    let at_most = used["extended_for"].as_f64().unwrap();
+    let at_most = used["extendable_for"].as_f64().unwrap();
     assert!((28_700.0..=28_800.0).contains(&at_most), "{used}");
     assert_eq!(used["key"], "yves");
-    assert_eq!(grant(&world, "web")["extended_for"], Value::Null);
+    assert_eq!(grant(&world, "web")["extendable_for"], Value::Null);
     let said = String::from_utf8(world.toctoc(&["status"]).stdout).unwrap();
     assert!(said.contains("left, at most 7h 59m"), "{said}");
     assert!(said.contains("while it is used, by yves"), "{said}");
@@ -172,7 +172,7 @@ fn an_apply_keeps_what_connections_have_extended() {
         let grants = status["doors"][0]["grants"].as_array().unwrap();
         let each = grants
             .iter()
-            .map(|grant| (left(grant), grant["extended_for"].as_f64()));
+            .map(|grant| (left(grant), grant["extendable_for"].as_f64()));
         each.collect::<Vec<_>>()
     };
     // Settings of the whole file come before its sections.

@@ -70,14 +70,28 @@ fn is_in(world: &World, from: &str) -> bool {
 #[test]
 fn a_host_is_trusted_at_the_addresses_that_its_name_has() {
     let world = world();
-    yes(&world, &hosts(&CLIENT), &["apply"]);
+    let said = yes(&world, &hosts(&CLIENT), &["apply"]);
+    assert!(said.contains("; trusts home.example.org\n"), "{said}");
+    let said = yes(&world, &hosts(&CLIENT), &["check"]);
+    assert!(
+        said.contains("ssh          trusts home.example.org\n"),
+        "{said}"
+    );
     for (client, stranger) in CLIENT.into_iter().zip(STRANGER) {
         assert!(is_in(&world, client) && !is_in(&world, stranger));
     }
     let path = world.path();
     let status = ["status", path.to_str().unwrap()];
     let said = yes(&world, "", &status[..1]);
-    assert!(said.contains("closed to all, trusts"), "{said}");
+    let [four, six] = CLIENT;
+    let trusts = format!("closed to all, trusts home.example.org ({four} and {six})");
+    assert!(said.contains(&trusts), "{said}");
+    let door = world.status()["doors"][0].clone();
+    assert_eq!(door["trust"], serde_json::json!(["home.example.org"]));
+    assert_eq!(
+        door["addresses"],
+        serde_json::json!({ "home.example.org": [four, six] })
+    );
     assert!(!said.contains("cannot be resolved"), "{said}");
     // Nothing has changed, and the healing has nothing to say.
     assert_eq!(yes(&world, &hosts(&CLIENT), &["heal"]), "");

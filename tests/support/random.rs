@@ -107,7 +107,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 Door {
                     name: name("second".into()),
                     reach: match everything {
-                        true => Reach::Everything,
+                        true => Reach::EveryPort,
                         false => Reach::Ports,
                     },
                     ports: match everything {

@@ -22,10 +22,10 @@ use crate::firewall::record::{AtStart, Moment, Origin, Record, Refused};
 use crate::firewall::status::Guard;
 use crate::firewall::tokens::{clocks, used_up};
 use crate::firewall::{Failure, Firewall, Left, list_size};
-use crate::knock::{Knock, Protocol, display_source};
+use crate::knock::{Knock, Protocol};
 use crate::policy::differences::differences;
 use crate::policy::writers::others_can_change;
-use crate::policy::{Door, DoorIndex, KeyKind, Policy, Shut, show};
+use crate::policy::{Door, DoorIndex, KeyKind, Policy, Shut, and, show};
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -549,9 +549,44 @@ fn door(policy: &Policy, index: DoorIndex, door: &Door) -> String {
             line.push_str(&format!("{first}, and {} more", count(rest.len(), "key")));
         }
     }
-    if !door.trust.is_empty() {
-        let trust: Vec<String> = door.trust.iter().map(display_source).collect();
-        line.push_str(&format!("; trusts {}", trust.join(", ")));
+    if let Some(extension) = &door.extension {
+        line.push_str(&format!("; {extension}"));
+    }
+    if !door.trusted().is_empty() {
+        line.push_str(&format!("; trusts {}", and(&door.trusted())));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line of each door, with single spaces.
+    fn lines(text: &str) -> Vec<String> {
+        let policy = crate::policy::read("p", text).unwrap_or_else(|report| panic!("{report}"));
+        let doors = policy.door_indices();
+        let lines = doors.map(|index| door(&policy, index, policy.door(index)));
+        lines
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect()
+    }
+
+    #[test]
+    fn the_line_of_a_door_tells_what_it_trusts_extends_and_spans() {
+        let text = "[firewall]\ndefault = \"drop\"\n\
+            [door.ssh]\nports = [22]\nextend = \"10m\"\nat_most = \"8h\"\n\
+            trust = [\"home.example.org\", \"192.0.2.99\"]\n\
+            [door.rescue]\nports = \"all\"\n\
+            [door.plain]\nports = [80]\ntrust = [\"192.0.2.0/24\"]\n";
+        assert_eq!(
+            lines(text),
+            [
+                "ssh 22/tcp closed; no key opens it; each new connection extends it to 10m from then, 8h in all at \
+                 most; trusts 192.0.2.99 and home.example.org",
+                "rescue every port closed; no key opens it",
+                "plain 80/tcp closed; no key opens it; trusts 192.0.2.0/24",
+            ]
+        );
+    }
 }

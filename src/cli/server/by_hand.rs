@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::completions::doors;
 use super::duration::between;
 use super::{Answer, complain, count, reported, say};
+use crate::firewall::by_hand::EveryPort;
 use crate::firewall::{Failure, Firewall, by_hand};
 use crate::knock::{display_source, unmapped};
 use crate::policy::{Backend, Name, show};
@@ -109,17 +110,44 @@ pub(super) fn close(arguments: &Close) -> Answer {
         source,
         arguments.backend,
     ) {
-        Ok(closed) if closed.ended == 0 => {
-            say(match closed.told {
-                true => {
+        Ok(closed) => {
+            let mut text = match (closed.ended, closed.told) {
+                (0, true) => {
                     "no such grant was here; the hosts of the fleet that share the door are told\n"
+                        .to_string()
                 }
-                false => "no such grant was there\n",
-            });
-            Answer::Yes
+                (0, false) => "no such grant was there\n".to_string(),
+                (ended, _) => format!("ended {}\n", count(ended, "grant")),
+            };
+            if let Some(held) = &closed.every_port {
+                text += &still_in(held);
+            }
+            match closed.ended {
+                0 => {
+                    say(&text);
+                    Answer::Yes
+                }
+                _ => reported(&text),
+            }
         }
-        Ok(closed) => reported(&format!("ended {}\n", count(closed.ended, "grant"))),
         Err(failure) => could_not(&failure),
+    }
+}
+
+/// "192.0.2.7 still gets in: ..."
+fn still_in(held: &EveryPort) -> String {
+    let door = &held.door;
+    match held.sources.as_slice() {
+        [source] => {
+            let source = display_source(source);
+            format!(
+                "{source} still gets in: it has every port (`toctoc close {door} {source}` ends that)\n"
+            )
+        }
+        sources => format!(
+            "{} still get in: they have every port (`toctoc close {door}` ends that)\n",
+            count(sources.len(), "source")
+        ),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::policy::lint::{Surroundings, about};
 use crate::policy::load::{LoadError, load_and_lint};
 use crate::policy::strength::{A_MILLION, Strength, time_to_guess};
 use crate::policy::writers::others_can_change;
-use crate::policy::{Policy, Report};
+use crate::policy::{Policy, Report, and};
 use crate::rehearsal::{Rehearsed, Stopped, rehearse};
 
 #[derive(Args)]
@@ -203,6 +203,17 @@ fn summary(path: &PolicyPath, policy: &Policy, verdict: &str) -> String {
         count(policy.keys.len(), "key")
     );
     // Of thousands nobody reads each.
+    let by_name = policy
+        .doors
+        .iter()
+        .filter(|door| !door.trusted_names.is_empty());
+    for door in by_name.take(30) {
+        text.push_str(&format!(
+            "  {:<12} trusts {}\n",
+            door.name,
+            and(&door.trusted())
+        ));
+    }
     for key in policy.keys.iter().take(30) {
         let words = in_words(Strength::of_key(key, policy));
         text.push_str(&format!("  {:<12} {words}\n", key.name));

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use crate::client::profile::is_host;
 use crate::firewall::caller::connection;
 use crate::first::is_private;
-use crate::policy::Name;
 
 /// A name or address of this host for a client, and where it comes from.
 pub(super) struct ClientHost {
@@ -29,11 +28,12 @@ impl ClientHost {
         }
     }
 
-    /// Proposes this host's own name, or else the address that the administrator's ssh connection came to.
+    /// Proposes this host's own name, or else the address that the administrator's ssh connection came to. `words` are those
+    /// of the command line.
     ///
     /// # Errors
-    /// A sentence with the command for this key, where neither tells clients anything.
-    pub fn proposed(key: &Name) -> Result<ClientHost, String> {
+    /// A sentence with the command that would do, where neither tells clients anything.
+    pub fn proposed(words: impl Iterator<Item = String>) -> Result<ClientHost, String> {
         let why = match own_name() {
             Ok(name) => {
                 let from = Origin::OwnName;
@@ -46,7 +46,7 @@ impl ClientHost {
                 name: address.to_string(),
                 from: Origin::Connection(address),
             }),
-            _ => Err(format!("{why}: `toctoc key new {key} --host HOST`")),
+            _ => Err(format!("{why}: `{} --host HOST`", command(words))),
         }
     }
 
@@ -63,6 +63,16 @@ impl ClientHost {
         let name = &self.name;
         format!("the client will look for this host as {name}{why}: --host names another\n")
     }
+}
+
+/// The command line as a shell reads it, from the words that this program was started with.
+fn command(words: impl Iterator<Item = String>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
+    let shown = words.skip(1).map(|word| match word.chars().all(is_plain) {
+        true if !word.is_empty() => format!(" {word}"),
+        _ => format!(" '{}'", word.replace('\'', "'\\''")),
+    });
+    format!("toctoc{}", shown.collect::<String>())
 }
 
 /// Returns whether other hosts can reach this one by an address. A link-local one needs the interface too.
@@ -205,6 +215,31 @@ mod tests {
         ] {
             let why = reached_by(text).unwrap_err();
             assert!(why.contains("neither a name"), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn the_command_to_try_has_every_word_that_was_given() {
+        for (words, wanted) in [
+            (
+                &["/usr/bin/toctoc", "key", "new", "laptop", "--signed"][..],
+                "toctoc key new laptop --signed",
+            ),
+            (
+                &[
+                    "./toctoc",
+                    "key",
+                    "new",
+                    "a",
+                    "--opens=ssh",
+                    "--svg",
+                    "my code's.svg",
+                    "",
+                ],
+                "toctoc key new a --opens=ssh --svg 'my code'\\''s.svg' ''",
+            ),
+        ] {
+            assert_eq!(command(words.iter().map(|word| word.to_string())), wanted);
         }
     }
 

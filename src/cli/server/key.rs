@@ -197,7 +197,7 @@ fn make(new: &New) -> Answer {
     };
     let client_host = match &new.host {
         Some(host) => Ok(ClientHost::given(host)),
-        None => ClientHost::proposed(&new.name),
+        None => ClientHost::proposed(given()),
     };
     let made = new_key(
         path,
@@ -293,6 +293,11 @@ fn make(new: &New) -> Answer {
     say(&client_host.map_or(String::new(), |host| host.words()));
     say(&opens_from(&firewall, new, &made));
     written_or_not(new, written)
+}
+
+/// The words of the command line.
+fn given() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned())
 }
 
 fn written_or_not(new: &New, written: Result<(), String>) -> Answer {

@@ -10,10 +10,12 @@ use super::{
 use crate::automaton::{Automaton, Place, State};
 use crate::held::{Drift, Glance, Grant, Guests, Held, Presence, Progress, TokenCount};
 use crate::knock::display_source;
-use crate::policy::{Behind, Door, HostFirewall, Key, KeyKind, Name, Policy, Target};
+use crate::policy::{
+    Behind, Door, DoorIndex, HostFirewall, Key, KeyKind, Name, Policy, Reach, Target,
+};
 use crate::ruleset::meanings;
 use crate::single_use::Journal;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -147,29 +149,23 @@ pub(super) fn status(
     let known = known.map(|(index, door)| DoorStatus {
         name: door.name.to_string(),
         ports: door.ports_shown(),
+        every_port: door.reach == Reach::EveryPort,
         to: door.behind().map(Behind::shown).unwrap_or_default(),
         forward: forward(door),
         in_policy: true,
         guarded_by: own(index).or_else(|| by_the_other(index)),
-        trust: door
-            .trust
-            .iter()
-            .map(display_source)
-            .chain(door.trusted_names.iter().cloned())
-            .collect(),
+        trust: door.trusted(),
+        addresses: BTreeMap::new(),
         grants: granted(&door.name),
+        with_every_port: with_every_port(policy, DoorIndex(index), &seen.guests),
     });
     let others = seen.doors.iter();
     let others = others.filter(|name| policy.doors.iter().all(|door| door.name != **name));
     let others = others.map(|name| DoorStatus {
         name: name.to_string(),
-        ports: Vec::new(),
-        to: Vec::new(),
-        forward: Vec::new(),
-        in_policy: false,
         guarded_by: by_own(applied),
-        trust: Vec::new(),
         grants: granted(name),
+        ..DoorStatus::default()
     });
     let doors = known.chain(others);
     let progress = seen.progress.iter().filter_map(|entry| {
@@ -242,6 +238,20 @@ fn forward(door: &Door) -> Vec<String> {
     targets.map(Target::to_string).collect()
 }
 
+/// The sources without a grant for a door that the door of every port lets in there.
+fn with_every_port(policy: &Policy, door: DoorIndex, guests: &Guests) -> Vec<String> {
+    let holders = |door: DoorIndex| -> BTreeSet<_> {
+        let id = policy.door(door).name.door_id();
+        let all = guests.grants.iter().chain(&guests.elsewhere);
+        let held = all.filter(|grant| grant.door == id);
+        held.map(|grant| grant.source).collect()
+    };
+    let own = holders(door);
+    let others = policy.asked_for(door).filter(|asked| *asked != door);
+    let all: BTreeSet<_> = others.flat_map(holders).collect();
+    all.difference(&own).map(display_source).collect()
+}
+
 /// Says so where nobody new gets in, for want of room.
 fn no_room(policy: &Policy, guests: &Guests) -> Option<String> {
     let most = policy.max_sources;
@@ -286,7 +296,7 @@ fn grant_status(policy: &Policy, grant: &Grant) -> GrantStatus {
         elsewhere: false,
         host: None,
         expires_in: grant.expires_in.as_secs_f64(),
-        extended_for: grant.stay.map(|stay| stay.at_most.as_secs_f64()),
+        extendable_for: grant.stay.map(|stay| stay.at_most.as_secs_f64()),
     }
 }
 
@@ -391,6 +401,31 @@ mod tests {
         assert_eq!((status.keys.len(), status.keys[0].opened), (1, 3));
         assert_eq!(status.progress[0].knocks, 1);
         assert_eq!(status.progress[0].keys, ["yves"]);
+    }
+
+    /// A source that holds a grant for every port gets in at each door of this host, and at no door in front of another.
+    #[test]
+    fn a_grant_for_every_port_is_told_at_each_door_of_this_host() {
+        let text = "[firewall]\ndefault = \"drop\"\n[door.old]\nports = \"all\"\n[door.ssh]\nports = [22]\n\
+            [door.web]\nports = [443]\n[door.nas]\nports = [443]\nto = [\"192.0.2.50\"]\n";
+        let policy = crate::policy::read("p", text).unwrap_or_else(|report| panic!("{report}"));
+        let told = |guests: &Guests| -> Vec<Vec<String>> {
+            let doors = policy.door_indices();
+            doors
+                .map(|door| with_every_port(&policy, door, guests))
+                .collect()
+        };
+        let mut guests = held().glance.guests;
+        let source = vec!["192.0.2.7".to_string()];
+        let (all, none) = (source.clone(), Vec::new());
+        // It holds one for ssh itself, and from elsewhere one for web.
+        assert_eq!(told(&guests), [&none, &none, &none, &none].map(Vec::clone));
+        guests.elsewhere.clear();
+        assert_eq!(told(&guests), [&none, &none, &all, &none].map(Vec::clone));
+        guests
+            .grants
+            .retain(|grant| grant.door != name("old").door_id());
+        assert_eq!(told(&guests), [&none, &none, &none, &none].map(Vec::clone));
     }
 
     /// Whatever is not sure is not said: a door that rules do not guard, and how far a source is in another automaton.

@@ -12,6 +12,7 @@ pub use other::table_missing;
 use super::noted::Noted;
 use crate::fleet_report::Report;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The state of the firewall in the words of the policy. `--json` prints it as it stands.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -84,11 +85,14 @@ impl FleetStatus {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct DoorStatus {
     pub name: String,
     /// Empty for a door that the kernel guards and this policy does not know.
     pub ports: Vec<String>,
+    /// `true` for the door of every port of this host.
+    #[serde(default)]
+    pub every_port: bool,
     /// The hosts behind this one that it stands in front of; left out for a door of this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
@@ -98,9 +102,15 @@ pub struct DoorStatus {
     pub in_policy: bool,
     /// The backend whose rules guard it: `null` if none do, it is open to everyone then.
     pub guarded_by: Option<String>,
-    /// Sources that never need to knock.
+    /// Sources that never need to knock, as the policy has them: networks, then names of hosts.
     pub trust: Vec<String>,
+    /// The addresses that the rules have for these names; left out where the door trusts no name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, Vec<String>>,
     pub grants: Vec<GrantStatus>,
+    /// Sources without a grant for this door that the door of every port lets in here; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with_every_port: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,7 +131,7 @@ pub struct GrantStatus {
     pub expires_in: f64,
     /// Where the door extends its grants, the seconds in which connections may do so; `null` elsewhere.
     #[serde(default)]
-    pub extended_for: Option<f64>,
+    pub extendable_for: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

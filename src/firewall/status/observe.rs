@@ -20,6 +20,7 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
     let guard = Guard::of(policy);
     let names = TrustedNames::read(&firewall.state);
     let failures = names.failures(policy);
+    let written = policy;
     let policy = &*names.in_rules(named(policy));
     let automaton = Automaton::build(policy.sequences());
     let (journal, is_broken) = match firewall.state.read() {
@@ -33,6 +34,10 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
     let mut findings = Findings::of(policy, &held, journal, other, now);
     findings.used_up = findings.used_up.filter(|_| !is_broken);
     let mut status = status(policy, &automaton, &held.glance, findings, guard, now);
+    for (shown, door) in status.doors.iter_mut().zip(&written.doors) {
+        shown.trust = door.trusted();
+        shown.addresses = names.addresses_in_rules(door);
+    }
     status.warnings.extend(failures);
     if policy.has_signed() && status.applied {
         status.warnings.extend(about_signed_keys());

@@ -38,8 +38,8 @@ pub(super) fn policy(
         .map(|door| {
             Some(Door {
                 name: door.name.value.clone(),
-                reach: match door.everything {
-                    true => Reach::Everything,
+                reach: match door.every_port {
+                    true => Reach::EveryPort,
                     false => Reach::Ports,
                 },
                 ports: values(&door.ports)?,

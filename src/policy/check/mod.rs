@@ -2,7 +2,7 @@
 //!
 //! Everything that any later step could stumble over is refused here, with the place in the file.
 
-mod everything;
+mod every_port;
 mod extend;
 mod fleet;
 mod keys;
@@ -39,7 +39,7 @@ pub fn check(file: &File, host: &Host, diagnostics: &mut Vec<Diagnostic>) -> Opt
     for door in &file.doors {
         checker.extension(door);
     }
-    checker.everything();
+    checker.every_port();
     checker.trusted_names();
     checker.sequences_apart();
     checker.token_port(&of_any_door, &ignored);

@@ -41,7 +41,7 @@ impl Checker<'_> {
         for DoorEntry {
             name,
             ports,
-            everything,
+            every_port,
             to,
             ..
         } in &self.file.doors
@@ -60,7 +60,7 @@ impl Checker<'_> {
                 }
                 Entry::Written(ports) => ports,
             };
-            if *everything {
+            if *every_port {
                 continue;
             }
             if ports.value.is_empty() && !self.already_wrong(&ports.at) {
@@ -115,8 +115,8 @@ impl Checker<'_> {
         let file = self.file;
         let mut before: Vec<(&DoorEntry, &[IpNet])> = Vec::new();
         for door in &file.doors {
-            if door.everything {
-                self.everything_is_here(door);
+            if door.every_port {
+                self.every_port_is_here(door);
                 continue;
             }
             self.forward(door);

@@ -29,6 +29,7 @@ pub(in super::super) fn text(status: &Status, words: Words) -> String {
         true if !door.forward.is_empty() => {
             format!("{} to {}", door.ports.join(" "), door.forward.join(" "))
         }
+        true if door.every_port => "every port".to_string(),
         true if door.to.is_empty() => door.ports.join(" "),
         true => format!("{} at {}", door.ports.join(" "), door.to.join(" ")),
         false => "not in this policy".to_string(),
@@ -193,13 +194,18 @@ fn state(status: &Status, door: &DoorStatus) -> String {
         }
         Some(_) => {}
     }
-    let trusted = match door.trust.as_slice() {
+    let trusted = match trusted(door).as_slice() {
         [] => String::new(),
         trust => format!(", trusts {}", some(trust)),
     };
     // A source that is in here and at another host is one.
     let sources: BTreeSet<&str> = door.grants.iter().map(|g| g.source.as_str()).collect();
+    let all = with_every_port(door);
     let state = match sources.len() {
+        0 if status.rules_differ && !door.with_every_port.is_empty() => {
+            format!("open to {all}, MAYBE TO ALL: its rules were changed")
+        }
+        0 if !door.with_every_port.is_empty() => format!("open to {all}"),
         0 if status.rules_differ => "MAY BE OPEN to all: its rules were changed".to_string(),
         0 if !status.drift.is_empty() => "no grants".to_string(),
         0 if status.open_on.is_empty() && !status.gaps.is_empty() => "not known".to_string(),
@@ -207,17 +213,46 @@ fn state(status: &Status, door: &DoorStatus) -> String {
             "closed to all on other interfaces".to_string()
         }
         0 => format!("closed to all{}", on(status)),
-        holders if status.rules_differ => {
-            let holders = count(holders, "source");
-            format!("open to {holders}, MAYBE TO ALL: its rules were changed")
+        holders => {
+            let also = match door.with_every_port.is_empty() {
+                true => String::new(),
+                false => format!(" and to {all}"),
+            };
+            let maybe = match status.rules_differ {
+                true => ", MAYBE TO ALL: its rules were changed",
+                false => "",
+            };
+            format!("open to {}{also}{maybe}", count(holders, "source"))
         }
-        holders => format!("open to {}", count(holders, "source")),
     };
     let past = match status.open_on.as_slice() {
         [] => String::new(),
         names => format!(", OPEN TO EVERYONE on {}", some(names)),
     };
     format!("{state}{trusted}{past}")
+}
+
+/// The trusted sources: names with the addresses that the rules have for them.
+fn trusted(door: &DoorStatus) -> Vec<String> {
+    let shown = door
+        .trust
+        .iter()
+        .map(|source| match door.addresses.get(source) {
+            None => source.clone(),
+            Some(addresses) => match addresses.as_slice() {
+                [] => format!("{source} (no address)"),
+                addresses => format!("{source} ({})", some(addresses)),
+            },
+        });
+    shown.collect()
+}
+
+/// "the 1 source that has every port"
+fn with_every_port(door: &DoorStatus) -> String {
+    match door.with_every_port.len() {
+        1 => "the 1 source that has every port".to_string(),
+        many => format!("the {many} sources that have every port"),
+    }
 }
 
 /// " on eth0", where the policy names interfaces.
@@ -246,7 +281,7 @@ fn holder(grant: &GrantStatus) -> String {
     } else {
         ""
     };
-    let used = grant.extended_for.map_or(String::new(), |left| {
+    let used = grant.extendable_for.map_or(String::new(), |left| {
         format!(", at most {} while it is used", seconds(left))
     });
     format!(
@@ -272,5 +307,69 @@ fn some(names: &[String]) -> String {
         [one, two] => format!("{one} and {two}"),
         [one, ..] => format!("{one} and {} more", names.len() - 1),
         [] => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(trust: &[&str]) -> DoorStatus {
+        DoorStatus {
+            guarded_by: Some("nftables".to_string()),
+            trust: trust.iter().map(|source| source.to_string()).collect(),
+            ..DoorStatus::default()
+        }
+    }
+
+    fn said(door: &DoorStatus) -> String {
+        let status = Status {
+            backend: "nftables".to_string(),
+            ..Status::default()
+        };
+        state(&status, door)
+    }
+
+    #[test]
+    fn a_trusted_name_is_told_once_with_its_addresses() {
+        let mut door = door(&["192.0.2.99", "home.example.org"]);
+        for (addresses, wanted) in [
+            (&["192.0.2.7"][..], "home.example.org (192.0.2.7)"),
+            (
+                &["192.0.2.7", "2001:db8::7"],
+                "home.example.org (192.0.2.7 and 2001:db8::7)",
+            ),
+            (&[], "home.example.org (no address)"),
+        ] {
+            let addresses = addresses.iter().map(|address| address.to_string());
+            let name = "home.example.org".to_string();
+            door.addresses = [(name, addresses.collect())].into();
+            let wanted = format!("closed to all, trusts 192.0.2.99 and {wanted}");
+            assert_eq!(said(&door), wanted);
+        }
+    }
+
+    #[test]
+    fn a_door_that_a_grant_for_every_port_opens_is_not_said_to_be_closed() {
+        let mut door = door(&[]);
+        assert_eq!(said(&door), "closed to all");
+        door.with_every_port = vec!["192.0.2.7".to_string()];
+        assert_eq!(said(&door), "open to the 1 source that has every port");
+        door.with_every_port.push("192.0.2.8".to_string());
+        assert_eq!(said(&door), "open to the 2 sources that have every port");
+        door.grants.push(GrantStatus {
+            source: "192.0.2.9".to_string(),
+            key: None,
+            by_hand: true,
+            once: false,
+            elsewhere: false,
+            host: None,
+            expires_in: 9.0,
+            extendable_for: None,
+        });
+        assert_eq!(
+            said(&door),
+            "open to 1 source and to the 2 sources that have every port"
+        );
     }
 }

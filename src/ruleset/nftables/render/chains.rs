@@ -255,7 +255,7 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
             let (ports, hosts) = (door.ports_shown().join(", "), hosts.unwrap_or_default());
             format!("Door {}: {ports}{hosts}.", door.name)
         }
-        Reach::Everything => format!(
+        Reach::EveryPort => format!(
             "Door {}: every port. A packet without such a grant returns.",
             door.name
         ),
@@ -287,11 +287,11 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
         }
     }
     // Behind the networks that it trusts: the chain of every port changes the priority.
-    if let Some(everything) = policy.everything()
+    if let Some(every_port) = policy.every_port()
         && door.reach == Reach::Ports
         && door.is_here()
     {
-        let name = door_chain(&policy.door(everything).name);
+        let name = door_chain(&policy.door(every_port).name);
         chain.rule(format!("jump {name}"));
     }
     chain.rule(format!("meta priority set {}", classid(door.name.id())));
@@ -314,7 +314,7 @@ pub(super) fn door_of(policy: &Policy, door: &Door) -> Chain {
             chain.rule(format!("{source} . meta priority @{elsewhere} goto leave"));
         }
     }
-    if door.reach == Reach::Everything {
+    if door.reach == Reach::EveryPort {
         return chain;
     }
     if policy.has_once() {

@@ -75,7 +75,7 @@ pub(super) fn incoming(policy: &Policy, firewall: &HostFirewall) -> Chain {
             }
         }
     }
-    if let Some(door) = policy.everything() {
+    if let Some(door) = policy.every_port() {
         chain.note("The rest, for those who may come to every port.");
         let name = door_chain(&policy.door(door).name);
         chain.rule(format!("{here} jump {name}"));

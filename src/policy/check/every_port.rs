@@ -1,13 +1,13 @@
-//! Checks the door of everything, `ports = "all"`.
+//! Checks the door of every port, `ports = "all"`.
 
 use super::Checker;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::file::{DoorEntry, Entry};
 
 impl Checker<'_> {
-    pub(super) fn everything(&mut self) {
+    pub(super) fn every_port(&mut self) {
         let file = self.file;
-        let mut doors = file.doors.iter().filter(|door| door.everything);
+        let mut doors = file.doors.iter().filter(|door| door.every_port);
         let Some(door) = doors.next() else {
             return;
         };
@@ -60,8 +60,8 @@ impl Checker<'_> {
             }
         }
     }
-    /// A door of everything is a door of this host, and nothing that comes to it is passed on.
-    pub(super) fn everything_is_here(&mut self, door: &DoorEntry) {
+    /// A door of every port is a door of this host, and nothing that comes to it is passed on.
+    pub(super) fn every_port_is_here(&mut self, door: &DoorEntry) {
         let name = &door.name.value;
         let settings = [
             ("to", door.to.as_ref().map(|to| &to.at)),
