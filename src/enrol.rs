@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::num::NonZeroU16;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::policy::edit::{
 };
 use crate::policy::lint::is_wise;
 use crate::policy::load::{Beside, LoadError, load, load_text, load_text_and_beside};
-use crate::policy::{Host, KeyKind, Name, Policy};
+use crate::policy::{Door, Host, KeyKind, Name, Policy};
 use crate::private_file::{unreadable as cannot_read, write_new};
 use crate::signed::Binding;
 use crate::single_use::{Form, Secret};
@@ -52,6 +53,8 @@ pub enum For {
 #[derive(Debug)]
 pub struct Enrolled {
     pub opens: Vec<String>,
+    /// The doors in front of the address that the client knocks at, where nobody hears knocks.
+    pub deaf: Vec<Name>,
     /// The file of the secret, of a token key.
     pub secret: Option<PathBuf>,
     /// None for a scratch key: that is for other people's machines.
@@ -156,16 +159,22 @@ pub fn new_key(
         }
         return Err(message.into());
     }
-    let ports = policy
-        .doors
-        .iter()
-        .filter(|door| door.is_here() && opens.contains(&door.name.to_string()));
-    let mut ports = ports.flat_map(|door| &door.ports);
-    let door = ports
-        .find(|ports| ports.protocol() == Protocol::Tcp)
-        .map(|ports| ports.first().port);
+    let opened = || {
+        let doors = policy.doors.iter();
+        doors.filter(|door| opens.contains(&door.name.to_string()))
+    };
+    let at: Option<IpAddr> = server.parse().ok().filter(|at| !is_own(*at));
+    let door = port_at(opened(), at);
+    let deaf = at
+        .filter(|at| !policy.hears_at(*at))
+        .map_or_else(Vec::new, |at| {
+            let behind =
+                opened().filter(|door| door.behind().is_some_and(|behind| behind.contains(at)));
+            behind.map(|door| door.name.clone()).collect()
+        });
     Ok(Enrolled {
         opens,
+        deaf,
         secret,
         profile: way.map(|way| Profile {
             host: server.clone(),
@@ -179,6 +188,31 @@ pub fn new_key(
         before,
         after: text,
     })
+}
+
+/// The first TCP port of the doors that a client finds at an address: those in front of it, or else those of this host.
+/// `None` for `at`: this host.
+fn port_at<'d>(
+    doors: impl Iterator<Item = &'d Door> + Clone,
+    at: Option<IpAddr>,
+) -> Option<NonZeroU16> {
+    let is_at = |door: &&Door| match (door.behind(), at) {
+        (Some(behind), Some(at)) => behind.contains(at),
+        _ => false,
+    };
+    let is_behind = doors.clone().any(|door| is_at(&door));
+    let fits = doors.filter(|door| match is_behind {
+        true => is_at(door),
+        false => door.is_here(),
+    });
+    let mut ports = fits.flat_map(|door| &door.ports);
+    let tcp = ports.find(|ports| ports.protocol() == Protocol::Tcp);
+    tcp.map(|ports| ports.first().port)
+}
+
+/// Returns whether an address is one of this host. Nothing is sent.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// A key with a secret in a file: of tokens, or a signed one.
@@ -567,6 +601,28 @@ fn taken_here() -> HashSet<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_door_to_try_is_one_that_is_at_the_address() {
+        let text = "[door.ssh]\nports = [22]\n[door.nas]\nports = [\"53/udp\", 5000]\nto = [\"192.0.2.48/28\"]\n";
+        let policy = crate::policy::read("p", text).unwrap();
+        let tried = |doors: &[usize], at: Option<&str>| {
+            let doors = doors.iter().map(|&door| &policy.doors[door]);
+            port_at(doors, at.map(|at| at.parse().unwrap())).map(NonZeroU16::get)
+        };
+        for (doors, at, wanted) in [
+            (&[0][..], None, Some(22)),
+            (&[0], Some("192.0.2.1"), Some(22)),
+            (&[1], Some("192.0.2.50"), Some(5000)),
+            (&[0, 1], Some("192.0.2.50"), Some(5000)),
+            (&[0, 1], Some("192.0.2.1"), Some(22)),
+            (&[0, 1], None, Some(22)),
+            (&[1], Some("192.0.2.1"), None),
+            (&[1], None, None),
+        ] {
+            assert_eq!(tried(doors, at), wanted, "{doors:?} {at:?}");
+        }
+    }
 
     #[test]
     fn a_key_for_browsers_gets_no_port_that_they_refuse() {

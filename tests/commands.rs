@@ -511,6 +511,46 @@ fn a_name_that_is_taken_is_told_before_its_profile() {
     }
 }
 
+/// A client that knocks at a host behind needs a door that hears it there, and tries the port of that door.
+#[test]
+fn a_key_for_a_door_behind_is_told_where_knocks_are_heard() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.toml");
+    let path = policy.to_str().unwrap();
+    let new = |name: &str, knock_at: &str, host: &str| {
+        let text = format!(
+            "[door.ssh]\nports = [22]\n[door.nas]\nports = [5000]\nto = [\"198.51.100.50\"]\n{knock_at}\n"
+        );
+        fs::write(&policy, text).unwrap();
+        fs::set_permissions(&policy, fs::Permissions::from_mode(0o600)).unwrap();
+        let arguments = ["key", "new", name, "--sequence", "5", "--opens", "nas"];
+        let output = Command::new(env!("CARGO_BIN_EXE_toctoc"))
+            .args(arguments)
+            .args(["--host", host, path])
+            .output()
+            .unwrap();
+        let told = self::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        let profile = directory.path().join(format!("{name}.profile.toml"));
+        let profile = fs::read_to_string(profile).unwrap();
+        (told, profile.contains("door = 5000\n"))
+    };
+    const DEAF: &str = "no knocks are heard at 198.51.100.50: add `knock_at = \"both\"` to door `nas`, or name an \
+                        address of this host (`--host`)";
+    let both = "knock_at = \"both\"";
+    for (number, knock_at, host, deaf, has_door) in [
+        (1, "", "198.51.100.50", true, true),
+        (2, both, "198.51.100.50", false, true),
+        (3, "", "192.0.2.1", false, false),
+        (4, both, "192.0.2.1", false, false),
+        (5, "", "nas.example.org", false, false),
+    ] {
+        let (told, door) = new(&format!("dora{number}"), knock_at, host);
+        assert_eq!(told.contains(DEAF), deaf, "{host} {knock_at}: {told}");
+        assert_eq!(door, has_door, "{host} {knock_at}");
+    }
+}
+
 /// The program of the fleet is a package of its own: `toctoc fleet` becomes it, and says so where it is not.
 #[test]
 fn the_fleet_is_another_program() {
@@ -546,6 +586,63 @@ fn the_fleet_is_another_program() {
     fs::remove_file(&other).unwrap();
     std::os::unix::fs::symlink("/bin/false", &other).unwrap();
     assert_eq!(fleet(&[]), (Some(1), String::new()));
+}
+
+/// The agent runs as root: a program that others can change or replace is not started. One of the user's own is.
+#[test]
+fn a_program_of_the_fleet_that_others_can_change_is_not_started() {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = home.path().join("bin");
+    fs::create_dir(&directory).unwrap();
+    fs::hard_link(env!("CARGO_BIN_EXE_toctoc"), directory.join("toctoc")).unwrap();
+    let other = directory.join("toctoc-fleet");
+    let elsewhere = home.path().join("elsewhere");
+    let fleet = || {
+        let mut command = Command::new(directory.join("toctoc"));
+        let output = command.args(["fleet", "started"]).output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code(), said)
+    };
+    let mode = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for place in [&other, &elsewhere] {
+        let _ = fs::remove_file(&other);
+        fs::copy("/bin/echo", place).unwrap();
+        if place == &elsewhere {
+            symlink(place, &other).unwrap();
+        }
+        for (of_file, of_directory, runs) in [
+            (0o755, 0o755, true),
+            (0o700, 0o700, true),
+            (0o757, 0o755, false),
+            (0o775, 0o755, false),
+            (0o755, 0o777, false),
+            (0o755, 0o775, false),
+        ] {
+            mode(place, of_file);
+            mode(&directory, of_directory);
+            let (code, said) = fleet();
+            let at = format!("{of_file:o} {of_directory:o}: {said}");
+            match runs {
+                true => assert_eq!((code, &*said), (Some(0), "started\n"), "{at}"),
+                false => {
+                    assert_eq!(code, Some(2), "{at}");
+                    assert!(said.contains("toctoc-fleet is not started: "), "{at}");
+                    assert!(!said.contains("policy"), "{at}");
+                }
+            }
+        }
+        mode(place, 0o755);
+        mode(&directory, 0o755);
+        // Only root can give a file away.
+        if chown(place, Some(1000), None).is_ok() {
+            let (code, said) = fleet();
+            assert_eq!(code, Some(2), "{said}");
+            assert!(said.contains("belongs to another user (1000)"), "{said}");
+        }
+    }
 }
 
 /// What was meant is said, or what would be accepted; and nothing is done that cannot work.

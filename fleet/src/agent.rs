@@ -18,8 +18,9 @@ use crate::rules::Rules;
 /// have stood still, and is reckoned from its beginning.
 const NAP: i64 = 250;
 
-/// So much is heard before the kernel is given what follows from it, but for no longer than this, in milliseconds.
+/// The most messages that are read before the kernel is updated.
 const TOGETHER: usize = 2000;
+/// The longest time until then, in milliseconds.
 const TURN: i64 = 100;
 
 /// More than the two clocks of this host part by themselves, in milliseconds.

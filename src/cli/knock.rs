@@ -15,7 +15,7 @@ use crate::client::store::{self, Found};
 use crate::client::{
     Addresses, Answers, Door, Family, MOST_ADDRESSES, Open, Packets, Plan, Profile, Seen,
     addresses, compare, is_this_machine, likely, look_around, race, send_knock, send_signed,
-    send_token, time_at,
+    send_token, signed_for, time_at,
 };
 use crate::knock::{Knock, Protocol};
 
@@ -370,7 +370,11 @@ fn stays_shut(host: SocketAddr, door: NonZeroU16, shut: Door, way: &Way) -> Stri
         Way::Token(..) | Way::Signed(_) => time_at(host).map(|theirs| now() - theirs),
         Way::Sequence(_) => None,
     };
-    let likely = likely(way, shut, &heard, ahead, now());
+    let source = match way {
+        Way::Signed(signed) => signed_for(host, signed),
+        Way::Token(..) | Way::Sequence(_) => None,
+    };
+    let likely = likely(way, shut, &heard, ahead, now(), source);
     format!("{door}/tcp at {} stays shut\n{likely}", host.ip())
 }
 

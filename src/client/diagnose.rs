@@ -1,6 +1,6 @@
 //! Why a door stays shut, as far as a stranger can find out: who answers there, and at what.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use super::enter::Door;
 use super::profile::{Signed, Way};
 use super::send::{at, udp_towards};
 use crate::knock::{Knock, Protocol};
+use crate::signed::{Binding, SKEW};
 use crate::single_use::GRACE;
 
 /// The answer of a port.
@@ -114,31 +115,36 @@ const THERE: &str = "on the host, `toctoc status` shows whether this key opened.
                      drops what comes to the door";
 
 /// Names the likely cause: a sentence, and in a line of its own the next step. `ahead` is the seconds that this clock
-/// is ahead of the host's, if the host tells; `now` is what this clock says, in seconds since 1970.
+/// is ahead of the host's, if the host tells; `now` is what this clock says, in seconds since 1970. `source` is the address
+/// that a datagram of a signed key was signed for, if it was for any.
 pub fn likely(
     way: &Way,
     door: Door,
     heard: &[(Knock, Heard)],
     ahead: Option<i64>,
     now: i64,
+    source: Option<IpAddr>,
 ) -> String {
     if let Some(refused) = forbidden(heard) {
         return refused;
     }
     let arrives = heard.iter().any(|(_, heard)| *heard == Heard::Answer);
     if !arrives && door == Door::Silent {
+        let otherwise = match way {
+            Way::Signed(signed) => {
+                format!(". If it did not, {}", mistakes(signed, source, None))
+            }
+            Way::Sequence(_) | Way::Token(..) => String::new(),
+        };
         return format!(
-            "nothing there answers, at {} either\nnext: check the address, and whether the host is up. Then {THERE}",
+            "nothing there answers, at {} either\nnext: check the address, and whether the host is up. Then \
+             {THERE}{otherwise}",
             list(heard.iter().map(|(port, _)| *port))
         );
     }
     match way {
         Way::Token(_, port) => token(*port, heard, ahead, now),
-        Way::Signed(signed) => format!(
-            "{}. A signed datagram also fails where this host has another address outside (behind NAT): `from` in the \
-             profile names it",
-            token(signed.port, heard, ahead, now)
-        ),
+        Way::Signed(key) => signed(key, heard, ahead, now, source),
         Way::Sequence(knocks) => sequence(knocks, door, heard),
     }
 }
@@ -198,37 +204,109 @@ fn sequence(knocks: &[Knock], door: Door, heard: &[(Knock, Heard)]) -> String {
     }
 }
 
-fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i64) -> String {
-    let off = |ahead: i64| ahead.unsigned_abs() > GRACE.as_secs();
-    match ahead {
-        Some(ahead) if off(ahead) => {
-            let by = Duration::from_secs(ahead.unsigned_abs());
-            let way = if ahead > 0 { "ahead of" } else { "behind" };
-            let by = humantime::format_duration(by);
-            return format!(
-                "this clock is {by} {way} what the web server there says, and tokens fit the time\nnext: set the \
-                 clock right"
-            );
-        }
-        Some(_) | None => {}
+/// The cause that is plain to see, with the next step: a wrong clock, or a port where nothing is taken. `what` goes there, in
+/// the plural; it fits the time to `tolerance`.
+fn plain(
+    what: &str,
+    tolerance: Duration,
+    port: NonZeroU16,
+    heard: &[(Knock, Heard)],
+    ahead: Option<i64>,
+) -> Option<String> {
+    let off = ahead.filter(|ahead| ahead.unsigned_abs() > tolerance.as_secs());
+    if let Some(ahead) = off {
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
+        let by = humantime::format_duration(by);
+        return Some(format!(
+            "this clock is {by} {way} what the web server there says, and {what} fit the time\nnext: set the clock \
+             right"
+        ));
     }
     let reached = heard.iter().any(|(asked, heard)| {
         (asked.protocol, asked.port) == (Protocol::Udp, port) && *heard == Heard::Answer
     });
-    if reached {
-        return format!(
-            "nothing there takes tokens at {port}/udp\nnext: on the host, `toctoc status` shows whether a policy is \
-             applied. If it is, the port for tokens is another"
-        );
+    reached.then(|| {
+        format!(
+            "nothing there takes {what} at {port}/udp\nnext: on the host, `toctoc status` shows whether a policy is \
+             applied. If it is, the port for {what} is another"
+        )
+    })
+}
+
+fn shown_time(now: i64) -> String {
+    jiff::Timestamp::from_second(now).map_or_else(
+        |_| now.to_string(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
+}
+
+fn signed(
+    key: &Signed,
+    heard: &[(Knock, Heard)],
+    ahead: Option<i64>,
+    now: i64,
+    source: Option<IpAddr>,
+) -> String {
+    if let Some(found) = plain("signed datagrams", SKEW, key.port, heard, ahead) {
+        return found;
+    }
+    let question = match (key.from, source) {
+        (Some(from), _) => {
+            format!("is {from} (`from` in the profile) the address that this host has outside?")
+        }
+        (None, Some(source)) => format!(
+            "does this host have another address outside (NAT)? The datagram was signed for {source}"
+        ),
+        (None, None) => {
+            "does the policy ask for more `binding` than the profile gives?".to_string()
+        }
+    };
+    let clock = ahead.is_none().then_some(now);
+    let mistakes = mistakes(key, source, clock);
+    format!("{question}\nnext: {THERE}. If it did not, {mistakes}")
+}
+
+/// The mistakes by which a signed datagram opens nothing. `clock` is what this clock says, where it may be wrong.
+fn mistakes(key: &Signed, source: Option<IpAddr>, clock: Option<i64>) -> String {
+    let mut all = Vec::new();
+    match (key.from, source) {
+        (Some(_), _) => {
+            all.push(
+                "put the address that this host has outside into the profile as `from`".to_string(),
+            );
+        }
+        (None, Some(_)) => all.push(
+            "put the address that this host has outside into the profile: `from = \"ADDRESS\"`"
+                .to_string(),
+        ),
+        (None, None) => {}
+    }
+    if let Some(now) = clock {
+        all.push(format!(
+            "set this clock right (it says {})",
+            shown_time(now)
+        ));
+    }
+    if key.binding != Binding::Address {
+        let binding = key.binding.name();
+        all.push(format!(
+            "ask the administrator whether the policy asks for more than the profile's `binding = \"{binding}\"`"
+        ));
+    }
+    all.push("ask for a new profile: the secret is another, or the key was revoked".to_string());
+    all.join("; or ")
+}
+
+fn token(port: NonZeroU16, heard: &[(Knock, Heard)], ahead: Option<i64>, now: i64) -> String {
+    if let Some(found) = plain("tokens", GRACE, port, heard, ahead) {
+        return found;
     }
     let otherwise = format!(
         "{THERE}. If it did not, the secret is another, the key was revoked, no token of this minute is left, or the \
          server was started less than two minutes ago"
     );
-    let own = jiff::Timestamp::from_second(now).map_or_else(
-        |_| now.to_string(),
-        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-    );
+    let own = shown_time(now);
     match ahead {
         Some(_) => format!(
             "the clock agrees with that of the web server there, so it is not the time\nnext: {otherwise}"
@@ -307,7 +385,7 @@ mod tests {
                 ("53/udp", Nothing),
                 ("80", web),
             ]);
-            let said = likely(&way, door, &heard, None, 0);
+            let said = likely(&way, door, &heard, None, 0, None);
             assert!(said.contains(wanted), "{said}");
             // A right sequence is not called wrong.
             let silent = !said.contains("turned back") && door == Door::Silent;
@@ -322,7 +400,7 @@ mod tests {
         let port = NonZeroU16::new(40123).unwrap();
         let way = Way::Token(Secret::new([5; 32].into()), port);
         let closed = heard(&[("40123/udp", Heard::Answer), ("80", Heard::Answer)]);
-        let said = likely(&way, Door::Silent, &closed, Some(0), 0);
+        let said = likely(&way, Door::Silent, &closed, Some(0), 0, None);
         assert!(
             said.contains("nothing there takes tokens at 40123/udp"),
             "{said}"
@@ -337,8 +415,109 @@ mod tests {
                 "is this clock right (1970-01-01 00:00:00 UTC), to two minutes?",
             ),
         ] {
-            let said = likely(&way, Door::Silent, &heard, ahead, 0);
+            let said = likely(&way, Door::Silent, &heard, ahead, 0, None);
             assert!(said.contains(wanted), "{said}");
+        }
+    }
+
+    /// The address is what is wrong most often, and nothing is said that holds for tokens alone.
+    #[test]
+    fn a_signed_key_gets_advice_of_its_own() {
+        let port = NonZeroU16::new(40123).unwrap();
+        let key = |binding, from: Option<&str>| {
+            Way::Signed(Signed {
+                secret: Secret::new([5; 32].into()),
+                port,
+                binding,
+                from: from.map(|from| from.parse().unwrap()),
+            })
+        };
+        let up = heard(&[("40123/udp", Heard::Nothing), ("80", Heard::Answer)]);
+        let down = heard(&[("40123/udp", Heard::Nothing), ("80", Heard::Nothing)]);
+        let closed = heard(&[("40123/udp", Heard::Answer), ("80", Heard::Answer)]);
+        let source = Some("192.0.2.7".parse().unwrap());
+        const NAT: &str = "does this host have another address outside (NAT)? The datagram was signed for 192.0.2.7\n";
+        const FROM: &str = "`from = \"ADDRESS\"`";
+        const CLOCK: &str = "set this clock right (it says 1970-01-01 00:00:00 UTC)";
+        let (address, network, nothing) = (Binding::Address, Binding::Network, Binding::Nothing);
+        for (way, heard, ahead, source, wanted, not) in [
+            (
+                key(address, None),
+                &up,
+                None,
+                source,
+                &[NAT, FROM, CLOCK][..],
+                &["binding"][..],
+            ),
+            (
+                key(address, None),
+                &up,
+                Some(5),
+                source,
+                &[NAT, FROM],
+                &["clock", "binding"],
+            ),
+            (
+                key(network, None),
+                &up,
+                None,
+                source,
+                &[NAT, "`binding = \"network\"`"],
+                &[],
+            ),
+            (
+                key(nothing, None),
+                &up,
+                None,
+                None,
+                &[
+                    "does the policy ask for more `binding`",
+                    "`binding = \"none\"`",
+                ],
+                &["NAT", "`from"],
+            ),
+            (
+                key(address, Some("198.51.100.9")),
+                &up,
+                None,
+                Some("198.51.100.9".parse().unwrap()),
+                &["is 198.51.100.9 (`from` in the profile) the address"],
+                &["NAT"],
+            ),
+            (
+                key(address, None),
+                &down,
+                None,
+                source,
+                &["nothing there answers", FROM],
+                &["clock"],
+            ),
+            (
+                key(address, None),
+                &up,
+                Some(3600),
+                source,
+                &["this clock is 1h ahead of", "signed datagrams fit the time"],
+                &["from"],
+            ),
+            (
+                key(address, None),
+                &closed,
+                Some(0),
+                source,
+                &["nothing there takes signed datagrams at 40123/udp"],
+                &["from"],
+            ),
+        ] {
+            let said = likely(&way, Door::Silent, heard, ahead, 0, source);
+            for wanted in wanted {
+                assert!(said.contains(wanted), "{wanted}: {said}");
+            }
+            let (point, next) = said.split_once("\nnext: ").unwrap();
+            assert!(!point.contains('\n') && !next.contains('\n'), "{said}");
+            for not in [not, &["token", "two minutes"]].concat() {
+                assert!(!said.contains(not), "{not}: {said}");
+            }
         }
     }
 }

@@ -22,4 +22,4 @@ pub use profile::Profile;
 pub use race::{Addresses, Family, MOST_ADDRESSES, addresses, race};
 pub use relay::{hand_over, relay};
 pub use send::is_this_machine;
-pub use send::{send_knock, send_signed, send_token, signed_now};
+pub use send::{send_knock, send_signed, send_token, signed_for, signed_now};

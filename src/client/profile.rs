@@ -97,6 +97,16 @@ impl Drop for Wiped {
     }
 }
 
+/// Returns whether a packet from elsewhere can have an address as its source.
+fn is_of_a_sender(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_odd = match address {
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.octets()[0] == 0,
+        IpAddr::V6(_) => false,
+    };
+    !(is_odd || address.is_unspecified() || address.is_loopback() || address.is_multicast())
+}
+
 impl Profile {
     /// Reads the text of a profile.
     ///
@@ -139,6 +149,9 @@ impl Profile {
                         let binding = Binding::named(name);
                         binding.ok_or("`binding` is address, network or none")
                     })?;
+                if let Some(from) = written.from.filter(|from| !is_of_a_sender(*from)) {
+                    return Err(format!("`from` is {from}, and no packet comes from there"));
+                }
                 Way::Signed(Signed {
                     secret,
                     port: port.ok_or("a `signed` secret needs the `token_port` of the server")?,
@@ -376,6 +389,43 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    /// A packet from elsewhere comes from none of these.
+    #[test]
+    fn an_address_that_no_packet_comes_from_is_refused() {
+        let with = |from: &str| {
+            let secret = "0123456789abcdef".repeat(4);
+            Profile::parse(&format!(
+                "host = \"192.0.2.1\"\nsigned = \"{secret}\"\ntoken_port = 4000\nfrom = \"{from}\"\n"
+            ))
+        };
+        for odd in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+            "::ffff:127.0.0.1",
+            "::ffff:224.0.0.1",
+        ] {
+            let why = with(odd).unwrap_err();
+            assert!(why.contains("no packet comes from there"), "{odd}: {why}");
+            assert!(!why.contains("0123456789abcdef"), "{why}");
+        }
+        for fine in [
+            "192.0.2.7",
+            "10.0.0.7",
+            "2001:db8::7",
+            "::ffff:192.0.2.7",
+            "fd00::7",
+        ] {
+            assert!(with(fine).is_ok(), "{fine}");
+        }
+    }
 
     #[test]
     fn profiles_are_read_back() {

@@ -85,6 +85,19 @@ pub fn signed_now(host: &str, signed: &Signed) -> Result<[u8; SHORTEST], String>
     Ok(datagram_of(signed, source, now))
 }
 
+/// The address that a datagram to a host is signed for. `None` where it is signed for none, or there is no way to the host.
+pub fn signed_for(host: SocketAddr, signed: &Signed) -> Option<IpAddr> {
+    if signed.binding == Binding::Nothing {
+        return None;
+    }
+    let own = || -> io::Result<IpAddr> {
+        let socket = udp_towards(host)?;
+        socket.connect(at(host, signed.port))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    own().ok().map(|own| source_of(signed, own))
+}
+
 /// The address to sign: what the profile says, if it is of the family.
 fn source_of(signed: &Signed, own: IpAddr) -> IpAddr {
     let own = own.to_canonical();

@@ -40,6 +40,8 @@ pub enum Outcome {
     /// It is not known what should be there, so nothing was changed: a sentence.
     Unknown(String),
     Healed(Box<Healed>),
+    /// Only the program of signed keys was missing somewhere, and it is back everywhere.
+    Program,
     /// These names of hosts have other addresses than before, and the rules have them now.
     Moved(Vec<String>),
 }
@@ -206,8 +208,13 @@ fn keep(
     let stopped = policy.is_single_use()
         && matches!(firewall.state.read(), Kept::Journal(journal) if journal.clean);
     if found.is_empty() || (stopped && guards) {
+        let mut outcome = Outcome::Well;
         if !signed::is_well(policy.has_signed()) {
-            signed::place(&policy)?;
+            // What cannot be at some interface would be told every half minute.
+            let missing = signed::place(&policy)?;
+            if missing.is_empty() && signed::is_well(policy.has_signed()) {
+                outcome = Outcome::Program;
+            }
         }
         if of_the_past && !stopped && policy.is_single_use() {
             // Its tokens went too.
@@ -219,7 +226,7 @@ fn keep(
             None => Verdict::Applied,
         };
         Sighting::note(&origin, &policy, verdict);
-        return Ok(Outcome::Well);
+        return Ok(outcome);
     }
     if since == Since::Earlier {
         Sighting::note(&origin, &policy, Verdict::Strange(look));

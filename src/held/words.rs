@@ -25,7 +25,7 @@ pub struct Grant {
     pub stay: Option<Stay>,
 }
 
-/// The parts of a grant that stays while it is used. Its end is the latest that they give.
+/// The remaining times of a grant that connections extend. It ends at the latest of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stay {
     /// The time left of the grant as it was given; `None` when that is over.

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 
+use super::values::port_at_the_end;
 use super::{Door, DoorIndex, Policy};
 use crate::knock::{Knock, display_source};
 
@@ -61,6 +62,7 @@ impl Forward {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.host, self.port) {
+            (host, None) if port_at_the_end(&host.to_string()).is_some() => write!(f, "[{host}]"),
             (host, None) => write!(f, "{host}"),
             (IpAddr::V4(host), Some(port)) => write!(f, "{host}:{port}"),
             (IpAddr::V6(host), Some(port)) => write!(f, "[{host}]:{port}"),

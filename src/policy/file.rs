@@ -112,6 +112,8 @@ pub struct DoorEntry {
     pub knock_at: Option<Spanned<KnockAt>>,
     /// Where its connections are passed on to.
     pub forward: Option<Spanned<Vec<Target>>>,
+    /// Addresses in `forward` whose last group may be meant as a port.
+    pub unclear_forward: Vec<Spanned<String>>,
     pub masquerade: Option<Spanned<bool>>,
     pub open_for: Option<Spanned<Duration>>,
     pub extend: Option<Spanned<Duration>>,
@@ -298,7 +300,7 @@ impl Reader {
     fn door(&mut self, name: Spanned<Name>, table: &DeTable<'_>) -> DoorEntry {
         let mut section = Section::new(table, "a door");
         let mut every_port = false;
-        let mut trusted_names = Vec::new();
+        let (mut trusted_names, mut unclear_forward) = (Vec::new(), Vec::new());
         let door = DoorEntry {
             name,
             ports: section.entry(self, "ports", |r, v| {
@@ -311,7 +313,8 @@ impl Reader {
             every_port: false,
             to: section.take(self, "to", Reader::hosts_behind),
             knock_at: section.take(self, "knock_at", Reader::knock_at),
-            forward: section.take(self, "forward", Reader::targets),
+            forward: section.take(self, "forward", |r, v| r.targets(v, &mut unclear_forward)),
+            unclear_forward: Vec::new(),
             masquerade: section.take(self, "masquerade", |r, v| r.boolean(v, "masquerade")),
             open_for: section.take(self, "open_for", Reader::open_for),
             extend: section.take(self, "extend", Reader::extend),
@@ -330,6 +333,7 @@ impl Reader {
         section.finish(self);
         DoorEntry {
             every_port,
+            unclear_forward,
             trusted_names,
             ..door
         }

@@ -13,6 +13,7 @@ use super::file::{File, KeyEntry, Spanned};
 use super::published::is_published;
 use super::scanned_ports;
 use super::strength::{A_MILLION, Strength, time_to_guess};
+use super::values::port_at_the_end;
 use super::ways::{Program, Way, beside, translated};
 use super::{Interfaces, KeyKind, Policy, nearest, show};
 use crate::knock::{Knock, PortRange, Protocol};
@@ -76,6 +77,14 @@ pub const RULES: &[Rule] = &[
     rule(
         "trust-everyone",
         "Who is trusted need not knock: so many are hardly anybody in particular.",
+    ),
+    rule(
+        "trust-one-label",
+        "Which host it is depends on the search domain of this host, and that may come from the network.",
+    ),
+    rule(
+        "forward-port",
+        "Without brackets the last group of an IPv6 address and a port look alike.",
     ),
     rule(
         "door-silent",
@@ -221,6 +230,22 @@ impl Linter<'_> {
                 let text = format!("`{}` trusts all of {network}", door.name);
                 let warning = Diagnostic::new(entry.name.at.clone(), text);
                 self.warn("trust-everyone", own, warning);
+            }
+            for name in door.trusted_names.iter().filter(|name| !name.contains('.')) {
+                let text = format!("`{}` trusts `{name}`, a name without a domain", door.name);
+                let warning = Diagnostic::new(entry.name.at.clone(), text)
+                    .help(format!("write the whole name: `\"{name}.example.org\"`"));
+                self.warn("trust-one-label", own, warning);
+            }
+            for Spanned { value: text, at } in &entry.unclear_forward {
+                let Some((host, port)) = port_at_the_end(text) else {
+                    continue;
+                };
+                let told = format!("`{text}` is read as an address without a port");
+                let warning = Diagnostic::new(at.clone(), told).help(format!(
+                    "write `\"[{text}]\"` for that address, or `\"[{host}]:{port}\"` for port {port} of {host}"
+                ));
+                self.warn("forward-port", own, warning);
             }
             let Some(listening) = self
                 .around

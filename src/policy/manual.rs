@@ -103,8 +103,8 @@ pub const PARTS: &[Part] = &[
                 "signed_mark",
                 "a number",
                 "0x74637463",
-                "The packet mark by which the kernel tells the rules of a good datagram of a signed key. Take \
-                 another one if a program of yours uses it. No packet keeps it.",
+                "The packet mark of a valid signed datagram, between the BPF program and the rules. Take another one if a \
+                 program of yours uses it. No packet keeps it.",
             ),
             setting(
                 "silence",
@@ -237,7 +237,7 @@ pub const PARTS: &[Part] = &[
                 "to",
                 "a list of addresses and networks",
                 "this host",
-                "Hosts behind this one: the door guards what is routed through this host to these ports of theirs \
+                "The hosts behind this one: the door guards what is routed through this host to these ports of theirs \
                  (nftables only). The same port of another host is another door.",
             ),
             setting(
@@ -251,9 +251,9 @@ pub const PARTS: &[Part] = &[
                 "forward",
                 "an address with a port, or one of each family",
                 "none",
-                "Where connections are passed on to, with another destination, for sources that hold a grant: \
-                 \"192.168.1.5:22\", \"[fd00::5]:22\", or an address alone, which keeps the port (nftables only). Without an \
-                 address of a family nobody of that family gets in.",
+                "The target: connections of sources that hold a grant are passed on to it, with another destination. It is \
+                 \"192.168.1.5:22\", \"[fd00::5]:22\", or an address alone, which keeps the port (nftables only). Without a \
+                 target of a family nobody of that family gets in.",
             ),
             setting(
                 "masquerade",
@@ -267,14 +267,13 @@ pub const PARTS: &[Part] = &[
                 "extend",
                 "a time, 1s to 30d",
                 "",
-                "A grant stays while it is used: each new connection that it lets in extends it to so long from then. \
-                 It needs `at_most`, and no key with `once` opens the door (nftables only). Left out, a grant ends in its time.",
+                "Each new connection that a grant lets in sets the time left to this, if it was less. It needs `at_most`, and no key with `once` opens the door (nftables only). Left out, a grant ends in its time.",
             ),
             setting(
                 "at_most",
                 "a time, 1s to 30d",
                 "",
-                "The time after the opening at which a grant ends that `extend` has kept. After that the source knocks again.",
+                "A grant ends this long after its opening, however much it is used. After that the source knocks again.",
             ),
             setting(
                 "trust",
@@ -327,8 +326,8 @@ pub const PARTS: &[Part] = &[
                 "binding",
                 "address, network or none",
                 "address",
-                "Which datagrams of a signed key count: those signed for the address they come from; also those for the \
-                 network around it (/24, /64); or any, which a thief on the path can use.",
+                "What a datagram must be signed for: \"address\" (its source address), \"network\" (its /24 or /64 is enough), \
+                 \"none\" (opens from any address; a thief on the path can use it).",
             ),
             setting(
                 "browser",

@@ -200,7 +200,7 @@ pub enum Reach {
     EveryPort,
 }
 
-/// A grant that stays while it is used.
+/// A grant that connections extend.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extension {
     /// The time that it lasts from each new connection.
@@ -485,7 +485,7 @@ impl Policy {
         self.doors.iter().any(|door| door.extension.is_some())
     }
 
-    /// The longest time that a grant may last which an opening gives.
+    /// The longest time that a grant of an opening can last.
     pub fn longest(&self, opening: &Opening) -> Duration {
         let extension = self.door(opening.door).extension;
         extension.map_or(opening.open_for, |extension| extension.at_most)
@@ -624,6 +624,55 @@ mod tests {
             said.contains("`alice` and `bob` have the same secret"),
             "{said}"
         );
+    }
+
+    /// Of two secrets that differ the number can be the same: about one pair in 2^32.
+    #[test]
+    fn keys_whose_secrets_have_the_same_number_are_refused() {
+        let secret = |number: u64| {
+            let mut bytes = [7; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            Secret::new(bytes.into())
+        };
+        let mut numbers = std::collections::HashMap::new();
+        let pair = (0..).find_map(|number| {
+            let before = numbers.insert(secret(number).id(), number)?;
+            Some([before, number])
+        });
+        let [one, other] = pair.unwrap();
+        let third = other + 1;
+        let read = |two: u64, kinds: [&str; 2]| {
+            let key = |name: &str, kind: &str, number: u64| {
+                format!("[key.{name}]\nopens = [\"ssh\"]\n{kind} = \"{number}\"\n")
+            };
+            let keys = key("alice", kinds[0], one) + &key("bob", kinds[1], two);
+            let file = |number: &str| Ok(secret(number.parse().unwrap()));
+            let host = Host {
+                secrets: Secrets(Some(&file)),
+                ..Host::default()
+            };
+            read_for("p", &format!("{DOOR}{keys}"), &host)
+        };
+        for kinds in [
+            ["signed", "signed"],
+            ["token", "signed"],
+            ["token", "token"],
+        ] {
+            let said = read(other, kinds).unwrap_err().to_string();
+            assert!(
+                said.contains(
+                    "`alice` and `bob` have the same number, which is made of their secrets"
+                ),
+                "{said}"
+            );
+            assert!(
+                said.contains("make another secret: `toctoc key new`"),
+                "{said}"
+            );
+            assert!(read(third, kinds).is_ok());
+            let said = read(one, kinds).unwrap_err().to_string();
+            assert!(said.contains("have the same secret"), "{said}");
+        }
     }
 
     #[test]

@@ -1,15 +1,57 @@
-//! Checks that nobody but root can change a policy's file, or a directory on the way to it.
+//! Checks that nobody but root and the user can change a file, or a directory on the way to it: that of a policy, or a
+//! program.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Display, Path, PathBuf};
 
 /// Links that lead to links: the kernel follows no more either.
 const MOST_LINKS: usize = 40;
 
+/// The use of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Policy,
+    Program,
+}
+
+impl Use {
+    fn name(self) -> &'static str {
+        match self {
+            Use::Policy => "policy",
+            Use::Program => "program",
+        }
+    }
+
+    /// The command that takes the file from others.
+    fn remedy(self, shown: &Display<'_>) -> String {
+        match self {
+            Use::Policy => format!("`chmod 600 {shown}`"),
+            Use::Program => format!("`chmod go-w {shown}`"),
+        }
+    }
+
+    /// A place that is safe.
+    fn place(self) -> &'static str {
+        match self {
+            Use::Policy => "keep it in /etc/toctoc",
+            Use::Program => "install it as root",
+        }
+    }
+}
+
 /// A sentence, if others than root and the user can change what a policy file says: the file, what it is a link
 /// to, or a directory in which one of these could be replaced. Standard input is whoever's it is.
 pub fn others_can_change(path: &Path) -> Option<String> {
+    others_can_write(path, Use::Policy)
+}
+
+/// The same for a program.
+pub fn others_can_replace(program: &Path) -> Option<String> {
+    others_can_write(program, Use::Program)
+}
+
+fn others_can_write(path: &Path, what: Use) -> Option<String> {
     let user = rustix::process::geteuid().as_raw();
     if path.as_os_str() == "-" {
         return None;
@@ -22,19 +64,19 @@ pub fn others_can_change(path: &Path) -> Option<String> {
             Some(parent) => parent,
             None => return None,
         };
-        if let Some(why) = links_of(parent, user) {
+        if let Some(why) = links_of(parent, user, what) {
             return Some(why);
         }
         // A file that cannot be read is told of by its reader.
         let found = place.symlink_metadata().ok()?;
         if !is_the_kernels(parent) {
             let directory = parent.metadata().ok()?;
-            if let Some(why) = directory_judged(parent, &directory, user) {
+            if let Some(why) = directory_judged(parent, &directory, user, what) {
                 return Some(why);
             }
         }
         if !found.is_symlink() {
-            return judged(&place, &found, user);
+            return judged(&place, &found, user, what);
         }
         place = parent.join(place.read_link().ok()?);
     }
@@ -42,7 +84,7 @@ pub fn others_can_change(path: &Path) -> Option<String> {
 }
 
 /// Judges the directories that hold the links on the way to a directory.
-fn links_of(directory: &Path, user: u32) -> Option<String> {
+fn links_of(directory: &Path, user: u32, what: Use) -> Option<String> {
     let mut so_far = PathBuf::new();
     for part in directory {
         let parent = match so_far.as_os_str().is_empty() {
@@ -55,7 +97,7 @@ fn links_of(directory: &Path, user: u32) -> Option<String> {
             .is_ok_and(|found| found.is_symlink());
         if is_link && !is_the_kernels(&parent) {
             let found = parent.metadata().ok()?;
-            if let Some(why) = directory_judged(&parent, &found, user) {
+            if let Some(why) = directory_judged(&parent, &found, user, what) {
                 return Some(why);
             }
         }
@@ -68,35 +110,39 @@ fn is_the_kernels(directory: &Path) -> bool {
     directory.starts_with("/proc") || directory.starts_with("/dev")
 }
 
-fn judged(path: &Path, found: &Metadata, user: u32) -> Option<String> {
+fn judged(path: &Path, found: &Metadata, user: u32, what: Use) -> Option<String> {
     let (shown, mode) = (path.display(), found.mode() & 0o7777);
     if !found.is_file() {
         return None;
     }
     if !is_trusted(found.uid(), user) {
         return Some(format!(
-            "{shown} belongs to another user ({}), who can change the policy: `chown root {shown}`",
-            found.uid()
+            "{shown} belongs to another user ({}), who can change the {}: `chown root {shown}`",
+            found.uid(),
+            what.name()
         ));
     }
-    (mode & 0o022 != 0)
-        .then(|| format!("{shown} can be changed by others (mode {mode:04o}): `chmod 600 {shown}`"))
+    (mode & 0o022 != 0).then(|| {
+        let remedy = what.remedy(&shown);
+        format!("{shown} can be changed by others (mode {mode:04o}): {remedy}")
+    })
 }
 
-fn directory_judged(path: &Path, found: &Metadata, user: u32) -> Option<String> {
+fn directory_judged(path: &Path, found: &Metadata, user: u32, what: Use) -> Option<String> {
     let (shown, mode) = (path.display(), found.mode() & 0o7777);
+    let name = what.name();
     if !is_trusted(found.uid(), user) {
         return Some(format!(
-            "{shown}, the directory of the policy, belongs to another user ({}), who can replace the policy: keep it \
-             in /etc/toctoc",
-            found.uid()
+            "{shown}, the directory of the {name}, belongs to another user ({}), who can replace the {name}: {}",
+            found.uid(),
+            what.place()
         ));
     }
     // Where only the owner of a file can replace it (/tmp), the file's owner is enough.
     let is_sticky = mode & 0o1000 != 0;
     (mode & 0o022 != 0 && !is_sticky).then(|| {
         format!(
-            "others can write into {shown}, the directory of the policy, and replace it (mode {mode:04o}): `chmod \
+            "others can write into {shown}, the directory of the {name}, and replace it (mode {mode:04o}): `chmod \
              go-w {shown}`"
         )
     })

@@ -335,7 +335,15 @@ fn without_the_program_nothing_opens_and_status_says_so() {
         "{said}"
     );
     assert!(said.contains("everything else holds"), "{said}");
-    world.yes(&["heal"]);
+    // It says what it did, and nothing where there is nothing to do.
+    let heal = || {
+        let output = world.toctoc(&["heal"]);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = heal();
+    assert!(said.contains("it was put there"), "{said}");
+    assert_eq!(heal(), "");
     assert_eq!(warnings(&world), "[]");
     opens(&world);
     close(&world);

@@ -1,5 +1,4 @@
-//! `toctoc fleet`: starts the program of the fleet, which a package of its own has, with all that it knows of Redis and
-//! TLS.
+//! `toctoc fleet`: starts `toctoc-fleet`, which is a separate package; only it contains Redis and TLS.
 
 use std::env;
 use std::io;
@@ -10,6 +9,7 @@ use std::process::Command;
 use clap::Args;
 
 use super::{Answer, PolicyAlone, complain};
+use crate::policy::writers::others_can_replace;
 
 /// The name of the program, and of its package.
 const PROGRAM: &str = "toctoc-fleet";
@@ -41,13 +41,17 @@ pub(super) fn run() -> Answer {
         }
     };
     let program = own.with_file_name(PROGRAM);
+    if let Some(why) = others_can_replace(&program) {
+        complain(&format!("{PROGRAM} is not started: {why}"));
+        return Answer::CouldNot;
+    }
     // After `toctoc fleet`. They are as they should be: they were read.
     let error = Command::new(&program).args(env::args_os().skip(2)).exec();
     let program = program.display();
     complain(&match error.kind() {
         io::ErrorKind::NotFound => format!(
             "there is no {program}: the program of the fleet is a package of its own\nnext: install the package \
-             {PROGRAM} (from the sources: `cargo install --path fleet`)"
+             {PROGRAM} (from the sources: `cargo install --locked --path fleet`)"
         ),
         _ => format!("{program} cannot be started: {error}"),
     });

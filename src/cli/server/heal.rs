@@ -45,6 +45,12 @@ pub(super) fn run() -> Answer {
             complain(&why);
             Answer::No
         }
+        Outcome::Program => {
+            complain(
+                "the BPF program of signed keys was not at each interface, or was not ours: it was put there",
+            );
+            Answer::Yes
+        }
         Outcome::Moved(names) => {
             complain(&format!(
                 "{}: other addresses than before, which are trusted now",

@@ -233,6 +233,12 @@ fn make(new: &New) -> Answer {
         new.name,
         path.display()
     ));
+    for door in &made.deaf {
+        complain(&format!(
+            "no knocks are heard at {}: add `knock_at = \"both\"` to door `{door}`, or name an address of this host (`--host`)",
+            made.server
+        ));
+    }
     let firewall = Firewall::default();
     if let Err(failure) = note_edit(&firewall, &made.before, &made.after) {
         complain(&format!(

@@ -55,7 +55,7 @@ pub(super) enum Command {
     Rollback(trial::Rollback),
     /// Make, list and revoke keys.
     Key(key::Arguments),
-    /// Load the tokens of the coming hours (a timer does so).
+    /// Load tokens of the coming hours, and the clock (a timer does so).
     Refill(refill::Arguments),
     /// Restore what was applied, if it was changed (a timer does so).
     Heal,

@@ -288,17 +288,29 @@ impl Checker<'_> {
                 .iter()
                 .find(|(_, other)| other.id() == secret.id() || other.is_same(&secret));
             if let Some((&other, _)) = same {
-                let other = &file.keys[other];
+                let (before, other) = (&secrets[&other], &file.keys[other]);
+                let (what, help) = match before.is_same(&secret) {
+                    true => (
+                        "secret",
+                        "the log could not tell them apart; make a new one",
+                    ),
+                    // The kernel knows a secret by four bytes.
+                    false => (
+                        "number, which is made of their secrets",
+                        "the kernel could not tell them apart; make another secret: `toctoc key new`",
+                    ),
+                };
+                let (one, two) = (&other.name.value, &key.name.value);
                 self.diagnostics.push(
                     Diagnostic::new(
                         written.at.clone(),
-                        format!(
-                            "`{}` and `{}` have the same secret",
-                            other.name.value, key.name.value
-                        ),
+                        format!("`{one}` and `{two}` have the same {what}"),
                     )
-                    .label("the same secret")
-                    .help("the log could not tell them apart; make a new one")
+                    .label(match before.is_same(&secret) {
+                        true => "the same secret",
+                        false => "the same number",
+                    })
+                    .help(help)
                     .also(other.name.at.clone(), "the other key"),
                 );
                 continue;

@@ -4,6 +4,8 @@ mod behind;
 mod places;
 mod ports;
 
+pub(super) use behind::port_at_the_end;
+
 use std::time::Duration;
 
 use toml::Spanned as Located;

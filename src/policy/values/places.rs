@@ -105,6 +105,15 @@ impl Reader {
                         names.push(name);
                     }
                 }
+                None => self.error(
+                    Diagnostic::new(
+                        element.span(),
+                        format!("`{text}` is no address, network or name of a host"),
+                    )
+                    .help(
+                        "write for example `\"192.0.2.0/24\"`, `\"2001:db8::7\"` or `\"home.example.org\"`",
+                    ),
+                ),
                 found => networks.extend(self.network(element, text, found)),
             }
         }
