@@ -229,6 +229,7 @@ fn the_rules_say_what_is_knocked_and_opened() {
 fn secrets_are_not_repeated() {
     for (file, secrets) in [
         ("fwknop.conf", &["c2VjcmV0", "bW9yZ", "hunter2"][..]),
+        ("fwknop-nat.conf", &["hunter2", "hunter3"]),
         ("letmein.conf", &["00112233", "FFEEDDCC"]),
     ] {
         let text = text(&Path::new("tests/golden/import").join(file));

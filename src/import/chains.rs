@@ -7,8 +7,12 @@
 use std::collections::HashMap;
 
 use super::draft::{Draft, DraftKey, DraftWay};
-use super::rule::{Judgement, Knocker, ListUse, Match, Operation, Rule, Verdict, is_accepting};
+use super::place::{Beside, Opened, Place};
+use super::rule::{
+    self, Judgement, Knocker, ListUse, Match, Operation, Rule, Verdict, is_accepting,
+};
 use crate::knock::Knock;
+use crate::policy::KnockAt;
 
 /// The chains of a script.
 #[derive(Debug, Default)]
@@ -99,6 +103,8 @@ struct Edge {
     /// The lists that the source must be in; the last is the nearest.
     from: Vec<String>,
     knock: Result<Knock, String>,
+    /// Its packets are on their way to hosts behind this one.
+    is_behind: bool,
     to: String,
     /// The time that it stays there.
     seconds: Option<u64>,
@@ -118,6 +124,8 @@ struct Found {
     doors: Vec<Door>,
     /// The longest time that a rule which opens nothing gives a list.
     pauses: HashMap<String, u64>,
+    /// Translations that ask no list, and masquerades.
+    beside: Beside,
     visits: usize,
 }
 
@@ -160,7 +168,7 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             continue;
         }
         let (opens, everything, remarks) = match &door.opens {
-            Judgement::Opens { ports, remarks } => (ports.as_slice(), false, remarks),
+            Judgement::Opens { opens, remarks } => (opens.as_slice(), false, remarks),
             Judgement::Everything { remarks } => (&[][..], true, remarks),
             Judgement::Not(reason) => {
                 reasons.push((format!("the list {list}"), reason.clone()));
@@ -169,7 +177,12 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             Judgement::Closes | Judgement::Nothing => continue,
         };
         for way in ways {
-            let at_the_door = |knock: &Knock| opens.iter().any(|range| range.contains(*knock));
+            let at_the_door = |knock: &Knock| {
+                let mut opens = opens.iter();
+                opens.any(|opened| {
+                    opened.is_at_this_host() != way.is_behind && opened.ports.contains(*knock)
+                })
+            };
             if way.knocks.iter().any(at_the_door) {
                 let reason =
                     "its knocks are connections to the door itself: a limit, not a sequence";
@@ -188,17 +201,25 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             if open_for.is_none() {
                 said.push("open there without an end; here a grant ends by itself".to_string());
             }
+            let opens: Vec<Opened> = opens.iter().map(|opened| heard(opened, &way)).collect();
+            if way.is_behind && opens.iter().any(Opened::is_at_this_host) {
+                said.push(
+                    "its knocks were heard on the way to other hosts; here they are heard at this one"
+                        .to_string(),
+                );
+            }
             draft.widen(way.pause);
             draft.add(DraftKey {
                 called: called.to_lowercase(),
                 everything,
-                opens: opens.to_vec(),
+                opens,
                 way: DraftWay::Sequence(way.knocks),
                 open_for,
                 remarks: said,
             });
         }
     }
+    draft.join(&found.beside);
     reasons.sort();
     reasons.dedup();
     for (name, reason) in reasons {
@@ -212,6 +233,15 @@ pub(super) fn draft(chains: &Chains, draft: &mut Draft, arrays: &[(String, Vec<K
             );
         }
     }
+}
+
+/// The ports with the addresses at which the knocks of a way are heard.
+fn heard(opened: &Opened, way: &Way) -> Opened {
+    let mut opened = opened.clone();
+    if let (Place::Behind(_, knock_at), true) = (&mut opened.place, way.is_behind) {
+        *knock_at = KnockAt::Both;
+    }
+    opened
 }
 
 /// The chains that no rule leads to.
@@ -296,6 +326,9 @@ fn both(before: &Rule, rule: &Rule) -> Rule {
     if whole.interface == Match::Any {
         whole.interface = before.interface.clone();
     }
+    if whole.out == Match::Any {
+        whole.out = before.out.clone();
+    }
     if whole.states.is_none() {
         whole.states = before.states.clone();
     }
@@ -315,11 +348,21 @@ impl Found {
                 let edge = Edge {
                     from: from.clone(),
                     knock: knock(whole),
+                    is_behind: whole.way() == rule::Way::Through,
                     to: to.clone(),
                     seconds: *seconds,
                 };
                 self.edges.push(edge);
             }
+        }
+        if whole.is_masquerade() {
+            self.beside.masquerades.push(whole.clone());
+        }
+        if from.is_empty()
+            && matches!(rule.verdict, Verdict::Translate(_))
+            && let Judgement::Opens { opens, .. } = whole.judge(Knocker::Listed)
+        {
+            self.beside.translations.extend(opens);
         }
         let seconds = whole.lists.iter().rev().find_map(|used| match used {
             ListUse::In(_, seconds) => *seconds,
@@ -392,6 +435,8 @@ impl Found {
 #[derive(Debug, Clone)]
 struct Way {
     knocks: Vec<Knock>,
+    /// Some of them are for hosts behind this one.
+    is_behind: bool,
     /// The longest time between two knocks.
     pause: Option<u64>,
     /// The time that the source stays in the last list.
@@ -427,6 +472,7 @@ impl Search<'_> {
             let starts = match edge.from.last() {
                 None => vec![Way {
                     knocks: Vec::new(),
+                    is_behind: false,
                     pause: None,
                     last_seconds: None,
                 }],
@@ -447,6 +493,7 @@ impl Search<'_> {
             };
             for mut way in starts {
                 way.knocks.push(knock);
+                way.is_behind |= edge.is_behind;
                 way.last_seconds = edge.seconds;
                 let known = ways.iter().any(|other| other.knocks == way.knocks);
                 if !known && ways.len() < MOST_WAYS {

@@ -1,14 +1,16 @@
 //! The commands that a knock daemon runs for an opening: which doors they open for the source.
 
+use super::place::{Beside, Opened, join};
 use super::rule::{Judgement, Knocker, Operation, Rule};
 use super::shell::{self, ShellCommand};
 use super::{firewalld, iptables, nft_rule, saved, times, ufw};
-use crate::knock::PortRange;
 
 /// The meaning of a setting with commands.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
-    pub ports: Vec<PortRange>,
+    pub opens: Vec<Opened>,
+    /// Rules that change the sender of connections.
+    pub beside: Beside,
     /// It opens every port.
     pub everything: bool,
     /// All that has no counterpart, beside the ports.
@@ -24,6 +26,26 @@ pub(super) struct Opening {
 }
 
 impl Opening {
+    /// Joins the rules that are about one connection.
+    pub fn join(&mut self) {
+        let joined = join(&mut self.opens, &self.beside);
+        self.reasons.extend(joined.reasons);
+        for remark in joined.remarks {
+            self.remark(remark);
+        }
+        let masquerades = std::mem::take(&mut self.beside).masquerades;
+        for (rule, _) in masquerades
+            .iter()
+            .zip(joined.used)
+            .filter(|(_, used)| !used)
+        {
+            let reason = format!("is about packets that leave ({})", rule.chain);
+            if !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
+        }
+    }
+
     fn remark(&mut self, remark: String) {
         if !self.remarks.contains(&remark) {
             self.remarks.push(remark);
@@ -54,7 +76,7 @@ pub(super) fn read(text: &str, knocker: &[&str]) -> Opening {
             None if is_silent(command) => {}
             None => opening.others.push(command.words.join(" ")),
         }
-        let opens = opening.everything || !opening.ports.is_empty();
+        let opens = opening.everything || !opening.opens.is_empty();
         if opening.closings > before && opens {
             opening.open_for = opening.open_for.or(slept);
         }
@@ -67,11 +89,14 @@ fn judge(opening: &mut Opening, rule: Result<Rule, String>, knocker: &[&str]) {
         Ok(rule) => rule,
         Err(reason) => return opening.reasons.push(reason),
     };
+    if rule.is_masquerade() {
+        return opening.beside.masquerades.push(rule);
+    }
     match rule.judge(Knocker::Written(knocker)) {
-        Judgement::Opens { ports, remarks } => {
-            for port in ports {
-                if !opening.ports.contains(&port) {
-                    opening.ports.push(port);
+        Judgement::Opens { opens, remarks } => {
+            for opened in opens {
+                if !opening.opens.contains(&opened) {
+                    opening.opens.push(opened);
                 }
             }
             for remark in remarks {

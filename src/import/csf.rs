@@ -1,6 +1,7 @@
 //! csf's `PORTKNOCKING = "openport;protocol;timeout;kport1;kport2;kport3[;...],..."`.
 
 use super::draft::{Draft, DraftKey, DraftWay};
+use super::place::Opened;
 use super::ports::PortList;
 use crate::knock::{Knock, PortRange, Protocol};
 
@@ -77,7 +78,7 @@ fn key(entry: &str) -> Result<(DraftKey, Option<u64>), String> {
     let key = DraftKey {
         called: format!("csf-{port}"),
         everything: false,
-        opens,
+        opens: opens.into_iter().map(Opened::here).collect(),
         way: DraftWay::Sequence(sequence?),
         open_for: seconds,
         remarks: vec![entry.to_string()],

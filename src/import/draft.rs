@@ -1,6 +1,7 @@
 //! A policy being written: what was found, in the order of the other file.
 
-use crate::knock::{Knock, PortRange};
+use super::place::{Beside, Opened, Place, join};
+use crate::knock::Knock;
 
 /// The policy that will be printed.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub(super) struct Draft {
     pub interfaces: Vec<String>,
     pub items: Vec<Item>,
     /// The time that doors are open, in seconds, where no key says it.
-    pub times: Vec<(PortRange, u64)>,
+    pub times: Vec<(Opened, u64)>,
 }
 
 /// Something of the other file, at its place.
@@ -33,7 +34,7 @@ pub(super) enum Item {
 pub(super) struct DraftKey {
     /// As it is called in the other file.
     pub called: String,
-    pub opens: Vec<PortRange>,
+    pub opens: Vec<Opened>,
     /// It opens every port, whatever else it opens.
     pub everything: bool,
     pub way: DraftWay,
@@ -76,10 +77,13 @@ impl Draft {
         let DraftWay::Sequence(knocks) = &key.way else {
             return self.items.push(Item::Key(key));
         };
-        let around = |range: &mut PortRange| {
-            range.is_several() && knocks.iter().any(|knock| range.contains(*knock))
+        let around = |opened: &mut Opened| {
+            let range = opened.ports;
+            opened.is_at_this_host()
+                && range.is_several()
+                && knocks.iter().any(|knock| range.contains(*knock))
         };
-        let around: Vec<PortRange> = key.opens.extract_if(.., around).collect();
+        let around: Vec<Opened> = key.opens.extract_if(.., around).collect();
         for range in around {
             let reason =
                 format!("opens {range}, which its own knocks are of: name the door you mean");
@@ -125,6 +129,59 @@ impl Draft {
         known.remarks.extend(new);
     }
 
+    /// Joins the rules of each key that are about one connection.
+    pub fn join(&mut self, beside: &Beside) {
+        for item in &mut self.items {
+            let Item::Key(key) = item else {
+                continue;
+            };
+            let joined = join(&mut key.opens, beside);
+            key.remarks.extend(joined.remarks);
+            if key.opens.is_empty() && !key.everything && !joined.reasons.is_empty() {
+                *item = left_out(key, &joined.reasons);
+                continue;
+            }
+            let left_out = joined.reasons.iter();
+            key.remarks
+                .extend(left_out.map(|reason| format!("left out: {reason}")));
+        }
+    }
+
+    /// Leaves out of each key what no policy can have beside the doors of keys before it.
+    pub fn settle(&mut self) {
+        let mut known: Vec<Opened> = Vec::new();
+        for item in &mut self.items {
+            let Item::Key(key) = item else {
+                continue;
+            };
+            let mut reasons = Vec::new();
+            key.opens.retain(|opened| {
+                let other = known.iter().find(|other| other.clashes(opened));
+                if let Some(other) = other {
+                    reasons.push(format!(
+                        "opens {opened}, and there is a door of {other} already: one port has one door"
+                    ));
+                    return false;
+                }
+                known.push(opened.clone());
+                true
+            });
+            if !reasons.is_empty() && key.opens.is_empty() && !key.everything {
+                *item = left_out(key, &reasons);
+                continue;
+            }
+            let left_out = reasons.iter().map(|reason| format!("left out: {reason}"));
+            key.remarks.extend(left_out);
+        }
+        if known.iter().any(|opened| opened.place != Place::Here) {
+            self.remarks.push(
+                "`to` and `forward` need nftables, and a host that forwards packets. Other rules of FORWARD \
+                 must let the doors' packets through."
+                    .to_string(),
+            );
+        }
+    }
+
     /// Returns whether some key opens every port.
     pub fn opens_everything(&self) -> bool {
         self.keys().any(|key| key.everything)
@@ -135,5 +192,14 @@ impl Draft {
             Item::Key(key) => Some(key),
             _ => None,
         })
+    }
+}
+
+/// A key from which nothing is left. Its first remark says where it comes from.
+fn left_out(key: &DraftKey, reasons: &[String]) -> Item {
+    let from = key.remarks.first().unwrap_or(&key.called);
+    Item::LeftOut {
+        name: from.clone(),
+        reason: reasons.join("; "),
     }
 }

@@ -38,13 +38,14 @@ pub(super) fn read(arguments: &[String]) -> Vec<Result<Rule, String>> {
             }
             "add-service" => found.push(service(&value())),
             "add-rich-rule" => found.push(rich(&value())),
-            "add-forward-port" | "add-masquerade" => {
-                let to = joined.map(str::to_string).unwrap_or_else(&mut value);
-                found.push(Ok(Rule {
-                    verdict: Verdict::Translate(to),
-                    ..open(Match::Any)
-                }));
-            }
+            "add-forward-port" => found.push(Ok(forward_port(&value()))),
+            // What leaves by an interface of the zone.
+            "add-masquerade" => found.push(Ok(Rule {
+                out: Match::Is("an interface of this zone".to_string()),
+                verdict: Verdict::Masquerade("masquerade".to_string()),
+                chain: "POSTROUTING".to_string(),
+                ..open(Match::Any)
+            })),
             "ipset" => {
                 let set = value();
                 found.push(Err(format!(
@@ -106,6 +107,41 @@ fn open(ports: Match<PortList>) -> Rule {
     }
 }
 
+/// `port=2222:proto=tcp:toport=22:toaddr=192.168.1.5`; an address of IPv6 has colons of its own.
+fn forward_port(text: &str) -> Rule {
+    let parts = text.split_once("toaddr=");
+    let (rest, address) = parts.unwrap_or((text, ""));
+    let mut rule = open(Match::Any);
+    let mut port = "";
+    for part in rest.split(':') {
+        match part.split_once('=') {
+            Some(("port", ports)) => rule.ports = Match::Is(PortList::of(ports)),
+            Some(("proto", name)) => rule.protocol = Match::Is(name.to_string()),
+            Some(("toport", to)) => port = to,
+            _ => {}
+        }
+    }
+    // Where `toaddr` comes first, the rest stands behind it.
+    let (address, port) = match address.split_once(":toport=") {
+        Some((address, port)) => (address, port),
+        None => (address, port),
+    };
+    rule.verdict = translation(address, port);
+    rule
+}
+
+/// To an address, a port of this host, or both.
+fn translation(address: &str, port: &str) -> Verdict {
+    match (address.trim_matches(['[', ']']), port) {
+        ("", port) => Verdict::Redirect(port.to_string()),
+        (address, "") => Verdict::Translate(address.to_string()),
+        (address, port) if address.contains(':') => {
+            Verdict::Translate(format!("[{address}]:{port}"))
+        }
+        (address, port) => Verdict::Translate(format!("{address}:{port}")),
+    }
+}
+
 fn service(name: &str) -> Result<Rule, String> {
     if services::ports(name).is_none() {
         return Err(format!(
@@ -135,6 +171,7 @@ fn rich(text: &str) -> Result<Rule, String> {
     let mut rule = open(Match::Any);
     rule.verdict = Verdict::None;
     let mut element = String::new();
+    let (mut to_address, mut to_port) = (String::new(), String::new());
     for word in text.split_whitespace() {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, value.trim_matches(['"', '\''])),
@@ -165,14 +202,20 @@ fn rich(text: &str) -> Result<Rule, String> {
                 let known = service(value)?;
                 (rule.ports, rule.protocol) = (known.ports, known.protocol);
             }
-            ("forward-port", "to-port" | "to-addr") => {
-                rule.verdict = Verdict::Translate(value.to_string());
+            ("forward-port", "port") if word.contains('=') => {
+                rule.ports = Match::Is(PortList::of(value));
             }
+            ("forward-port", "protocol") => rule.protocol = Match::Is(value.to_string()),
+            ("forward-port", "to-port") => to_port = value.to_string(),
+            ("forward-port", "to-addr") => to_address = value.to_string(),
             (_, "accept") => rule.verdict = Verdict::Accept,
             (_, "drop" | "reject") => rule.verdict = Verdict::Refuse(key.to_string()),
             (_, "mark") => rule.verdict = Verdict::Other("mark".to_string()),
             ("limit", "value") => rule.conditions.push(format!("limit {value}")),
-            (_, "masquerade") => rule.verdict = Verdict::Other("masquerade".to_string()),
+            (_, "masquerade") => {
+                rule.verdict = Verdict::Masquerade(key.to_string());
+                rule.chain = "POSTROUTING".to_string();
+            }
             (
                 _,
                 "source" | "destination" | "port" | "service" | "forward-port" | "log" | "audit"
@@ -183,6 +226,9 @@ fn rich(text: &str) -> Result<Rule, String> {
             ("source-port", _) => rule.conditions.push(format!("source-port {word}")),
             _ => {}
         }
+    }
+    if !(to_address.is_empty() && to_port.is_empty()) {
+        rule.verdict = translation(&to_address, &to_port);
     }
     Ok(rule)
 }

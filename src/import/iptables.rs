@@ -189,6 +189,10 @@ impl Reader<'_> {
                 let value = self.value(joined);
                 self.rule.interface = self.matched(value);
             }
+            "out-interface" => {
+                let value = self.value(joined);
+                self.rule.out = self.matched(value);
+            }
             "dport" | "dports" | "destination-port" | "destination-ports" | "port" | "ports" => {
                 let value = PortList::of(&self.value(joined));
                 self.rule.ports = self.matched(value);
@@ -387,10 +391,9 @@ fn verdict(how: &str, target: String) -> Verdict {
         "RETURN" => Verdict::Return,
         "DNAT" | "NETMAP" => Verdict::Translate("another address".to_string()),
         "REDIRECT" | "TPROXY" => Verdict::Redirect("another".to_string()),
-        "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "SET" | "MASQUERADE" | "SNAT"
-        | "TCPMSS" | "CT" | "NOTRACK" | "QUEUE" | "NFQUEUE" | "AUDIT" | "TRACE" | "CLASSIFY" => {
-            Verdict::Other(target)
-        }
+        "MASQUERADE" | "SNAT" => Verdict::Masquerade(target),
+        "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "SET" | "TCPMSS" | "CT" | "NOTRACK"
+        | "QUEUE" | "NFQUEUE" | "AUDIT" | "TRACE" | "CLASSIFY" => Verdict::Other(target),
         _ if how == "goto" => Verdict::Goto(target),
         _ => Verdict::Jump(target),
     }

@@ -5,7 +5,7 @@
 
 use super::commands::{self, Opening};
 use super::draft::{Draft, DraftKey, DraftWay};
-use crate::knock::{Knock, KnockError};
+use crate::knock::{Knock, KnockError, PortRange};
 use crate::policy::is_interface_name;
 
 /// A section as written.
@@ -144,7 +144,7 @@ fn key(section: &Section) -> Result<DraftKey, String> {
     }
     let mut remarks = vec![section.label()];
     if let Some(file) = section.get("one_time_sequences") {
-        let ports = opening(section, &mut remarks)?.ports;
+        let ports = opening(section, &mut remarks)?.opens;
         let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
         return Err(format!(
             "its sequences open once each ({file}): `toctoc key new NAME --scratch 20` makes such a key; \
@@ -189,7 +189,8 @@ fn key(section: &Section) -> Result<DraftKey, String> {
         };
         let stop = commands::read(command, &KNOCKER);
         if !(!stop.everything
-            && stop.ports.is_empty()
+            && stop.opens.is_empty()
+            && stop.beside.masquerades.is_empty()
             && stop.reasons.is_empty()
             && stop.others.is_empty())
         {
@@ -199,7 +200,7 @@ fn key(section: &Section) -> Result<DraftKey, String> {
     Ok(DraftKey {
         called: section.name.clone(),
         everything: opening.everything,
-        opens: opening.ports,
+        opens: opening.opens,
         way: DraftWay::Sequence(sequence),
         open_for,
         remarks,
@@ -223,11 +224,12 @@ fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, Stri
             let six = commands::read(six, &KNOCKER);
             if command.is_none() {
                 remarks.push("knockd opened for IPv6 alone; here for IPv4 too".to_string());
-            } else if (six.everything, &six.ports) != (opening.everything, &opening.ports) {
+            } else if (six.everything, ports(&six)) != (opening.everything, ports(&opening)) {
                 remarks
                     .push("knockd opened other ports for IPv6; here both are opened".to_string());
             }
-            add_new(&mut opening.ports, six.ports);
+            add_new(&mut opening.opens, six.opens);
+            opening.beside.masquerades.extend(six.beside.masquerades);
             add_new(&mut opening.remarks, six.remarks);
             add_new(&mut opening.reasons, six.reasons);
             add_new(&mut opening.others, six.others);
@@ -236,7 +238,8 @@ fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, Stri
         }
         None => {}
     }
-    if opening.everything || !opening.ports.is_empty() {
+    opening.join();
+    if opening.everything || !opening.opens.is_empty() {
         return Ok(opening);
     }
     if opening.closings > 0 && opening.reasons.is_empty() && opening.others.is_empty() {
@@ -252,6 +255,11 @@ fn opening(section: &Section, remarks: &mut Vec<String>) -> Result<Opening, Stri
         true => Err("its command opens nothing".to_string()),
         false => Err(reasons.join("; ")),
     }
+}
+
+/// The ports that commands open, at whatever host.
+fn ports(opening: &Opening) -> Vec<PortRange> {
+    opening.opens.iter().map(|opened| opened.ports).collect()
 }
 
 fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {

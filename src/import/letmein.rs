@@ -2,6 +2,7 @@
 //! each user becomes the command that makes a key, the resources become doors. No secret is repeated.
 
 use super::draft::{Draft, DraftKey, DraftWay};
+use super::place::Opened;
 use super::ports::PortList;
 use super::times;
 use crate::knock::{PortRange, Protocol};
@@ -54,9 +55,9 @@ pub(super) fn read(text: &str) -> Draft {
         let theirs =
             |resource: &&Resource| resource.users.is_empty() || resource.users.contains(user);
         let theirs: Vec<&Resource> = resources.iter().filter(theirs).collect();
-        let opens: Vec<PortRange> = theirs
+        let opens: Vec<Opened> = theirs
             .iter()
-            .flat_map(|r| r.ports.iter().copied())
+            .flat_map(|r| r.ports.iter().copied().map(Opened::here))
             .collect();
         if opens.is_empty() {
             draft.leave_out(
@@ -67,9 +68,12 @@ pub(super) fn read(text: &str) -> Draft {
         }
         for resource in theirs {
             let seconds = resource.seconds.unwrap_or(timeout);
-            draft
-                .times
-                .extend(resource.ports.iter().map(|&port| (port, seconds)));
+            draft.times.extend(
+                resource
+                    .ports
+                    .iter()
+                    .map(|&port| (Opened::here(port), seconds)),
+            );
         }
         draft.add(DraftKey {
             called: format!("user-{user}"),

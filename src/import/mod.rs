@@ -10,6 +10,7 @@ mod chains;
 mod commands;
 mod csf;
 mod draft;
+mod drafted;
 mod firewalld;
 mod fwknop;
 mod iptables;
@@ -18,6 +19,7 @@ mod letmein;
 mod nft;
 mod nft_rule;
 mod openwrt;
+mod place;
 mod ports;
 mod rule;
 mod saved;
@@ -104,7 +106,7 @@ pub fn import(text: &str) -> Result<String, ImportError> {
 /// # Errors
 /// The reasons why nothing of it can be turned into a policy.
 pub fn import_as(text: &str, form: Form) -> Result<String, ImportError> {
-    let draft = match form {
+    let mut draft = match form {
         Form::Knockd => knockd::read(text),
         Form::Openwrt => openwrt::read(text),
         Form::Script => script::read(text),
@@ -114,6 +116,7 @@ pub fn import_as(text: &str, form: Form) -> Result<String, ImportError> {
         Form::Fwknop => fwknop::read(text),
         Form::Letmein => letmein::read(text),
     };
+    draft.settle();
     if draft.keys().next().is_some() {
         return Ok(write::write(&draft));
     }

@@ -219,20 +219,18 @@ impl<'t> Reader<'t> {
             "jump" => self.rule.verdict = Verdict::Jump(self.next().to_string()),
             "goto" => self.rule.verdict = Verdict::Goto(self.next().to_string()),
             "dnat" => {
-                let rest: Vec<&str> = self.words[self.at..].iter().map(String::as_str).collect();
-                let to: Vec<&str> = rest
-                    .into_iter()
-                    .filter(|w| !["to", "ip", "ip6"].contains(w))
-                    .collect();
-                self.rule.verdict = Verdict::Translate(to.join(" "));
-                self.at = self.words.len();
+                self.rule.verdict = Verdict::Translate(self.target());
             }
             "redirect" => {
                 self.take("to");
                 let to = self.next().trim_start_matches(':');
                 self.rule.verdict = Verdict::Redirect(to.to_string());
             }
-            "masquerade" | "snat" | "queue" | "notrack" | "tproxy" => {
+            "masquerade" | "snat" => {
+                self.rule.verdict = Verdict::Masquerade(word.to_string());
+                self.at = self.words.len();
+            }
+            "queue" | "notrack" | "tproxy" => {
                 self.rule.verdict = Verdict::Other(word.to_string());
                 self.at = self.words.len();
             }
@@ -268,6 +266,31 @@ impl<'t> Reader<'t> {
             }
             "," | ";" | "continue" => {}
             _ => self.condition(word),
+        }
+    }
+
+    /// The place of `dnat ip to 192.168.1.5:22 persistent`.
+    fn target(&mut self) -> String {
+        let rest = &self.words[self.at..];
+        self.at = self.words.len();
+        let words = rest.iter().map(|word| plain(word));
+        let words = words.filter(|word| !["to", "ip", "ip6", "inet", "prefix"].contains(word));
+        let ends = [
+            "comment",
+            "persistent",
+            "random",
+            "fully-random",
+            "counter",
+            "log",
+            ";",
+        ];
+        let words: Vec<&str> = words.take_while(|word| !ends.contains(word)).collect();
+        match words
+            .iter()
+            .any(|word| ["map", "{", ".", "numgen", "jhash"].contains(word))
+        {
+            true => words.join(" "),
+            false => words.concat(),
         }
     }
 
@@ -405,7 +428,7 @@ impl<'t> Reader<'t> {
             "meta l4proto" | "ip protocol" | "ip6 nexthdr" => self.rule.protocol = matched(text),
             "meta nfproto" => {}
             "iif" | "iifname" | "meta iifname" | "meta iif" => self.rule.interface = matched(text),
-            "oif" | "oifname" => self.rule.conditions.push(format!("{selector} {text}")),
+            "oif" | "oifname" | "meta oifname" | "meta oif" => self.rule.out = matched(text),
             "ct state" => {
                 let new = values.iter().any(|state| state == "new");
                 self.rule.states = Some(match (not, new) {

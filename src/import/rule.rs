@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU16;
 
+use super::place::{Opened, Place};
 use super::ports::PortList;
 use crate::knock::{PortRange, Protocol};
 
@@ -40,6 +41,8 @@ pub(super) enum Verdict {
     Translate(String),
     /// REDIRECT, with the port.
     Redirect(String),
+    /// MASQUERADE or SNAT, by name.
+    Masquerade(String),
     /// LOG, MARK and others, which do not decide.
     Other(String),
 }
@@ -89,6 +92,8 @@ pub(super) struct Rule {
     pub source: Match<String>,
     pub destination: Match<String>,
     pub interface: Match<String>,
+    /// The interface by which packets leave.
+    pub out: Match<String>,
     pub ports: Match<PortList>,
     /// The states of connections that it is about.
     pub states: Option<Vec<String>>,
@@ -102,11 +107,11 @@ pub(super) struct Rule {
 }
 
 /// The meaning of a rule for the source that has knocked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Judgement {
     /// It lets the source in at these ports.
     Opens {
-        ports: Vec<PortRange>,
+        opens: Vec<Opened>,
         remarks: Vec<String>,
     },
     /// It lets the source in at every port.
@@ -238,7 +243,7 @@ impl Rule {
             Operation::Append | Operation::Insert(_) | Operation::Replace(_) => {}
         }
         match self.opening(knocker) {
-            Ok((ports, remarks)) => Judgement::Opens { ports, remarks },
+            Ok((opens, remarks)) => Judgement::Opens { opens, remarks },
             Err(reason) => match self.opens_everything(knocker) {
                 Some(remarks) => Judgement::Everything { remarks },
                 None => Judgement::Not(reason),
@@ -258,12 +263,13 @@ impl Rule {
             protocol: Match::Is("tcp".to_string()),
             ..self.clone()
         };
-        let (_, mut remarks) = one_port.opening(knocker).ok()?;
+        let (opens, mut remarks) = one_port.opening(knocker).ok()?;
+        let is_here = opens.iter().all(|opened| opened.place == Place::Here);
         remarks.push("opens all ports: name the door you mean, if it is one".to_string());
-        (any_protocol && self.ports == Match::Any).then_some(remarks)
+        (any_protocol && is_here && self.ports == Match::Any).then_some(remarks)
     }
 
-    fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<PortRange>, Vec<String>), String> {
+    fn opening(&self, knocker: Knocker<'_>) -> Result<(Vec<Opened>, Vec<String>), String> {
         self.lets_in()?;
         let mut remarks = Vec::new();
         match (knocker, &self.source) {
@@ -276,15 +282,31 @@ impl Rule {
                 remarks.push(format!("no counterpart: for all sources but {source}"));
             }
         }
-        let (ranges, said) = self.ranges()?;
+        let (ranges, said) = self.ranges().map_err(|reason| self.elsewhere(&reason))?;
         remarks.extend(said);
-        if self.table == "nat" {
+        let places = self.places(&ranges)?;
+        let opens = places.iter().flat_map(|place| {
+            let opened = |ports: &PortRange| Opened {
+                ports: *ports,
+                place: place.clone(),
+            };
+            ranges.iter().map(opened)
+        });
+        let opens: Vec<Opened> = opens.collect();
+        if self.table == "nat" && places.contains(&Place::Here) {
             remarks.push(
                 "its rule is one of the table nat, which translates: the port is taken as it is"
                     .to_string(),
             );
         }
-        if let Match::Is(address) | Match::Not(address) = &self.destination {
+        let says_a_place = match self.verdict {
+            Verdict::Translate(_) => false,
+            Verdict::Redirect(_) => true,
+            _ => self.way() == Way::Through,
+        };
+        if let Match::Is(address) | Match::Not(address) = &self.destination
+            && !says_a_place
+        {
             remarks.push(format!("no counterpart: only at the address {address}"));
         }
         if let Match::Is(name) | Match::Not(name) = &self.interface {
@@ -292,43 +314,57 @@ impl Rule {
                 "only at the interface {name}: `interfaces` says it for all doors"
             ));
         }
+        let is_named = |place: &Place| !matches!(place, Place::Unnamed(_));
+        if let Match::Is(name) | Match::Not(name) = &self.out
+            && places.iter().all(is_named)
+        {
+            remarks.push(format!("no counterpart: only out by the interface {name}"));
+        }
         let others = self.conditions.iter();
         remarks.extend(others.map(|condition| format!("no counterpart: {condition}")));
         remarks.extend(self.remarks.iter().cloned());
-        Ok((ranges, remarks))
+        Ok((opens, remarks))
+    }
+
+    /// The reason why it names no ports, and where they would be.
+    fn elsewhere(&self, reason: &str) -> String {
+        match &self.verdict {
+            Verdict::Translate(to) => format!("translates to {to}: {reason}"),
+            _ if self.way() == Way::Through => {
+                let reason = match self.ports {
+                    Match::Any => "opens all ports: name the door you mean",
+                    _ => reason,
+                };
+                match &self.destination {
+                    Match::Is(address) => format!(
+                        "is a rule of {} for {address}: {reason}, with `to = [\"{address}\"]`",
+                        self.chain
+                    ),
+                    _ => format!("is a rule of {}: {reason}, with `to`", self.chain),
+                }
+            }
+            _ => reason.to_string(),
+        }
     }
 
     /// Judges whether it lets new connections into this host; the error is the reason why not.
     fn lets_in(&self) -> Result<(), String> {
         match self.way() {
             Way::Out => return Err(format!("is about packets that leave ({})", self.chain)),
-            Way::Through => {
-                let to = match &self.destination {
-                    Match::Is(address) => format!("to = [\"{address}\"]"),
-                    _ => "to".to_string(),
-                };
-                return Err(self.behind(&format!("is a rule of {}", self.chain), &to));
-            }
-            Way::In | Way::Before => {}
+            Way::Through | Way::In | Way::Before => {}
         }
         match &self.verdict {
             Verdict::Accept => {}
             Verdict::Jump(name) | Verdict::Goto(name) if is_accepting(name) => {}
-            Verdict::Translate(to) => {
-                let forward = format!("forward = \"{to}\"");
-                return Err(self.behind(&format!("translates to {to}"), &forward));
-            }
-            Verdict::Redirect(to) => {
-                return Err(format!(
-                    "translates a port to port {to} of this host, which no key does: make a door of {to}"
-                ));
-            }
+            Verdict::Translate(_) | Verdict::Redirect(_) => {}
             Verdict::Refuse(name) => return Err(format!("shuts the source out ({name})")),
             Verdict::Return => return Err("decides nothing (RETURN)".to_string()),
             Verdict::Jump(name) | Verdict::Goto(name) => {
                 return Err(format!("goes to the chain {name}, which is not known"));
             }
-            Verdict::Other(name) => return Err(format!("lets nobody in ({name})")),
+            Verdict::Other(name) | Verdict::Masquerade(name) => {
+                return Err(format!("lets nobody in ({name})"));
+            }
             Verdict::None => return Err("lets nobody in".to_string()),
         }
         if matches!(self.table.as_str(), "mangle" | "raw" | "security") {
@@ -346,15 +382,6 @@ impl Rule {
             Match::Is(name) if name == "lo" => Err("is about this host alone (lo)".to_string()),
             _ => Ok(()),
         }
-    }
-
-    /// The reason why it is left out, and the setting that does the same.
-    fn behind(&self, what: &str, setting: &str) -> String {
-        let to = match &self.destination {
-            Match::Is(address) => format!("{what} for {address}"),
-            _ => what.to_string(),
-        };
-        format!("{to}: a door of a host behind this one; write it by hand, with `{setting}`")
     }
 
     /// A remark about a source that is wider than the client, or the reason why it is another one.

@@ -53,13 +53,20 @@ pub(super) fn read(arguments: &[String]) -> Result<Rule, String> {
         rule.operation = Operation::Append;
     }
     let mut side = Side::Here;
+    // `ufw route allow in on eth0 out on eth1`
+    let mut is_out = false;
     while let Some(word) = words.next() {
         match word {
+            "out" if rule.chain == "FORWARD" => is_out = true,
             "out" => rule.chain = "OUTPUT".to_string(),
-            "in" | "log" | "log-all" | "any" => {}
+            "in" => is_out = false,
+            "log" | "log-all" | "any" => {}
             "on" => {
-                let name = words.next().unwrap_or_default();
-                rule.interface = Match::Is(name.to_string());
+                let name = Match::Is(words.next().unwrap_or_default().to_string());
+                match is_out {
+                    true => rule.out = name,
+                    false => rule.interface = name,
+                }
             }
             "proto" => {
                 let name = words.next().unwrap_or_default();

@@ -1,22 +1,15 @@
 //! A draft as the text of a policy: doors first, then keys and remarks in the order of the other file.
 
-use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use super::draft::{Draft, DraftKey, DraftWay, Item};
-use super::services;
-use crate::knock::{PortRange, Protocol};
+use super::drafted::{DraftDoor, Names, doors};
+use crate::knock::{PortRange, Protocol, display_source};
+use crate::policy::{KnockAt, Sender};
 
 /// The times that a policy may have, in seconds.
 const LONGEST_WITHIN: u64 = 3_600;
 const LONGEST_GRANT: u64 = 30 * 86_400;
-
-struct DraftDoor {
-    name: String,
-    ports: PortRange,
-    /// Seconds, where no key says it.
-    open_for: Option<u64>,
-}
 
 /// The door of every port.
 const EVERYTHING: &str = "everything";
@@ -76,15 +69,7 @@ fn all(draft: &Draft, text: &mut String) -> fmt::Result {
     }
     let doors = doors(draft);
     for door in &doors {
-        writeln!(
-            text,
-            "\n[door.{}]\nports = [{}]",
-            door.name,
-            list([door.ports])
-        )?;
-        if let Some(seconds) = door.open_for {
-            writeln!(text, "open_for = \"{}s\"", seconds.clamp(1, LONGEST_GRANT))?;
-        }
+        write_door(text, door)?;
     }
     let mut names = Names::default();
     let mut in_remarks = false;
@@ -113,6 +98,44 @@ fn all(draft: &Draft, text: &mut String) -> fmt::Result {
     Ok(())
 }
 
+fn write_door(text: &mut String, door: &DraftDoor) -> fmt::Result {
+    writeln!(
+        text,
+        "\n[door.{}]\nports = [{}]",
+        door.name,
+        list([door.ports])
+    )?;
+    let quoted = |words: Vec<String>| {
+        let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        words.join(", ")
+    };
+    if !door.to.is_empty() {
+        writeln!(
+            text,
+            "to = [{}]",
+            quoted(door.to.iter().map(display_source).collect())
+        )?;
+    }
+    if door.knock_at == KnockAt::Both {
+        writeln!(text, "knock_at = \"both\"")?;
+    }
+    match &door.forward[..] {
+        [] => {}
+        [one] => writeln!(text, "forward = \"{one}\"")?,
+        several => {
+            let several = several.iter().map(ToString::to_string).collect();
+            writeln!(text, "forward = [{}]", quoted(several))?;
+        }
+    }
+    if door.sender == Sender::ThisHost {
+        writeln!(text, "masquerade = true")?;
+    }
+    if let Some(seconds) = door.open_for {
+        writeln!(text, "open_for = \"{}s\"", seconds.clamp(1, LONGEST_GRANT))?;
+    }
+    Ok(())
+}
+
 fn write_key(
     text: &mut String,
     key: &DraftKey,
@@ -125,7 +148,7 @@ fn write_key(
     let name = names.free(&key.called, "key");
     let opened = doors
         .iter()
-        .filter(|door| key.opens.iter().any(|range| range.overlaps(door.ports)));
+        .filter(|door| key.opens.iter().any(|opened| door.is_opened_by(opened)));
     let opened = opened.map(|door| door.name.as_str());
     let everything = key.everything.then_some(EVERYTHING);
     let opened: Vec<&str> = everything.into_iter().chain(opened).collect();
@@ -159,105 +182,6 @@ fn write_key(
         }
     }
     Ok(())
-}
-
-/// Doors such that each port is of one door, and each key opens whole doors: ranges that overlap are cut.
-fn doors(draft: &Draft) -> Vec<DraftDoor> {
-    let ranges = || draft.keys().flat_map(|key| &key.opens);
-    let mut cuts: Vec<(Protocol, u32)> = ranges()
-        .flat_map(|range| {
-            let [first, last] = [range.first(), range.last()].map(|end| u32::from(end.port.get()));
-            [(range.protocol(), first), (range.protocol(), last + 1)]
-        })
-        .collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let mut doors: Vec<DraftDoor> = Vec::new();
-    let mut names = Names::default();
-    let mut known = HashSet::new();
-    for range in ranges() {
-        let mut rest = Some(*range);
-        while let Some(whole) = rest.take() {
-            let start = (whole.protocol(), u32::from(whole.first().port.get()));
-            let next = cuts.partition_point(|cut| *cut <= start);
-            let cut = cuts
-                .get(next)
-                .and_then(|(_, port)| u16::try_from(*port).ok());
-            let after = cut
-                .and_then(|port| PortRange::new(whole.protocol(), port, whole.last().port.get()));
-            let after = after.filter(|after| after.overlaps(whole));
-            let part = match after {
-                Some(after) => whole.without(after).into_iter().next(),
-                None => Some(whole),
-            };
-            rest = after;
-            if let Some(part) = part.filter(|part| known.insert(*part)) {
-                doors.push(DraftDoor {
-                    name: door_name(part, &mut names),
-                    ports: part,
-                    open_for: time_of(draft, part),
-                });
-            }
-        }
-    }
-    doors
-}
-
-/// The time of a door that the other file gives it, the shortest of several.
-fn time_of(draft: &Draft, ports: PortRange) -> Option<u64> {
-    let times = draft
-        .times
-        .iter()
-        .filter(|(range, _)| range.overlaps(ports));
-    times.map(|(_, seconds)| *seconds).min()
-}
-
-/// `ssh` for port 22, `port-8443` for others.
-fn door_name(ports: PortRange, names: &mut Names) -> String {
-    if let Some(name) = ports.only().and_then(services::name)
-        && !names.taken.contains(name)
-    {
-        return names.free(name, "door");
-    }
-    let protocol = match ports.protocol() {
-        Protocol::Tcp => "port",
-        Protocol::Udp => "udp",
-    };
-    let name = format!("{protocol}-{}", ports.numbers('-'));
-    names.free(&name, "door")
-}
-
-/// The names that are taken.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<String>,
-    /// The number that the last of several with one name has.
-    last: usize,
-}
-
-impl Names {
-    /// A name that no other has, from whatever it was called.
-    fn free(&mut self, called: &str, otherwise: &str) -> String {
-        let kept = |c: char| match c {
-            c if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') => c,
-            _ => '-',
-        };
-        let name: String = called.chars().map(kept).collect();
-        let parts: Vec<&str> = name.split('-').filter(|part| !part.is_empty()).collect();
-        let name: String = parts.join("-").chars().take(26).collect();
-        let name = name.trim_start_matches(['-', '_']);
-        let name = if name.is_empty() { otherwise } else { name };
-        let mut free = name.to_string();
-        let mut number = self.last.max(1);
-        while self.taken.contains(&free) {
-            number += 1;
-            free = format!("{name}-{number}");
-        }
-        // With a great many of one name, the numbers go on where they were.
-        self.last = if number > 100 { number } else { 0 };
-        self.taken.insert(free.clone());
-        free
-    }
 }
 
 fn list(ports: impl IntoIterator<Item = PortRange>) -> String {

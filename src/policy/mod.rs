@@ -52,7 +52,7 @@ pub use door_words::and;
 pub use engine::{Engine, EngineError, Password};
 pub use interfaces::is_interface_name;
 pub use name::{DoorId, KeyId, Name, scratch_id};
-pub use values::{nearest, show};
+pub use values::{is_routed, nearest, show, target_of};
 pub use way_in::Shut;
 
 /// The longest sequence a key may have.

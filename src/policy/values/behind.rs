@@ -94,7 +94,7 @@ impl Reader {
         let mut targets: Vec<Target> = Vec::new();
         for element in elements {
             let text = self.string(element, example)?;
-            let Some(target) = target(text) else {
+            let Some(target) = target_of(text) else {
                 self.error(
                     Diagnostic::new(element.span(), format!("nothing is passed on to `{text}`"))
                         .label("not an address with a port")
@@ -133,7 +133,7 @@ impl Reader {
 }
 
 /// Reads "192.168.1.5:22", "[fd00::5]:22" or an address, which may stand in brackets where it is one of IPv6.
-fn target(text: &str) -> Option<Target> {
+pub fn target_of(text: &str) -> Option<Target> {
     let alone = || Some((text.parse::<IpAddr>().ok()?, None));
     let in_brackets = || {
         let inside = text.strip_prefix('[')?.strip_suffix(']')?;
@@ -162,7 +162,7 @@ pub fn port_at_the_end(text: &str) -> Option<(Ipv6Addr, NonZeroU16)> {
 }
 
 /// Returns whether packets to a network can be routed at all.
-fn is_routed(network: IpNet) -> bool {
+pub fn is_routed(network: IpNet) -> bool {
     let address = network.addr();
     let is_of_a_link = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),

@@ -1,6 +1,9 @@
 //! The leaves of the file: each value read as what it should be, or reported where it stands.
 
 mod behind;
+
+pub use behind::{is_routed, target_of};
+
 mod places;
 mod ports;
 
