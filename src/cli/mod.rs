@@ -49,7 +49,7 @@ enum Command {
     Connect(connect::Arguments),
     /// Keep what a client needs to know: host, door, and how it opens.
     Profile(profile::Arguments),
-    /// Print a token or a signed datagram in hexadecimal, for other tools.
+    /// Print a token or signed datagram in hexadecimal, for other tools.
     Code(code::Arguments),
     /// Print a manual page: `toctoc man | man -l -`.
     Man(man::Arguments),
