@@ -96,6 +96,7 @@ recipes!(
     one_server,
     other_hosts,
     phone,
+    stay_in,
     two_administrators,
     ufw,
     who_came_in,
