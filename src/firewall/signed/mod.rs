@@ -147,8 +147,11 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
 /// # Errors
 /// When it is still somewhere.
 pub(super) fn take_away() -> Result<(), Failure> {
-    let links = Links::read();
-    let links = links.map_err(|error| Failure::unchanged(format!("no interfaces: {error}")))?;
+    let links = match Links::read() {
+        // Where the kernel cannot be asked and nothing is noted, nothing was placed.
+        Err(_) if Note::read().is_none() => return Ok(()),
+        read => read.map_err(|error| Failure::unchanged(format!("no interfaces: {error}")))?,
+    };
     for link in &links.0 {
         kernel::detach(link).map_err(Failure::unchanged)?;
     }
