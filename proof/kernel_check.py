@@ -1,6 +1,6 @@
 """The meaning against the kernel: random rules, random contents of the sets, and real packets over a veth pair.
 
-Each packet is sent, and the kernel's verdict, the packet's priority, all sets and all counters are compared with those of
+Each packet is sent, and the kernel's verdict, the packet's priority and mark, all sets and all counters are compared with those of
 `meaning.Machine`, which gets the same packet and contents as constants. The same packet comes a second time, so that
 limits are used up. Runs inside `unshare -Urn`; `__main__` sees to that.
 """
@@ -37,11 +37,12 @@ table inet judge
 delete table inet judge
 table inet judge {
 	map initial { type nf_proto : classid; }
+	map marks { type nf_proto : mark; }
 	set met { type nf_proto; size 8; flags dynamic; }
 	set came { type nf_proto; size 8; flags dynamic; }
-	set seen { type classid; size 65536; flags dynamic; }
-	chain first { type filter hook prerouting priority -500; ip saddr 203.0.113.99 update @came { meta nfproto } drop; meta priority set meta nfproto map @initial update @met { meta nfproto }; }
-	chain last { type filter hook prerouting priority 10; update @seen { meta priority }; }
+	set seen { type classid . mark; size 65536; flags dynamic; }
+	chain first { type filter hook prerouting priority -500; ip saddr 203.0.113.99 update @came { meta nfproto } drop; meta priority set meta nfproto map @initial meta mark set meta nfproto map @marks update @met { meta nfproto }; }
+	chain last { type filter hook prerouting priority 10; update @seen { meta priority . meta mark }; }
 }
 table inet toctoc {
 	set s4 { type ipv4_addr . classid; size 64; flags dynamic,timeout; timeout 100s; }
@@ -72,6 +73,7 @@ MATCHES = [
     "@th,64,16 1 @th,96,32 0x2112a442", "@th,64,128 @token", "@th,64,128 != @token", "meta priority @none", "meta time >= 1000000",
     "ip6 hoplimit 255", "icmpv6 type { 1, 2, 128 }", "icmp type 8", "meta nfproto @protocols", "limit rate 1/week burst 1 packets",
     "th dport != 20-30", "tcp dport != { 20-30, 443 }", "ct state invalid", "ct state != { established, related }", "socket wildcard 0",
+    "meta mark 0x74637463", "meta mark != 0x74637463", "meta mark & 0xff00 == 0x7400", "meta mark > 7", "meta mark . meta priority { 0x0 . 0:0, 0x7 . 0:1 }",
 ]
 CHANGES = [
     "meta priority set 0:1", "meta priority set 0:0", "meta priority set 5693:153e", "meta priority set ip saddr map @m4",
@@ -83,7 +85,8 @@ CHANGES = [
     "update @full4 { ip saddr }", "add @none { meta priority }", "add @none { meta priority timeout 500s }", "delete @none { meta priority }",
     "add @limit4 { ip saddr limit rate 1/week burst 1 packets }", "update @over6 { ip6 saddr limit rate over 1/week burst 1 packets }",
     "add @token { @th,64,128 timeout 500s }", "delete @token { @th,64,128 }", 'counter name "c1"', 'counter name "c2"', "counter",
-    'log prefix "toctoc: " group 5',
+    'log prefix "toctoc: " group 5', "meta mark set 0x0", "meta mark set 0x74637463", "meta mark set 0x0 meta priority set 0:0",
+    "meta mark set th dport map { 22 : 0x7, 53 : 0x74637463 }",
 ]
 VMAPS = ["meta l4proto . th dport vmap { tcp . 22 : VERDICT, udp . 53 : VERDICT }", "meta priority vmap { 0:1 : VERDICT, ffff:0 : VERDICT }"]
 
@@ -183,7 +186,7 @@ def nft(script: str) -> str:
 
 def random_contents(chance: random.Random) -> str:
     lines = [f"flush {'map' if name in ('m4', 'm6') else 'set'} inet toctoc {name}" for name in ("s4", "s6", "m4", "m6", "full4", "none", "limit4", "over6", "token")]
-    lines += [FRESH, "flush map inet judge initial"]
+    lines += [FRESH, "flush map inet judge initial", "flush map inet judge marks"]
     state = lambda: chance.choice(["0:0", "0:1", "0:2", "5693:153e"])  # noqa: E731
     for version in (4, 6):
         for source in SOURCES[version]:
@@ -196,6 +199,8 @@ def random_contents(chance: random.Random) -> str:
         lines.append(f"add element inet toctoc none {{ {state()} }}")
     priority = chance.choice(["0:0", "0:0", "0:1", "0:3"])
     lines.append(f"add element inet judge initial {{ ipv4 : {priority}, ipv6 : {priority} }}")
+    mark = chance.choice(["0x0", "0x7", "0x74637463"])
+    lines.append(f"add element inet judge marks {{ ipv4 : {mark}, ipv6 : {mark} }}")
     return "\n".join(lines) + "\n"
 
 
@@ -285,7 +290,7 @@ def try_packet(bench: Bench, table: dict[str, Any], data: bytes, target: str, us
     names = [name for name, one in table["sets"].items() if one["flags"] & 0x30]
     held = {name: bench.contents("toctoc", name) for name in names}
     counts = bench.counts()
-    priority = next(iter(bench.contents("judge", "initial").values()))[0]
+    priority, mark = (next(iter(bench.contents("judge", name).values()))[0] for name in ("initial", "marks"))
     bench.send(data)
     if not bench.comes():
         return "lost"
@@ -293,15 +298,17 @@ def try_packet(bench: Bench, table: dict[str, Any], data: bytes, target: str, us
     packet.given |= {
         "interface": const(bench.interface, 32), "interface name": const(int.from_bytes(b"v0".ljust(16, b"\0"), "big"), 128),
         "address type": const(TYPES[target], 32), "time": const(time.time_ns(), 64), "connection": const(CT_INVALID, 32), "socket": FALSE,
+        "priority": turned32(priority), "mark": turned32(mark),
     }
     world = world_of(table, held, used)
-    alive, left = Machine(table, world).hook(0, packet, TRUE, z3.Concat(const(0, 32), z3.simplify(turned32(priority))))
+    alive, left = Machine(table, world).hook(0, packet, TRUE, z3.simplify(z3.Concat(packet.mark, packet.priority)))
     seen = bench.contents("judge", "seen")
     if z3.is_true(alive) != bool(seen):
         return f"verdict: the kernel {'lets it pass' if seen else 'drops it'}"
-    left = z3.simplify(z3.Extract(31, 0, left))
-    if seen and int(next(iter(seen)), 16) != turned32(left).as_long():
-        return f"priority: the kernel {next(iter(seen))}, the meaning {turned32(left)}"
+    # The mark comes first in the meaning, and second in `seen`.
+    notes = z3.simplify(z3.Concat(*(turned32(z3.Extract(at + 31, at, left)) for at in (0, 32)))).as_long()
+    if seen and int(next(iter(seen)), 16) != notes:
+        return f"priority and mark: the kernel {next(iter(seen))}, the meaning {notes:016x}"
     for name in names:
         now, then = bench.contents("toctoc", name), entries(world.stores[name], held[name])
         if not alike(now, then):

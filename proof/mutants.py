@@ -38,6 +38,10 @@ def change_expression(chance: random.Random, table: Table, e: dict[str, Any]) ->
     if name == "payload":
         old, e["offset"] = e["offset"], max(e["offset"] - e["len"], 0) if chance.random() < 0.5 else e["offset"] + 1
         return f"payload at {old} becomes {e['offset']}" if old != e["offset"] else None
+    if name == "meta" and e["key"] in (2, 3):
+        # Priority for mark, or the other way round.
+        old, e["key"] = e["key"], e["key"] ^ 1
+        return f"meta {old} becomes {e['key']}"
     if name == "lookup":
         if e.get("dreg") is not None:
             return None
@@ -146,6 +150,7 @@ def mutants(table: Table, count: int, chance: random.Random) -> Iterator[tuple[s
 REASONS = [
     (r"^(door-without-key|browser|ping)\.toml: (arrived|remember|tooquick|leave|judge|set steady|set progress)",
      "no key has a sequence: nothing comes there"),
+    (r"signed\.toml: judge-token rule 2", "no key has a token: the next rule drops the rest as well"),
     (r"without immediate|verdict .* becomes \{'verdict': '(return|continue)'\}", "the chain ends there anyway, or the next rule "
      "says the same"),
     (r"ranges-and-firewall\.toml: set __set", "no single UDP port is a door: the look-up in `ports` finds none"),

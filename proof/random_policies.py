@@ -100,22 +100,25 @@ class Writer:
             some = self.chance.choice([("10m", "8h"), ("90s", "13d"), ("1500ms", "91s")])
             self.lines += [f"extend = {quoted(some[0])}", f"at_most = {quoted(some[1])}"]
 
-    def keys(self, doors: list[str], tokens: bool) -> None:
+    def keys(self, doors: list[str], tokens: bool, signed: bool) -> None:
         count = self.chance.choice([0, 1, 1, 1, 2, 2, 3, 5])
         names = self.chance.sample(["yves", "alice", "guest", "paper", "phone", "k1", "k2", "k3"], count)
+        secrets = [quoted(f"signed-{number}.secret") for number in range(count)]
         for name in names:
             opened = self.chance.sample(doors, self.chance.randint(1, len(doors)))
             self.lines += ["", f"[key.{name}]", f"opens = {listed([quoted(one) for one in opened])}"]
             kind = self.chance.random()
-            if tokens and kind < 0.3:
+            if signed and self.often(0.5):
+                self.lines.append(f"signed = {secrets.pop()}")
+                if self.often(0.3):
+                    self.lines.append(f"binding = {quoted(self.chance.choice(['network', 'none']))}")
+            elif tokens and kind < 0.3:
                 self.lines.append('token = "token.secret"' if self.often(0.5) else 'token = "other.secret"')
                 if self.often(0.4):
                     self.lines.append("browser = true")
                 elif self.often(0.4):
                     self.lines.append("ping = true")
-            elif tokens and kind < 0.45:
-                self.lines.append('signed = "signed.secret"' if self.often(0.5) else 'signed = "other-signed.secret"')
-            elif kind < 0.5:
+            elif kind < 0.45:
                 self.lines.append(f"scratch = {listed([self.sequence() for _ in range(self.chance.randint(1, 3))])}")
             else:
                 self.lines.append(f"sequence = {self.sequence()}")
@@ -139,7 +142,8 @@ class Writer:
 
     def policy(self) -> str:
         chance = self.chance
-        tokens = self.often(0.3)
+        signed = self.often(0.3)
+        tokens = self.often(0.6 if signed else 0.3)
         if self.often(0.5):
             self.lines.append(f"within = {quoted(chance.choice(['1s', '1500ms', '3s', '10s', '1m', '1h']))}")
         if self.often(0.4):
@@ -154,17 +158,18 @@ class Writer:
             self.lines.append(f"log = {quoted(chance.choice(['off', 'nflog:5', 'kernel']))}")
         if self.often(0.4):
             self.lines.append(f"max_sources = {chance.choice([256, 300, 640, 1000, 4096, 1048576])}")
-        if tokens:
+        if tokens or signed:
             self.lines.append(f"token_port = {chance.choice([20123, 20124])}")
-            if self.often(0.2):
-                self.lines.append("signed_mark = 0x51")
+        if signed and self.often(0.3):
+            self.lines.append(f"signed_mark = {chance.choice([1, 0x1234, 0xffffffff])}")
         if self.often(0.3):
             self.lines += ["[grant]", f"prefix4 = {chance.choice([8, 24, 31])}", f"prefix6 = {chance.choice([48, 64, 65, 127])}"]
         if self.often(0.25):
             self.firewall()
         start = len(self.lines)
         doors = self.doors()
-        if self.often(0.15):
+        # A fleet has no signed keys.
+        if not signed and self.often(0.15):
             shared = f"share = {listed([quoted(doors[0])])}\naccept = {listed([quoted(doors[-1])])}"
             self.lines[start:start] = ["", "[fleet]", 'url = "redis://192.0.2.10"', 'name = "alpha"', shared]
         if any(line == "[firewall]" for line in self.lines) and self.often(0.4):
@@ -174,14 +179,14 @@ class Writer:
                 self.lines.append(f"trust = {self.networks()}")
             if self.often(0.3):
                 self.lines += ['extend = "10m"', 'at_most = "29d"']
-        self.keys(doors, tokens)
+        self.keys(doors, tokens, signed)
         return "\n".join(self.lines) + "\n"
 
 
 def make(count: int, seed: int, folder: Path, toctoc: str) -> list[Path]:
     """So many policies that `toctoc check` takes, as files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("token.secret", "other.secret", "signed.secret", "other-signed.secret"):
+    for name in ("token.secret", "other.secret", *(f"signed-{number}.secret" for number in range(5))):
         (folder / name).write_text(hashlib.sha256(name.encode()).hexdigest() + "\n")
         (folder / name).chmod(0o600)
     chance, made = random.Random(seed), []
