@@ -173,6 +173,11 @@ class Case:
         ):
             for one in sorted(set(mine) | set(other)):
                 questions.append((f"{what} {one}", z3.Xor(mine.get(one, FALSE), other.get(one, FALSE))))
+        # The program at the interface marks nothing shorter than 32 bytes. What has no room for a tag uses the limit up too.
+        whole = packet.has_transport(24)
+        for one in sorted(set(ours.used) | set(theirs.used)):
+            used = z3.Xor(ours.used.get(one, FALSE), theirs.used.get(one, FALSE))
+            questions.append((f"the limit of {one} used", both(whole, used)))
         for what, question in twice(ours):
             questions.append((f"the limit of {what} asked twice", question))
         if solver.check() != z3.sat:

@@ -149,6 +149,8 @@ class World:
     asked: list[tuple[str, Truth, Bits | None, Truth]] = field(default_factory=list)
     # The limits at each place: the name of the set, and the door or key that ends the key of the element.
     limits: dict[tuple[str, int], set[Limit]] = field(default_factory=dict)
+    # When a limit that stands in a rule by itself is asked, and so has one less.
+    used: dict[str, Truth] = field(default_factory=dict)
     rejected: dict[tuple[int, int], Truth] = field(default_factory=dict)
     # Where packets get another destination (address and port), or this host as their source.
     translated: dict[tuple[str, ...], Truth] = field(default_factory=dict)
@@ -503,6 +505,8 @@ class Rule:
     def on_limit(self, e: dict[str, Any]) -> None:
         is_of_signed = (e["rate"], e["unit"], e["burst"]) == (60, 60, 60)
         where, over = ("signed", self.world.too_many) if is_of_signed else ("rule", self.world.no_room)
+        if is_of_signed:
+            self.world.note(self.world.used, where, self.when)
         self.limited(e, where, over, None)
 
     def limited(self, e: dict[str, Any], where: str, over: Truth, key: Bits | None) -> None:

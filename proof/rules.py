@@ -662,7 +662,9 @@ class Rules:
             if key.signed is None or z3.is_false(arrived):
                 continue
             own = both(arrived, packet.priority == key.signed, self.is_in_time(packet, key), self.whole(packet, 24))
-            new = both(own, no(self.store("tags").read(tag).there), no(self.world.too_many))
+            new = both(own, no(self.store("tags").read(tag).there))
+            self.world.note(self.world.used, "signed", new)
+            new = both(new, no(self.world.too_many))
             noted = both(new, self.store("tags").put(new, tag, None, self.after(2 * HOUR), renew=False))
             spent, over = self.within_limit("spent", noted, tag, 2 * HOUR, renew=False)
             self.open(packet, key, both(noted, spent, no(over)))
