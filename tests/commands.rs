@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,13 @@ fn toctoc(arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Copies a program by another process. A child of another test would hold a file open that this one writes, and the kernel
+/// starts no program that somebody writes.
+fn copy_program(from: &str, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
 }
 
 const EXAMPLE: &str = "examples/one-server.toml";
@@ -190,7 +198,7 @@ fn help_fits_a_screen() {
 fn without_rights_it_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("toctoc");
-    fs::copy(env!("CARGO_BIN_EXE_toctoc"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_toctoc"), &program);
     let policy = directory.path().join("policy.toml");
     fs::copy(EXAMPLE, &policy).unwrap();
     let program = program.to_str().unwrap();
@@ -222,7 +230,7 @@ fn an_ordinary_user_is_told_that_root_is_needed() {
     }
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("toctoc");
-    fs::copy(env!("CARGO_BIN_EXE_toctoc"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_toctoc"), &program);
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let policy = directory.path().join("policy.toml");
     fs::copy(EXAMPLE, &policy).unwrap();
@@ -595,7 +603,7 @@ fn a_program_of_the_fleet_that_others_can_change_is_not_started() {
     let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let directory = home.path().join("bin");
     fs::create_dir(&directory).unwrap();
-    fs::hard_link(env!("CARGO_BIN_EXE_toctoc"), directory.join("toctoc")).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_toctoc"), &directory.join("toctoc"));
     let other = directory.join("toctoc-fleet");
     let elsewhere = home.path().join("elsewhere");
     let fleet = || {
@@ -609,7 +617,7 @@ fn a_program_of_the_fleet_that_others_can_change_is_not_started() {
     };
     for place in [&other, &elsewhere] {
         let _ = fs::remove_file(&other);
-        fs::copy("/bin/echo", place).unwrap();
+        copy_program("/bin/echo", place);
         if place == &elsewhere {
             symlink(place, &other).unwrap();
         }
