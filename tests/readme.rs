@@ -205,6 +205,7 @@ fn follow(lab: &Lab, home: &Path, document: &str, least: usize) -> std::net::Tcp
         .server
         .inside(|| std::net::TcpListener::bind(("::", 22)));
     let listener = listener.unwrap().unwrap();
+    let inner = text.contains("<!-- run: inner").then(|| behind(lab));
     let mut commands = 0;
     for block in blocks(&text) {
         if let Some(path) = block.mark.strip_prefix("file: ") {
@@ -222,6 +223,7 @@ fn follow(lab: &Lab, home: &Path, document: &str, least: usize) -> std::net::Tcp
         let host = match host {
             "server" => &lab.server,
             "client" => &lab.client,
+            "inner" => inner.as_ref().unwrap(),
             other => panic!("no host {other}"),
         };
         if run.starts_with("client") {
@@ -240,6 +242,40 @@ fn follow(lab: &Lab, home: &Path, document: &str, least: usize) -> std::net::Tcp
     }
     assert!(commands >= least, "only {commands} commands found");
     listener
+}
+
+/// A host behind the server, with the addresses that the pages name. A service listens at its ports 22 and 5000.
+fn behind(lab: &Lab) -> Host {
+    let inner = Host::new().unwrap();
+    let link = format!(
+        "link add lan type veth peer name eth0 netns {}",
+        inner.pid()
+    );
+    for words in [
+        &link[..],
+        "addr add 192.168.1.1/24 dev lan",
+        "addr add 198.51.100.1/24 dev lan",
+        "link set lan up",
+    ] {
+        lab.server.ip(words).unwrap();
+    }
+    for words in [
+        "addr add 192.168.1.5/24 dev eth0",
+        "addr add 198.51.100.50/24 dev eth0",
+        "link set eth0 up",
+        "route add default via 192.168.1.1",
+    ] {
+        inner.ip(words).unwrap();
+    }
+    lab.client
+        .ip(&format!("route add 198.51.100.0/24 via {}", SERVER[0]))
+        .unwrap();
+    for port in [22, 5000] {
+        let listener = inner.inside(|| std::net::TcpListener::bind(("::", port)));
+        let listener = listener.unwrap().unwrap();
+        thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+    }
+    inner
 }
 
 /// Does what the text says between the blocks: the profiles come to the client, under the names that they have.

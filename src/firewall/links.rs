@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use serde::{Deserialize, Serialize};
 
@@ -197,6 +198,24 @@ impl NamedInterface {
 /// # Errors
 /// When the kernel cannot be asked.
 pub fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
+    let networks = with_networks()?.into_iter();
+    Ok(networks
+        .map(|(address, _, index)| (address, index))
+        .collect())
+}
+
+/// Networks at the interfaces of this host (but loopback), with the number of the interface.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn networks() -> io::Result<Vec<(IpNet, u32)>> {
+    let networks = with_networks()?.into_iter();
+    Ok(networks
+        .map(|(_, network, index)| (network, index))
+        .collect())
+}
+
+fn with_networks() -> io::Result<Vec<(IpAddr, IpNet, u32)>> {
     /// `RTM_GETADDR`; `IFA_ADDRESS`, `_LOCAL`; `IFA_F_TENTATIVE | IFA_F_DADFAILED`
     const GET_ADDRESSES: u16 = 22;
     const ADDRESS: u16 = 1;
@@ -205,11 +224,15 @@ pub fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
     let mut found = Vec::new();
     listing(NETLINK_ROUTE, GET_ADDRESSES, &[0; 8], |message| {
         let (flags, attributes) = (message.body().get(2), message.body().get(8..));
-        let (Some(flags), Some(attributes), Some(index)) =
-            (flags, attributes, word(message.body(), 4))
+        let length = message.body().get(1);
+        let (Some(flags), Some(attributes), Some(index), Some(length)) =
+            (flags, attributes, word(message.body(), 4), length)
         else {
             return;
         };
+        // The other end of a point-to-point link is in that network.
+        let peer = find(attributes, ADDRESS).and_then(address_of);
+        let network = |address| IpNet::new(peer.unwrap_or(address), *length).ok();
         let address = find(attributes, LOCAL).or_else(|| find(attributes, ADDRESS));
         let address = address
             .and_then(address_of)
@@ -217,7 +240,7 @@ pub fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
         found.extend(
             address
                 .filter(|address| !address.is_loopback())
-                .map(|address| (address, index)),
+                .and_then(|address| Some((address, network(address)?.trunc(), index))),
         );
     })?;
     Ok(found)

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use toctoc::client::Door;
-use toctoc::lab::{CLIENT, SERVER, STRANGER};
+use toctoc::lab::{CLIENT, Host, SERVER, STRANGER};
 
 use crate::behind::{INNER, Row};
 use crate::inject::{ACK, SYN};
@@ -187,6 +188,110 @@ fn a_host_that_is_down_costs_nothing_but_the_connection() {
     assert_eq!(row.world.connect(STRANGER[0], 2222), Door::Silent);
 }
 
+/// A host beside the inner one, at the same network: the server is a bridge between the two.
+fn neighbour(row: &Row) -> Host {
+    let host = Host::new().unwrap();
+    let server = &row.world.lab.server;
+    for words in [
+        "link add lan type bridge",
+        "link set lan up",
+        "link set inner master lan",
+        "addr flush dev inner",
+        "addr add 198.51.100.1/24 dev lan",
+        &format!(
+            "link add beside type veth peer name eth0 netns {}",
+            host.pid()
+        ),
+        "link set beside master lan up",
+    ] {
+        server.ip(words).unwrap();
+    }
+    // Otherwise the bridge itself translates what comes back, where its netfilter is loaded.
+    let bridged = "sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true";
+    row.world.server(&["sh", "-c", bridged]);
+    for words in [
+        "addr add 198.51.100.60/24 dev eth0",
+        "addr add 198.51.100.61/24 dev eth0",
+        "link set eth0 up",
+        "route add default via 198.51.100.1",
+    ] {
+        host.ip(words).unwrap();
+    }
+    host
+}
+
+/// A hairpin: a host beside the inner one connects to the outer address. It knocks like everybody; the answers come back through
+/// the server with a masquerade alone, and the host's other address stays out.
+#[test]
+fn a_hairpin_knocks_and_needs_a_masquerade() {
+    let row = Row::with(PI);
+    let beside = neighbour(&row);
+    let connect = |from: &str, port: u16, patience| {
+        let address = |host: &str, port| SocketAddr::new(host.parse().unwrap(), port);
+        let (from, to) = (address(from, 0), address(SERVER[0], port));
+        let connected = beside.inside(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.bind(&from.into())?;
+            socket.connect_timeout(&to.into(), patience)
+        });
+        connected.unwrap().is_ok()
+    };
+    let (guest, stranger) = ("198.51.100.60", "198.51.100.61");
+    let reach = |from| connect(from, 2222, SHUT);
+    let knock = || {
+        for port in SEQUENCE {
+            connect(guest, port, Duration::from_millis(60));
+        }
+    };
+    assert!(!reach(guest));
+    knock();
+    assert_eq!(row.world.holders("pi")[0].0, guest);
+    assert!(
+        !reach(guest),
+        "the answers come from the inner host's own address"
+    );
+    row.world
+        .apply(&PI.replace("22\"]\n", "22\"]\nmasquerade = true\n"));
+    knock();
+    assert!(reach(guest));
+    assert!(!reach(stranger));
+    row.world.yes(&["close"]);
+    assert!(!reach(guest));
+}
+
+/// Behind a door that passes on, and one in front of a host: down, or without a service. A guest sees that, and a stranger a shut
+/// port as ever.
+#[test]
+fn a_stranger_does_not_see_that_a_host_is_down() {
+    let to = PI.replace(
+        "ports = [2222, \"9000/udp\"]\nforward = [\"198.51.100.50:22\", \"[fd51::50]:22\"]",
+        "ports = [22, 23]\nto = [\"198.51.100.50\", \"fd51::50\"]",
+    );
+    let no_service = PI.replace(":22\"", ":23\"");
+    for policy in [PI, &to, &no_service] {
+        let row = Row::with(policy);
+        for (place, (client, stranger)) in families().enumerate() {
+            let (host, port) = match policy.contains("forward") {
+                true => (SERVER[place], 2222),
+                false => (INNER[place], 23),
+            };
+            row.world.knock(client, &SEQUENCE);
+            let answer = match policy == PI {
+                true => Door::Open,
+                false => Door::Refused,
+            };
+            assert_eq!(row.connect(client, host, port), answer);
+            assert_eq!(row.connect(stranger, host, port), Door::Silent);
+        }
+        row.world.lab.server.ip("link set inner down").unwrap();
+        // In IPv6 the addresses and routes go with the link.
+        let host = if policy == to { INNER[0] } else { SERVER[0] };
+        let port = if policy == to { 23 } else { 2222 };
+        assert_eq!(row.connect(STRANGER[0], host, port), Door::Silent);
+        assert_ne!(row.connect(CLIENT[0], host, port), Door::Open);
+    }
+}
+
 /// Passed on to this host itself: another port of it.
 #[test]
 fn a_port_of_this_host_can_be_the_place() {
@@ -261,5 +366,5 @@ fn a_forward_chain_of_others_that_drops_stays_as_it_is() {
     row.world.apply(PI);
     assert_eq!(row.world.connect(CLIENT[0], 2222), Door::Open);
     assert_eq!(row.world.connect(STRANGER[0], 2222), Door::Silent);
-    assert!(!told().contains("drops 22/tcp, whatever"), "{}", told());
+    assert!(!told().contains("drops 22/tcp"), "{}", told());
 }

@@ -48,6 +48,7 @@ mod cases_on_the_kernel;
 mod client;
 mod client_says;
 mod connect;
+mod containers;
 mod cost;
 mod datagrams;
 mod differential;

@@ -3,6 +3,7 @@
 //! understood.
 
 mod behind;
+mod drops;
 mod nft_json;
 mod read;
 mod rules;
@@ -10,22 +11,21 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
 pub use read::Others;
 pub(super) use read::asleep;
 
-use super::links::{Link, Links, addresses, addresses_without_knocks};
-use crate::knock::{Knock, PortRange, Protocol};
-use crate::policy::ways::{To, Way};
-use crate::policy::{Door, Interfaces, Policy};
-use crate::ruleset::Family;
-use rules::{Destination, Fate, Field, Packet, Sense, Table, Test, Then, Value, Work};
+use ipnet::IpNet;
 
-/// So many ports of each door are looked at.
-const MANY: usize = 64;
+use super::links::{Link, Links, addresses, addresses_without_knocks, networks};
+use crate::knock::Protocol;
+use crate::policy::ways::{To, Way};
+use crate::policy::{Interfaces, Policy};
+use crate::ruleset::Family;
+use drops::{Around, drops};
+use rules::{Field, Sense, Table, Test, Then, Value, Work};
 
 /// Facts that an administrator should know of this host, besides its interfaces: a sentence each.
 pub fn about_this_host(policy: &Policy) -> Vec<String> {
@@ -38,8 +38,12 @@ pub fn about(policy: &Policy, others: &Others) -> Vec<String> {
     found.extend(without_knocks(addresses_without_knocks()));
     found.extend(behind::about(policy));
     let links = Links::read().unwrap_or_default();
-    let interfaces = comes_by(policy, &links);
-    found.extend(drops(policy, &others.tables, &interfaces, &families()));
+    let around = Around {
+        interfaces: comes_by(policy, &links),
+        families: families(),
+        networks: networks_here(&links),
+    };
+    found.extend(drops(policy, &others.tables, &around));
     found
 }
 
@@ -73,7 +77,7 @@ fn families() -> Vec<Family> {
 }
 
 /// The interfaces by which packets come to a door.
-fn comes_by<'l>(policy: &Policy, links: &'l Links) -> Vec<&'l str> {
+fn comes_by<'l>(policy: &Policy, links: &'l Links) -> Vec<&'l Link> {
     let named = |link: &&Link| match &policy.interfaces {
         Interfaces::AllButLoopback => !link.is_loopback,
         Interfaces::Only(names) => names.iter().any(|name| link.is_called(name)),
@@ -82,127 +86,14 @@ fn comes_by<'l>(policy: &Policy, links: &'l Links) -> Vec<&'l str> {
         .0
         .iter()
         .filter(|link| link.is_up && link.master.is_none());
-    let names = up.filter(named).map(|link| link.name.as_str());
-    names.take(16).collect()
+    up.filter(named).take(16).collect()
 }
 
-/// The ports of doors whose packets come to filters of a kind.
-fn comes_to(policy: &Policy, work: Work) -> BTreeSet<(PortRange, Destination)> {
-    let own = |door: &Door, way: Destination| -> Vec<(PortRange, Destination)> {
-        let ports = door.ports.iter().take(MANY);
-        ports.map(|ports| (*ports, way)).collect()
-    };
-    match work {
-        Work::Filter => {
-            let doors = policy.doors.iter().filter(|door| door.is_served_here());
-            let ports = doors.flat_map(|door| own(door, Destination::ThisHost));
-            ports.collect()
-        }
-        Work::FilterForwarded => {
-            let behind = policy.doors_behind();
-            let behind = behind.flat_map(|(door, _)| own(door, Destination::Behind));
-            let forwards = policy.forwards().flat_map(|(door, forward)| {
-                let targets = forward.to.iter();
-                targets.flat_map(move |target| match target.port {
-                    None => own(door, Destination::PassedOn),
-                    Some(port) => {
-                        let port = |ports: &PortRange| Knock {
-                            protocol: ports.protocol(),
-                            port,
-                        };
-                        let ports = door.ports.iter().map(|ports| port(ports).into());
-                        ports.map(|port| (port, Destination::PassedOn)).collect()
-                    }
-                })
-            });
-            behind.chain(forwards).collect()
-        }
-        Work::Translate => BTreeSet::new(),
-    }
-}
-
-/// Says what others drop of the doors' packets.
-fn drops(
-    policy: &Policy,
-    tables: &[Table],
-    interfaces: &[&str],
-    families: &[Family],
-) -> Vec<String> {
-    let mut found: BTreeMap<(String, Fate, &str), Vec<PortRange>> = BTreeMap::new();
-    for table in tables {
-        let filters = table.bases.iter();
-        for base in filters.filter(|base| base.work != Work::Translate) {
-            let who = format!("{}, chain {}", table.title, base.chain);
-            // Of a range, the ends are asked about.
-            let some = comes_to(policy, base.work).into_iter();
-            for (ports, port, way) in some.flat_map(|(ports, way)| {
-                BTreeSet::from([ports.first(), ports.last()])
-                    .into_iter()
-                    .map(move |end| (ports, end, way))
-            }) {
-                // Passing by one interface is a choice.
-                let fate = |family| {
-                    let fates = interfaces.iter().map(|interface| {
-                        let interface = *interface;
-                        table.fate(
-                            base,
-                            &Packet {
-                                family,
-                                port,
-                                interface,
-                                way,
-                            },
-                        )
-                    });
-                    fates.min().unwrap_or(Fate::Passes)
-                };
-                let fates: Vec<(Family, Fate)> = families
-                    .iter()
-                    .filter(|family| table.family.is_none_or(|of| of == **family))
-                    .map(|family| (*family, fate(*family)))
-                    .collect();
-                let same = fates.iter().all(|(_, fate)| *fate == fates[0].1);
-                let told: &[_] = if same {
-                    &fates[..fates.len().min(1)]
-                } else {
-                    &fates
-                };
-                for (family, fate) in told.iter().filter(|(_, v)| *v != Fate::Passes) {
-                    let over = match (same && table.family.is_none(), family) {
-                        (true, _) => "",
-                        (false, Family::V4) => " over IPv4",
-                        (false, Family::V6) => " over IPv6",
-                    };
-                    let told = found.entry((who.clone(), *fate, over)).or_default();
-                    match told.last() {
-                        Some(first) if *first == ports.first().into() && ports.is_several() => {
-                            told.pop();
-                            told.push(ports);
-                        }
-                        _ => told.push(port.into()),
-                    }
-                }
-            }
-        }
-    }
-    let told = |((who, fate, over), ports): (&(String, Fate, &str), &Vec<PortRange>)| {
-        let shown = ports.iter().take(4).map(PortRange::to_string);
-        let mut shown = shown.collect::<Vec<_>>().join(" ");
-        if ports.len() > 4 {
-            shown.push_str(&format!(" and {} more", ports.len() - 4));
-        }
-        match fate {
-            Fate::Drops => format!(
-                "another firewall ({who}) drops {shown}{over}, whatever is knocked: let it in there (toctoc only \
-                 takes away)"
-            ),
-            _ => format!(
-                "another firewall ({who}) may drop {shown}{over}, whatever is knocked: it lets in some sources alone, \
-                 or by rules that are not understood here"
-            ),
-        }
-    };
-    found.iter().map(told).collect()
+/// The networks at this host's interfaces.
+fn networks_here(links: &Links) -> Vec<(IpNet, &str)> {
+    let networks = networks().unwrap_or_default().into_iter();
+    let named = |(network, index)| Some((network, links.numbered(index)?.name.as_str()));
+    networks.filter_map(named).collect()
 }
 
 /// Ports that others translate: ports to others of this host, or to elsewhere.
@@ -266,7 +157,7 @@ fn matched(tests: &[Test]) -> Vec<(Protocol, u16, u16)> {
                 protocols.retain(|protocol| of.is_none_or(|of| of == *protocol));
                 let range = |value: &Value| match value {
                     Value::Ports(first, last) => Some((*first, *last)),
-                    Value::Text(_) => None,
+                    Value::Text(_) | Value::Network(_) => None,
                 };
                 ranges = values.iter().filter_map(range).collect();
             }

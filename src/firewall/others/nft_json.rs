@@ -1,6 +1,9 @@
 //! `nft -j list ruleset --read--> tables of others`. Tolerant: what is not known is [`Test::Unknown`]. Pure.
 
-use serde_json::{Map, Value as Json};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::{Map as Object, Value as Json};
 
 use super::rules::{Base, Field, Rule, Sense, Table, Test, Then, Value, Work};
 use crate::knock::Protocol;
@@ -55,11 +58,87 @@ pub fn tables(listing: &Json) -> Vec<Table> {
     tables.filter(|table| !table.bases.is_empty()).collect()
 }
 
+/// A map of verdicts that has a name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Map {
+    family: String,
+    table: String,
+    /// As rules write it: "@jumps"
+    reference: String,
+}
+
+impl Map {
+    fn is_of(&self, rule: &Json) -> bool {
+        rule["family"] == *self.family && rule["table"] == *self.table
+    }
+}
+
+/// The maps that rules of others ask for their verdict, each with the words by which nft knows it.
+pub fn maps(listing: &Json) -> Vec<(Map, [String; 3])> {
+    let mut found: Vec<(Map, [String; 3])> = Vec::new();
+    let objects = listing["nftables"].as_array().into_iter().flatten();
+    for rule in objects.filter_map(|object| object.get("rule")) {
+        let text = |key: &str| rule[key].as_str().unwrap_or_default().to_string();
+        let (family, table) = (text("family"), text("table"));
+        if format!("{family} {table}") == TABLE {
+            continue;
+        }
+        for statement in rule["expr"].as_array().into_iter().flatten() {
+            let Some(reference) = statement["vmap"]["data"].as_str() else {
+                continue;
+            };
+            let words = [&family, &table, reference.trim_start_matches('@')].map(str::to_string);
+            let map = Map {
+                family: family.clone(),
+                table: table.clone(),
+                reference: reference.to_string(),
+            };
+            if !found.iter().any(|(known, _)| *known == map) {
+                found.push((map, words));
+            }
+        }
+    }
+    found
+}
+
+/// Writes the elements of a map into the rules that name it.
+pub fn fill(listing: &mut Json, map: &Map, told: &Json) {
+    let objects = told["nftables"].as_array().into_iter().flatten();
+    let elements = objects
+        .filter_map(|object| object["map"].get("elem"))
+        .next();
+    // An empty map has none.
+    let elements = elements.cloned().unwrap_or_else(|| Json::Array(Vec::new()));
+    let objects = listing["nftables"].as_array_mut().into_iter().flatten();
+    for rule in objects.filter_map(|object| object.get_mut("rule")) {
+        if !map.is_of(rule) {
+            continue;
+        }
+        for statement in rule["expr"].as_array_mut().into_iter().flatten() {
+            if let Some(data) = statement
+                .get_mut("vmap")
+                .and_then(|vmap| vmap.get_mut("data"))
+                && *data == *map.reference
+            {
+                *data = Json::Object(Object::from_iter([("set".to_string(), elements.clone())]));
+            }
+        }
+    }
+}
+
 /// The priority of connection tracking (`NF_IP_PRI_CONNTRACK`).
 const TRACKING: i64 = -200;
 
+/// That of translations of the destination (`NF_IP_PRI_NAT_DST`).
+const TRANSLATION: i64 = -100;
+
+fn priority(chain: &Json) -> Option<i64> {
+    chain["prio"].as_i64()
+}
+
 fn base(chain: &Json) -> Option<Base> {
     let work = match (chain["type"].as_str()?, chain["hook"].as_str()?) {
+        ("filter", "prerouting") if priority(chain) <= Some(TRANSLATION) => Work::FilterArriving,
         ("filter", "input" | "prerouting") => Work::Filter,
         ("filter", "forward") => Work::FilterForwarded,
         ("nat", "prerouting") => Work::Translate,
@@ -69,9 +148,7 @@ fn base(chain: &Json) -> Option<Base> {
         chain: chain["name"].as_str()?.to_string(),
         work,
         is_early: chain["hook"] == "prerouting"
-            && chain["prio"]
-                .as_i64()
-                .is_some_and(|priority| priority <= TRACKING),
+            && priority(chain).is_some_and(|priority| priority <= TRACKING),
         drops: chain["policy"] == "drop",
     })
 }
@@ -146,7 +223,7 @@ fn translate(how: &Json) -> Then {
 /// The tests for each key of a map, and what it leads to. Of one that has a name nothing is known.
 fn map(vmap: &Json) -> Vec<(Vec<Test>, Json)> {
     let Some(pairs) = vmap["data"]["set"].as_array() else {
-        let unknown = Json::Object(Map::from_iter([("queue".to_string(), Json::Null)]));
+        let unknown = Json::Object(Object::from_iter([("queue".to_string(), Json::Null)]));
         return vec![(vec![Test::Unknown], unknown)];
     };
     let pair = |pair: &Json| {
@@ -170,6 +247,10 @@ fn matches(how: &Json) -> Vec<Test> {
 fn tests(left: &Json, right: &Json, sense: Sense) -> Vec<Test> {
     let (also, field) = (belongs(left), field(left));
     let test = match (field, values(right)) {
+        (Some(Field::Address), Some(values)) => match values.into_iter().map(network).collect() {
+            Some(values) => Test::Field(Field::Address, values, sense),
+            None => Test::Unknown,
+        },
         (Some(field), Some(values)) => Test::Field(field, values, sense),
         _ => Test::Unknown,
     };
@@ -199,6 +280,7 @@ fn field(left: &Json) -> Option<Field> {
     Some(match (what.as_str(), key) {
         ("meta", "l4proto") => Field::Protocol,
         ("meta", "iifname" | "iif") => Field::Interface,
+        ("meta", "oifname" | "oif") => Field::Out,
         ("meta", "nfproto") => Field::Family,
         ("meta", "pkttype") => Field::Destination,
         ("ct", "state") => Field::State,
@@ -207,6 +289,7 @@ fn field(left: &Json) -> Option<Field> {
         ("&", _) if is_flags(&how[0]) && contains(&how[1], "syn") => Field::Flags,
         ("payload", _) => match part {
             ("ip", "protocol") | ("ip6", "nexthdr") => Field::Protocol,
+            ("ip" | "ip6", "daddr") => Field::Address,
             ("tcp", "dport") => Field::Port(Some(Protocol::Tcp)),
             ("udp", "dport") => Field::Port(Some(Protocol::Udp)),
             ("th", "dport") => Field::Port(None),
@@ -215,6 +298,18 @@ fn field(left: &Json) -> Option<Field> {
         },
         _ => return None,
     })
+}
+
+/// A value as addresses.
+fn network(value: Value) -> Option<Value> {
+    match value {
+        Value::Text(text) => {
+            let address: IpAddr = text.parse().ok()?;
+            Some(Value::Network(address.into()))
+        }
+        Value::Network(_) => Some(value),
+        Value::Ports(..) => None,
+    }
 }
 
 fn is_flags(left: &Json) -> bool {
@@ -245,6 +340,11 @@ fn value(right: &Json) -> Option<Value> {
     match right {
         Json::String(text) if !text.starts_with('@') => Some(Value::Text(text.clone())),
         Json::Number(_) => port(right).map(|port| Value::Ports(port, port)),
+        Json::Object(object) if object.contains_key("prefix") => {
+            let (address, length) = (&right["prefix"]["addr"], right["prefix"]["len"].as_u64()?);
+            let network = IpNet::new(address.as_str()?.parse().ok()?, length.try_into().ok()?);
+            network.ok().map(Value::Network)
+        }
         Json::Object(object) => match (object.get("range"), object.get("elem")) {
             (Some(range), _) => Some(Value::Ports(port(&range[0])?, port(&range[1])?)),
             (_, Some(element)) => value(&element["val"]),

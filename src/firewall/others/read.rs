@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// From so many chains on, our own table takes long to list.
 const LARGE: usize = 300;
 
+/// So many maps of others are read: Docker has two.
+const MOST_MAPS: usize = 6;
+
 /// The rules of other programs.
 #[derive(Debug, Default)]
 pub struct Others {
@@ -81,8 +84,26 @@ impl Others {
             let command = [&["nft", "-j", "-t", "list"], *what].concat();
             let text = self.read_program(&command);
             match serde_json::from_str::<Json>(text.as_deref().unwrap_or_default()) {
-                Ok(listing) => self.tables.extend(nft_json::tables(&listing)),
+                Ok(mut listing) => {
+                    self.read_maps(&mut listing);
+                    self.tables.extend(nft_json::tables(&listing));
+                }
                 Err(_) => self.is_unread = true,
+            }
+        }
+    }
+
+    /// Puts the verdicts of maps that have names in their place. The listing has no elements of sets and maps.
+    fn read_maps(&mut self, listing: &mut Json) {
+        for (map, words) in nft_json::maps(listing).into_iter().take(MOST_MAPS) {
+            let words = words.iter().map(String::as_str);
+            let command: Vec<&str> = ["nft", "-j", "list", "map"]
+                .into_iter()
+                .chain(words)
+                .collect();
+            let text = self.read_program(&command).unwrap_or_default();
+            if let Ok(told) = serde_json::from_str::<Json>(&text) {
+                nft_json::fill(listing, &map, &told);
             }
         }
     }

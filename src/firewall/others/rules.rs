@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
 use crate::knock::{Knock, Protocol};
 use crate::ruleset::Family;
 
@@ -33,6 +35,8 @@ pub struct Base {
 pub enum Work {
     /// Of packets to this host.
     Filter,
+    /// Of all packets that arrive, before any translation.
+    FilterArriving,
     /// Of packets on their way to other hosts.
     FilterForwarded,
     /// At prerouting.
@@ -67,6 +71,10 @@ pub enum Field {
     Port(Option<Protocol>),
     /// By which interface it comes.
     Interface,
+    /// By which interface it goes on.
+    Out,
+    /// Of the destination.
+    Address,
     /// `ipv4`, `ipv6`
     Family,
     /// The state in connection tracking: `new`
@@ -84,6 +92,7 @@ pub enum Value {
     /// With `*` at its end, whatever begins so.
     Text(String),
     Ports(u16, u16),
+    Network(IpNet),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +115,10 @@ pub struct Packet<'n> {
     pub port: Knock,
     pub interface: &'n str,
     pub way: Destination,
+    /// The host behind this one that it is for, or one of a network.
+    pub host: Option<IpNet>,
+    /// The interface by which it goes on to that host. `None` where that is not known.
+    pub out: Option<&'n str>,
 }
 
 /// The host that a packet is for.
@@ -139,6 +152,8 @@ impl Test {
             Field::Port(Some(of)) if *of != protocol => return Some(false),
             Field::Port(_) => values.iter().any(|value| value.has(packet.port)),
             Field::Interface => any(packet.interface),
+            Field::Out => any(packet.out?),
+            Field::Address => at(packet.host?, values)?,
             Field::Family => any(match packet.family {
                 Family::V4 => "ipv4",
                 Family::V6 => "ipv6",
@@ -165,15 +180,30 @@ impl Value {
                 Some(beginning) => text.starts_with(beginning),
                 None => own == text,
             },
-            Value::Ports(..) => false,
+            Value::Ports(..) | Value::Network(_) => false,
         }
     }
 
     pub fn has(&self, port: Knock) -> bool {
         match self {
             Value::Ports(first, last) => (*first..=*last).contains(&port.port.get()),
-            Value::Text(_) => false,
+            Value::Text(_) | Value::Network(_) => false,
         }
+    }
+}
+
+/// Returns whether a host, or all hosts of a network, have one of these addresses. `None` where some have.
+fn at(host: IpNet, values: &[Value]) -> Option<bool> {
+    let networks = || {
+        values.iter().filter_map(|value| match value {
+            Value::Network(network) => Some(network),
+            Value::Text(_) | Value::Ports(..) => None,
+        })
+    };
+    let is_in_one = networks().any(|network| network.contains(&host));
+    match is_in_one || !networks().any(|network| host.contains(network)) {
+        true => Some(is_in_one),
+        false => None,
     }
 }
 
@@ -211,6 +241,14 @@ enum Doubt {
     No,
 }
 
+/// The end of a packet in a chain, as far as it is certain.
+enum Stop<'t> {
+    Accept,
+    /// In this chain.
+    Drop(&'t str),
+    None,
+}
+
 /// The fate of a packet at a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fate {
@@ -241,6 +279,41 @@ impl Table {
             (true, false) => Fate::MayDrop,
             (true, true) => Fate::Passes,
         }
+    }
+
+    /// The chain that drops a packet of which [`fate`](Table::fate) says so.
+    pub fn dropper<'t>(&'t self, base: &'t Base, packet: &Packet<'_>) -> &'t str {
+        let arrival = Arrival {
+            packet,
+            state: "new",
+        };
+        match self.stop(&base.chain, arrival, 0) {
+            Stop::Drop(chain) => chain,
+            Stop::Accept | Stop::None => &base.chain,
+        }
+    }
+
+    /// The first verdict of rules that match for certain.
+    fn stop<'t>(&'t self, chain: &'t str, arrival: Arrival<'_>, depth: usize) -> Stop<'t> {
+        let rules = self.chains.get(chain).filter(|_| depth < DEEPEST);
+        for rule in rules.into_iter().flatten() {
+            let mut tests = rule.tests.iter();
+            if !tests.all(|test| test.holds(arrival) == Some(true)) {
+                continue;
+            }
+            match &rule.then {
+                Then::Nothing | Then::Translate(..) | Then::Unknown => {}
+                Then::Accept => return Stop::Accept,
+                Then::Drop => return Stop::Drop(chain),
+                Then::Return => return Stop::None,
+                Then::Goto(to) => return self.stop(to, arrival, depth + 1),
+                Then::Jump(to) => match self.stop(to, arrival, depth + 1) {
+                    Stop::None => {}
+                    stop => return stop,
+                },
+            }
+        }
+        Stop::None
     }
 
     fn ends<'t>(

@@ -58,7 +58,7 @@ fn base(table: &str, chain: &str, drops: bool) -> Option<Base> {
     let work = match (table, chain) {
         ("nat", "PREROUTING") => Work::Translate,
         ("filter" | "mangle" | "security", "INPUT") => Work::Filter,
-        ("raw" | "mangle", "PREROUTING") => Work::Filter,
+        ("raw" | "mangle", "PREROUTING") => Work::FilterArriving,
         ("filter" | "mangle" | "security", "FORWARD") => Work::FilterForwarded,
         _ => return None,
     };
@@ -118,6 +118,14 @@ fn rule<'w>(mut words: impl Iterator<Item = &'w str>) -> Rule {
                 let name = Value::Text(next().replace('+', "*"));
                 Test::Field(Field::Interface, vec![name], sense)
             }
+            "-o" => {
+                let name = Value::Text(next().replace('+', "*"));
+                Test::Field(Field::Out, vec![name], sense)
+            }
+            "-d" => match next().parse() {
+                Ok(network) => Test::Field(Field::Address, vec![Value::Network(network)], sense),
+                Err(_) => Test::Unknown,
+            },
             "--dport" | "--dports" => match ports(next()) {
                 Some(ports) => Test::Field(Field::Port(protocol), ports, sense),
                 None => Test::Unknown,

@@ -4,6 +4,31 @@ use super::rules::Base;
 use super::*;
 use crate::policy::{Host, read_for};
 
+/// What others drop where packets come by these interfaces.
+fn dropped(
+    policy: &Policy,
+    tables: &[Table],
+    interfaces: &[&str],
+    families: &[Family],
+) -> Vec<String> {
+    let link = |name: &&str| Link {
+        name: (*name).to_string(),
+        kind: if name.contains("br") { "bridge" } else { "" }.to_string(),
+        ..Link::default()
+    };
+    let links: Vec<Link> = interfaces.iter().map(link).collect();
+    let network = |text: &str| text.parse().unwrap();
+    let around = Around {
+        interfaces: links.iter().collect(),
+        families: families.to_vec(),
+        networks: vec![
+            (network("172.17.0.0/16"), "br-docker"),
+            (network("192.168.122.0/24"), "virbr0"),
+        ],
+    };
+    super::drops(policy, tables, &around)
+}
+
 fn policy() -> Policy {
     let text =
         "[door.ssh]\nports = [22]\n[key.k]\nopens = [\"ssh\"]\nsequence = [4431, 2387, 9920]\n";
@@ -28,7 +53,7 @@ fn nft(policy_is: &str, rules: &[serde_json::Value]) -> Vec<String> {
         );
     }
     let tables = nft_json::tables(&json!({ "nftables": all }));
-    drops(&policy(), &tables, &["eth0"], &[Family::V4])
+    dropped(&policy(), &tables, &["eth0"], &[Family::V4])
 }
 
 fn port(port: u16) -> serde_json::Value {
@@ -114,7 +139,7 @@ fn a_state_that_a_first_packet_does_not_have_is_no_drop() {
         let rule =
             json!({"family": "inet", "table": "filter", "chain": "early", "expr": expressions});
         let all = json!({"nftables": [{"chain": chain}, {"rule": rule}]});
-        let told = super::drops(&policy(), &nft_json::tables(&all), &["eth0"], &[Family::V4]);
+        let told = dropped(&policy(), &nft_json::tables(&all), &["eth0"], &[Family::V4]);
         assert_eq!(!told.is_empty(), drops, "{priority} {state}: {told:?}");
     }
     for (table, state, drops) in [
@@ -125,7 +150,7 @@ fn a_state_that_a_first_packet_does_not_have_is_no_drop() {
         let text = format!(
             "*{table}\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m conntrack --ctstate {state} -j DROP\nCOMMIT\n"
         );
-        let told = super::drops(
+        let told = dropped(
             &policy(),
             &super::saved::tables(&text, Family::V4),
             &["eth0"],
@@ -214,7 +239,7 @@ fn saved(rules: &str) -> Vec<String> {
          -A INPUT -m comment --comment \"toctoc: here\" -j toctoc\n-A toctoc -j DROP\n{rules}\nCOMMIT\n"
     );
     let tables = super::saved::tables(&text, Family::V4);
-    drops(&policy(), &tables, &["eth0"], &Family::BOTH)
+    dropped(&policy(), &tables, &["eth0"], &Family::BOTH)
 }
 
 #[test]
@@ -316,7 +341,7 @@ fn odd_texts_are_no_rules() {
         "*filter\n:\n:INPUT\n",
     ] {
         assert!(
-            drops(
+            dropped(
                 &policy(),
                 &super::saved::tables(text, Family::V4),
                 &["eth0"],
@@ -349,7 +374,7 @@ fn odd_texts_are_no_rules() {
         .into(),
         ..Table::default()
     };
-    assert!(drops(&policy(), &[endless], &["eth0"], &Family::BOTH).is_empty());
+    assert!(dropped(&policy(), &[endless], &["eth0"], &Family::BOTH).is_empty());
 }
 
 /// Chains on the way to other hosts are asked about the doors there alone; Docker's and libvirt's often drop.
@@ -370,7 +395,8 @@ fn a_chain_that_drops_what_goes_on_is_named() {
         let text = format!("[door.nas]\nports = [22]\n{more}\n");
         read_for("test", &text, &Host::default()).unwrap()
     };
-    let told = |policy: &Policy, tables: &[Table]| drops(policy, tables, &["eth0"], &[Family::V4]);
+    let told =
+        |policy: &Policy, tables: &[Table]| dropped(policy, tables, &["eth0"], &[Family::V4]);
     let (here, behind, on) = (
         door(""),
         door("to = [\"192.0.2.50\"]"),
@@ -399,4 +425,189 @@ fn addresses_that_cannot_be_read_are_not_taken_for_none() {
     let refused = io::Error::from(io::ErrorKind::PermissionDenied);
     let unread = without_knocks(Err(refused)).unwrap();
     assert!(unread.ends_with("is not known"), "{unread}");
+}
+
+const DOCKER_20: &str = include_str!("../../../tests/kernel/neighbour_rules/docker-20.rules");
+const DOCKER_28: &str = include_str!("../../../tests/kernel/neighbour_rules/docker-28.rules");
+const LIBVIRT_9: &str = include_str!("../../../tests/kernel/neighbour_rules/libvirt-9.rules");
+
+/// The rules that these programs make, word for word: the chain that drops is named with the line that helps, and what
+/// they let on is not named.
+#[test]
+fn chains_of_docker_and_libvirt_are_named_with_the_line_that_helps() {
+    let docker = |rules: &str| rules.replace("docker0", "br-docker");
+    let told = |rules: &str, door: &str| {
+        let text = format!("[door.it]\n{door}\n");
+        let policy = read_for("test", &text, &Host::default()).unwrap();
+        let tables = saved::tables(rules, Family::V4);
+        // Packets from the containers' own bridges pass, and are no guests' way.
+        dropped(
+            &policy,
+            &tables,
+            &["eth0", "br-docker", "virbr0"],
+            &Family::BOTH,
+        )
+        .join("\n")
+    };
+    for rules in [docker(DOCKER_20), docker(DOCKER_28)] {
+        let published = told(&rules, "ports = [8080]");
+        assert!(published.is_empty(), "{published}");
+        let forward = told(&rules, "ports = [2222]\nforward = \"172.17.0.2:80\"");
+        assert!(forward.is_empty(), "{forward}");
+        let shut = told(&rules, "ports = [2222]\nforward = \"172.17.0.2:22\"");
+        let line = "iptables -I DOCKER-USER -d 172.17.0.2 -p tcp --dport 22 -j ACCEPT";
+        assert!(
+            shut.contains(" drops 22/tcp on the way to 172.17.0.2, "),
+            "{shut}"
+        );
+        assert!(shut.contains(line) && shut.lines().count() == 1, "{shut}");
+        let let_on = rules.replace(
+            ":DOCKER-USER - [0:0]\n",
+            ":DOCKER-USER - [0:0]\n-A DOCKER-USER -d 172.17.0.2/32 -p tcp -m tcp --dport 22 -j ACCEPT\n",
+        );
+        let none = told(&let_on, "ports = [2222]\nforward = \"172.17.0.2:22\"");
+        assert!(none.is_empty(), "{none}");
+        // Another container, another port and another protocol are not let on by it.
+        for other in ["172.17.0.3:22", "172.17.0.2:23"] {
+            let shut = told(&let_on, &format!("ports = [2222]\nforward = \"{other}\""));
+            assert!(shut.contains("DOCKER-USER"), "{other}: {shut}");
+        }
+        let shut = told(
+            &let_on,
+            "ports = [\"2222/udp\"]\nforward = \"172.17.0.2:22\"",
+        );
+        assert!(shut.contains("-p udp --dport 22"), "{shut}");
+    }
+    let to = "ports = [80]\nto = [\"172.17.0.2\"]";
+    assert!(told(&docker(DOCKER_20), to).is_empty());
+    let routed = told(&docker(DOCKER_28), to);
+    assert!(routed.contains("table raw, chain PREROUTING) drops 80/tcp on the way to 172.17.0.2"));
+    assert!(routed.contains("publish the port"), "{routed}");
+    // A network of containers is let on in part.
+    let some = told(&docker(DOCKER_20), "ports = [80]\nto = [\"172.17.0.0/16\"]");
+    assert!(
+        some.contains("may drop 80/tcp on the way to 172.17.0.0/16"),
+        "{some}"
+    );
+    for door in [
+        "ports = [22]\nto = [\"192.168.122.10\"]",
+        "ports = [2222]\nforward = \"192.168.122.10:22\"",
+    ] {
+        let shut = told(LIBVIRT_9, door);
+        assert!(shut.contains("chain LIBVIRT_FWI) drops 22/tcp"), "{shut}");
+        let line = "iptables -I FORWARD -d 192.168.122.10 -p tcp --dport 22 -j ACCEPT";
+        assert!(shut.contains(line), "{shut}");
+    }
+    // Its routed network is open, and hosts elsewhere are no matter of its.
+    let routed = LIBVIRT_9
+        .replace("virbr1", "br-docker")
+        .replace("198.51.100", "172.17.0");
+    for (rules, host) in [(routed.as_str(), "172.17.0.50"), (LIBVIRT_9, "203.0.113.9")] {
+        let none = told(rules, &format!("ports = [22]\nto = [\"{host}\"]"));
+        // Where a host is elsewhere, its interface is not known.
+        assert!(!none.contains(" drops "), "{none}");
+    }
+    let open = told(&routed, "ports = [22]\nto = [\"172.17.0.50\"]");
+    assert!(open.is_empty(), "{open}");
+}
+
+/// Of nft: addresses, networks and the interface by which packets leave.
+#[test]
+fn addresses_and_ways_out_are_understood() {
+    let path = |key: &str| json!({"meta": {"key": key}});
+    let daddr = || json!({"payload": {"protocol": "ip", "field": "daddr"}});
+    let network = |len: u8| json!({"prefix": {"addr": "192.168.122.0", "len": len}});
+    let told = |rules: &[serde_json::Value]| {
+        let mut all = vec![
+            json!({"chain": {"family": "ip", "table": "libvirt_network", "name": "forward",
+            "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}}),
+        ];
+        all.extend(rules.iter().map(|rule| {
+            json!({"rule": {"family": "ip", "table": "libvirt_network", "chain": "forward", "expr": rule}})
+        }));
+        let text = "[door.vm]\nports = [22]\nto = [\"192.168.122.10\"]\n";
+        let policy = read_for("test", text, &Host::default()).unwrap();
+        let tables = nft_json::tables(&json!({ "nftables": all }));
+        dropped(&policy, &tables, &["eth0"], &[Family::V4]).join("\n")
+    };
+    let rejects = || json!({"reject": null});
+    let out = |name: &str| is(path("oif"), "==", json!(name));
+    let drops = told(&[json!([out("virbr0"), rejects()])]);
+    assert!(drops.contains(
+        "nft insert rule ip libvirt_network guest_input ip daddr 192.168.122.10 tcp dport 22 accept"
+    ));
+    assert!(told(&[json!([out("virbr1"), rejects()])]).is_empty());
+    assert!(
+        told(&[json!([is(path("oifname"), "==", json!("vir*")), rejects()])]).contains("drops")
+    );
+    for (test, is_dropped) in [
+        (is(daddr(), "==", json!("192.168.122.10")), true),
+        (is(daddr(), "==", json!("192.168.122.11")), false),
+        (is(daddr(), "!=", json!("192.168.122.11")), true),
+        (is(daddr(), "==", network(24)), true),
+        (is(daddr(), "!=", network(24)), false),
+        (
+            is(
+                daddr(),
+                "==",
+                json!({"set": ["192.0.2.1", "192.168.122.10"]}),
+            ),
+            true,
+        ),
+        (
+            is(daddr(), "==", json!({"set": ["192.0.2.1", network(28)]})),
+            true,
+        ),
+    ] {
+        let told = told(&[json!([test, rejects()])]);
+        assert_eq!(told.contains(" drops "), is_dropped, "{test}: {told}");
+    }
+    // A set that is not known may let it be.
+    assert!(told(&[json!([is(daddr(), "==", json!("@some")), rejects()])]).is_empty());
+}
+
+/// Docker's own table asks maps by their names, whose elements nft tells apart.
+#[test]
+fn maps_of_verdicts_are_filled_in() {
+    let chain = json!({"chain": {"family": "ip", "table": "docker-bridges", "name": "filter-FORWARD", "type": "filter",
+                                 "hook": "forward", "prio": 0, "policy": "accept"}});
+    let rule = |chain: &str, expr: serde_json::Value| json!({"rule": {"family": "ip", "table": "docker-bridges", "chain": chain, "expr": expr}});
+    let map = json!([{"vmap": {"key": meta("oifname"), "data": "@jumps"}}]);
+    let mut listing = json!({"nftables": [chain, rule("filter-FORWARD", map), rule("in", json!([port(80), {"accept": null}])),
+                                          rule("in", json!([{"drop": null}]))]});
+    let told = |listing: &serde_json::Value, port: u16| {
+        let text = format!("[door.it]\nports = [{port}]\nto = [\"172.17.0.2\"]\n");
+        let policy = read_for("test", &text, &Host::default()).unwrap();
+        dropped(
+            &policy,
+            &nft_json::tables(listing),
+            &["eth0"],
+            &[Family::V4],
+        )
+        .join("\n")
+    };
+    assert!(told(&listing, 22).is_empty());
+    let maps = nft_json::maps(&listing);
+    let [(jumps, words)] = &maps[..] else {
+        panic!("{maps:?}");
+    };
+    assert_eq!(words.join(" "), "ip docker-bridges jumps");
+    for (name, drops) in [("br-docker", true), ("other", false)] {
+        let mut listing = listing.clone();
+        let elements = json!([[name, {"jump": {"target": "in"}}]]);
+        let answer =
+            json!({"nftables": [{"metainfo": {}}, {"map": {"name": "jumps", "elem": elements}}]});
+        nft_json::fill(&mut listing, jumps, &answer);
+        assert!(told(&listing, 80).is_empty());
+        let told = told(&listing, 22);
+        assert_eq!(told.contains("chain in) drops 22/tcp"), drops, "{told}");
+        assert_eq!(told.contains("publish the port"), drops, "{told}");
+    }
+    // An empty map leads nowhere.
+    nft_json::fill(
+        &mut listing,
+        jumps,
+        &json!({"nftables": [{"map": {"name": "jumps"}}]}),
+    );
+    assert!(told(&listing, 22).is_empty());
 }
