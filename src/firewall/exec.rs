@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{Access, MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// The end of a program, and its output.
@@ -105,7 +105,16 @@ fn command(name: &str, arguments: &[&str]) -> Command {
         }
         Err(_) => SYSTEM_PATH.to_string(),
     };
-    let mut command = Command::new(name);
+    // By its whole path: looking it up in another `PATH` than ours, the library would copy this process first (fork), which
+    // takes longer the more memory it has.
+    let places = path.split(':').map(|part| Path::new(part).join(name));
+    let whole = match name.contains('/') {
+        true => None,
+        false => places
+            .into_iter()
+            .find(|place| place.is_file() && rustix::fs::access(place, Access::EXEC_OK).is_ok()),
+    };
+    let mut command = Command::new(whole.as_deref().unwrap_or(Path::new(name)));
     command.args(arguments).env("PATH", path).env("LC_ALL", "C");
     command
 }

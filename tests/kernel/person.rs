@@ -7,7 +7,7 @@ use std::thread;
 use tempfile::TempDir;
 use toctoc::lab::SERVER;
 
-use crate::world::World;
+use crate::world::{World, command_among};
 
 /// The sequence of the tour's classic, as the command line has it.
 pub const SEQUENCE: &str = "443,2387,920,18357,50";
@@ -43,16 +43,11 @@ impl<'w> Person<'w> {
     /// A program that finds toctoc, and this home.
     pub fn command(&self, program: &str) -> Command {
         let toctoc = std::path::Path::new(env!("CARGO_BIN_EXE_toctoc"));
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new(program);
+        let mut command = command_among(toctoc.parent().unwrap(), program);
         command
             .env("HOME", self.home.path())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_CACHE_HOME")
-            .env(
-                "PATH",
-                format!("{}:{path}", toctoc.parent().unwrap().display()),
-            )
             .stdin(Stdio::null());
         command
     }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -151,9 +151,7 @@ impl World {
 
     /// A program that finds this world's iptables.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{}:{path}", self.programs().display()));
+        let mut command = command_among(&self.programs(), program);
         command.env("STATE_DIRECTORY", self.state_directory());
         // Tests do not wait for one another, and an ordinary user has no lock in /run.
         if std::env::var_os("RELEASE").is_none() {
@@ -493,6 +491,22 @@ pub fn alive(session: &mut TcpStream) -> bool {
     session.write_all(b"alive").is_ok()
         && session.read_exact(&mut back).is_ok()
         && &back == b"alive"
+}
+
+/// A program that is looked for in a folder first, and so are those that it starts. By its whole path: otherwise the library
+/// would copy this process to look it up (fork), and it is large.
+pub fn command_among(folder: &Path, program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", folder.display());
+    let mut places = path.split(':').map(|part| Path::new(part).join(program));
+    let can_run = |place: &PathBuf| {
+        let found = std::fs::metadata(place);
+        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let whole = places.find(can_run);
+    let mut command = Command::new(whole.unwrap_or_else(|| program.into()));
+    command.env("PATH", path);
+    command
 }
 
 /// Starts a program on a host and leaves it running.
