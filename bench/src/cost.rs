@@ -3,15 +3,19 @@
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use toctoc::signed::{Signer, Time};
 use toctoc::single_use::{Window, token};
 
 use crate::figures::{Figure, Figures};
 use crate::firewalls::Firewall;
 use crate::frames::{ACK, Frame, SYN, source, tcp, udp};
 use crate::place::Place;
-use crate::policies::{DOOR, TOKEN_PORT, secrets, sequences, token_policy, unrelated};
+use crate::policies::{
+    DOOR, TOKEN_PORT, secrets, sequences, signed_policy, token_policy, unrelated,
+};
 use crate::random::Random;
 use crate::sender::{Sender, stay_on};
+use crate::signed;
 use crate::statistics::Spread;
 
 /// Sources that take part: fewer than any list of ours holds.
@@ -73,7 +77,57 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
         ROUNDS,
         figures,
     )?;
-    tokens_that_open(&contestants, figures)
+    tokens_that_open(&contestants, figures)?;
+    let mut contestants = vec![Contestant::nothing()?];
+    for keys in [1, 100, 10_000] {
+        eprintln!("cost: {keys} signed keys");
+        let place = Place::new("legacy")?;
+        place.apply(&signed_policy(&place, keys)?)?;
+        contestants.push(Contestant::new(Firewall::Nftables.name(), keys, place)?);
+    }
+    take_turns("cost", &contestants, &[FORGED], ROUNDS, figures)?;
+    signed_that_open(&contestants, figures)
+}
+
+/// A datagram of a signed key without its signature.
+const FORGED: &str = "forged datagram of a signed key";
+
+/// Each datagram opens once, and a key may spend sixty a minute: fifty of each key.
+fn signed_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Result<()> {
+    for one in contestants.iter().filter(|one| one.keys == 100) {
+        let now = signed::now()?;
+        let mut frames = Vec::new();
+        for (number, secret) in (0..).zip(secrets(one.keys)) {
+            let signer = Signer::of(&secret);
+            let at = (0..50).map(|later| Time(now.0 + later));
+            frames.extend(at.map(|time| signed::good(&signer, source(number), time)));
+        }
+        let mut samples = Vec::new();
+        for part in frames.chunks(500) {
+            samples.push(exactly(&one.place, part)?);
+        }
+        let spent = one
+            .place
+            .on_server(&["nft", "list", "set", "inet", "toctoc", "tags"])?
+            .matches("expires")
+            .count();
+        if spent < frames.len() {
+            return Err(io::Error::other(format!(
+                "{spent} of {} signed datagrams opened",
+                frames.len()
+            )));
+        }
+        figures.add(Figure {
+            section: "cost",
+            what: "signed datagram that opens, whole way".to_string(),
+            who: one.name.to_string(),
+            at: one.keys as u64,
+            of: "keys",
+            unit: "ns",
+            spread: Spread::of(&samples),
+        });
+    }
+    Ok(())
 }
 
 /// Each token opens once, so these are few: all of the keys', in as many parts as they last for.
@@ -241,6 +295,11 @@ fn frames(kind: &str, keys: usize) -> Vec<Frame> {
             let datagrams =
                 (0..SOURCES).map(|number| udp(source(number), 40_000, TOKEN_PORT, &payload()));
             datagrams.collect()
+        }
+        FORGED => {
+            // That of the first key, wherever there are more.
+            let forged = secrets(1).first().map(|key| signed::forged(key, SOURCES));
+            forged.and_then(Result::ok).unwrap_or_default()
         }
         _ => unreachable!("one of the kinds"),
     }

@@ -7,7 +7,7 @@ use toctoc::lab::CLIENT;
 
 use crate::frames::{SYN, tcp};
 use crate::place::{Place, until};
-use crate::policies::{DOOR, Sequence, classic_script, policy, sequences};
+use crate::policies::{DOOR, Sequence, TOKEN_PORT, classic_script, policy, secrets, sequences};
 use crate::sender::Sender;
 
 /// The rules that decide about packets.
@@ -19,6 +19,8 @@ pub enum Firewall {
     Nftables,
     /// The same with a whole host firewall around them (`[firewall]`), which is what the classic script is.
     NftablesWhole,
+    /// The same doors, and a signed key besides: its BPF program looks at every packet.
+    NftablesSigned,
     /// toctoc on iptables-legacy, doors alone.
     Iptables,
     /// The classic script on iptables-legacy.
@@ -26,10 +28,11 @@ pub enum Firewall {
 }
 
 impl Firewall {
-    pub const ALL: [Firewall; 5] = [
+    pub const ALL: [Firewall; 6] = [
         Firewall::Nothing,
         Firewall::Nftables,
         Firewall::NftablesWhole,
+        Firewall::NftablesSigned,
         Firewall::Iptables,
         Firewall::Classic,
     ];
@@ -39,6 +42,7 @@ impl Firewall {
             Firewall::Nothing => "no rules",
             Firewall::Nftables => "toctoc, nftables",
             Firewall::NftablesWhole => "toctoc, nftables, [firewall]",
+            Firewall::NftablesSigned => "toctoc, nftables, and a signed key",
             Firewall::Iptables => "toctoc, iptables",
             Firewall::Classic => "classic script",
         }
@@ -48,7 +52,7 @@ impl Firewall {
     pub fn most_keys(self) -> usize {
         match self {
             Firewall::Nothing => 1,
-            Firewall::Nftables | Firewall::NftablesWhole => 10_000,
+            Firewall::Nftables | Firewall::NftablesWhole | Firewall::NftablesSigned => 10_000,
             Firewall::Iptables | Firewall::Classic => 100,
         }
     }
@@ -69,6 +73,14 @@ impl Firewall {
                 "{}\n[firewall]\ndefault = \"drop\"\n",
                 policy("", &sequences)
             ))?,
+            Firewall::NftablesSigned => {
+                let secret = secrets(1).remove(0);
+                place.write("signed.secret", &secret.hex())?;
+                place.apply(&format!(
+                    "{}\n[key.signed]\nopens = [\"ssh\"]\nsigned = \"signed.secret\"\n",
+                    policy(&format!("token_port = {TOKEN_PORT}\n"), &sequences)
+                ))?
+            }
             Firewall::Iptables => place.apply(&policy("backend = \"iptables\"\n", &sequences))?,
             Firewall::Classic => place.feed(
                 &["iptables-restore", "--noflush"],
@@ -103,7 +115,10 @@ impl Firewall {
     fn close(self, place: &Place) -> io::Result<()> {
         match self {
             Firewall::Nothing => {}
-            Firewall::Nftables | Firewall::NftablesWhole | Firewall::Iptables => {
+            Firewall::Nftables
+            | Firewall::NftablesWhole
+            | Firewall::NftablesSigned
+            | Firewall::Iptables => {
                 place.on_server(&["toctoc", "close"])?;
             }
             Firewall::Classic => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use toctoc::lab::{CLIENT, SERVER};
+use toctoc::single_use::Secret;
 
 use crate::figures::{Figure, Figures};
 use crate::frames::{Frame, SYN, anywhere, source, source6, tcp, tcp6, udp};
@@ -15,8 +16,9 @@ use crate::place::Place;
 use crate::policies::{DOOR, Sequence, TOKEN_PORT, sequences};
 use crate::random::Random;
 use crate::sender::{Sender, stay_on};
+use crate::signed::forged;
 use crate::statistics::Spread;
-use crate::ways::{Ours, Way, our_ways, ours};
+use crate::ways::{Kind, Ours, Way, our_ways, ours, secret_of};
 
 /// The number of knocks in each flood.
 const KNOCKS: usize = 20;
@@ -35,10 +37,11 @@ const SOURCES: u32 = 100_000;
 /// Packets a second; `None` is as many as one processor can send.
 const RATES: [Option<f64>; 2] = [Some(100_000.0), None];
 
-/// Our own two ways in.
-const OURS: [Ours; 2] = [
-    ("toctoc, a sequence", false, true),
-    ("toctoc, a token", true, true),
+/// Our own ways in.
+const OURS: [Ours; 3] = [
+    ("toctoc, a sequence", Kind::Sequence, true),
+    ("toctoc, a token", Kind::Token, true),
+    ("toctoc, a signed key", Kind::Signed, true),
 ];
 
 /// The target of a flood.
@@ -59,7 +62,7 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     eprintln!("flood: setting up");
     let sequence = sequences(1)[0];
     // Each run of each flood has a token of its own; one more flood is none at all.
-    let runs = KNOCKS * (1 + aims(&OURS[0], &sequence).len() * RATES.len());
+    let runs = KNOCKS * (1 + (everybodys().len() + 1) * RATES.len());
     let own = ours(&sequence, &OURS, runs, "[firewall]\ndefault = \"drop\"\n")?;
     let own_door = Listener::at(&own.lab.server, DOOR)?;
     let over_ipv6 = Listener::on(&own.lab.server, SERVER[1], DOOR)?;
@@ -74,13 +77,16 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
     let mut contestants: Vec<Contestant> = our_ways(&OURS, &own, &own_door)
         .into_iter()
         .zip(&OURS)
-        .map(|(way, kind)| Contestant {
-            way,
-            aims: aims(kind, &sequence),
-            limit: LIMIT,
-            pids: Vec::new(),
+        .enumerate()
+        .map(|(number, (way, (_, kind, _)))| {
+            Ok(Contestant {
+                way,
+                aims: aims(*kind, &own, number, &sequence)?,
+                limit: LIMIT,
+                pids: Vec::new(),
+            })
         })
-        .collect();
+        .collect::<io::Result<_>>()?;
     contestants.push(with_ipv6(&own, &over_ipv6, &sequence)?);
     contestants.push(ours_with_nmap(&own, &own_door, &sequence));
     for (peer, door) in installed.iter().zip(&doors) {
@@ -211,17 +217,25 @@ fn add(
     }
 }
 
-/// The targets at which our own ways are flooded.
-fn aims(kind: &Ours, sequence: &Sequence) -> Vec<Aim> {
+/// The targets at which one of our own ways is flooded.
+fn aims(kind: Kind, place: &Place, way: usize, sequence: &Sequence) -> io::Result<Vec<Aim>> {
     let mut aims = everybodys();
     aims.push(match kind {
-        (_, true, _) => Aim {
+        Kind::Sequence => first_knocks(sequence),
+        Kind::Token => Aim {
             name: "its token port",
             frames: datagrams(TOKEN_PORT, 16),
         },
-        (_, false, _) => first_knocks(sequence),
+        Kind::Signed => {
+            let secret = fs::read_to_string(place.path(&secret_of(way, 0)))?;
+            let secret = Secret::parse(secret.trim()).map_err(io::Error::other)?;
+            Aim {
+                name: "its token port, forged",
+                frames: forged(&secret, SOURCES)?,
+            }
+        }
     });
-    aims
+    Ok(aims)
 }
 
 fn everybodys() -> Vec<Aim> {

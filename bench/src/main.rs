@@ -28,6 +28,7 @@ mod ranking;
 mod report;
 mod road;
 mod sender;
+mod signed;
 mod state;
 mod statistics;
 mod summary;

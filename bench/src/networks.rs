@@ -11,7 +11,7 @@ use crate::peers;
 use crate::policies::{DOOR, Sequence, sequences};
 use crate::road::{Built, Road};
 use crate::statistics::Spread;
-use crate::ways::{Ours, Way, our_ways, ours};
+use crate::ways::{Kind, Ours, Way, our_ways, ours};
 
 /// The starts of each client.
 const RUNS: usize = 100;
@@ -64,10 +64,11 @@ const ROADS: [Road; 6] = [
     },
 ];
 
-/// Our own two ways in.
-const OURS: [Ours; 2] = [
-    ("toctoc, a sequence", false, true),
-    ("toctoc, a token", true, true),
+/// Our own ways in.
+const OURS: [Ours; 3] = [
+    ("toctoc, a sequence", Kind::Sequence, true),
+    ("toctoc, a token", Kind::Token, true),
+    ("toctoc, a signed key", Kind::Signed, true),
 ];
 
 /// Those whose clients are compared: one for each of the others.

@@ -86,12 +86,24 @@ pub fn secrets(keys: usize) -> Vec<Secret> {
 /// # Errors
 /// When a file cannot be written.
 pub fn token_policy(place: &Place, keys: usize) -> io::Result<String> {
+    with_secrets(place, keys, "token")
+}
+
+/// The same with signed keys.
+///
+/// # Errors
+/// As for [`token_policy`].
+pub fn signed_policy(place: &Place, keys: usize) -> io::Result<String> {
+    with_secrets(place, keys, "signed")
+}
+
+fn with_secrets(place: &Place, keys: usize, kind: &str) -> io::Result<String> {
     let mut text = format!("token_port = {TOKEN_PORT}\n\n[door.ssh]\nports = [{DOOR}]\n");
     for (number, secret) in secrets(keys).iter().enumerate() {
         place.write(&format!("key{number}.secret"), &secret.hex())?;
         let _ = write!(
             text,
-            "\n[key.key{number}]\nopens = [\"ssh\"]\ntoken = \"key{number}.secret\"\n"
+            "\n[key.key{number}]\nopens = [\"ssh\"]\n{kind} = \"key{number}.secret\"\n"
         );
     }
     Ok(text)

@@ -5,13 +5,16 @@ use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use toctoc::signed::{Signer, Time};
+
 use crate::figures::{Figure, Figures};
 use crate::firewalls::knock;
 use crate::frames::{Frame, SYN, source, tcp};
 use crate::granted::fill;
 use crate::place::Place;
-use crate::policies::{DOOR, Sequence, policy, sequences, token_policy};
+use crate::policies::{DOOR, Sequence, policy, secrets, sequences, signed_policy, token_policy};
 use crate::sender::Sender;
+use crate::signed;
 use crate::statistics::Spread;
 
 /// The number of times that each weight is taken, on hosts made anew.
@@ -25,6 +28,7 @@ const CROWD: u32 = 70_000;
 
 const TOKEN_KEYS: usize = 50;
 const KEYS: usize = 10_000;
+const SIGNED_KEYS: usize = 1_000;
 
 pub fn measure(figures: &mut Figures) -> io::Result<()> {
     let mut add = |what: &str, who: &str, unit, samples: &[f64]| {
@@ -64,20 +68,27 @@ pub fn measure(figures: &mut Figures) -> io::Result<()> {
         "of 20",
         &[room.kept],
     );
-    let mut weights: [Vec<f64>; 4] = Default::default();
+    let mut weights: [Vec<f64>; 6] = Default::default();
     for _ in 0..RUNS {
         eprintln!("state: weights");
-        for (samples, weight) in weights
-            .iter_mut()
-            .zip([progress()?, grant()?, token()?, key()?])
+        let (signed, spent) = signed()?;
+        for (samples, weight) in
+            weights
+                .iter_mut()
+                .zip([progress()?, grant()?, token()?, key()?, signed, spent])
         {
             samples.push(weight);
         }
     }
-    for (what, samples) in ["source midway", "grant", "token", "key of five knocks"]
-        .iter()
-        .zip(&weights)
-    {
+    const OF: [&str; 6] = [
+        "source midway",
+        "grant",
+        "token",
+        "key of five knocks",
+        "signed key",
+        "spent datagram",
+    ];
+    for (what, samples) in OF.iter().zip(&weights) {
         add(
             &format!("memory of a {what}"),
             "toctoc, nftables",
@@ -178,6 +189,32 @@ fn key() -> io::Result<f64> {
     place.apply(&text)?;
     let after = kernel_memory()?;
     Ok((after - before) / KEYS as f64)
+}
+
+/// Bytes for a signed key, and for a datagram of it that was spent, which is remembered for two hours. The datagrams come
+/// from a single source, so that there are few grants.
+fn signed() -> io::Result<(f64, f64)> {
+    const EACH: usize = 50;
+    let place = Place::new("legacy")?;
+    let text = signed_policy(&place, SIGNED_KEYS)?;
+    let before = kernel_memory()?;
+    place.apply(&text)?;
+    let with = kernel_memory()?;
+    let from = source(0);
+    let now = signed::now()?;
+    let mut frames = Vec::new();
+    for secret in secrets(SIGNED_KEYS) {
+        let signer = Signer::of(&secret);
+        let at = (0..EACH as u64).map(|number| Time(now.0 + number));
+        frames.extend(at.map(|time| signed::good(&signer, from, time)));
+    }
+    send(&place, &frames)?;
+    let after = kernel_memory()?;
+    counted(&place, "tags", frames.len())?;
+    Ok((
+        (with - before) / SIGNED_KEYS as f64,
+        (after - with) / frames.len() as f64,
+    ))
 }
 
 /// Two hosts, and a policy of one key with these settings.

@@ -78,17 +78,26 @@ fn connect(door: &Listener, limit: Duration) {
     }
 }
 
-/// The way in which our client knocks: its name here, whether with a token, and whether at its usual pace.
-pub type Ours = (&'static str, bool, bool);
+/// The kind of key that our client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Sequence,
+    Token,
+    Signed,
+}
 
-pub const OURS: [Ours; 4] = [
-    ("toctoc, a sequence", false, true),
-    ("toctoc, a sequence, gap 0", false, false),
-    ("toctoc, a token", true, true),
-    ("toctoc, a token, gap 0", true, false),
+/// The way in which our client knocks: its name here, with which kind of key, and whether at its usual pace.
+pub type Ours = (&'static str, Kind, bool);
+
+pub const OURS: [Ours; 5] = [
+    ("toctoc, a sequence", Kind::Sequence, true),
+    ("toctoc, a sequence, gap 0", Kind::Sequence, false),
+    ("toctoc, a token", Kind::Token, true),
+    ("toctoc, a token, gap 0", Kind::Token, false),
+    ("toctoc, a signed key", Kind::Signed, true),
 ];
 
-/// A server with a door, a sequence, and a token key for each time that a token is to open.
+/// A server with a door, a sequence, and a key for each time that a token or a signed datagram is to open.
 ///
 /// # Errors
 /// When something of that cannot be set up.
@@ -98,20 +107,24 @@ pub fn ours(sequence: &Sequence, ways: &[Ours], runs: usize, settings: &str) -> 
     let text = format!("{}\n{settings}", policy(&more, &[*sequence]));
     let file = place.write("policy.toml", &text)?;
     let file = file.display().to_string();
-    for (way, (_, token, paced)) in ways.iter().enumerate() {
+    for (way, (_, kind, paced)) in ways.iter().enumerate() {
         for run in 0..=runs {
             let (name, gap) = (profile(way, run), if *paced { "" } else { "gap = \"0\"\n" });
             let mut text = format!(
                 "host = \"{}\"\ndoor = {DOOR}\nsequence = {sequence:?}\n",
                 SERVER[0]
             );
-            if *token {
-                let (key, made) = (format!("key{way}-{run}"), place.path("made.toml"));
+            if *kind != Kind::Sequence {
+                let (key, made) = (key_of(way, run), place.path("made.toml"));
                 let words = [
                     "toctoc", "key", "new", &key, "--opens", "ssh", "--host", SERVER[0],
                 ];
                 let more = ["--profile", &made.display().to_string(), &file];
-                place.on_server(&[&words[..], &more[..]].concat())?;
+                let signed: &[&str] = match kind {
+                    Kind::Signed => &["--signed"],
+                    Kind::Sequence | Kind::Token => &[],
+                };
+                place.on_server(&[&words[..], signed, &more[..]].concat())?;
                 text = fs::read_to_string(&made)?;
                 fs::remove_file(made)?;
             }
@@ -120,6 +133,16 @@ pub fn ours(sequence: &Sequence, ways: &[Ours], runs: usize, settings: &str) -> 
     }
     place.on_server(&["toctoc", "apply", &file])?;
     Ok(place)
+}
+
+/// The key of a way in one run.
+fn key_of(way: usize, run: usize) -> String {
+    format!("key{way}-{run}")
+}
+
+/// The file in which its secret is.
+pub fn secret_of(way: usize, run: usize) -> String {
+    format!("{}.secret", key_of(way, run))
 }
 
 /// The file in which a profile is.
