@@ -78,10 +78,13 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         .as_ref()
         .map(|_| Guard::of(&policy))
         .unwrap_or_default();
-    let told = others
+    let mut told = others
         .as_ref()
         .map(|others| others::about(&policy, others))
         .unwrap_or_default();
+    if others.is_some() && policy.has_signed() {
+        told.extend(signed::conflicts(&policy));
+    }
     // For another host, it is not applied from here.
     let refused = others.as_ref().and_then(|_| others_can_change(&path.path));
     let refused = refused.or_else(|| others.as_ref().and_then(|_| no_program(&policy)));

@@ -28,7 +28,7 @@ const NAME: &str = "toctoc";
 const KEYS: &str = "toctoc_keys";
 
 /// Before most filters of others: one of theirs may end the judging, and then nothing of ours is asked.
-const PRIORITY: u16 = 3;
+pub(super) const PRIORITY: u16 = 3;
 
 /// A program that the kernel has taken. It goes when this is dropped, unless it was attached.
 pub(super) struct Loaded {
@@ -161,6 +161,13 @@ pub(super) struct Attached {
     pub program: u32,
 }
 
+/// A filter at the ingress of an interface.
+enum Filter {
+    Ours(Attached),
+    /// One of another program, in words.
+    Other(String),
+}
+
 impl Attached {
     fn as_link(self, at: &Link) -> io::Result<SchedClassifierLink> {
         let handle = TcHandle::from(self.handle);
@@ -192,17 +199,52 @@ pub(super) fn detach(link: &Link) -> Result<(), String> {
     Ok(())
 }
 
-/// The filters of ours at an interface (rtnetlink(7), linux/pkt_cls.h).
+/// The filters of ours at an interface.
 ///
 /// # Errors
 /// When the kernel does not say.
 pub(super) fn attached(interface: u32) -> io::Result<Vec<Attached>> {
+    let ours = filters(interface)?.into_iter().filter_map(|one| match one {
+        Filter::Ours(attached) => Some(attached),
+        Filter::Other(_) => None,
+    });
+    Ok(ours.collect())
+}
+
+/// What other programs have put before ours at an interface, in words: each may decide about a packet, and then ours is not
+/// asked. Nothing where ours is not there.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(super) fn before_ours(link: &Link) -> io::Result<Vec<String>> {
+    let filters = filters(link.index)?;
+    if !filters.iter().any(|one| matches!(one, Filter::Ours(_))) {
+        return Ok(Vec::new());
+    }
+    // These come before all filters, on kernels that know them (6.6).
+    let at = TcAttachType::Ingress;
+    let links =
+        SchedClassifier::query_tcx(&link.name, at).map_or_else(|_| Vec::new(), |told| told.1);
+    let links = links.iter().map(|program| {
+        let name = program.name_as_str().unwrap_or_default();
+        format!("the BPF program {} (tcx, \"{name}\")", program.id())
+    });
+    let before = filters.into_iter().map_while(|one| match one {
+        Filter::Ours(_) => None,
+        Filter::Other(words) => Some(words),
+    });
+    Ok(links.chain(before).collect())
+}
+
+/// The filters at the ingress of an interface, in the order in which they are asked (rtnetlink(7), linux/pkt_cls.h).
+fn filters(interface: u32) -> io::Result<Vec<Filter>> {
     /// `RTM_GETTFILTER`; `TC_H_CLSACT` with `TC_H_MIN_INGRESS`
     const GET_FILTERS: u16 = 46;
     const INGRESS: u32 = 0xffff_fff2;
-    /// `TCA_KIND`, `TCA_OPTIONS`; `TCA_BPF_NAME`, `TCA_BPF_ID`
+    /// `TCA_KIND`, `TCA_OPTIONS`, `TCA_CHAIN`; `TCA_BPF_NAME`, `TCA_BPF_ID`
     const KIND: u16 = 1;
     const OPTIONS: u16 = 2;
+    const CHAIN: u16 = 11;
     const FILTER_NAME: u16 = 7;
     const PROGRAM: u16 = 11;
     // `struct tcmsg`
@@ -215,13 +257,27 @@ pub(super) fn attached(interface: u32) -> io::Result<Vec<Attached>> {
         let body = message.body();
         let one = || {
             let attributes = body.get(20..)?;
-            (find(attributes, KIND).and_then(utf8)? == "bpf").then_some(())?;
+            // Other chains are asked only where a filter of this one says so.
+            let chain = find(attributes, CHAIN).and_then(|chain| word(chain, 0));
+            (chain.unwrap_or(0) == 0).then_some(())?;
+            let handle = word(body, 8).filter(|handle| *handle != 0)?;
             let options = find(attributes, OPTIONS)?;
-            (find(options, FILTER_NAME).and_then(utf8)? == NAME).then_some(())?;
-            Some(Attached {
-                priority: (word(body, 16)? >> 16) as u16,
-                handle: word(body, 8)?,
-                program: word(find(options, PROGRAM)?, 0)?,
+            let kind = find(attributes, KIND).and_then(utf8)?;
+            let name = find(options, FILTER_NAME).and_then(utf8);
+            let priority = (word(body, 16)? >> 16) as u16;
+            let program = find(options, PROGRAM).and_then(|program| word(program, 0));
+            Some(match (kind, name, program) {
+                ("bpf", Some(NAME), Some(program)) => Filter::Ours(Attached {
+                    priority,
+                    handle,
+                    program,
+                }),
+                (_, name, _) => {
+                    let name = name.map_or_else(String::new, |name| format!(", \"{name}\""));
+                    Filter::Other(format!(
+                        "a filter of tc ({kind}{name}, priority {priority})"
+                    ))
+                }
             })
         };
         found.extend(one());

@@ -9,8 +9,10 @@
 //! spent good again.
 
 mod kernel;
+mod mark;
 mod note;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -112,7 +114,7 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
     let not_before = memory.not_before(moment);
     let mut loaded = load(policy, moment.started(), not_before).map_err(Failure::unchanged)?;
     let links = Links::read().map_err(failed)?;
-    let note = Note {
+    let mut note = Note {
         table,
         memory,
         program: loaded.id(),
@@ -126,12 +128,12 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
     };
     // Before it is in force: whoever loads it next knows what this one took.
     note.write().map_err(Failure::unchanged)?;
-    let mut missing = Vec::new();
+    let mut refused = BTreeMap::new();
     for link in &links.0 {
         match note.guards(link) {
             true => {
                 if let Err(why) = loaded.attach(link) {
-                    missing.push(format!("{}: {why}", link.name));
+                    refused.insert(link.name.clone(), why);
                 }
             }
             // No longer guarded, perhaps.
@@ -139,7 +141,14 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
                 .map_err(|why| Failure::unchanged(why).leaving(Left::Changed))?,
         }
     }
-    Ok(missing)
+    note.refused = refused;
+    if !note.refused.is_empty() {
+        note.write().map_err(Failure::unchanged)?;
+    }
+    let refused = note.refused.iter();
+    Ok(refused
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect())
 }
 
 /// Takes the program away from all interfaces.
@@ -177,7 +186,7 @@ fn load(policy: &Policy, started: Time, not_before: Time) -> Result<Loaded, Stri
 /// The state of the program, for people.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Guarded interfaces that are there and have another program of ours, or none.
+    /// Guarded interfaces that are there and have another program of ours, or none; in parentheses why it was refused there.
     pub without: Vec<String>,
     /// Keys that the program lacks.
     pub lacking: usize,
@@ -187,6 +196,22 @@ pub struct Seen {
     pub absent: bool,
     /// Interfaces with a program that was placed for another table, or nobody knows for which.
     pub strange: Vec<String>,
+    /// What other programs have put before ours, each with its interface: in words.
+    pub before_ours: Vec<String>,
+}
+
+/// Who else uses the mark of a policy with signed keys: a sentence each.
+pub fn conflicts(policy: &Policy) -> Vec<String> {
+    let mark = policy.signed_mark;
+    let others = mark::others(mark).into_iter();
+    let sentence = |other| {
+        format!(
+            "{other} uses the mark of signed keys ({:#x}), which is taken off at guarded interfaces: choose another \
+             `signed_mark`",
+            mark.get()
+        )
+    };
+    others.map(sentence).collect()
 }
 
 impl Seen {
@@ -217,8 +242,13 @@ impl Seen {
             let attached = kernel::attached(link.index)?;
             let is_ours = |one: &Attached| one.program == note.program;
             if !attached.iter().any(is_ours) {
-                seen.without.push(link.name.clone());
+                let why = note.refused.get(&link.name);
+                let why = why.map_or_else(String::new, |why| format!(" (refused: {why})"));
+                seen.without.push(format!("{}{why}", link.name));
             }
+            let others = kernel::before_ours(link)?.into_iter();
+            let named = others.map(|other| format!("{other} at {}", link.name));
+            seen.before_ours.extend(named);
         }
         Ok(seen)
     }
@@ -249,6 +279,13 @@ impl Seen {
                 "signed keys do not open on {}: their program is not there; {BUT} (`toctoc heal` puts it there, and \
                  its timer does)",
                 self.without.join(", ")
+            ));
+        }
+        for other in &self.before_ours {
+            words.push(format!(
+                "{other} is asked before the program of signed keys: where it decides about their datagrams, they open \
+                 nothing; {BUT} (give it a priority above {})",
+                kernel::PRIORITY
             ));
         }
         if self.lacking > 0 {

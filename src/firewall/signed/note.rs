@@ -1,6 +1,7 @@
 //! The note of the program that was placed last: a file in /run, so that it ends with this start of the machine, as does
 //! the kernel's memory of what was spent.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub(super) struct Note {
     pub keys: usize,
     /// `None`: all but loopback.
     pub interfaces: Option<Vec<String>>,
+    /// Interfaces that did not take the program, each with a sentence why.
+    #[serde(default)]
+    pub refused: BTreeMap<String, String>,
 }
 
 /// Since when the kernel knows what was spent.
@@ -91,6 +95,7 @@ impl Note {
             map: 0,
             keys: 0,
             interfaces: None,
+            refused: BTreeMap::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reading what the status says.
 
 use super::super::links::named;
-use super::super::signed::Seen;
+use super::super::signed::{Seen, conflicts};
 use super::super::state_file::Kept;
 use super::super::trusted_names::TrustedNames;
 use super::super::{Failure, Firewall};
@@ -41,6 +41,7 @@ pub fn observe(firewall: &Firewall, policy: &Policy, now: i64) -> Result<Status,
     status.warnings.extend(failures);
     if policy.has_signed() && status.applied {
         status.warnings.extend(about_signed_keys());
+        status.warnings.extend(conflicts(policy));
     }
     Ok(status)
 }
