@@ -15,11 +15,11 @@
 PACKAGES = nftables iptables iproute2 procps util-linux nmap netcat-openbsd knockd openssh-server \
            openssh-client tcpdump iputils-ping python3 systemd rsync git \
            bash zsh fish groff-base graphviz dpkg-dev lintian redis-server openssl keepalived \
-           firewalld dbus-daemon ufw shorewall strace conntrack \
+           firewalld dbus-daemon ufw shorewall strace conntrack coturn \
            curl chromium firefox-esr
 PROGRAMS = nft iptables-nft iptables-legacy ip tc sysctl unshare nmap nc knock sshd ssh tcpdump ping \
            setpriv python3 systemd-analyze rsync git bash zsh fish groff dot dpkg-shlibdeps lintian redis-server openssl keepalived \
-           firewalld dbus-daemon ufw shorewall strace conntrack curl chromium firefox-esr
+           firewalld dbus-daemon ufw shorewall strace conntrack turnserver curl chromium firefox-esr
 
 # What else is measured, and what measures and draws. letmein is no package: cargo builds it, and without
 # it the figures are without it.

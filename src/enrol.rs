@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::browser::{knocks_at, sends_tokens_to};
-use crate::client::Profile;
 use crate::client::profile::{GAP, Signed, Way};
+use crate::client::{Outside, Profile};
 use crate::firewall::listening::listeners;
 use crate::knock::{Knock, Protocol};
 use crate::policy::choose::{draw, free_ports};
@@ -269,7 +269,7 @@ fn secret_key(
             secret,
             port,
             binding: Binding::Address,
-            from: None,
+            from: Outside::Own,
         }),
         _ => Way::Token(secret, port),
     };

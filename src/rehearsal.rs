@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::client::profile::{self, Way};
 use crate::client::{
-    Door as Met, Packets, Plan, connect, enter, send_knock, send_signed, send_token,
+    Door as Met, Outside, Packets, Plan, connect, enter, send_knock, send_signed, send_token,
 };
 use crate::firewall::apply::apply;
 use crate::firewall::tokens::{clocks, note_new};
@@ -258,7 +258,7 @@ impl Stage<'_> {
                 secret: signed.secret.clone(),
                 port,
                 binding: Binding::Address,
-                from: None,
+                from: Outside::Own,
             })],
             _ => key.sequences().iter().cloned().map(Way::Sequence).collect(),
         }

@@ -15,13 +15,13 @@ use super::knock::{door, knock, no_profile, there_are};
 use super::passphrase;
 use super::qr::{code, code_of_address, modules, show_in_terminal};
 use super::{Answer, complain, count, now, say};
-use crate::client::Profile;
 use crate::client::page::{
     Key, Passphrase, Settings, Written, empty_page, one_of_each_family, write,
 };
 use crate::client::profile::{GAP, Signed, Way, is_host, not_too_many, parse_gap};
 use crate::client::recipe::{Tool, recipe, ssh_config};
 use crate::client::store::{self, Found};
+use crate::client::{Outside, Profile};
 use crate::knock::Knock;
 use crate::signed::Binding;
 use crate::single_use::{Form, Secret};
@@ -70,9 +70,9 @@ struct Add {
     /// The policy says `signed` of the key, and not `token`.
     #[arg(long, requires = "token", conflicts_with = "browser")]
     signed: bool,
-    /// Signed: the address that this host has outside (behind NAT).
+    /// Signed: the address that this host has outside (behind NAT), or the STUN server that tells it: stun:HOST.
     #[arg(long, value_name = "ADDRESS", requires = "signed")]
-    from: Option<IpAddr>,
+    from: Option<Outside>,
     /// Signed: for its address, network or none [default: address].
     #[arg(long, value_name = "WHAT", value_parser = binding, requires = "signed")]
     binding: Option<Binding>,
@@ -262,7 +262,7 @@ fn added(add: &Add) -> Result<String, String> {
                     secret,
                     port,
                     binding: add.binding.unwrap_or_default(),
-                    from: add.from,
+                    from: add.from.clone().unwrap_or_default(),
                 }),
                 (false, true) => Way::Token(secret.in_form(Form::Letters), port),
                 (false, false) => Way::Token(secret, port),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::{Dial, Met};
 use super::enter::Door;
+use super::outside::Outside;
 use super::profile::{Signed, Way};
 use super::send::{at, udp_towards};
 use crate::knock::{Knock, Protocol};
@@ -251,16 +252,17 @@ fn signed(
     if let Some(found) = plain("signed datagrams", SKEW, key.port, heard, ahead) {
         return found;
     }
-    let question = match (key.from, source) {
-        (Some(from), _) => {
+    let question = match (&key.from, source) {
+        (Outside::Named(from), _) => {
             format!("is {from} (`from` in the profile) the address that this host has outside?")
         }
-        (None, Some(source)) => format!(
+        (Outside::Own, Some(source)) => format!(
             "does this host have another address outside (NAT)? The datagram was signed for {source}"
         ),
-        (None, None) => {
-            "does the policy ask for more `binding` than the profile gives?".to_string()
-        }
+        (Outside::Asked(server), Some(source)) => format!(
+            "is {source} the address that this host has outside? {server} says so, and the datagram was signed for it"
+        ),
+        (_, None) => "does the policy ask for more `binding` than the profile gives?".to_string(),
     };
     let clock = ahead.is_none().then_some(now);
     let mistakes = mistakes(key, source, clock);
@@ -270,17 +272,18 @@ fn signed(
 /// The mistakes by which a signed datagram opens nothing. `clock` is what this clock says, where it may be wrong.
 fn mistakes(key: &Signed, source: Option<IpAddr>, clock: Option<i64>) -> String {
     let mut all = Vec::new();
-    match (key.from, source) {
-        (Some(_), _) => {
+    match (&key.from, source) {
+        (Outside::Named(_), _) | (Outside::Asked(_), Some(_)) => {
             all.push(
                 "put the address that this host has outside into the profile as `from`".to_string(),
             );
         }
-        (None, Some(_)) => all.push(
-            "put the address that this host has outside into the profile: `from = \"ADDRESS\"`"
+        (Outside::Own, Some(_)) => all.push(
+            "put the address that this host has outside into the profile: `from = \"ADDRESS\"`, or a server that tells it: \
+             `from = \"stun:HOST\"`"
                 .to_string(),
         ),
-        (None, None) => {}
+        (_, None) => {}
     }
     if let Some(now) = clock {
         all.push(format!(
@@ -429,7 +432,7 @@ mod tests {
                 secret: Secret::new([5; 32].into()),
                 port,
                 binding,
-                from: from.map(|from| from.parse().unwrap()),
+                from: from.map_or(Outside::Own, |from| from.parse().unwrap()),
             })
         };
         let up = heard(&[("40123/udp", Heard::Nothing), ("80", Heard::Answer)]);
@@ -464,6 +467,14 @@ mod tests {
                 source,
                 &[NAT, "`binding = \"network\"`"],
                 &[],
+            ),
+            (
+                key(address, Some("stun:stun.example")),
+                &up,
+                Some(5),
+                source,
+                &["is 192.0.2.7 the address", "stun:stun.example says so"],
+                &["NAT"],
             ),
             (
                 key(nothing, None),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::fmt::Write;
 use std::num::NonZeroU16;
 
+use super::outside::Outside;
 use super::plan::tokens;
 use super::profile::{Profile, Way};
 use super::send::signed_now;
@@ -60,11 +61,11 @@ pub fn recipe(tool: Tool, name: &str, profile: &Profile, now: i64) -> Result<Str
         Way::Signed(signed) => {
             let bytes = signed_now(host, signed)?;
             let command = token_command(tool, host, &bytes, signed.port)?;
-            let source = match signed.binding {
-                Binding::Nothing => "any address".to_string(),
-                _ => signed
-                    .from
-                    .map_or("this host".to_string(), |from| from.to_string()),
+            let source = match (signed.binding, &signed.from) {
+                (Binding::Nothing, _) => "any address".to_string(),
+                (_, Outside::Own) => "this host".to_string(),
+                (_, Outside::Named(address)) => address.to_string(),
+                (_, Outside::Asked(server)) => format!("the address that {server} told just now"),
             };
             return Ok(format!(
                 "# good once, for two minutes, from {source}\n{command}\n"

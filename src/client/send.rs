@@ -4,13 +4,16 @@
 //! no reset unless the other side answers. A UDP knock is an empty datagram.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::dial::Dial;
+use super::outside::Outside;
 use super::profile::Signed;
+use super::stun;
 use crate::knock::{Knock, Protocol};
+use crate::lookup::lookup;
 use crate::signed::{Binding, Bound, LONGEST, LONGEST_PADDING, SHORTEST, Signer, Time};
 use crate::single_use::Token;
 
@@ -45,12 +48,13 @@ pub fn send_token(host: SocketAddr, port: NonZeroU16, token: &Token) -> io::Resu
 /// Sends one signed datagram. The port of `host` is not used.
 ///
 /// # Errors
-/// When it could not be sent, there are no random numbers, or the clock is before 1970.
+/// When it could not be sent, a server does not say for which address, there are no random numbers, or the clock is before
+/// 1970.
 pub fn send_signed(host: SocketAddr, signed: &Signed) -> io::Result<()> {
     let address = at(host, signed.port);
     let socket = udp_towards(address)?;
     socket.connect(address)?;
-    let source = source_of(signed, socket.local_addr()?.ip());
+    let source = source_of(signed, socket.local_addr()?.ip())?;
     let mut bytes = [0; LONGEST];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     let length = SHORTEST + usize::from(bytes[0]) % (LONGEST_PADDING + 1);
@@ -67,20 +71,20 @@ pub fn send_signed(host: SocketAddr, signed: &Signed) -> io::Result<()> {
 /// # Errors
 /// A sentence: there is no such host, no way to it, or the clock is before 1970.
 pub fn signed_now(host: &str, signed: &Signed) -> Result<[u8; SHORTEST], String> {
-    let towards = || -> io::Result<IpAddr> {
-        let mut addresses = (host, signed.port.get()).to_socket_addrs()?;
-        let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
-        let socket = udp_towards(address)?;
-        socket.connect(address)?;
-        Ok(socket.local_addr()?.ip())
+    let source = || -> io::Result<IpAddr> {
+        let own = match (&signed.from, signed.binding) {
+            (Outside::Named(address), _) => return Ok(*address),
+            (_, Binding::Nothing) => return Ok(Ipv6Addr::UNSPECIFIED.into()),
+            _ => {
+                let address = lookup(host)?.into_iter().next();
+                own_towards(address.ok_or(io::ErrorKind::NotFound)?, signed)?
+            }
+        };
+        source_of(signed, own)
     };
-    let source = match (signed.from, signed.binding) {
-        (Some(from), _) => from,
-        (None, Binding::Nothing) => Ipv6Addr::UNSPECIFIED.into(),
-        (None, _) => towards().map_err(|error| {
-            format!("which address this host sends from to {host} is not known: {error}")
-        })?,
-    };
+    let source = source().map_err(|error| {
+        format!("which address this host has towards {host} is not known: {error}")
+    })?;
     let now = time().map_err(|error| error.to_string())?;
     Ok(datagram_of(signed, source, now))
 }
@@ -90,20 +94,27 @@ pub fn signed_for(host: SocketAddr, signed: &Signed) -> Option<IpAddr> {
     if signed.binding == Binding::Nothing {
         return None;
     }
-    let own = || -> io::Result<IpAddr> {
-        let socket = udp_towards(host)?;
-        socket.connect(at(host, signed.port))?;
-        Ok(socket.local_addr()?.ip())
-    };
-    own().ok().map(|own| source_of(signed, own))
+    let own = own_towards(host, signed).ok()?;
+    source_of(signed, own).ok()
 }
 
-/// The address to sign: what the profile says, if it is of the family.
-fn source_of(signed: &Signed, own: IpAddr) -> IpAddr {
+/// The address that a datagram to a host leaves from.
+fn own_towards(host: SocketAddr, signed: &Signed) -> io::Result<IpAddr> {
+    let socket = udp_towards(host)?;
+    socket.connect(at(host, signed.port))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// The address to sign: what the profile says, if it is of the family. A server is asked now.
+fn source_of(signed: &Signed, own: IpAddr) -> io::Result<IpAddr> {
     let own = own.to_canonical();
-    let from = signed.from.map(|from| from.to_canonical());
-    from.filter(|from| from.is_ipv4() == own.is_ipv4())
-        .unwrap_or(own)
+    let outside = match (&signed.from, signed.binding) {
+        (Outside::Own, _) | (_, Binding::Nothing) => None,
+        (Outside::Named(address), _) => Some(address.to_canonical()),
+        (Outside::Asked(server), _) => stun::ask(server, own.is_ipv4())?,
+    };
+    let outside = outside.filter(|outside| outside.is_ipv4() == own.is_ipv4());
+    Ok(outside.unwrap_or(own))
 }
 
 fn datagram_of(signed: &Signed, source: IpAddr, now: Time) -> [u8; SHORTEST] {

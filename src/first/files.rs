@@ -8,7 +8,7 @@ use std::process;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{SEQUENCE, TOKEN, TOKEN_PORT, policy};
+use super::{SEQUENCE, SIGNED, TOKEN, TOKEN_PORT, policy};
 use crate::enrol::{EnrolError, Enrolled, For, Kind, new_key, replace};
 use crate::knock::Knock;
 use crate::policy::edit::add_comments;
@@ -136,7 +136,8 @@ fn fill(
         server,
     )?;
     let comments = match first.kind {
-        Kind::Token | Kind::Signed => TOKEN,
+        Kind::Token => TOKEN,
+        Kind::Signed => SIGNED,
         Kind::Sequence(_) | Kind::Scratch(_) => SEQUENCE,
     };
     made.after = add_comments(&made.after, first.key, comments, TOKEN_PORT)?;
@@ -221,6 +222,10 @@ mod tests {
             (Kind::Sequence(5), &["anna.profile.toml", "policy.toml"][..]),
             (
                 Kind::Token,
+                &["anna.profile.toml", "anna.secret", "policy.toml"],
+            ),
+            (
+                Kind::Signed,
                 &["anna.profile.toml", "anna.secret", "policy.toml"],
             ),
         ] {

@@ -145,6 +145,13 @@ const TOKEN: &str = "\
 # Another key: toctoc key new NAME    Take this one away: toctoc key revoke NAME
 ";
 
+/// The comments above a signed key.
+const SIGNED: &str = "\
+# A key: it opens the doors of `opens`. The client sends a signed datagram, which opens
+# once, from the address that it was signed for. `signed` names the file of the secret.
+# Another key: toctoc key new NAME    Take this one away: toctoc key revoke NAME
+";
+
 const TOKEN_PORT: &str = "# The UDP port at which tokens arrive. Nothing needs to listen there.\n";
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use toctoc::client::Door;
-use toctoc::lab::{CLIENT, SERVER, STRANGER};
+use toctoc::lab::{CLIENT, Host, SERVER, STRANGER};
 use toctoc::signed::{Bound, Signer, Time};
 
 use crate::token_world::{OTHER, PORT, SECRET, secret};
-use crate::world::World;
+use crate::world::{World, start};
 
 const PHONE: &str = r#"
 token_port = 40123
@@ -509,7 +509,6 @@ s.send(links() + bytes(6) + b'\x08\x00' + bytes(ip) + udp)
     assert!(world.nobody_is_in());
 }
 
-/// No packet keeps the mark: that of a datagram for another host is taken off.
 /// Whoever uses the same mark is named, and nobody who uses another one.
 #[test]
 fn others_who_use_the_mark_are_named() {
@@ -552,6 +551,7 @@ fn others_who_use_the_mark_are_named() {
     );
 }
 
+/// No packet keeps the mark: that of a datagram for another host is taken off.
 #[test]
 fn rules_take_the_mark_off_what_is_not_for_this_host() {
     let world = guarded();
@@ -632,6 +632,101 @@ fn the_client_signs_the_address_that_it_sends_from() {
 }
 
 /// From `key new --signed` to `key revoke`, with no other key harmed.
+/// A host behind the world's client, which lets it out under its own address alone (NAT).
+fn behind_nat(world: &World) -> Host {
+    let (home, router) = (Host::new().unwrap(), &world.lab.client);
+    for words in [
+        &format!("link add far type veth peer name eth0 netns {}", home.pid()) as &str,
+        "addr add 10.9.0.1/24 dev far",
+        "link set far up",
+    ] {
+        router.ip(words).unwrap();
+    }
+    for words in [
+        "addr add 10.9.0.7/24 dev eth0",
+        "link set eth0 up",
+        "route add default via 10.9.0.1",
+    ] {
+        home.ip(words).unwrap();
+    }
+    for command in [
+        "sysctl -qw net.ipv4.ip_forward=1",
+        "iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        assert!(world.client(&words).succeeded());
+    }
+    home
+}
+
+/// A real STUN server says which address datagrams have outside. Without it, or when it is silent, nothing opens.
+#[test]
+fn behind_nat_a_server_says_which_address_to_sign() {
+    let world = guarded();
+    let home = behind_nat(&world);
+    let knock = |host: &str, from: &str, on: &Host| {
+        let profile = world.profile(&format!(
+            "host = \"{host}\"\ndoor = 22\nsigned = \"{SECRET}\"\ntoken_port = {PORT}\n{from}"
+        ));
+        crate::world::on(on, &[env!("CARGO_BIN_EXE_toctoc"), "knock", &profile])
+    };
+    let asked = "from = \"stun:192.0.2.1\"\n";
+    let exit = knock(SERVER[0], "", &home);
+    assert!(
+        !exit.succeeded() && exit.stderr.contains("NAT"),
+        "{}",
+        exit.stderr
+    );
+    let exit = knock(SERVER[0], asked, &home);
+    assert!(!exit.succeeded(), "{}", exit.stdout);
+    assert!(
+        exit.stderr
+            .contains("stun:192.0.2.1 does not say which address this host has outside"),
+        "{}",
+        exit.stderr
+    );
+    assert!(world.nobody_is_in());
+    let file = world.private_file("turnserver.pid", "");
+    let pid = format!("--pidfile={}", file.display());
+    let _server = start(
+        &world.lab.server,
+        &[
+            "turnserver",
+            "-n",
+            "--stun-only",
+            "--no-tls",
+            "--no-dtls",
+            "--no-cli",
+            "--log-file=stdout",
+            "-L",
+            SERVER[0],
+            "-L",
+            SERVER[1],
+            &pid,
+        ],
+    );
+    world.until("the STUN server answers", || {
+        knock(SERVER[0], asked, &home).succeeded()
+    });
+    assert!(
+        world
+            .server(&["nft", "list", "set", "inet", "toctoc", "grants4"])
+            .contains(CLIENT[0])
+    );
+    world.yes(&["close"]);
+    // Without NAT, and in the other family.
+    let exit = knock(
+        SERVER[1],
+        "from = \"stun:[2001:db8::1]\"\n",
+        &world.lab.client,
+    );
+    assert!(exit.succeeded(), "{}", exit.stderr);
+    world.yes(&["close"]);
+    // A server that has no address of the family is not asked: there is hardly any NAT there.
+    let exit = knock(SERVER[1], asked, &world.lab.client);
+    assert!(exit.succeeded(), "{}", exit.stderr);
+}
+
 #[test]
 fn a_new_signed_key_opens_and_opens_nothing_once_it_is_revoked() {
     let world = guarded();

@@ -17,9 +17,9 @@ use super::{
 };
 use crate::cli::passphrase;
 use crate::cli::profile::{NO_PAGE, addresses_for_page, link, page_address, sealed, with_code};
-use crate::client::Profile;
 use crate::client::page::{Key, Passphrase, Settings, Written, write};
 use crate::client::profile::Way;
+use crate::client::{Outside, Profile};
 use crate::enrol::{EnrolError, Enrolled, For, Kind, keys, new_key};
 use crate::firewall::Firewall;
 use crate::firewall::record::Record;
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Make a key: a secret or random ports, in the policy and in a profile for the client.
-    New(New),
+    New(Box<New>),
     /// List the keys of a policy. Secrets are not shown.
     List(PolicyAlone),
     /// Take a key away: out of the policy's file, and with all its grants out of the running firewall.
@@ -63,6 +63,9 @@ struct New {
     /// It opens with signed datagrams, each good once and from the address that it was signed for alone (needs BPF).
     #[arg(long, conflicts_with_all = ["token", "sequence", "scratch", "html", "page", "user"])]
     signed: bool,
+    /// Signed: the address that the client has outside (behind NAT), or the STUN server that tells it: stun:HOST.
+    #[arg(long, value_name = "ADDRESS", requires = "signed")]
+    from: Option<Outside>,
     /// It opens with a sequence of so many random ports.
     #[arg(long, value_name = "N", value_parser = length)]
     sequence: Option<usize>,
@@ -214,10 +217,15 @@ fn make(new: &New) -> Answer {
             Ok(server)
         },
     );
-    let made = match made {
+    let mut made = match made {
         Ok(made) => made,
         Err(error) => return failed(error),
     };
+    if let (Some(from), Some(profile)) = (&new.from, &mut made.profile)
+        && let Way::Signed(signed) = &mut profile.way
+    {
+        signed.from = from.clone();
+    }
     tokens_open_at_once(made.profile.as_ref());
     let with = match &made.secret {
         Some(secret) if new.signed => {

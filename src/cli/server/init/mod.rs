@@ -47,6 +47,10 @@ pub(in crate::cli) struct Arguments {
     /// The key opens with tokens, each good once.
     #[arg(long, conflicts_with = "sequence")]
     token: bool,
+    /// The key opens with signed datagrams, each good once and from the client's address alone (needs BPF; behind NAT, see
+    /// `toctoc key new --from`).
+    #[arg(long, conflicts_with_all = ["sequence", "token"])]
+    signed: bool,
     /// The key opens with a sequence of so many random ports [default: 5].
     #[arg(long, value_name = "N", value_parser = length)]
     sequence: Option<usize>,
@@ -135,10 +139,17 @@ fn possible(arguments: &Arguments) -> Result<(), String> {
     if path == Path::new("-") {
         return Err("init writes a file: name one, or none for the usual one".to_string());
     }
-    if arguments.token && arguments.policy.backend == Some(Backend::Iptables) {
-        return Err(
-            "tokens need nftables: leave out `--token`, or `--backend iptables`".to_string(),
-        );
+    let wants = match (arguments.token, arguments.signed) {
+        (true, _) => Some(("tokens", "--token")),
+        (_, true) => Some(("signed keys", "--signed")),
+        _ => None,
+    };
+    if let Some((kind, option)) = wants
+        && arguments.policy.backend == Some(Backend::Iptables)
+    {
+        return Err(format!(
+            "{kind} need nftables: leave out `{option}`, or `--backend iptables`"
+        ));
     }
     if path.symlink_metadata().is_ok() {
         let shown = path.display();

@@ -194,6 +194,7 @@ fn host(arguments: &Arguments, connection: Option<Connection>) -> Result<String,
 fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
     match (arguments.token, arguments.sequence) {
         (true, _) => return Ok(Kind::Token),
+        _ if arguments.signed => return Ok(Kind::Signed),
         (_, Some(number)) => return Ok(Kind::Sequence(number)),
         _ => {}
     }
@@ -204,16 +205,21 @@ fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
          sequence  Knocks at five secret ports. Any tool can knock, such as nmap or nc.\n            \
          Anybody who records the knocks can repeat them.\n  \
          token     One secret packet, which opens once. The client needs toctoc and\n            \
-         a clock that is right.\n");
-    ask("Sequence or token?", Some("sequence"), |text| {
-        match text.to_lowercase().as_str() {
+         a clock that is right.\n  \
+         signed    The same, and it opens from the client's own address alone. Needs BPF here. A\n            \
+         client behind NAT has to ask a STUN server (docs/signed.md).\n");
+    ask(
+        "Sequence, token or signed?",
+        Some("sequence"),
+        |text| match text.to_lowercase().as_str() {
             "sequence" | "s" => Ok(Kind::Sequence(KNOCKS)),
             "token" | "t" => Ok(Kind::Token),
+            "signed" => Ok(Kind::Signed),
             other => length(other)
                 .map(Kind::Sequence)
-                .map_err(|_| format!("`{other}` is neither `sequence` nor `token`")),
-        }
-    })
+                .map_err(|_| format!("`{other}` is not one of `sequence`, `token`, `signed`")),
+        },
+    )
 }
 
 /// The last question.
@@ -222,7 +228,8 @@ fn consent(arguments: &Arguments, services: &[Service], plan: &Plan) -> Result<(
     let (ports, key, server) = (named(&plan.ports), &plan.key, &plan.server);
     let opens = match plan.kind {
         Kind::Sequence(knocks) => format!("{knocks} secret knocks"),
-        Kind::Token | Kind::Signed | Kind::Scratch(_) => "tokens".to_string(),
+        Kind::Signed => "signed datagrams".to_string(),
+        Kind::Token | Kind::Scratch(_) => "tokens".to_string(),
     };
     let silent: Vec<Knock> = plan
         .ports

@@ -106,7 +106,8 @@ fn at_boot(path: &Path, kind: Kind) -> String {
             "   {UNIT} is enabled, so each boot closes the port again: after a\n   `toctoc confirm`, not \
              before.{}",
             match kind {
-                Kind::Token | Kind::Signed => format!(" Tokens need their timer:\n\n{enable}"),
+                Kind::Token => format!(" Tokens need their timer:\n\n{enable}"),
+                Kind::Signed => format!(" Signed keys need the timer:\n\n{enable}"),
                 Kind::Sequence(_) | Kind::Scratch(_) => "\n".to_string(),
             }
         ),
