@@ -91,6 +91,7 @@ recipes!(
     from_fwknop,
     from_knockd,
     from_the_classic_script,
+    fwknop_nat,
     ipv6,
     locked_out,
     one_server,

@@ -76,6 +76,7 @@ mod lifecycle;
 mod locking_out;
 mod log_lines;
 mod moving;
+mod nat_modes;
 mod neighbours;
 mod other_firewalls;
 mod packets;
