@@ -118,6 +118,7 @@ verify: packages
 
 bench: bench-packages all $(LETMEIN)/bin/letmeind
 	cargo build --release --manifest-path bench/Cargo.toml --target-dir target
+	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf # as systemd does
 	target/release/toctoc-bench $(SECTIONS)
 
 $(LETMEIN)/bin/letmeind:

@@ -19,8 +19,10 @@ pub enum Firewall {
     Nftables,
     /// The same with a whole host firewall around them (`[firewall]`), which is what the classic script is.
     NftablesWhole,
-    /// The same doors, and a signed key besides: its BPF program looks at every packet.
+    /// The same doors, and a signed key besides: its BPF program looks at every packet, as a link of tcx.
     NftablesSigned,
+    /// The same as a filter of clsact, as on kernels before 6.6.
+    NftablesSignedFilter,
     /// toctoc on iptables-legacy, doors alone.
     Iptables,
     /// The classic script on iptables-legacy.
@@ -28,11 +30,12 @@ pub enum Firewall {
 }
 
 impl Firewall {
-    pub const ALL: [Firewall; 6] = [
+    pub const ALL: [Firewall; 7] = [
         Firewall::Nothing,
         Firewall::Nftables,
         Firewall::NftablesWhole,
         Firewall::NftablesSigned,
+        Firewall::NftablesSignedFilter,
         Firewall::Iptables,
         Firewall::Classic,
     ];
@@ -42,7 +45,8 @@ impl Firewall {
             Firewall::Nothing => "no rules",
             Firewall::Nftables => "toctoc, nftables",
             Firewall::NftablesWhole => "toctoc, nftables, [firewall]",
-            Firewall::NftablesSigned => "toctoc, nftables, and a signed key",
+            Firewall::NftablesSigned => "toctoc, nftables, a signed key",
+            Firewall::NftablesSignedFilter => "the same with clsact",
             Firewall::Iptables => "toctoc, iptables",
             Firewall::Classic => "classic script",
         }
@@ -52,7 +56,10 @@ impl Firewall {
     pub fn most_keys(self) -> usize {
         match self {
             Firewall::Nothing => 1,
-            Firewall::Nftables | Firewall::NftablesWhole | Firewall::NftablesSigned => 10_000,
+            Firewall::Nftables
+            | Firewall::NftablesWhole
+            | Firewall::NftablesSigned
+            | Firewall::NftablesSignedFilter => 10_000,
             Firewall::Iptables | Firewall::Classic => 100,
         }
     }
@@ -73,13 +80,17 @@ impl Firewall {
                 "{}\n[firewall]\ndefault = \"drop\"\n",
                 policy("", &sequences)
             ))?,
-            Firewall::NftablesSigned => {
+            Firewall::NftablesSigned | Firewall::NftablesSignedFilter => {
                 let secret = secrets(1).remove(0);
                 place.write("signed.secret", &secret.hex())?;
-                place.apply(&format!(
+                let text = format!(
                     "{}\n[key.signed]\nopens = [\"ssh\"]\nsigned = \"signed.secret\"\n",
                     policy(&format!("token_port = {TOKEN_PORT}\n"), &sequences)
-                ))?
+                );
+                match self {
+                    Firewall::NftablesSigned => place.apply(&text)?,
+                    _ => without_links(&place, &text)?,
+                }
             }
             Firewall::Iptables => place.apply(&policy("backend = \"iptables\"\n", &sequences))?,
             Firewall::Classic => place.feed(
@@ -118,6 +129,7 @@ impl Firewall {
             Firewall::Nftables
             | Firewall::NftablesWhole
             | Firewall::NftablesSigned
+            | Firewall::NftablesSignedFilter
             | Firewall::Iptables => {
                 place.on_server(&["toctoc", "close"])?;
             }
@@ -131,6 +143,13 @@ impl Firewall {
         }
         Ok(())
     }
+}
+
+/// Applies a policy where there is no BPF file system.
+fn without_links(place: &Place, policy: &str) -> io::Result<String> {
+    let file = place.write("policy.toml", policy)?.display().to_string();
+    let hidden = "umount /sys/fs/bpf && exec toctoc apply \"$0\"";
+    place.on_server(&["unshare", "--mount", "sh", "-c", hidden, &file])
 }
 
 /// Knocks once from the client's own address, all at once.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,12 @@ use super::netlink_listing::{listing, word};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cookie(u64);
+
+impl fmt::Display for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Cookie {
     /// The one of this thread's namespace. `None` where the kernel does not tell it (`CONFIG_NETLINK_DIAG`).

@@ -93,6 +93,7 @@ mod revoking;
 mod room;
 mod scratch;
 mod signed_keys;
+mod signed_links;
 mod slips;
 mod ssh;
 mod sshd;

@@ -28,6 +28,12 @@ open_for = "1h"
 "#;
 
 fn guarded_by(policy: &str) -> World {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let mounted = mounts.contains(" /sys/fs/bpf bpf ");
+    assert!(
+        !mounted,
+        "these tests see filters: scripts/kernel-tests hides the BPF file system"
+    );
     let world = World::bare();
     world.private_file("phone.secret", SECRET);
     world.apply(policy);
@@ -35,7 +41,7 @@ fn guarded_by(policy: &str) -> World {
     world
 }
 
-fn guarded() -> World {
+pub fn guarded() -> World {
     guarded_by(PHONE)
 }
 
@@ -55,22 +61,22 @@ fn signed_at(from: &str, bound: Bound, time: u64) -> Vec<u8> {
 }
 
 /// Each is another one: they differ in time.
-fn signed(from: &str) -> Vec<u8> {
+pub fn signed(from: &str) -> Vec<u8> {
     signed_at(from, Bound::Address, now())
 }
 
-fn warnings(world: &World) -> String {
+pub fn warnings(world: &World) -> String {
     world.status()["warnings"].to_string()
 }
 
 /// Both opens and stays shut: with the key, and for everybody else.
-fn opens(world: &World) {
+pub fn opens(world: &World) {
     world.send(CLIENT[0], &signed(CLIENT[0]));
     assert_eq!(world.connect(CLIENT[0], 22), Door::Open);
     assert_eq!(world.connect(STRANGER[0], 22), Door::Silent);
 }
 
-fn close(world: &World) {
+pub fn close(world: &World) {
     world.yes(&["close"]);
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
 }
@@ -314,7 +320,7 @@ fn what_was_spent_stays_spent_and_what_came_before_the_table_stays_out() {
     opens(&world);
 }
 
-fn interface(world: &World) -> String {
+pub fn interface(world: &World) -> String {
     let links = world.server(&["ip", "-o", "link", "show", "type", "veth"]);
     let name = links.split(": ").nth(1).unwrap();
     name.split('@').next().unwrap().to_string()
@@ -631,7 +637,6 @@ fn the_client_signs_the_address_that_it_sends_from() {
     }
 }
 
-/// From `key new --signed` to `key revoke`, with no other key harmed.
 /// A host behind the world's client, which lets it out under its own address alone (NAT).
 fn behind_nat(world: &World) -> Host {
     let (home, router) = (Host::new().unwrap(), &world.lab.client);
@@ -727,6 +732,7 @@ fn behind_nat_a_server_says_which_address_to_sign() {
     assert!(exit.succeeded(), "{}", exit.stderr);
 }
 
+/// From `key new --signed` to `key revoke`, with no other key harmed.
 #[test]
 fn a_new_signed_key_opens_and_opens_nothing_once_it_is_revoked() {
     let world = guarded();

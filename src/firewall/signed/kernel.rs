@@ -20,11 +20,12 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::super::links::Link;
 use super::super::netlink::{find, utf8};
 use super::super::netlink_listing::{listing, word};
+use super::tcx;
 use crate::signed::assembler::Assembly;
 use crate::signed::program::Entry;
 
 /// The name of program and filter, and of the map.
-const NAME: &str = "toctoc";
+pub(super) const NAME: &str = "toctoc";
 const KEYS: &str = "toctoc_keys";
 
 /// Before most filters of others: one of theirs may end the judging, and then nothing of ours is asked.
@@ -98,13 +99,20 @@ impl Loaded {
         self.map
     }
 
-    /// Puts it at an interface. One of ours that is there gives way without a gap.
+    /// Puts it at an interface: as a link of tcx where the kernel has that, as a filter of clsact elsewhere. One of ours
+    /// that is there gives way without a gap.
     ///
     /// # Errors
     /// A sentence.
     pub(super) fn attach(&mut self, link: &Link) -> Result<(), String> {
-        let there = attached(link.index).map_err(|error| error.to_string())?;
+        let filters = filters(link.index).map_err(|error| error.to_string())?;
+        let there: Vec<OurFilter> = filters.into_iter().filter_map(Filter::ours).collect();
         let classifier = classifier(&mut self.ebpf)?;
+        if let Some(file) = tcx::file(link)
+            && tcx::attach(classifier, link, &file).is_ok()
+        {
+            return there.into_iter().try_for_each(|other| other.remove(link));
+        }
         let mut there = there.into_iter();
         let place = match there.next() {
             Some(old) => {
@@ -133,13 +141,30 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Fails where an older program of ours is at an interface too.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn is_alone(&self, link: &Link) -> Result<(), String> {
+        let there = attached(link).map_err(|error| error.to_string())?;
+        match there.iter().any(|program| *program != self.program) {
+            true => Err(format!(
+                "an older program is there too, held by a file that is not seen here: run toctoc where {} is that of the host",
+                tcx::FILE_SYSTEM
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
 fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {
     let program = ebpf.program_mut(NAME).ok_or("the program is not in it")?;
     program.try_into().map_err(|error| whole(&error))
 }
 
 /// An error with its causes.
-fn whole(error: &dyn std::error::Error) -> String {
+pub(super) fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(one) = cause {
@@ -155,20 +180,29 @@ fn whole(error: &dyn std::error::Error) -> String {
 
 /// A filter of ours at an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attached {
+struct OurFilter {
     priority: u16,
     handle: u32,
-    pub program: u32,
+    program: u32,
 }
 
 /// A filter at the ingress of an interface.
 enum Filter {
-    Ours(Attached),
+    Ours(OurFilter),
     /// One of another program, in words.
     Other(String),
 }
 
-impl Attached {
+impl Filter {
+    fn ours(self) -> Option<OurFilter> {
+        match self {
+            Filter::Ours(ours) => Some(ours),
+            Filter::Other(_) => None,
+        }
+    }
+}
+
+impl OurFilter {
     fn as_link(self, at: &Link) -> io::Result<SchedClassifierLink> {
         let handle = TcHandle::from(self.handle);
         SchedClassifierLink::attached(&at.name, TcAttachType::Ingress, self.priority, handle, None)
@@ -185,30 +219,35 @@ impl Attached {
 /// # Errors
 /// When it is still there: a sentence.
 pub(super) fn detach(link: &Link) -> Result<(), String> {
-    let there = attached(link.index).map_err(|error| error.to_string())?;
-    for one in there {
-        if let Err(why) = one.remove(link)
-            && attached(link.index).is_ok_and(|there| there.contains(&one))
-        {
-            return Err(format!(
-                "the program of signed keys is still at {}: {why}",
-                link.name
-            ));
-        }
+    tcx::detach(link);
+    let filters = filters(link.index).map_err(|error| error.to_string())?;
+    let mut why = Ok(());
+    for one in filters.into_iter().filter_map(Filter::ours) {
+        why = why.and(one.remove(link));
     }
-    Ok(())
+    match attached(link) {
+        Ok(programs) if programs.is_empty() => Ok(()),
+        _ => Err(format!(
+            "the program of signed keys is still at {}: {}",
+            link.name,
+            why.err()
+                .unwrap_or_else(|| "something else holds it there".to_string())
+        )),
+    }
 }
 
-/// The filters of ours at an interface.
+/// The kernel's numbers of the programs of ours at an interface.
 ///
 /// # Errors
 /// When the kernel does not say.
-pub(super) fn attached(interface: u32) -> io::Result<Vec<Attached>> {
-    let ours = filters(interface)?.into_iter().filter_map(|one| match one {
-        Filter::Ours(attached) => Some(attached),
-        Filter::Other(_) => None,
-    });
-    Ok(ours.collect())
+pub(super) fn attached(link: &Link) -> io::Result<Vec<u32>> {
+    let linked = tcx::programs(link);
+    let linked = linked
+        .iter()
+        .filter(|one| tcx::is_ours(one))
+        .map(|one| one.id());
+    let filters = filters(link.index)?.into_iter().filter_map(Filter::ours);
+    Ok(linked.chain(filters.map(|one| one.program)).collect())
 }
 
 /// What other programs have put before ours at an interface, in words: each may decide about a packet, and then ours is not
@@ -217,23 +256,29 @@ pub(super) fn attached(interface: u32) -> io::Result<Vec<Attached>> {
 /// # Errors
 /// When the kernel does not say.
 pub(super) fn before_ours(link: &Link) -> io::Result<Vec<String>> {
+    let in_words = |program: &aya::programs::ProgramInfo| {
+        let name = program.name_as_str().unwrap_or_default();
+        format!("the BPF program {} (tcx, \"{name}\")", program.id())
+    };
+    // These are asked before all filters.
+    let programs = tcx::programs(link);
+    let others = programs
+        .iter()
+        .take_while(|one| !tcx::is_ours(one))
+        .map(in_words);
+    let others: Vec<String> = others.collect();
+    if others.len() < programs.len() {
+        return Ok(others);
+    }
     let filters = filters(link.index)?;
     if !filters.iter().any(|one| matches!(one, Filter::Ours(_))) {
         return Ok(Vec::new());
     }
-    // These come before all filters, on kernels that know them (6.6).
-    let at = TcAttachType::Ingress;
-    let links =
-        SchedClassifier::query_tcx(&link.name, at).map_or_else(|_| Vec::new(), |told| told.1);
-    let links = links.iter().map(|program| {
-        let name = program.name_as_str().unwrap_or_default();
-        format!("the BPF program {} (tcx, \"{name}\")", program.id())
-    });
     let before = filters.into_iter().map_while(|one| match one {
         Filter::Ours(_) => None,
         Filter::Other(words) => Some(words),
     });
-    Ok(links.chain(before).collect())
+    Ok(others.into_iter().chain(before).collect())
 }
 
 /// The filters at the ingress of an interface, in the order in which they are asked (rtnetlink(7), linux/pkt_cls.h).
@@ -267,7 +312,7 @@ fn filters(interface: u32) -> io::Result<Vec<Filter>> {
             let priority = (word(body, 16)? >> 16) as u16;
             let program = find(options, PROGRAM).and_then(|program| word(program, 0));
             Some(match (kind, name, program) {
-                ("bpf", Some(NAME), Some(program)) => Filter::Ours(Attached {
+                ("bpf", Some(NAME), Some(program)) => Filter::Ours(OurFilter {
                     priority,
                     handle,
                     program,

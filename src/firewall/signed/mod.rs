@@ -1,7 +1,8 @@
 //! The program of signed keys at the interfaces: loaded with an apply, a refill and a healing, looked at by `status`.
 //!
-//! Each time it is loaded anew, keys, clock and all, and takes the place of the one before without a gap. It hangs on the
-//! interface itself (clsact), so nothing is pinned and no process stays; a new interface has none until the next healing.
+//! Each time it is loaded anew, keys, clock and all, and takes the place of the one before without a gap. The kernel holds it at
+//! the interface (by a link of tcx with a file in the BPF file system, or by a filter of clsact), and no process stays; a new
+//! interface has none until the next healing.
 //! A packet that it has not judged has no mark, so whatever is missing here, nothing opens.
 //!
 //! What was spent is in the kernel's set. [`Note`] says since when, so that nothing from before opens: by the clock of the
@@ -11,12 +12,13 @@
 mod kernel;
 mod mark;
 mod note;
+mod tcx;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use kernel::{Attached, Loaded};
+use kernel::Loaded;
 use note::Note;
 
 use super::links::{Link, Links, named};
@@ -85,7 +87,7 @@ pub(super) fn prepare() -> Result<(), Failure> {
 fn unnoted() -> Vec<String> {
     let links = Links::read().unwrap_or_default();
     let ours = links.0.into_iter().filter(|link| {
-        let attached = kernel::attached(link.index);
+        let attached = kernel::attached(link);
         attached.is_ok_and(|attached| !attached.is_empty())
     });
     ours.map(|link| link.name).collect()
@@ -114,6 +116,7 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
     let not_before = memory.not_before(moment);
     let mut loaded = load(policy, moment.started(), not_before).map_err(Failure::unchanged)?;
     let links = Links::read().map_err(failed)?;
+    tcx::forget_vanished(&links.0);
     let mut note = Note {
         table,
         memory,
@@ -132,7 +135,7 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
     for link in &links.0 {
         match note.guards(link) {
             true => {
-                if let Err(why) = loaded.attach(link) {
+                if let Err(why) = loaded.attach(link).and_then(|()| loaded.is_alone(link)) {
                     refused.insert(link.name.clone(), why);
                 }
             }
@@ -164,6 +167,7 @@ pub(super) fn take_away() -> Result<(), Failure> {
     for link in &links.0 {
         kernel::detach(link).map_err(Failure::unchanged)?;
     }
+    tcx::forget_vanished(&links.0);
     Note::forget();
     Ok(())
 }
@@ -239,9 +243,11 @@ impl Seen {
             ..Seen::default()
         };
         for link in Links::read()?.0.iter().filter(|link| note.guards(link)) {
-            let attached = kernel::attached(link.index)?;
-            let is_ours = |one: &Attached| one.program == note.program;
-            if !attached.iter().any(is_ours) {
+            let attached = kernel::attached(link)?;
+            if attached.iter().any(|program| *program != note.program) {
+                seen.strange.push(link.name.clone());
+            }
+            if !attached.contains(&note.program) {
                 let why = note.refused.get(&link.name);
                 let why = why.map_or_else(String::new, |why| format!(" (refused: {why})"));
                 seen.without.push(format!("{}{why}", link.name));
@@ -255,7 +261,7 @@ impl Seen {
 
     /// Returns whether a healing has nothing to do here.
     fn is_well(&self) -> bool {
-        self.without.is_empty() && self.lacking == 0 && !self.absent
+        self.without.is_empty() && self.lacking == 0 && !self.absent && self.strange.is_empty()
     }
 
     /// Sentences for an administrator.
