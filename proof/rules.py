@@ -662,6 +662,8 @@ class Rules:
             if key.signed is None or z3.is_false(arrived):
                 continue
             own = both(arrived, packet.priority == key.signed, self.is_in_time(packet, key), self.whole(packet, 24))
+            if self.policy.has_fleet:
+                own = both(own, no(self.store("spent-elsewhere").read(tag).there))
             new = both(own, no(self.store("tags").read(tag).there))
             self.world.note(self.world.used, "signed", new)
             new = both(new, no(self.world.too_many))

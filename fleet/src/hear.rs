@@ -19,6 +19,10 @@ const MOST_HOSTS: usize = 4096;
 /// Far more hosts than let the same source in at once; more names than that are made up.
 const MOST_AT_A_PLACE: usize = 64;
 
+/// Room for signed datagrams that were spent: a hundred keys that spend as many as they may, and less than the kernel's set
+/// holds.
+const MOST_SIGNED: usize = 720_000;
+
 /// The windows that a token may be ahead of now: the longest horizon, and a clock that is late.
 const AHEAD: u64 = 24 * 60 + 5;
 
@@ -49,7 +53,7 @@ impl Ledger {
                 News::Here { run } if *run != self.run => return Err(Refusal::Twin),
                 News::Here { .. } | News::Grant { .. } | News::Offset { .. } => return Ok(()),
                 // It may have been told by this host and be forgotten, its table being another.
-                News::Spent { .. } | News::Burnt { .. } => {}
+                News::Spent { .. } | News::Signed { .. } | News::Burnt { .. } => {}
                 News::Closed { .. } | News::Revoked { .. } => by = By::HereBefore,
             }
         }
@@ -123,6 +127,18 @@ impl Ledger {
                 if self.spent.insert(token.clone()) {
                     self.work.spend.push(token);
                 }
+                Ok(())
+            }
+            News::Signed { tag } => {
+                // Of a key of another host, perhaps: a tag does not say whose it is.
+                if !self.rules.has_signed || self.signed.contains_key(&tag.0) {
+                    return Ok(());
+                }
+                if self.signed.len() >= MOST_SIGNED {
+                    return Err(Refusal::Crowd);
+                }
+                self.signed.insert(tag.0, now);
+                self.work.signed.push(tag.0);
                 Ok(())
             }
             // For the clock.

@@ -12,12 +12,12 @@ use toctoc::log::Group;
 use toctoc::policy::Name;
 use toctoc::ruleset::log_prefix;
 use toctoc::ruleset::nftables::{
-    SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere, spent_and_life,
+    SetId, burn, burnt, elsewhere, end, note_ended_elsewhere, spend_elsewhere, spent_and_life, tags,
 };
 use toctoc::single_use::{self, Token};
 
 use crate::clock::Moment;
-use crate::ledger::{SpentToken, Work};
+use crate::ledger::Work;
 use crate::own_clock::now;
 use crate::reading::{Contents, Done, Opening, Reading, Seen, Told, Unread};
 use crate::rules::Rules;
@@ -133,6 +133,10 @@ impl Kernel {
                 .flatten()
                 .collect();
         }
+        if unread.signed {
+            let listing = self.nft.list_set(SetId::Tags)?;
+            seen.tags = listing.as_ref().and_then(tags).unwrap_or_default();
+        }
         if !unread.keys.is_empty() {
             let listing = self.nft.list_set(SetId::Spent)?;
             let spent = listing.as_ref().and_then(spent_and_life);
@@ -161,6 +165,7 @@ impl Kernel {
             SetId::Revoked,
             SetId::RevokedElsewhere,
             SetId::Spent,
+            SetId::Tags,
             SetId::Burnt,
         ] {
             if let Some(part) = self.nft.list_set(set)? {
@@ -204,10 +209,13 @@ impl Kernel {
         };
         self.took = now().saturating_sub(began);
         // Notes that find no room are not tried again: nobody makes any.
-        let spent = self.spend(&work.spend, rules, seconds);
+        let spent = self.spend(&work, rules, seconds);
         let noted = self.remember(&work);
         let forgotten = [
-            ("tokens that opened elsewhere open here too, once", spent),
+            (
+                "tokens and signed datagrams that opened elsewhere open here too, once",
+                spent,
+            ),
             (
                 "the way back of a trial may let in whom others have ended",
                 noted,
@@ -274,9 +282,9 @@ impl Kernel {
         }
     }
 
-    /// Has tokens refused that other hosts took, for as long as they are good.
-    fn spend(&self, spent: &[SpentToken], rules: &Rules, seconds: i64) -> Result<(), Failure> {
-        let tokens = spent.iter().filter_map(|token| {
+    /// Has tokens and signed datagrams refused that other hosts took, for as long as they are good.
+    fn spend(&self, work: &Work, rules: &Rules, seconds: i64) -> Result<(), Failure> {
+        let tokens = work.spend.iter().filter_map(|token| {
             let left = token.window.over().saturating_sub(seconds).max(0);
             // A clock that is set back makes it good again.
             let lasting = Duration::from_secs(left.unsigned_abs()) + HOUR;
@@ -286,7 +294,8 @@ impl Kernel {
                 lasting,
             ))
         });
-        let tokens: Vec<(Token, Duration)> = tokens.collect();
+        let signed = work.signed.iter().map(|tag| (*tag, 2 * HOUR));
+        let tokens: Vec<(Token, Duration)> = tokens.chain(signed).collect();
         match tokens.is_empty() {
             true => Ok(()),
             false => self.nft.edit(&spend_elsewhere(&tokens)),

@@ -18,9 +18,9 @@ use crate::clock::Moment;
 use crate::hear::{Noted, SAME, note};
 use crate::message::DAY;
 use crate::rules::Rules;
-use crate::tell::HOUR;
+use crate::tell::{HOUR, SIGNED_FOR};
 use toctoc::policy::{KeyId, Name};
-use toctoc::single_use::Window;
+use toctoc::single_use::{Token, Window};
 
 /// A door, and the source as grants of this host have it.
 pub type Place = (Name, IpNet);
@@ -77,6 +77,8 @@ pub enum Item {
     Closed(Place),
     Revoked(KeyId),
     Spent(SpentToken),
+    /// A datagram of a signed key that has opened, by its tag.
+    Signed(Token),
     Burnt(u32),
 }
 
@@ -92,6 +94,8 @@ pub struct Work {
     pub revoked: BTreeMap<KeyId, Moment>,
     /// Tokens of keys of this host that other hosts took.
     pub spend: Vec<SpentToken>,
+    /// The same of signed datagrams, by their tags.
+    pub signed: Vec<Token>,
     pub burn: Vec<u32>,
 }
 
@@ -110,6 +114,8 @@ pub enum Refusal {
     Full,
     /// A token of no key here, or of a time that makes no sense.
     Token,
+    /// As many signed datagrams are remembered as there is room for.
+    Crowd,
     /// It was said by another clock than this host has seen: nobody knows how much of it is left.
     ToCome,
     /// A closing or a revoked key counts, and is not remembered.
@@ -125,6 +131,7 @@ impl fmt::Display for Refusal {
             Refusal::Expired => "a grant by a key that has expired here",
             Refusal::Full => "a grant, since there is no more room (`max_sources`)",
             Refusal::Token => "a token of no key of this policy, or of another time",
+            Refusal::Crowd => "a signed datagram, since too many are remembered",
             Refusal::ToCome => {
                 "a grant of a time to come, by a clock that this host has not seen yet"
             }
@@ -161,6 +168,8 @@ pub struct Ledger {
     /// Keys whose grants are still to be ended.
     pub(crate) revoking: BTreeMap<KeyId, Ended>,
     pub(crate) spent: BTreeSet<SpentToken>,
+    /// Tags of signed datagrams that have opened, and since when that is known here.
+    pub(crate) signed: BTreeMap<Token, Moment>,
     pub(crate) burnt: BTreeSet<u32>,
     pub hosts: BTreeMap<Name, Seen>,
     pub to_tell: BTreeSet<Item>,
@@ -180,6 +189,7 @@ impl Ledger {
             revoked: BTreeMap::new(),
             revoking: BTreeMap::new(),
             spent: BTreeSet::new(),
+            signed: BTreeMap::new(),
             burnt: BTreeSet::new(),
             hosts: BTreeMap::new(),
             to_tell: BTreeSet::new(),
@@ -315,6 +325,13 @@ impl Ledger {
         }
     }
 
+    /// A signed datagram has opened here.
+    pub fn signed_here(&mut self, tag: Token, now: Moment) {
+        if self.signed.insert(tag, now).is_none() {
+            self.to_tell.insert(Item::Signed(tag));
+        }
+    }
+
     /// A scratch sequence has opened here, or has been known to have opened.
     pub fn burnt_here(&mut self, id: u32) {
         if self.burnt.insert(id) {
@@ -336,11 +353,13 @@ impl Ledger {
             .filter(|(_, ended)| ended.by == By::Here);
         let revoked = revoked.map(|(key, _)| Item::Revoked(*key));
         let spent = self.spent.iter().cloned().map(Item::Spent);
+        let datagrams = self.signed.keys().copied().map(Item::Signed);
         let burnt = self.burnt.iter().copied().map(Item::Burnt);
         let all = grants
             .chain(closed)
             .chain(revoked)
             .chain(spent)
+            .chain(datagrams)
             .chain(burnt);
         self.to_tell.extend(all);
     }
@@ -387,6 +406,7 @@ impl Ledger {
             self.work.revoked.entry(key).or_insert(at);
         }
         self.work.spend.extend(work.spend);
+        self.work.signed.extend(work.signed);
         self.work.burn.extend(work.burn);
     }
 
@@ -421,6 +441,8 @@ impl Ledger {
         self.hosts.retain(|_, seen| recent(seen.at));
         let over = |window: Window| window.over().saturating_add(HOUR / 1000) < seconds;
         self.spent.retain(|token| !over(token.window));
+        self.signed
+            .retain(|_, since| now.saturating_sub(*since) < SIGNED_FOR);
     }
 }
 

@@ -246,7 +246,7 @@ impl Member {
 
     fn seen(&mut self, seen: Option<Seen>, now: Now) {
         match seen {
-            Some(seen) => used_up(&mut self.ledger, &seen, now.seconds),
+            Some(seen) => used_up(&mut self.ledger, &seen, now.moment, now.seconds),
             None => self.look_again(),
         }
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::LARGEST;
 use toctoc::policy::{KeyId, Name};
+use toctoc::single_use::Token;
 
 /// The version of the form, and the only one that is read.
 const VERSION: u32 = 1;
@@ -70,12 +71,34 @@ pub enum News {
     Revoked { key: KeyId, age: i64 },
     /// A token of a key has opened: its window, and its number in there.
     Spent { key: Name, window: u64, number: u32 },
+    /// A datagram of a signed key has opened: its tag.
+    Signed { tag: Tag },
     /// A scratch sequence, by its [id](toctoc::policy::scratch_id), has opened.
     Burnt { id: u32 },
     /// The time that the hosts add to the engine's clock, since it was set back: 0 or more.
     Offset { by: i64 },
     /// A host is there; `run` tells one start of its agent from the next.
     Here { run: u64 },
+}
+
+/// The first 16 bytes of a signed datagram, as 32 hexadecimal digits in small letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tag(pub Token);
+
+impl From<Tag> for String {
+    fn from(tag: Tag) -> String {
+        tag.0.hex()
+    }
+}
+
+impl TryFrom<String> for Tag {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Tag, &'static str> {
+        let token = Token::from_hex(&text).filter(|token| token.hex() == text);
+        token.map(Tag).ok_or("no tag")
+    }
 }
 
 /// Why a message is refused: a few words. Nothing that it holds is repeated.
@@ -140,7 +163,9 @@ impl Message {
             News::Grant { age, left, .. } => day.contains(age) && day.contains(left),
             News::Closed { age, .. } | News::Revoked { age, .. } => day.contains(age),
             News::Offset { by } => (0..=LARGEST).contains(by),
-            News::Spent { .. } | News::Burnt { .. } | News::Here { .. } => true,
+            News::Spent { .. } | News::Signed { .. } | News::Burnt { .. } | News::Here { .. } => {
+                true
+            }
         };
         if !in_time || message.at < 0 {
             return Err(Odd::Time);
@@ -168,6 +193,7 @@ impl Message {
                 window,
                 number,
             } => format!("{PREFIX}spent:{key}:{window}:{number}"),
+            News::Signed { tag } => format!("{PREFIX}signed:{}", tag.0.hex()),
             News::Burnt { id } => format!("{PREFIX}burnt:{id}"),
             News::Offset { .. } => OFFSET.to_string(),
             News::Here { .. } => format!("{PREFIX}host:{from}"),
@@ -223,6 +249,9 @@ mod tests {
                 key: name("alice"),
                 window: 29_722_500,
                 number: 3,
+            },
+            News::Signed {
+                tag: Tag(Token([0xa5; 16])),
             },
             News::Burnt { id: u32::MAX },
             News::Offset { by: 30_000 },
@@ -301,6 +330,22 @@ mod tests {
         }
         for odd in ["0.0.0.0", "224.0.0.1", "::ffff:192.0.2.7", "::", "ff02::1"] {
             assert_eq!(but("192.0.2.7", odd), Err(Odd::Source), "{odd}");
+        }
+        let tag = Message::new(
+            name("alpha"),
+            7,
+            News::Signed {
+                tag: Tag(Token([0xa5; 16])),
+            },
+        );
+        for (old, new) in [
+            ("a5a5", "A5a5"),
+            ("a5a5", "a5"),
+            ("a5a5", "a5a5a5"),
+            ("a5a5", "x5a5"),
+        ] {
+            let odd = tag.text().replacen(old, new, 1);
+            assert_eq!(Message::parse(odd.as_bytes()), Err(Odd::Form), "{odd}");
         }
         let long = format!("{whole}{}", " ".repeat(LONGEST));
         assert_eq!(Message::parse(long.as_bytes()), Err(Odd::Long));

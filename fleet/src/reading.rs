@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use toctoc::firewall::events::Note;
 use toctoc::held::Guest;
 use toctoc::policy::{DoorId, KeyId, Name};
-use toctoc::ruleset::nftables::{Listing, burnt, spent_and_life};
+use toctoc::ruleset::nftables::{Listing, burnt, spent_and_life, tags};
 use toctoc::single_use::{self, TOKENS_PER_WINDOW, Token, Window};
 
 use crate::clock::Moment;
@@ -77,13 +77,15 @@ pub struct Opening {
 pub struct Unread {
     /// A scratch sequence was used up.
     pub scratch: bool,
+    /// A signed datagram was spent, and too much was in front of its tag in the packet.
+    pub signed: bool,
     /// Tokens of these keys were spent, and too much was in front of them in their packets.
     pub keys: Vec<Name>,
 }
 
 impl Unread {
     pub fn is_empty(&self) -> bool {
-        !self.scratch && self.keys.is_empty()
+        !self.scratch && !self.signed && self.keys.is_empty()
     }
 }
 
@@ -91,6 +93,8 @@ impl Unread {
 #[derive(Debug, Default)]
 pub struct Seen {
     pub burnt: Vec<u32>,
+    /// The tags of signed datagrams that have come.
+    pub tags: HashSet<Token>,
     /// The keys whose tokens are looked for among those that are spent.
     pub keys: Vec<Name>,
     pub spent: HashSet<Token>,
@@ -147,7 +151,14 @@ pub fn opened(ledger: &mut Ledger, told: &Told, seconds: i64) -> Unread {
     } in &told.openings
     {
         ledger.opened(door, key, *source, told.since);
-        if let Some(token) = token.and_then(|found| search(&ledger.rules, key, found, seconds)) {
+        if ledger.rules.is_signed(key) {
+            match token {
+                Some(tag) => ledger.signed_here(*tag, told.since),
+                None => unread.signed = true,
+            }
+        } else if let Some(token) =
+            token.and_then(|found| search(&ledger.rules, key, found, seconds))
+        {
             ledger.spent_here(token);
         } else if ledger.rules.is_scratch(key) {
             unread.scratch = true;
@@ -159,7 +170,10 @@ pub fn opened(ledger: &mut Ledger, told: &Told, seconds: i64) -> Unread {
 }
 
 /// Takes in what was used up.
-pub fn used_up(ledger: &mut Ledger, seen: &Seen, seconds: i64) {
+pub fn used_up(ledger: &mut Ledger, seen: &Seen, now: Moment, seconds: i64) {
+    seen.tags
+        .iter()
+        .for_each(|tag| ledger.signed_here(*tag, now));
     seen.burnt.iter().for_each(|id| ledger.burnt_here(*id));
     for key in &seen.keys {
         let found = all_of(&ledger.rules, key, &seen.spent, seconds);
@@ -233,6 +247,9 @@ pub fn take_in(ledger: &mut Ledger, contents: &Contents, seconds: i64) {
         for found in all_of(&ledger.rules, key, &spent, seconds) {
             ledger.spent_here(found);
         }
+    }
+    for tag in tags(listing).unwrap_or_default() {
+        ledger.signed_here(tag, heard);
     }
     for id in burnt(listing).unwrap_or_default() {
         ledger.burnt_here(id);

@@ -21,6 +21,8 @@ pub struct Rules {
     /// Doors and keys by their ids.
     names: HashMap<u32, Name>,
     pub scratch: BTreeSet<u32>,
+    /// `true` if a key is signed.
+    pub has_signed: bool,
     /// The part of an address that a grant covers here.
     pub prefix: GrantPrefix,
     /// The most sources that may hold grants, for each door of other hosts.
@@ -43,6 +45,7 @@ struct Key {
     expires: Option<i64>,
     secret: Option<Secret>,
     scratch: bool,
+    signed: bool,
 }
 
 /// Why a grant of another host does not count.
@@ -78,6 +81,7 @@ impl Rules {
                     KeyKind::Sequence(_) | KeyKind::Scratch(_) | KeyKind::Signed(_) => None,
                 },
                 scratch: matches!(key.kind, KeyKind::Scratch(_)),
+                signed: matches!(key.kind, KeyKind::Signed(_)),
             };
             (key.name.clone(), known)
         });
@@ -101,6 +105,7 @@ impl Rules {
             accept: named(&fleet.accept),
             doors,
             scratch: policy.scratch_ids(),
+            has_signed: policy.has_signed(),
             keys,
             prefix: policy.grant,
             most: policy.max_sources as usize,
@@ -165,6 +170,11 @@ impl Rules {
     pub fn secrets(&self) -> impl Iterator<Item = (&Name, &Secret)> {
         let keys = self.keys.iter();
         keys.filter_map(|(name, key)| Some((name, key.secret.as_ref()?)))
+    }
+
+    /// Returns whether a key opens with signed datagrams.
+    pub fn is_signed(&self, key: &Name) -> bool {
+        self.keys.get(key).is_some_and(|key| key.signed)
     }
 
     /// Returns whether the sequences of a key are each good once.

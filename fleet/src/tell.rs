@@ -2,11 +2,15 @@
 
 use crate::clock::{Clock, Moment};
 use crate::ledger::{Item, Ledger};
-use crate::message::{DAY, Message, News};
+use crate::message::{DAY, Message, News, Tag};
 use crate::signature::signed;
 
 /// In milliseconds.
 pub(crate) const HOUR: i64 = 3_600_000;
+
+/// In milliseconds: for how long a signed datagram that was spent is remembered, here and in the kernel. It is good for two
+/// minutes, and for an hour more where a clock is set back.
+pub(crate) const SIGNED_FOR: i64 = 2 * HOUR;
 
 /// In milliseconds: no host is silent for longer.
 const LONGEST_BEAT: i64 = 60_000;
@@ -85,6 +89,7 @@ impl Ledger {
                 let lasting = left.clamp(0, 2 * DAY / 1000).saturating_mul(1000) + HOUR;
                 (news, Some(lasting))
             }
+            Item::Signed(tag) => (News::Signed { tag: Tag(*tag) }, Some(SIGNED_FOR)),
             Item::Burnt(id) => (News::Burnt { id: *id }, None),
         };
         let message = Message::new(self.rules.me.clone(), at, news);

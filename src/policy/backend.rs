@@ -43,18 +43,6 @@ pub fn sources(backend: Backend, host: &Host, written: Option<u32>) -> u32 {
 
 /// Reports what the policy's backend cannot do.
 pub fn limits(file: &File, host: &Host, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
-    let signed = file.keys.iter().find_map(|key| key.signed.as_ref());
-    if let Some((signed, fleet)) = signed.zip(file.fleet.as_ref()) {
-        diagnostics.push(
-            Diagnostic::new(signed.at.clone(), "a fleet has no signed keys")
-                .label("a signed key")
-                .help(
-                    "the hosts do not tell each other yet which datagrams were spent, so one would open at each of \
-                     them: give the key a `token`, or leave `[fleet]` out",
-                )
-                .also(fleet.at.clone(), "the fleet"),
-        );
-    }
     if policy.backend == Backend::Iptables {
         diagnostics.extend(iptables(file, host, policy));
     }

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use toctoc::policy::{Host, Name, Secrets, read_for};
-use toctoc::single_use::{Secret, Window};
+use toctoc::single_use::{Secret, Token, Window};
 use toctoc_fleet::clock::{Clock, Moment};
 use toctoc_fleet::ledger::{Item, Ledger, Refusal, SpentToken};
-use toctoc_fleet::message::{DAY, Message, News};
+use toctoc_fleet::message::{DAY, Message, News, Tag};
 use toctoc_fleet::rules::Rules;
 
 const POLICY: &str = r#"
@@ -58,12 +58,23 @@ fn name(text: &str) -> Name {
 }
 
 fn ledger(me: &str, more: &str) -> Ledger {
-    let secret = |_: &str| Secret::parse(&"0123456789abcdef".repeat(4)).map_err(|e| e.to_string());
+    let secret = |file: &str| {
+        let digits = match file {
+            "phone" => "fedcba9876543210",
+            _ => "0123456789abcdef",
+        };
+        Secret::parse(&digits.repeat(4)).map_err(|e| e.to_string())
+    };
     let host = Host {
         secrets: Secrets(Some(&secret)),
         ..Host::default()
     };
-    let text = format!("{more}{}", POLICY.replace("NAME", me));
+    let policy = POLICY.replace("NAME", me);
+    // Settings come first, sections behind.
+    let text = match more.starts_with('[') {
+        true => format!("{policy}{more}"),
+        false => format!("{more}{policy}"),
+    };
     let policy = read_for("p", &text, &host).unwrap_or_else(|report| panic!("{report}"));
     Ledger::new(Rules::of(&policy).unwrap(), 1)
 }
@@ -163,6 +174,40 @@ fn what_does_not_count_here_is_refused() {
     let own = *b.rules.scratch.first().unwrap();
     assert_eq!(hear(&mut b, "a", News::Burnt { id: own }, NOW), Ok(()));
     assert_eq!(b.take_work(NOW).burn, [own]);
+}
+
+const SIGNED: &str = "[key.phone]\nopens = [\"ssh\"]\nsigned = \"phone\"\n";
+
+/// It is told once, taken in once, and remembered for two hours. Hosts without signed keys do not care.
+#[test]
+fn a_signed_datagram_is_told_and_taken_in_once() {
+    let tag = Token([0xa5; 16]);
+    let mut a = ledger("a", SIGNED);
+    a.signed_here(tag, NOW);
+    assert!(a.to_tell.remove(&Item::Signed(tag)));
+    a.signed_here(tag, NOW + 5);
+    assert!(a.to_tell.is_empty());
+    a.tell_all();
+    assert!(a.to_tell.contains(&Item::Signed(tag)));
+    let news = || News::Signed { tag: Tag(tag) };
+    let mut b = ledger("b", SIGNED);
+    assert_eq!(hear(&mut b, "a", news(), NOW), Ok(()));
+    assert_eq!(b.take_work(NOW).signed, [tag]);
+    assert_eq!(hear(&mut b, "c", news(), NOW), Ok(()));
+    assert!(b.take_work(NOW).is_empty());
+    // Told by the kernel of this host, it is told on no more than once either.
+    b.signed_here(tag, NOW);
+    assert!(b.to_tell.is_empty());
+    let mut c = ledger("c", "");
+    assert_eq!(hear(&mut c, "a", news(), NOW), Ok(()));
+    assert!(c.take_work(NOW).is_empty());
+    const HOUR: i64 = 3_600_000;
+    b.tidy(NOW + HOUR, SECONDS + 3600);
+    assert_eq!(hear(&mut b, "a", news(), NOW + HOUR), Ok(()));
+    assert!(b.take_work(NOW + HOUR).is_empty());
+    b.tidy(NOW + 2 * HOUR, SECONDS + 7200);
+    assert_eq!(hear(&mut b, "a", news(), NOW + 2 * HOUR), Ok(()));
+    assert_eq!(b.take_work(NOW + 2 * HOUR).signed, [tag]);
 }
 
 #[test]

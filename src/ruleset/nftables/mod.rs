@@ -100,7 +100,7 @@ pub use sets::{
 };
 pub use tokens::{
     burn, burnt, change as change_tokens, if_there, loaded, spend_elsewhere, spent_and_life,
-    strange_tokens, tokens_among,
+    strange_tokens, tags, tokens_among,
 };
 
 pub use transaction::{Command, Transaction};

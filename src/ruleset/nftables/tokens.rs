@@ -111,6 +111,14 @@ pub fn spent_and_life(listing: &Listing) -> Option<(HashSet<Token>, Option<u64>)
     Some((spent, life))
 }
 
+/// The tags of the signed datagrams that have come. `None` when there is no such set.
+pub fn tags(listing: &Listing) -> Option<HashSet<Token>> {
+    let set = listing.set(SetId::Tags)?;
+    let values = set.elements.iter();
+    let values = values.map(|element| element.pointer("/elem/val").unwrap_or(element));
+    Some(values.filter_map(read).collect())
+}
+
 /// The scratch sequences that the kernel knows to be used up. `None` when there is no such set.
 pub fn burnt(listing: &Listing) -> Option<BTreeSet<u32>> {
     let set = listing.set(SetId::Burnt)?;

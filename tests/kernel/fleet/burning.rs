@@ -1,7 +1,9 @@
 //! A key that opens once opens once in the whole fleet.
 
 use std::net::UdpSocket;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use toctoc::signed::{Bound, Signer, Time};
 use toctoc::single_use::{Form, Token, Window, token};
 
 use super::bottle::{Fleet, until};
@@ -167,6 +169,74 @@ fn what_was_spent_while_the_agent_was_away_is_told_afterwards() {
     send(&fleet, 1, STRANGER, spent);
     fleet.knock(1, STRANGER);
     assert!(!fleet.is_open(1, STRANGER, 22));
+}
+
+/// A key whose datagrams are bound to an address, and one whose datagrams open from any.
+const SIGNED: &str = r#"
+token_port = 40123
+[door.ssh]
+ports = [22]
+[key.alice]
+opens = ["ssh"]
+signed = "alice.secret"
+binding = "none"
+"#;
+
+fn signed(from: &str, bound: Bound) -> Vec<u8> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let time = Time(u64::try_from(since.as_nanos()).unwrap());
+    let signer = Signer::of(&secret(SECRET));
+    signer.sign(from.parse().unwrap(), bound, time).to_vec()
+}
+
+#[test]
+fn a_signed_datagram_opens_at_one_host_and_never_at_another() {
+    let mut fleet = fleet_with(SIGNED);
+    let send = |fleet: &Fleet, place, from, datagram: &[u8]| {
+        send_to(fleet, place, from, 40_123, datagram);
+    };
+    let bound = signed(FIRST, Bound::Address);
+    let any = signed(FIRST, Bound::Nothing);
+    send(&fleet, 0, FIRST, &bound);
+    fleet.until_open(0, FIRST, 22);
+    send(&fleet, 0, "192.0.2.102", &any);
+    fleet.until_open(0, "192.0.2.102", 22);
+    let knows = |fleet: &Fleet, place| fleet.list(place, "spent-elsewhere").matches("0x").count();
+    until("the other host knows", || knows(&fleet, 1) == 2);
+    send(&fleet, 1, FIRST, &bound);
+    send(&fleet, 1, STRANGER, &any);
+    assert!(!fleet.is_open(1, FIRST, 22) && !fleet.is_open(1, STRANGER, 22));
+    // Another one opens there, and is known here.
+    let other = signed(FIRST, Bound::Address);
+    send(&fleet, 1, FIRST, &other);
+    fleet.until_open(1, FIRST, 22);
+    until("it goes both ways", || knows(&fleet, 0) == 1);
+    // An apply, a healing and an agent that begins anew change nothing.
+    let policy = fleet.path(1, "policy.toml");
+    fleet.yes(1, &["apply", &policy]);
+    fleet.kill_agent(1);
+    fleet.start_agent(1);
+    send(&fleet, 1, STRANGER, &any);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    assert_eq!(fleet.status(1)["drift"], serde_json::json!([]));
+}
+
+/// The engine is there again, and so is the agent: what was spent meanwhile is told.
+#[test]
+fn a_datagram_that_was_spent_while_the_agent_was_away_is_told_afterwards() {
+    let mut fleet = fleet_with(SIGNED);
+    fleet.kill_agent(0);
+    let datagram = signed(FIRST, Bound::Nothing);
+    send_to(&fleet, 0, FIRST, 40_123, &datagram);
+    fleet.until_open(0, FIRST, 22);
+    fleet.start_agent(0);
+    until("the other host knows", || {
+        holds(&fleet, 1, "spent-elsewhere")
+    });
+    send_to(&fleet, 1, STRANGER, 40_123, &datagram);
+    assert!(!fleet.is_open(1, STRANGER, 22));
+    send_to(&fleet, 1, FIRST, 40_123, &signed(FIRST, Bound::Address));
+    fleet.until_open(1, FIRST, 22);
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn render(policy: &Policy, automaton: &Automaton) -> Script {
             KeyKind::Sequence(_) => chains.push(key_of(policy, key, after(0), &opens)),
             KeyKind::Token(_) | KeyKind::Signed(_) => {
                 if matches!(key.kind, KeyKind::Signed(_)) {
-                    chains.push(tokens::signed_of(key));
+                    chains.push(tokens::signed_of(policy, key));
                 }
                 chains.push(token_key_of(policy, key, &opens));
             }

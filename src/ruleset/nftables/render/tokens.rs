@@ -110,11 +110,14 @@ pub(super) fn judge_token(policy: &Policy) -> Chain {
 
 /// The chain for a good datagram of a signed key. Its tag opens once: see [`judge_token`]. A repeat ends before it is counted,
 /// and a key has so many in a minute: its owner cannot fill the memory of what was spent, which all share.
-pub(super) fn signed_of(key: &Key) -> Chain {
+pub(super) fn signed_of(policy: &Policy, key: &Key) -> Chain {
     let about = format!("A good datagram of {}: spent?", key.name);
     let mut chain = Chain::new(signed_chain(&key.name), &[&about]);
     if let Some(end) = key.expires {
         chain.rule(format!("meta time >= {end} drop"));
+    }
+    if policy.fleet.is_some() {
+        chain.rule(format!("{TOKEN} @{SpentElsewhere} drop"));
     }
     chain.rule(format!("{TOKEN} @{Tags} drop"));
     let limit = limits::signed();
