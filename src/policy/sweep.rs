@@ -20,11 +20,11 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<SequenceIndex, String> {
         for knock in knocks {
             match kinds.kind(knock) {
                 Kind::Ignored => continue,
-                Kind::Guarded => {
+                Kind::Nothing => {
                     state = State::ROOT;
                     continue;
                 }
-                Kind::Other => {}
+                Kind::Knock => {}
             }
             state = match automaton.step(state, knock) {
                 Step::Echo => state,
@@ -87,19 +87,24 @@ pub fn opened_by_sweeps(policy: &Policy) -> BTreeMap<SequenceIndex, String> {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Other,
-    Guarded,
+    /// It is in a sequence.
+    Knock,
+    /// It is guarded, or in no sequence: it leads to the root from everywhere.
+    Nothing,
     Ignored,
 }
 
-/// The kinds of all ports of each protocol, as a table: it is asked a million times.
+/// The kinds of all ports of each protocol, as a table: it is asked a million times, and the automaton seldom.
 struct Kinds(Vec<Kind>);
 
 impl Kinds {
     fn of(policy: &Policy) -> Kinds {
-        let mut kinds = Kinds(vec![Kind::Other; 2 << 16]);
+        let mut kinds = Kinds(vec![Kind::Nothing; 2 << 16]);
+        for knock in policy.sequences().flat_map(|(_, sequence)| sequence) {
+            kinds.0[Kinds::index(*knock)] = Kind::Knock;
+        }
         for port in policy.guarded().flat_map(PortRange::ports) {
-            kinds.0[Kinds::index(port)] = Kind::Guarded;
+            kinds.0[Kinds::index(port)] = Kind::Nothing;
         }
         for port in &policy.ignore {
             kinds.0[Kinds::index(*port)] = Kind::Ignored;
