@@ -168,8 +168,7 @@ class Writer:
             self.firewall()
         start = len(self.lines)
         doors = self.doors()
-        # A fleet has no signed keys.
-        if not signed and self.often(0.15):
+        if self.often(0.15):
             shared = f"share = {listed([quoted(doors[0])])}\naccept = {listed([quoted(doors[-1])])}"
             self.lines[start:start] = ["", "[fleet]", 'url = "redis://192.0.2.10"', 'name = "alpha"', shared]
         if any(line == "[firewall]" for line in self.lines) and self.often(0.4):

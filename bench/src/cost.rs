@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use toctoc::signed::{Signer, Time};
-use toctoc::single_use::{Window, token};
+use toctoc::single_use::{Secret, Window, token};
 
 use crate::figures::{Figure, Figures};
 use crate::firewalls::Firewall;
@@ -94,78 +94,62 @@ const FORGED: &str = "forged datagram of a signed key";
 
 /// Each datagram opens once, and a key may spend sixty a minute: fifty of each key.
 fn signed_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Result<()> {
-    for one in contestants.iter().filter(|one| one.keys == 100) {
-        let now = signed::now()?;
-        let mut frames = Vec::new();
-        for (number, secret) in (0..).zip(secrets(one.keys)) {
-            let signer = Signer::of(&secret);
-            let at = (0..50).map(|later| Time(now.0 + later));
-            frames.extend(at.map(|time| signed::good(&signer, source(number), time)));
-        }
-        let mut samples = Vec::new();
-        for part in frames.chunks(500) {
-            samples.push(exactly(&one.place, part)?);
-        }
-        let spent = one
-            .place
-            .on_server(&["nft", "list", "set", "inet", "toctoc", "tags"])?
-            .matches("expires")
-            .count();
-        if spent < frames.len() {
-            return Err(io::Error::other(format!(
-                "{spent} of {} signed datagrams opened",
-                frames.len()
-            )));
-        }
-        figures.add(Figure {
-            section: "cost",
-            what: "signed datagram that opens, whole way".to_string(),
-            who: one.name.to_string(),
-            at: one.keys as u64,
-            of: "keys",
-            unit: "ns",
-            spread: Spread::of(&samples),
-        });
-    }
-    Ok(())
+    let now = signed::now()?;
+    that_open("signed datagram", contestants, figures, |number, secret| {
+        let signer = Signer::of(secret);
+        let at = (0..50).map(|later| Time(now.0 + later));
+        at.map(|time| signed::good(&signer, source(number), time))
+            .collect()
+    })
 }
 
-/// Each token opens once, so these are few: all of the keys', in as many parts as they last for.
+/// Each token opens once, so these are few: as many as the keys have loaded.
 fn tokens_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Result<()> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(io::Error::other)?;
     // Tokens that are loaded begin in a while: nobody knows what was spent before.
     let windows = (now.as_secs() / 60 + 5)..(now.as_secs() / 60 + 55);
+    that_open("token", contestants, figures, |number, secret| {
+        let payloads = windows
+            .clone()
+            .map(|window| bytes(&token(secret, Window(window), 0).hex()));
+        payloads
+            .map(|payload| udp(source(number), 40_000, TOKEN_PORT, &payload))
+            .collect()
+    })
+}
+
+/// What opens once, with a hundred keys: all that each key has, in parts. `frames` are those of a key.
+fn that_open(
+    what: &str,
+    contestants: &[Contestant],
+    figures: &mut Figures,
+    frames: impl Fn(u32, &Secret) -> Vec<Frame>,
+) -> io::Result<()> {
     for one in contestants.iter().filter(|one| one.keys == 100) {
-        let mut frames = Vec::new();
-        for (number, secret) in (0..).zip(secrets(one.keys)) {
-            for window in windows.clone() {
-                let payload = bytes(&token(&secret, Window(window), 0).hex());
-                frames.push(udp(source(number), 40_000, TOKEN_PORT, &payload));
-            }
-        }
-        let counted = |place: &Place| -> io::Result<usize> {
-            Ok(place
-                .on_server(&["nft", "list", "map", "inet", "toctoc", "tokens"])?
-                .matches("expires")
-                .count())
-        };
-        let before = counted(&one.place)?;
+        let keys = (0..).zip(secrets(one.keys));
+        let frames: Vec<Frame> = keys
+            .flat_map(|(number, secret)| frames(number, &secret))
+            .collect();
         let mut samples = Vec::new();
         for part in frames.chunks(500) {
             samples.push(exactly(&one.place, part)?);
         }
-        let spent = before - counted(&one.place)?;
+        let spent = one
+            .place
+            .on_server(&["nft", "list", "set", "inet", "toctoc", "spent"])?
+            .matches("expires")
+            .count();
         if spent < frames.len() {
+            let wanted = frames.len();
             return Err(io::Error::other(format!(
-                "{spent} of {} tokens opened",
-                frames.len()
+                "{spent} of {wanted} opened: {what}"
             )));
         }
         figures.add(Figure {
             section: "cost",
-            what: "token that opens, whole way".to_string(),
+            what: format!("{what} that opens, whole way"),
             who: one.name.to_string(),
             at: one.keys as u64,
             of: "keys",

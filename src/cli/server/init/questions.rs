@@ -206,8 +206,9 @@ fn kind(arguments: &Arguments) -> Result<Kind, Answer> {
          Anybody who records the knocks can repeat them.\n  \
          token     One secret packet, which opens once. The client needs toctoc and\n            \
          a clock that is right.\n  \
-         signed    The same, and it opens from the client's own address alone. Needs BPF here. A\n            \
-         client behind NAT has to ask a STUN server (docs/signed.md).\n");
+         signed    The same, and it opens from the client's own address alone.\n            \
+         Needs BPF on this host. Behind NAT the client asks a STUN server\n            \
+         (docs/signed.md).\n");
     ask(
         "Sequence, token or signed?",
         Some("sequence"),
