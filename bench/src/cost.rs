@@ -120,7 +120,7 @@ fn tokens_that_open(contestants: &[Contestant], figures: &mut Figures) -> io::Re
     })
 }
 
-/// What opens once, with a hundred keys: all that each key has, in parts. `frames` are those of a key.
+/// Packets that open once each, of a hundred keys, in parts. `frames` are those of a key.
 fn that_open(
     what: &str,
     contestants: &[Contestant],

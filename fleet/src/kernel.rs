@@ -21,6 +21,7 @@ use crate::ledger::Work;
 use crate::own_clock::now;
 use crate::reading::{Contents, Done, Opening, Reading, Seen, Told, Unread};
 use crate::rules::Rules;
+use crate::tell::SIGNED_FOR;
 
 /// Room for what is told while nobody listens: some ten thousand openings.
 const ROOM: usize = 16 << 20;
@@ -294,7 +295,8 @@ impl Kernel {
                 lasting,
             ))
         });
-        let signed = work.signed.iter().map(|tag| (*tag, 2 * HOUR));
+        let lasting = Duration::from_millis(SIGNED_FOR.unsigned_abs());
+        let signed = work.signed.iter().map(|tag| (*tag, lasting));
         let tokens: Vec<(Token, Duration)> = tokens.chain(signed).collect();
         match tokens.is_empty() {
             true => Ok(()),

@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// A server of the lab's own, on loopback: it may be asked twice, and nobody believes its `127.0.0.1`.
+    /// A server on loopback that says `127.0.0.1`, from where no packet comes.
     #[test]
     fn an_answer_of_no_sender_is_refused() {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use toctoc::client::Door;
-use toctoc::lab::{CLIENT, Host, SERVER, STRANGER};
+use toctoc::lab::{CLIENT, SERVER, STRANGER};
 use toctoc::signed::{Bound, Signer, Time};
 
 use crate::token_world::{OTHER, PORT, SECRET, secret};
-use crate::world::{World, start};
+use crate::world::World;
 
 const PHONE: &str = r#"
 token_port = 40123
@@ -361,61 +361,6 @@ fn without_the_program_nothing_opens_and_status_says_so() {
     opens(&world);
 }
 
-/// A filter of another program that decides about every packet.
-fn decides(world: &World, priority: &str) {
-    let name = interface(world);
-    let at = [
-        "tc", "filter", "add", "dev", &name, "ingress", "prio", priority,
-    ];
-    let all = [
-        "protocol", "all", "u32", "match", "u32", "0", "0", "flowid", "1:1",
-    ];
-    world.server(&[&at[..], &all[..]].concat());
-}
-
-#[test]
-fn a_filter_of_others_before_the_program_is_named() {
-    let world = guarded();
-    decides(&world, "10");
-    assert_eq!(warnings(&world), "[]", "behind it, it takes nothing away");
-    opens(&world);
-    close(&world);
-    decides(&world, "1");
-    world.send(CLIENT[0], &signed(CLIENT[0]));
-    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
-    let said = warnings(&world);
-    assert!(
-        said.contains("a filter of tc (u32, priority 1) at ")
-            && said.contains("before the program of signed keys"),
-        "{said}"
-    );
-    let name = interface(&world);
-    world.server(&["tc", "filter", "del", "dev", &name, "ingress", "prio", "1"]);
-    assert_eq!(warnings(&world), "[]");
-    opens(&world);
-}
-
-/// Its place is taken: `apply` and `status` say by what, and nothing opens.
-#[test]
-fn an_interface_that_refuses_the_program_is_named_with_the_reason() {
-    let world = guarded();
-    let name = interface(&world);
-    world.server(&["tc", "filter", "del", "dev", &name, "ingress"]);
-    decides(&world, "3");
-    world.yes(&["heal"]);
-    let said = warnings(&world);
-    assert!(
-        said.contains(&format!("signed keys do not open on {name} (refused: ")),
-        "{said}"
-    );
-    world.send(CLIENT[0], &signed(CLIENT[0]));
-    assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
-    world.server(&["tc", "filter", "del", "dev", &name, "ingress"]);
-    world.yes(&["heal"]);
-    assert_eq!(warnings(&world), "[]");
-    opens(&world);
-}
-
 #[test]
 fn an_interface_that_comes_later_gets_the_program_by_a_healing() {
     let world = guarded();
@@ -515,48 +460,6 @@ s.send(links() + bytes(6) + b'\x08\x00' + bytes(ip) + udp)
     assert!(world.nobody_is_in());
 }
 
-/// Whoever uses the same mark is named, and nobody who uses another one.
-#[test]
-fn others_who_use_the_mark_are_named() {
-    let world = guarded();
-    let rules = |mark: &str| {
-        world.nft(&format!(
-            "table ip other {{\n chain marks {{\n type filter hook output priority 0;\n meta mark set {mark}\n }}\n}}\n"
-        ));
-        world.server(&["ip", "rule", "add", "fwmark", mark, "table", "100"]);
-        world.server(&["ip", "-6", "rule", "add", "fwmark", mark, "table", "100"]);
-        let rule = [
-            "-t",
-            "mangle",
-            "-A",
-            "OUTPUT",
-            "-j",
-            "MARK",
-            "--set-mark",
-            mark,
-        ];
-        world.server(&[&["iptables-nft"], &rule[..]].concat());
-    };
-    rules("0x74637464");
-    assert_eq!(warnings(&world), "[]");
-    rules("0x74637463");
-    let said = warnings(&world);
-    for named in [
-        "table `other`, chain `marks`",
-        "table `mangle`, chain `OUTPUT`",
-        "a rule of routing",
-    ] {
-        assert!(said.contains(named), "{named}: {said}");
-    }
-    assert!(said.contains("choose another `signed_mark`"), "{said}");
-    let checked = world.toctoc(&["check", "--json"]);
-    let checked = String::from_utf8(checked.stdout).unwrap();
-    assert!(
-        checked.contains("table `other`, chain `marks`"),
-        "{checked}"
-    );
-}
-
 /// No packet keeps the mark: that of a datagram for another host is taken off.
 #[test]
 fn rules_take_the_mark_off_what_is_not_for_this_host() {
@@ -612,150 +515,6 @@ fn signed_datagrams_open_in_a_flood_of_forged_ones() {
     });
     assert!(world.nobody_is_in());
     println!("{} forged datagrams", sent.load(Ordering::Relaxed));
-}
-
-/// The program of `toctoc knock`, by the address that it sends from; and by a wrong one, as behind NAT.
-#[test]
-fn the_client_signs_the_address_that_it_sends_from() {
-    let world = guarded();
-    for server in SERVER {
-        let text =
-            format!("host = \"{server}\"\ndoor = 22\nsigned = \"{SECRET}\"\ntoken_port = {PORT}\n");
-        let good = world.profile(&text);
-        let toctoc = env!("CARGO_BIN_EXE_toctoc");
-        let exit = world.client(&[toctoc, "knock", &good]);
-        assert!(exit.code == Some(0), "{}", exit.stderr);
-        world.yes(&["close"]);
-        let wrong = match server.contains(':') {
-            true => "2001:db8:9::1",
-            false => "198.51.100.1",
-        };
-        let wrong = world.profile(&format!("{text}from = \"{wrong}\"\n"));
-        let exit = world.client(&[toctoc, "knock", &wrong]);
-        assert!(exit.code != Some(0), "{}", exit.stdout);
-        assert!(world.nobody_is_in());
-    }
-}
-
-/// A host behind the world's client, which lets it out under its own address alone (NAT).
-fn behind_nat(world: &World) -> Host {
-    let (home, router) = (Host::new().unwrap(), &world.lab.client);
-    for words in [
-        &format!("link add far type veth peer name eth0 netns {}", home.pid()) as &str,
-        "addr add 10.9.0.1/24 dev far",
-        "link set far up",
-    ] {
-        router.ip(words).unwrap();
-    }
-    for words in [
-        "addr add 10.9.0.7/24 dev eth0",
-        "link set eth0 up",
-        "route add default via 10.9.0.1",
-    ] {
-        home.ip(words).unwrap();
-    }
-    for command in [
-        "sysctl -qw net.ipv4.ip_forward=1",
-        "iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
-    ] {
-        let words: Vec<&str> = command.split(' ').collect();
-        assert!(world.client(&words).succeeded());
-    }
-    home
-}
-
-/// A real STUN server says which address datagrams have outside. Without it, or when it is silent, nothing opens.
-#[test]
-fn behind_nat_a_server_says_which_address_to_sign() {
-    let world = guarded();
-    let home = behind_nat(&world);
-    let knock = |host: &str, from: &str, on: &Host| {
-        let profile = world.profile(&format!(
-            "host = \"{host}\"\ndoor = 22\nsigned = \"{SECRET}\"\ntoken_port = {PORT}\n{from}"
-        ));
-        crate::world::on(on, &[env!("CARGO_BIN_EXE_toctoc"), "knock", &profile])
-    };
-    let asked = "from = \"stun:192.0.2.1\"\n";
-    let exit = knock(SERVER[0], "", &home);
-    assert!(
-        !exit.succeeded() && exit.stderr.contains("NAT"),
-        "{}",
-        exit.stderr
-    );
-    let exit = knock(SERVER[0], asked, &home);
-    assert!(!exit.succeeded(), "{}", exit.stdout);
-    assert!(
-        exit.stderr
-            .contains("stun:192.0.2.1 does not say which address this host has outside"),
-        "{}",
-        exit.stderr
-    );
-    assert!(world.nobody_is_in());
-    let file = world.private_file("turnserver.pid", "");
-    let pid = format!("--pidfile={}", file.display());
-    let _server = start(
-        &world.lab.server,
-        &[
-            "turnserver",
-            "-n",
-            "--stun-only",
-            "--no-tls",
-            "--no-dtls",
-            "--no-cli",
-            "--log-file=stdout",
-            "-L",
-            SERVER[0],
-            "-L",
-            SERVER[1],
-            &pid,
-        ],
-    );
-    world.until("the STUN server answers", || {
-        knock(SERVER[0], asked, &home).succeeded()
-    });
-    assert!(
-        world
-            .server(&["nft", "list", "set", "inet", "toctoc", "grants4"])
-            .contains(CLIENT[0])
-    );
-    world.yes(&["close"]);
-    // Without NAT, and in the other family.
-    let exit = knock(
-        SERVER[1],
-        "from = \"stun:[2001:db8::1]\"\n",
-        &world.lab.client,
-    );
-    assert!(exit.succeeded(), "{}", exit.stderr);
-    world.yes(&["close"]);
-    // A server that has no address of the family is not asked: there is hardly any NAT there.
-    let exit = knock(SERVER[1], asked, &world.lab.client);
-    assert!(exit.succeeded(), "{}", exit.stderr);
-}
-
-/// From `key new --signed` to `key revoke`, with no other key harmed.
-#[test]
-fn a_new_signed_key_opens_and_opens_nothing_once_it_is_revoked() {
-    let world = guarded();
-    let profile = world.path().with_file_name("laptop.profile.toml");
-    let policy = world.path().display().to_string();
-    let new = [
-        "key", "new", "laptop", &policy, "--signed", "--host", SERVER[0],
-    ];
-    let said = world.yes(&new);
-    assert!(said.contains("signed datagrams"), "{said}");
-    let text = fs::read_to_string(world.path()).unwrap();
-    assert!(text.contains("signed = \"laptop.secret\""), "{text}");
-    world.yes(&["apply"]);
-    let toctoc = env!("CARGO_BIN_EXE_toctoc");
-    let profile = profile.display().to_string();
-    let knock = || world.client(&[toctoc, "knock", &profile]);
-    let exit = knock();
-    assert!(exit.code == Some(0), "{}", exit.stderr);
-    world.yes(&["key", "revoke", "laptop", &policy]);
-    assert!(world.nobody_is_in());
-    assert!(knock().code != Some(0));
-    assert!(world.nobody_is_in());
-    opens(&world);
 }
 
 fn filters(world: &World) -> String {

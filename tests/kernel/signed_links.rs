@@ -32,11 +32,15 @@ impl Mounted<'_> {
         Mounted { world, holder }
     }
 
-    /// Runs `toctoc` there, on the server, with the world's policy.
     fn toctoc(&self, arguments: &[&str]) -> String {
+        self.run(&[&[env!("CARGO_BIN_EXE_toctoc")], arguments].concat())
+    }
+
+    /// Runs a program there, on the server. It must succeed.
+    fn run(&self, arguments: &[&str]) -> String {
         let mut command = self.world.command("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
-        command.arg(env!("CARGO_BIN_EXE_toctoc")).args(arguments);
+        command.args(arguments);
         let server = &self.world.lab.server;
         let output = server.inside(|| command.output().unwrap()).unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -110,16 +114,14 @@ fn without_its_link_nothing_opens_and_a_healing_puts_it_there() {
     for file in mounted.files() {
         fs::remove_file(file).unwrap();
     }
+    let name = interface(&world);
+    // The kernel lets go of it a moment later.
+    world.until("it is told", || {
+        let told = format!("signed keys do not open on {name}");
+        mounted.warnings().contains(&told)
+    });
     world.send(CLIENT[0], &signed(CLIENT[0]));
     assert_eq!(world.connect(CLIENT[0], 22), Door::Silent);
-    let name = interface(&world);
-    assert!(
-        mounted
-            .warnings()
-            .contains(&format!("signed keys do not open on {name}")),
-        "{}",
-        mounted.warnings()
-    );
     mounted.toctoc(&["heal"]);
     assert_eq!(mounted.warnings(), "[]");
     assert_eq!(mounted.files().len(), 1);
@@ -135,6 +137,46 @@ fn without_its_link_nothing_opens_and_a_healing_puts_it_there() {
         assert_eq!(mounted.files().len(), 3, "those of the old pair are gone");
         world.server(&["ip", "link", "del", "late0"]);
     }
+}
+
+/// `toctoc-refill.service` may do no more than BPF and CAP_NET_ADMIN: it cannot see which programs are there, and replaces ours
+/// all the same.
+#[test]
+fn a_refill_with_the_rights_of_its_unit_keeps_the_link() {
+    let world = guarded();
+    let mounted = Mounted::new(&world);
+    mounted.apply();
+    let (files, program) = (mounted.files(), placed(&world));
+    let said = mounted.run(&[
+        "setpriv",
+        "--no-new-privs",
+        "--bounding-set=-all,+bpf,+net_admin",
+        "--",
+        env!("CARGO_BIN_EXE_toctoc"),
+        "refill",
+        &world.path().display().to_string(),
+    ]);
+    assert!(!said.contains("signed keys do not open"), "{said}");
+    assert_ne!(placed(&world), program, "another program");
+    assert_eq!(mounted.files(), files);
+    assert!(!has_filter(&world));
+    assert_eq!(mounted.warnings(), "[]");
+    opens(&world);
+    close(&world);
+    // It is known as ours: from elsewhere it is named, and from here it is taken away.
+    let output = world.toctoc(&["remove"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("is still at"), "{said}");
+    mounted.toctoc(&["remove"]);
+    mounted.apply();
+    opens(&world);
+}
+
+/// The kernel's number of the program that was placed last.
+fn placed(world: &World) -> serde_json::Value {
+    let note = fs::read_to_string(world.sighting().with_extension("signed")).unwrap();
+    let note: serde_json::Value = serde_json::from_str(&note).unwrap();
+    note["program"].clone()
 }
 
 /// A link that another mount namespace holds cannot be taken away from here: it is told, and no other table begins with it.

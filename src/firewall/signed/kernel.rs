@@ -1,7 +1,10 @@
-//! The program in the kernel: loaded through `aya`, attached to interfaces as a filter of clsact, and looked at.
+//! The program in the kernel: loaded through `aya`, attached to interfaces (as a link of [`tcx`], or as a filter of clsact), and
+//! looked at.
 
 use std::io;
 use std::mem;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, Map, MapData};
 use aya::programs::tc::{
@@ -27,6 +30,9 @@ use crate::signed::program::Entry;
 /// The name of program and filter, and of the map.
 pub(super) const NAME: &str = "toctoc";
 const KEYS: &str = "toctoc_keys";
+
+/// The time in which the kernel lets go of a link that nobody holds any more.
+const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// Before most filters of others: one of theirs may end the judging, and then nothing of ours is asked.
 pub(super) const PRIORITY: u16 = 3;
@@ -139,23 +145,30 @@ impl Loaded {
         }
         Ok(())
     }
-}
 
-impl Loaded {
-    /// Fails where an older program of ours is at an interface too.
+    /// Fails where an older program of ours is seen at an interface too.
     ///
     /// # Errors
     /// A sentence.
     pub(super) fn is_alone(&self, link: &Link) -> Result<(), String> {
-        let there = attached(link).map_err(|error| error.to_string())?;
+        // A refill has not the right to see it. An apply and a healing have.
+        let there = attached(link).unwrap_or_default();
         match there.iter().any(|program| *program != self.program) {
             true => Err(format!(
-                "an older program is there too, held by a file that is not seen here: run toctoc where {} is that of the host",
-                tcx::FILE_SYSTEM
+                "an older program is there too, {}",
+                held_elsewhere()
             )),
             false => Ok(()),
         }
     }
+}
+
+/// The cause for a program that cannot be taken away, and the way out.
+fn held_elsewhere() -> String {
+    format!(
+        "held by a file that is not seen here: run toctoc where {} is that of the host",
+        tcx::FILE_SYSTEM
+    )
 }
 
 fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {
@@ -225,13 +238,22 @@ pub(super) fn detach(link: &Link) -> Result<(), String> {
     for one in filters.into_iter().filter_map(Filter::ours) {
         why = why.and(one.remove(link));
     }
-    match attached(link) {
+    let start = Instant::now();
+    let mut there = attached(link);
+    while there.as_ref().is_ok_and(|there| !there.is_empty()) && start.elapsed() < A_MOMENT {
+        thread::sleep(Duration::from_millis(1));
+        there = attached(link);
+    }
+    match there {
         Ok(programs) if programs.is_empty() => Ok(()),
-        _ => Err(format!(
+        Err(error) => Err(format!(
+            "whether the program of signed keys is still at {} is not known: {error}",
+            link.name
+        )),
+        Ok(_) => Err(format!(
             "the program of signed keys is still at {}: {}",
             link.name,
-            why.err()
-                .unwrap_or_else(|| "something else holds it there".to_string())
+            why.err().unwrap_or_else(held_elsewhere)
         )),
     }
 }
@@ -241,7 +263,7 @@ pub(super) fn detach(link: &Link) -> Result<(), String> {
 /// # Errors
 /// When the kernel does not say.
 pub(super) fn attached(link: &Link) -> io::Result<Vec<u32>> {
-    let linked = tcx::programs(link);
+    let linked = tcx::programs(link)?;
     let linked = linked
         .iter()
         .filter(|one| tcx::is_ours(one))
@@ -250,7 +272,7 @@ pub(super) fn attached(link: &Link) -> io::Result<Vec<u32>> {
     Ok(linked.chain(filters.map(|one| one.program)).collect())
 }
 
-/// What other programs have put before ours at an interface, in words: each may decide about a packet, and then ours is not
+/// Programs and filters of others before ours at an interface, in words: each may decide about a packet, and then ours is not
 /// asked. Nothing where ours is not there.
 ///
 /// # Errors
@@ -261,7 +283,7 @@ pub(super) fn before_ours(link: &Link) -> io::Result<Vec<String>> {
         format!("the BPF program {} (tcx, \"{name}\")", program.id())
     };
     // These are asked before all filters.
-    let programs = tcx::programs(link);
+    let programs = tcx::programs(link)?;
     let others = programs
         .iter()
         .take_while(|one| !tcx::is_ours(one))

@@ -10,11 +10,12 @@ use super::super::netlink_listing::{listing, word};
 use super::super::nf_tables::attributes::{OF_TABLE, expression, rule};
 use crate::ruleset::nftables::TABLE_NAME;
 
-/// Who else uses this mark, in words, each once. Where the kernel does not say, nobody.
+/// The others who use this mark, in words, each once. Where the kernel does not say, nobody.
 pub(super) fn others(mark: NonZeroU32) -> Vec<String> {
     let mark = mark.get().to_ne_bytes();
     let mut found = in_tables(mark);
     found.extend(in_routing(mark));
+    found.sort();
     found.dedup();
     found
 }

@@ -139,9 +139,12 @@ pub(super) fn place(policy: &Policy) -> Result<Vec<String>, Failure> {
                     refused.insert(link.name.clone(), why);
                 }
             }
-            // No longer guarded, perhaps.
-            false => kernel::detach(link)
-                .map_err(|why| Failure::unchanged(why).leaving(Left::Changed))?,
+            // No longer guarded, perhaps. (A refill has not the right to see it, and changes no interfaces.)
+            false if kernel::attached(link).is_ok_and(|there| !there.is_empty()) => {
+                kernel::detach(link)
+                    .map_err(|why| Failure::unchanged(why).leaving(Left::Changed))?;
+            }
+            false => {}
         }
     }
     note.refused = refused;
@@ -200,11 +203,11 @@ pub struct Seen {
     pub absent: bool,
     /// Interfaces with a program that was placed for another table, or nobody knows for which.
     pub strange: Vec<String>,
-    /// What other programs have put before ours, each with its interface: in words.
+    /// Programs and filters of others before ours, each with its interface: in words.
     pub before_ours: Vec<String>,
 }
 
-/// Who else uses the mark of a policy with signed keys: a sentence each.
+/// The others who use the mark of a policy with signed keys: a sentence each.
 pub fn conflicts(policy: &Policy) -> Vec<String> {
     let mark = policy.signed_mark;
     let others = mark::others(mark).into_iter();
@@ -290,7 +293,7 @@ impl Seen {
         for other in &self.before_ours {
             words.push(format!(
                 "{other} is asked before the program of signed keys: where it decides about their datagrams, they open \
-                 nothing; {BUT} (give it a priority above {})",
+                 nothing; {BUT} (let it come later: a filter with a priority above {}, a program of tcx behind ours)",
                 kernel::PRIORITY
             ));
         }

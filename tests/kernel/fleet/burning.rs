@@ -171,16 +171,10 @@ fn what_was_spent_while_the_agent_was_away_is_told_afterwards() {
     assert!(!fleet.is_open(1, STRANGER, 22));
 }
 
-/// A key whose datagrams are bound to an address, and one whose datagrams open from any.
-const SIGNED: &str = r#"
-token_port = 40123
-[door.ssh]
-ports = [22]
-[key.alice]
-opens = ["ssh"]
-signed = "alice.secret"
-binding = "none"
-"#;
+/// The same hosts; the key is signed, and its datagrams may open from any address.
+fn fleet_of_signed_keys() -> Fleet {
+    fleet_with(&KEYS.replace("token = ", "binding = \"none\"\nsigned = "))
+}
 
 fn signed(from: &str, bound: Bound) -> Vec<u8> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -191,7 +185,7 @@ fn signed(from: &str, bound: Bound) -> Vec<u8> {
 
 #[test]
 fn a_signed_datagram_opens_at_one_host_and_never_at_another() {
-    let mut fleet = fleet_with(SIGNED);
+    let mut fleet = fleet_of_signed_keys();
     let send = |fleet: &Fleet, place, from, datagram: &[u8]| {
         send_to(fleet, place, from, 40_123, datagram);
     };
@@ -223,8 +217,8 @@ fn a_signed_datagram_opens_at_one_host_and_never_at_another() {
 
 /// The engine is there again, and so is the agent: what was spent meanwhile is told.
 #[test]
-fn a_datagram_that_was_spent_while_the_agent_was_away_is_told_afterwards() {
-    let mut fleet = fleet_with(SIGNED);
+fn a_signed_datagram_that_was_spent_while_the_agent_was_away_is_told_afterwards() {
+    let mut fleet = fleet_of_signed_keys();
     fleet.kill_agent(0);
     let datagram = signed(FIRST, Bound::Nothing);
     send_to(&fleet, 0, FIRST, 40_123, &datagram);
